@@ -1,0 +1,60 @@
+import type { SamplingOptions } from "../sampling/types.js";
+
+/** What is wanted of one row's logits. */
+export type RowOutput =
+  /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids the repetition penalty looks at. */
+  | { readonly row: number; readonly want: "sample"; readonly options: SamplingOptions; readonly index: number; readonly seen: Int32Array }
+  /** The logits themselves, [vocab] f32. */
+  | { readonly row: number; readonly want: "logits" }
+  /** −ln p(target). */
+  | { readonly row: number; readonly want: "nll"; readonly target: number }
+  /** Both of the above. */
+  | { readonly row: number; readonly want: "nll+logits"; readonly target: number };
+
+/**
+ * One pass of the network: rows of any sequences, in any mix (prefill is one sequence with many rows, decode one row a sequence).
+ * A row's key and value are stored in its sequence's cache before any row reads them; a row sees the positions up to its own.
+ * Rows of one sequence stand in ascending, gapless order of position, and all earlier positions are in the cache already.
+ */
+export interface StepBatch {
+  /** [rows] token ids */
+  readonly tokens: Int32Array;
+  /** [rows] position of the token in its sequence, from 0 */
+  readonly positions: Int32Array;
+  /** [rows] index into `tables` */
+  readonly sequences: Int32Array;
+  /** The blocks of each sequence's cache, in order: block i holds positions [i·blockSize, (i+1)·blockSize). */
+  readonly tables: readonly Int32Array[];
+  readonly outputs: readonly RowOutput[];
+}
+
+/** One output, in the order of `StepBatch.outputs`. */
+export interface StepOutput {
+  /** The token chosen, where one was wanted. */
+  readonly id?: number;
+  readonly nll?: number;
+  /** [vocab] f32, a copy */
+  readonly logits?: Float32Array;
+}
+
+/** What a batch may be at the most. */
+export interface StepLimits {
+  /** Rows in a batch. */
+  readonly maxRows: number;
+  /** Outputs in a batch. */
+  readonly maxOutputs: number;
+  /** Positions in a block of the cache. */
+  readonly blockSize: number;
+  /** Blocks there are, for all sequences together; at least what one sequence of `contextLength` needs. */
+  readonly blocks: number;
+  /** Positions a sequence can have. */
+  readonly contextLength: number;
+}
+
+/** Whatever runs steps: the worker pool, or the scalar reference. One step at a time; steps are not reentrant. */
+export interface StepRunner {
+  readonly limits: StepLimits;
+  step(batch: StepBatch): Promise<StepOutput[]>;
+  /** Ends the workers and frees the memory. Idempotent; a step under way rejects with a `closed` error. */
+  close(): Promise<void>;
+}

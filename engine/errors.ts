@@ -1,0 +1,42 @@
+/**
+ * What kind of mistake it was. The CLI's exit codes (docs/cli.md) hang on it:
+ *
+ * - `usage`: a flag, option, prompt or setting that can't be used (2)
+ * - `tensor`: a tensor is missing, misshapen or of no known role (3)
+ * - `tokenizer`: the tokenizer is missing or unusable (4)
+ * - `memory`: what was asked for doesn't fit the memory there can be (10)
+ * - `file`: a model file is bad or truncated (11)
+ * - `unsupported`: a sound file that says something this engine doesn't do, such as an unknown architecture (1)
+ * - `io`: the system refused to read or write (1)
+ * - `closed`: the model was closed while work was still wanted of it (1)
+ * - `internal`: a worker died or a kernel failed its self-test; never the user's fault (1)
+ */
+export type ErrorCode = "usage" | "tensor" | "tokenizer" | "memory" | "file" | "unsupported" | "io" | "closed" | "internal";
+
+/** Where a failure was seen. */
+export interface ErrorPlace {
+  /** Path of the file. */
+  readonly file?: string | undefined;
+  /** Name of the tensor, as the file spells it. */
+  readonly tensor?: string | undefined;
+  /** Byte offset in the file. */
+  readonly offset?: number | undefined;
+}
+
+/** Every failure that a user can cause: one sentence that says what, where, and what to do. */
+export class BitnetError extends Error {
+  override readonly name = "BitnetError";
+  readonly code: ErrorCode;
+  readonly file: string | undefined;
+  readonly tensor: string | undefined;
+  readonly offset: number | undefined;
+
+  /** `message` must stand alone: the CLI prints it and nothing else, so it repeats the place in words. */
+  constructor(code: ErrorCode, message: string, place: ErrorPlace = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.file = place.file;
+    this.tensor = place.tensor;
+    this.offset = place.offset;
+  }
+}

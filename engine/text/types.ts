@@ -1,0 +1,57 @@
+/** How text becomes token ids; see `EncodeOptions`. */
+export interface EncodeOptions {
+  /** Put the BOS token first, where the model's tokenizer does so (`Tokenizer.addsBos`). Default true. */
+  readonly bos?: boolean;
+  /** Recognise special tokens such as `<|eot_id|>` written in the text. Default true. */
+  readonly special?: boolean;
+}
+
+/** Turns a stream of token ids into text: what is not yet a whole UTF-8 character waits. */
+export interface TokenDecoder {
+  /** The text that became certain with this token; "" while it ends inside a character. Special tokens give "" unless asked for. */
+  push(id: number): string;
+  /** What is left: U+FFFD for a character that never got whole. */
+  end(): string;
+}
+
+/** A byte-level BPE tokenizer: text (or any bytes) to ids and back without loss. */
+export interface Tokenizer {
+  /** Where it came from: "tokenizer.json" or "gguf". */
+  readonly source: string;
+  /** Number of ids, special ones included. */
+  readonly size: number;
+  readonly bosId: number | undefined;
+  /** The file's own end-of-text ids; generation's stop ids are chosen elsewhere from more sources. */
+  readonly eosIds: readonly number[];
+  /** Whether `encode` puts BOS first. */
+  readonly addsBos: boolean;
+  /** text → ids. A lone surrogate becomes U+FFFD, as in UTF-8. */
+  encode(text: string, options?: EncodeOptions): number[];
+  /** Any bytes → ids; bytes that are not UTF-8 survive as single-byte tokens. */
+  encodeBytes(bytes: Uint8Array, options?: EncodeOptions): number[];
+  /** ids → text; special tokens are written out unless `special` is false. Throws a usage error for an id that is not in the vocabulary. */
+  decode(ids: readonly number[], options?: { readonly special?: boolean }): string;
+  /** ids → the very bytes. */
+  decodeBytes(ids: readonly number[], options?: { readonly special?: boolean }): Uint8Array;
+  /** A decoder for one stream; `special` false by default here: a reader of a stream wants no `<|eot_id|>`. */
+  decoder(options?: { readonly special?: boolean }): TokenDecoder;
+  /** Id of a token by its exact text, special or not; undefined if there is none. */
+  idOf(token: string): number | undefined;
+  /** The token's text for a list: its characters, U+FFFD for parts of one. */
+  textOf(id: number): string;
+  isSpecial(id: number): boolean;
+}
+
+/** One message of a conversation. */
+export interface ChatMessage {
+  readonly role: "system" | "user" | "assistant" | (string & {});
+  readonly content: string;
+}
+
+/** The model's own way of writing a conversation as one text. */
+export interface ChatTemplate {
+  /** The Jinja source, as the file has it. */
+  readonly source: string;
+  /** The conversation as text, special tokens (BOS too) written out: encode it with `bos: false`. */
+  render(messages: readonly ChatMessage[], options?: { readonly addGenerationPrompt?: boolean }): string;
+}

@@ -1,0 +1,33 @@
+// Builds everything into dist/: TypeScript by tsc, then the AssemblyScript kernels, one wasm module a tier.
+import { spawnSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const require = createRequire(import.meta.url);
+
+/** The bin script of an installed package, run with this very node: no shell, no PATH, the same on every system. */
+function run(script, args) {
+  const { status } = spawnSync(process.execPath, [script, ...args], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+const bin = (pkg, path) => join(dirname(require.resolve(`${pkg}/package.json`)), path);
+
+run(bin("typescript", "bin/tsc"), ["-p", "tsconfig.json"]);
+
+// Each tier is the same source: `ASC_FEATURE_RELAXED_SIMD` chooses at compile time.
+const tiers = { plain: [], relaxed: ["--enable", "relaxed-simd"] };
+mkdirSync(join(root, "dist/kernels"), { recursive: true });
+for (const [tier, flags] of Object.entries(tiers)) {
+  run(bin("assemblyscript", "bin/asc.js"), [
+    "kernels/assembly/index.ts",
+    ...["--outFile", `dist/kernels/${tier}.wasm`, "--textFile", `dist/kernels/${tier}.wat`],
+    ...["-O3", "--noAssert", "--runtime", "stub", "--importMemory", "--enable", "simd", "--enable", "threads"],
+    // The module declares the most a wasm32 memory can be; the arena's plan sets the real size.
+    ...["--sharedMemory", "--maximumMemory", "65536"],
+    ...flags,
+  ]);
+}
