@@ -1,0 +1,82 @@
+import { availableParallelism } from "node:os";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { BitnetError } from "../errors.js";
+import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
+
+/** More threads than this wait for each other longer than they help: a token of a 2B model has some 300 barriers. */
+const MOST_THREADS = 16;
+
+/** As many threads as this process may use at once, at most what helps. */
+export function defaultThreads(): number {
+  return Math.min(availableParallelism(), MOST_THREADS);
+}
+
+/**
+ * The worker threads, seen from the main thread: requests go to the leader, which drives the others. The main thread holds neither the
+ * module nor the memory, so ending the workers frees both at once. Any error ends the pool: threads that wait for a lost one can't go on.
+ */
+export class WorkerPool {
+  readonly #workers: Worker[];
+  readonly #onEvent: (value: unknown) => void;
+  readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: BitnetError) => void }>();
+  #nextId = 0;
+  #end: { readonly error: BitnetError; readonly done: Promise<void> } | undefined;
+
+  /**
+   * @param entry the program of every worker; it calls `serveWorker`
+   * @param onEvent what the leader tells unasked
+   */
+  constructor(entry: URL, threads: number, onEvent: (value: unknown) => void) {
+    this.#onEvent = onEvent;
+    const channels = Array.from({ length: threads - 1 }, () => new MessageChannel());
+    this.#workers = Array.from({ length: threads }, (_, thread) => {
+      const ports: MessagePort[] = thread === 0 ? channels.map((channel) => channel.port1) : [channels[thread - 1]!.port2];
+      const role: WorkerRole = { thread, threads };
+      const worker = new Worker(entry, { workerData: { role, ports }, transferList: ports, name: `bitnet ${thread}` });
+      worker.on("message", (reply: Reply) => this.#receive(reply));
+      worker.on("error", (cause) => void this.#finish(new BitnetError("internal", `worker ${thread} died: ${cause.message}`, {}, { cause })));
+      worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));
+      return worker;
+    });
+  }
+
+  /** Asks the leader; its answer. Rejects with the leader's error, after which the pool is closed. */
+  request<T>(kind: string, payload: unknown): Promise<T> {
+    if (this.#end) return Promise.reject(this.#end.error);
+    const id = this.#nextId++;
+    const request: Request = { id, kind, payload };
+    return new Promise<T>((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      this.#workers[0]!.postMessage(request);
+    });
+  }
+
+  /** Ends the workers; what is pending rejects with a `closed` error. Resolves when all threads are gone. */
+  close(): Promise<void> {
+    return this.#finish(new BitnetError("closed", "the model was closed"));
+  }
+
+  #receive(reply: Reply): void {
+    if (reply.kind === "event") {
+      this.#onEvent(reply.value);
+      return;
+    }
+    if (reply.kind === "error") {
+      void this.#finish(fromPlain(reply.error));
+      return;
+    }
+    const pending = this.#pending.get(reply.id);
+    this.#pending.delete(reply.id);
+    pending?.resolve(reply.value);
+  }
+
+  #finish(error: BitnetError): Promise<void> {
+    if (!this.#end) {
+      const done = Promise.all(this.#workers.map((worker) => worker.terminate())).then(() => undefined);
+      this.#end = { error, done };
+      for (const { reject } of this.#pending.values()) reject(error);
+      this.#pending.clear();
+    }
+    return this.#end.done;
+  }
+}

@@ -1,0 +1,166 @@
+import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
+import { BitnetError } from "../errors.js";
+import type { ModelConfig } from "./config.js";
+
+/** A ternary layer as the file has it. */
+export interface LinearSource {
+  readonly tensor: TensorInfo;
+  /** Output features. */
+  readonly rows: number;
+  /** Input features. */
+  readonly columns: number;
+  /** SafeTensors' separate scale, [1]; other encodings carry it or have none. */
+  readonly scale: TensorInfo | undefined;
+  /** The stored scale is the inverse of the scale. */
+  readonly inverseScale: boolean;
+}
+
+/** The tensors of one layer. Norms are [hiddenSize], `ffnSubNorm` [ffnSize]. */
+export interface LayerSources {
+  readonly attnNorm: TensorInfo;
+  readonly q: LinearSource;
+  readonly k: LinearSource;
+  readonly v: LinearSource;
+  readonly attnSubNorm: TensorInfo;
+  readonly o: LinearSource;
+  readonly ffnNorm: TensorInfo;
+  readonly gate: LinearSource;
+  readonly up: LinearSource;
+  readonly ffnSubNorm: TensorInfo;
+  readonly down: LinearSource;
+}
+
+/** Every tensor of a network in its role. */
+export interface NetworkSources {
+  /** [vocab, hidden] */
+  readonly embedding: TensorInfo;
+  readonly layers: readonly LayerSources[];
+  /** [hidden] */
+  readonly outputNorm: TensorInfo;
+  /** [vocab, hidden]; undefined: the embedding */
+  readonly head: TensorInfo | undefined;
+}
+
+/** What a tensor is called in each container; `%` stands for the layer. */
+interface Names {
+  readonly embedding: string;
+  readonly outputNorm: string;
+  readonly head: string;
+  readonly layer: Readonly<Record<keyof LayerSources, string>>;
+}
+
+const GGUF_NAMES: Names = {
+  embedding: "token_embd",
+  outputNorm: "output_norm",
+  head: "output",
+  layer: {
+    attnNorm: "blk.%.attn_norm",
+    q: "blk.%.attn_q",
+    k: "blk.%.attn_k",
+    v: "blk.%.attn_v",
+    attnSubNorm: "blk.%.attn_sub_norm",
+    o: "blk.%.attn_output",
+    ffnNorm: "blk.%.ffn_norm",
+    gate: "blk.%.ffn_gate",
+    up: "blk.%.ffn_up",
+    ffnSubNorm: "blk.%.ffn_sub_norm",
+    down: "blk.%.ffn_down",
+  },
+};
+
+const HF_NAMES: Names = {
+  embedding: "model.embed_tokens",
+  outputNorm: "model.norm",
+  head: "lm_head",
+  layer: {
+    attnNorm: "model.layers.%.input_layernorm",
+    q: "model.layers.%.self_attn.q_proj",
+    k: "model.layers.%.self_attn.k_proj",
+    v: "model.layers.%.self_attn.v_proj",
+    attnSubNorm: "model.layers.%.self_attn.attn_sub_norm",
+    o: "model.layers.%.self_attn.o_proj",
+    ffnNorm: "model.layers.%.post_attention_layernorm",
+    gate: "model.layers.%.mlp.gate_proj",
+    up: "model.layers.%.mlp.up_proj",
+    ffnSubNorm: "model.layers.%.mlp.ffn_sub_norm",
+    down: "model.layers.%.mlp.down_proj",
+  },
+};
+
+/** Types that hold plain numbers. */
+const FLOATS = ["F32", "F16", "BF16"];
+
+/**
+ * Finds each tensor of the network and checks its shape and type; a tensor that has no role is an error too, since leaving it out would
+ * change the model.
+ * @throws BitnetError tensor, naming it
+ */
+export function readWeights(checkpoint: Checkpoint, config: ModelConfig): NetworkSources {
+  const names = checkpoint.format === "gguf" ? GGUF_NAMES : HF_NAMES;
+  const used = new Set<string>();
+
+  const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
+    const tensor = checkpoint.tensors.get(name);
+    if (tensor === undefined) throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing`, { file: checkpoint.path, tensor: name });
+    const refuse = (what: string): never => {
+      throw new BitnetError("tensor", `${tensor.file}: tensor ${name} ${what}`, { file: tensor.file, tensor: name, offset: tensor.offset });
+    };
+    if (!types.includes(tensor.type)) refuse(`is ${tensor.type}; known here are ${types.join(", ")}`);
+    if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
+      refuse(`has the shape [${tensor.shape.join(", ")}] where the configuration asks for [${shape.join(", ")}]`);
+    }
+    used.add(name);
+    return tensor;
+  };
+
+  const norm = (name: string, size: number): TensorInfo => find(`${name}.weight`, [size], FLOATS);
+
+  const linear = (name: string, rows: number, columns: number): LinearSource => {
+    const plain = { rows, columns, scale: undefined, inverseScale: false };
+    if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], ["I2_S", ...FLOATS]) };
+    if (config.packing?.mode !== "offline") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], FLOATS) };
+    return {
+      ...plain,
+      tensor: find(`${name}.weight`, [rows / 4, columns], ["U8"]),
+      scale: find(`${name}.weight_scale`, [1], FLOATS),
+      inverseScale: config.packing.inverseScale,
+    };
+  };
+
+  const { hiddenSize, ffnSize, vocabSize, headDim } = config;
+  const kvSize = config.kvHeads * headDim;
+  const layers = Array.from({ length: config.layers }, (_, layer): LayerSources => {
+    const name = (role: keyof LayerSources): string => names.layer[role].replace("%", String(layer));
+    return {
+      attnNorm: norm(name("attnNorm"), hiddenSize),
+      q: linear(name("q"), hiddenSize, hiddenSize),
+      k: linear(name("k"), kvSize, hiddenSize),
+      v: linear(name("v"), kvSize, hiddenSize),
+      attnSubNorm: norm(name("attnSubNorm"), hiddenSize),
+      o: linear(name("o"), hiddenSize, hiddenSize),
+      ffnNorm: norm(name("ffnNorm"), hiddenSize),
+      gate: linear(name("gate"), ffnSize, hiddenSize),
+      up: linear(name("up"), ffnSize, hiddenSize),
+      ffnSubNorm: norm(name("ffnSubNorm"), ffnSize),
+      down: linear(name("down"), hiddenSize, ffnSize),
+    };
+  });
+  const sources: NetworkSources = {
+    embedding: find(`${names.embedding}.weight`, [vocabSize, hiddenSize], FLOATS),
+    layers,
+    outputNorm: norm(names.outputNorm, hiddenSize),
+    head: config.tiedHead ? undefined : find(`${names.head}.weight`, [vocabSize, hiddenSize], FLOATS),
+  };
+  // Tied SafeTensors may repeat the embedding as lm_head; the configuration says that it isn't used.
+  if (config.tiedHead) used.add(`${names.head}.weight`);
+  for (const [name, tensor] of checkpoint.tensors) {
+    if (!used.has(name)) {
+      throw new BitnetError("tensor", `${tensor.file}: tensor ${name} has no role in ${config.architecture}, so the model is not the one it says it is`, {
+        file: tensor.file,
+        tensor: name,
+        offset: tensor.offset,
+      });
+    }
+  }
+  return sources;
+}

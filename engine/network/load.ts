@@ -1,0 +1,208 @@
+import type { TensorInfo } from "../container/checkpoint.js";
+import { openSourceSync, type SyncSource } from "../container/source.js";
+import { COLUMN_BLOCK, type Kernels, ROW_GROUP } from "../compute/kernels.js";
+import { BitnetError } from "../errors.js";
+import type { LinearSource, NetworkSources } from "../model/weights.js";
+import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
+import { i2sScaleOffset } from "../packing/i2s.js";
+import { openPacking } from "../packing/open.js";
+import { type Packing, PIECE_BYTES, type PieceStats, type Ternarisation } from "../packing/packing.js";
+import type { LinearPlan, NetworkPlan, TablePlan } from "./plan.js";
+
+/** Ternary roles of a layer, in the order of the plan. */
+const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const;
+const NORMS = ["attnNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const;
+
+/** One thing a thread can load on its own. */
+interface Job {
+  /** Bytes read from files, for the progress. */
+  readonly bytes: number;
+  run(): void;
+}
+
+/** Packings of all ternary layers and what they need of the plan. */
+export interface LoadNeeds {
+  readonly packings: readonly Packing[];
+  /** A thread's staging: the largest piece and what it decodes to. */
+  readonly stagingBytes: number;
+  /** Pieces of master weights, all tensors together. */
+  readonly statPieces: number;
+}
+
+/** Looks at every ternary layer's encoding. @throws BitnetError tensor */
+export function loadNeeds(sources: NetworkSources): LoadNeeds {
+  const packings = sources.layers.flatMap((layer) => LINEARS.map((role) => openPacking(layer[role])));
+  let stagingBytes = tablePieceRows(sources.embedding) * sources.embedding.shape[1]! * 8;
+  const norms = [sources.outputNorm, ...sources.layers.flatMap((layer) => NORMS.map((role) => layer[role]))];
+  for (const norm of norms) stagingBytes = Math.max(stagingBytes, norm.byteLength);
+  let statPieces = 0;
+  for (const packing of packings) {
+    const { length, rows } = packing.piece(0);
+    stagingBytes = Math.max(stagingBytes, align(length) + rows.length * align(packing.source.columns, COLUMN_BLOCK));
+    if (packing.stats) statPieces += packing.pieces;
+  }
+  return { packings, stagingBytes, statPieces };
+}
+
+const align = (n: number, unit = 64): number => Math.ceil(n / unit) * unit;
+
+function tablePieceRows(tensor: TensorInfo): number {
+  return Math.max(1, Math.floor(PIECE_BYTES / (tensor.shape[1]! * 4)));
+}
+
+/** Shared by the loading threads: u32 words at `plan.loading`. */
+const LOADED_KIB = 0;
+const INEXACT = 1;
+
+/**
+ * Fills the memory from the files, one thread's part of it: pieces are read straight into this thread's staging, decoded and packed into
+ * the kernels' layout. All threads call it together.
+ * @param onBytes called now and then with the bytes loaded by all threads so far
+ * @returns false if a table holds numbers that bf16 can't, and the plan said bf16: plan again with wide tables
+ */
+export function load(
+  kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, sources: NetworkSources, needs: LoadNeeds, thread: number,
+  onBytes: (done: number) => void,
+): boolean {
+  const files = new Map<string, SyncSource>();
+  const shared = new Int32Array(memory.buffer, plan.loading, 2);
+  const stats = new Float64Array(memory.buffer, plan.pieceStats, 3 * needs.statPieces);
+  const staging = plan.staging + thread * plan.stagingBytes;
+
+  const read = (tensor: TensorInfo, start: number, length: number, to: number): Uint8Array => {
+    let file = files.get(tensor.file);
+    if (file === undefined) {
+      file = openSourceSync(tensor.file);
+      files.set(tensor.file, file);
+    }
+    const bytes = new Uint8Array(memory.buffer, to, length);
+    file.readInto(bytes, tensor.offset + start);
+    return bytes;
+  };
+
+  const each = (jobs: readonly Job[]): void => {
+    for (let item = kernels.nextChunk(plan.control); item < jobs.length; item = kernels.nextChunk(plan.control)) {
+      const job = jobs[item]!;
+      job.run();
+      onBytes(1024 * Atomics.add(shared, LOADED_KIB, Math.ceil(job.bytes / 1024)));
+    }
+    kernels.barrier(plan.control, plan.threads);
+  };
+
+  const floats = (tensor: TensorInfo, to: number): Job => ({
+    bytes: tensor.byteLength,
+    run: () => {
+      const n = tensor.shape[0]!;
+      const out = new Float32Array(memory.buffer, to, n);
+      readFloats(tensor.type, read(tensor, 0, n * floatBytes(tensor.type), staging), out, n);
+      if (out.some((value) => !Number.isFinite(value))) throw notFinite(tensor, tensor.offset);
+    },
+  });
+
+  const table = (tensor: TensorInfo, to: TablePlan): Job[] => {
+    const [vocab, hidden] = tensor.shape as [number, number];
+    const rows = tablePieceRows(tensor);
+    const rowBytes = hidden * floatBytes(tensor.type);
+    return Array.from({ length: Math.ceil(vocab / rows) }, (_, piece) => {
+      const first = piece * rows;
+      const count = Math.min(rows, vocab - first);
+      return {
+        bytes: count * rowBytes,
+        run: () => {
+          const start = staging + rows * hidden * 4;
+          const n = count * hidden;
+          const values = new Float32Array(memory.buffer, staging, n);
+          readFloats(tensor.type, read(tensor, first * rowBytes, n * floatBytes(tensor.type), start), values, n);
+          const words = new Uint32Array(memory.buffer, staging, n);
+          let low = 0;
+          for (let i = 0; i < n; i++) {
+            if ((words[i]! & 0x7f800000) === 0x7f800000) throw notFinite(tensor, tensor.offset + first * rowBytes);
+            low |= words[i]! & 0xffff;
+          }
+          if (to.wide) new Float32Array(memory.buffer, to.at + first * to.rowBytes, n).set(values);
+          else if (low !== 0) Atomics.store(shared, INEXACT, 1);
+          else for (let i = 0; i < count; i++) kernels.packBf16(to.at + (first + i) * to.rowBytes, staging + i * hidden * 4, hidden);
+        },
+      };
+    });
+  };
+
+  const setScale = (source: LinearSource, to: LinearPlan, scale: number): void => {
+    if (!(scale > 0 && Number.isFinite(scale))) {
+      const { file, name } = source.scale ?? source.tensor;
+      throw new BitnetError("file", `${file}: the scale of tensor ${name} is ${scale}, which no scale can be: the file is damaged`, { file, tensor: name });
+    }
+    new Float32Array(memory.buffer, to.scale, 1)[0] = scale;
+  };
+
+  const storedScale = (source: LinearSource): number => {
+    const value = new Float32Array(1);
+    if (source.scale === undefined) readFloats("F32", read(source.tensor, i2sScaleOffset(source.rows, source.columns), 4, staging), value, 1);
+    else readFloats(source.scale.type, read(source.scale, 0, floatBytes(source.scale.type), staging), value, 1);
+    return source.inverseScale ? Math.fround(1 / value[0]!) : value[0]!;
+  };
+
+  const unpack = (packing: Packing, piece: number, to: LinearPlan, how: Ternarisation | undefined): void => {
+    const { start, length, rows } = packing.piece(piece);
+    const at = staging + align(length);
+    const codes = new Uint8Array(memory.buffer, at, rows.length * to.kPad);
+    if (to.kPad !== to.columns) codes.fill(0); // the columns that pad a row meet zeros, but must be codes
+    packing.decode(piece, read(packing.source.tensor, start, length, staging), codes, to.kPad, how);
+    rows.forEach((row, i) => {
+      kernels.packRow(to.weights + (Math.floor(row / ROW_GROUP) * ROW_GROUP * to.kPad) / 4 + (row % ROW_GROUP) * 16, at + i * to.kPad, to.kPad);
+    });
+  };
+
+  try {
+    const first: Job[] = [...table(sources.embedding, plan.embedding), ...(sources.head ? table(sources.head, plan.head) : [])];
+    first.push(floats(sources.outputNorm, plan.outputNorm));
+    plan.layers.forEach((layer, i) => {
+      for (const role of NORMS) first.push(floats(sources.layers[i]![role], layer[role]));
+    });
+    const second: Job[] = [];
+    let statsFrom = 0;
+    needs.packings.forEach((packing, i) => {
+      const { source } = packing;
+      const to = plan.layers[Math.floor(i / LINEARS.length)]![LINEARS[i % LINEARS.length]!];
+      const from = statsFrom;
+      const ternarise = (): Ternarisation => {
+        const pieces = Array.from({ length: packing.pieces }, (_, p): PieceStats => {
+          const [sum, least, most] = stats.subarray(3 * (from + p)) as unknown as [number, number, number];
+          return { sum, least, most };
+        });
+        return ternarisation(pieces, source.rows * source.columns);
+      };
+      if (packing.stats) statsFrom += packing.pieces;
+      else first.push({ bytes: 4, run: () => setScale(source, to, storedScale(source)) });
+      for (let p = 0; p < packing.pieces; p++) {
+        const bytes = packing.piece(p).length;
+        if (!packing.stats) {
+          second.push({ bytes, run: () => unpack(packing, p, to, undefined) });
+          continue;
+        }
+        first.push({
+          bytes: 0,
+          run: () => {
+            const { start, length } = packing.piece(p);
+            const { sum, least, most } = packing.stats!(p, read(source.tensor, start, length, staging));
+            stats.set([sum, least, most], 3 * (from + p));
+          },
+        });
+        second.push({
+          bytes,
+          run: () => {
+            const how = ternarise();
+            if (p === 0) setScale(source, to, how.scale);
+            unpack(packing, p, to, how);
+          },
+        });
+      }
+    });
+    each(first);
+    if (Atomics.load(shared, INEXACT) !== 0) return false;
+    each(second);
+    return true;
+  } finally {
+    for (const file of files.values()) file.close();
+  }
+}

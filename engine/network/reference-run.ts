@@ -1,0 +1,47 @@
+import type { StepBatch, StepLimits } from "../compute/step.js";
+import type { ModelConfig } from "../model/config.js";
+import { KV_BLOCK } from "../numerics.js";
+import { Reference, ReferenceCache, type ReferenceWeights } from "./reference.js";
+
+/** Rows of a step: few, so that an abort is seen soon. */
+const MAX_ROWS = 8;
+
+/** Feeds batches to the scalar network, row by row. */
+export class ReferenceRun {
+  readonly limits: StepLimits;
+  readonly #config: ModelConfig;
+  readonly #reference: Reference;
+  /** By the sequence's first block, which no other living sequence has. */
+  readonly #caches = new Map<number, ReferenceCache>();
+  #logits: Float32Array[] = []; // [outputs] of [vocab]
+
+  constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, contextLength: number) {
+    this.#config = config;
+    this.#reference = new Reference(config, weights, activationQuant);
+    this.limits = { maxRows: MAX_ROWS, maxOutputs: MAX_ROWS, blockSize: KV_BLOCK, blocks: Math.ceil(contextLength / KV_BLOCK), contextLength };
+  }
+
+  compute(batch: StepBatch): void {
+    const hidden = Array.from(batch.tokens, (token, row) => this.#reference.forward(token, batch.positions[row]!, this.#cache(batch.tables[batch.sequences[row]!]!)));
+    this.#logits = batch.outputs.map(({ row }) => this.#reference.logits(hidden[row]!));
+  }
+
+  logits(output: number): Float32Array {
+    return this.#logits[output]!;
+  }
+
+  /** A sequence's cache, grown to all the blocks it has. */
+  #cache(table: Int32Array): ReferenceCache {
+    const { kvHeads, headDim } = this.#config;
+    const positions = table.length * KV_BLOCK;
+    const old = this.#caches.get(table[0]!);
+    if (old !== undefined && old.keys[0]!.length >= positions * kvHeads * headDim) return old;
+    const cache = new ReferenceCache(this.#config, old ? Math.min(2 * positions, this.limits.blocks * KV_BLOCK) : positions);
+    old?.keys.forEach((keys, layer) => {
+      cache.keys[layer]!.set(keys);
+      cache.values[layer]!.set(old.values[layer]!);
+    });
+    this.#caches.set(table[0]!, cache);
+    return cache;
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * The network in plain scalar TypeScript: what every kernel is held against. It is written to be read; with activation quantisation its
+ * logits are those of the kernels, bit for bit.
+ */
+import type { ModelConfig } from "../model/config.js";
+import { attend, dot8, outputFactor, quantize, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies } from "../numerics.js";
+
+/** A ternary layer. */
+export interface ReferenceLinear {
+  readonly rows: number;
+  readonly columns: number;
+  /** [rows, columns] −1, 0, 1 */
+  readonly weights: Int8Array;
+  /** What 1 is worth, f32. */
+  readonly scale: number;
+}
+
+/** One layer's parts. Norm weights are f32. */
+export interface ReferenceLayer {
+  readonly attnNorm: Float32Array; // [hidden]
+  readonly q: ReferenceLinear;
+  readonly k: ReferenceLinear;
+  readonly v: ReferenceLinear;
+  readonly attnSubNorm: Float32Array; // [hidden]
+  readonly o: ReferenceLinear;
+  readonly ffnNorm: Float32Array; // [hidden]
+  readonly gate: ReferenceLinear;
+  readonly up: ReferenceLinear;
+  readonly ffnSubNorm: Float32Array; // [ffn]
+  readonly down: ReferenceLinear;
+}
+
+/** All weights, dequantised only as far as they are read. */
+export interface ReferenceWeights {
+  readonly embedding: Float32Array; // [vocab, hidden]
+  readonly layers: readonly ReferenceLayer[];
+  readonly outputNorm: Float32Array; // [hidden]
+  readonly head: Float32Array; // [vocab, hidden]; the embedding itself when tied
+}
+
+/** Keys and values of one sequence: [layer] → [position, kvHeads · headDim] f32. */
+export class ReferenceCache {
+  readonly keys: Float32Array[];
+  readonly values: Float32Array[];
+
+  constructor(config: ModelConfig, positions: number) {
+    const size = positions * config.kvHeads * config.headDim;
+    this.keys = Array.from({ length: config.layers }, () => new Float32Array(size));
+    this.values = Array.from({ length: config.layers }, () => new Float32Array(size));
+  }
+}
+
+export class Reference {
+  readonly #config: ModelConfig;
+  readonly #weights: ReferenceWeights;
+  readonly #activationQuant: boolean;
+  readonly #frequencies: Float64Array;
+  /** Dequantised rows, made on first use: only the path without activation quantisation reads them. */
+  readonly #floats = new Map<ReferenceLinear, Float32Array>();
+
+  /** @param activationQuant quantise the input of each ternary layer to 8 bits, as the model defines; false: f32 throughout */
+  constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean) {
+    this.#config = config;
+    this.#weights = weights;
+    this.#activationQuant = activationQuant;
+    this.#frequencies = ropeFrequencies(config.ropeTheta, config.headDim);
+  }
+
+  /**
+   * One token through all layers; its key and value are put into the cache.
+   * @returns the last hidden state before the final norm, [hidden] f32
+   */
+  forward(token: number, position: number, cache: ReferenceCache): Float32Array {
+    const { hiddenSize, heads, kvHeads, headDim, ffnSize, rmsNormEps } = this.#config;
+    const kvSize = kvHeads * headDim;
+    const x = this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize); // [hidden] the residual stream
+    const normed = new Float32Array(hiddenSize);
+    const q = new Float32Array(hiddenSize); // [heads, headDim]
+    const k = new Float32Array(kvSize); // [kvHeads, headDim]
+    const v = new Float32Array(kvSize);
+    const attention = new Float32Array(hiddenSize); // [heads, headDim]
+    const gate = new Float32Array(ffnSize);
+    const up = new Float32Array(ffnSize);
+    const hidden = new Float32Array(ffnSize);
+    const delta = new Float32Array(hiddenSize);
+    const angles = new Float32Array(headDim);
+    ropeAngles(angles, position, this.#frequencies);
+
+    this.#weights.layers.forEach((layer, index) => {
+      rmsNorm(normed, x, layer.attnNorm, rmsNormEps);
+      this.#linear([[layer.q, q], [layer.k, k], [layer.v, v]], normed);
+      rope(q, 0, heads, headDim, angles);
+      rope(k, 0, kvHeads, headDim, angles);
+      const keys = cache.keys[index]!;
+      const values = cache.values[index]!;
+      keys.set(k, position * kvSize);
+      values.set(v, position * kvSize);
+      for (let head = 0; head < heads; head++) {
+        const kvHead = Math.floor((head * kvHeads) / heads);
+        attend(attention, head * headDim, q, head * headDim, keys, values, kvHead * headDim, kvSize, position + 1, headDim);
+      }
+      rmsNorm(normed, attention, layer.attnSubNorm, rmsNormEps);
+      this.#linear([[layer.o, delta]], normed);
+      for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;
+
+      rmsNorm(normed, x, layer.ffnNorm, rmsNormEps);
+      this.#linear([[layer.gate, gate], [layer.up, up]], normed);
+      reluSquaredMul(gate, up, ffnSize);
+      rmsNorm(hidden, gate, layer.ffnSubNorm, rmsNormEps);
+      this.#linear([[layer.down, delta]], hidden);
+      for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;
+    });
+    return x;
+  }
+
+  /** [vocab] f32 from what `forward` returned. */
+  logits(x: Float32Array): Float32Array {
+    const { hiddenSize, vocabSize, rmsNormEps } = this.#config;
+    const normed = new Float32Array(hiddenSize);
+    rmsNorm(normed, x, this.#weights.outputNorm, rmsNormEps);
+    const logits = new Float32Array(vocabSize);
+    for (let id = 0; id < vocabSize; id++) logits[id] = dot8(normed, 0, this.#weights.head, id * hiddenSize, hiddenSize);
+    return logits;
+  }
+
+  /** Ternary layers on one input: out[row] = Σ w·x · scale. */
+  #linear(layers: readonly (readonly [ReferenceLinear, Float32Array])[], x: Float32Array): void {
+    if (!this.#activationQuant) {
+      for (const [linear, out] of layers) {
+        const weights = this.#dequantized(linear);
+        for (let row = 0; row < linear.rows; row++) out[row] = dot8(x, 0, weights, row * linear.columns, linear.columns);
+      }
+      return;
+    }
+    const { values, max } = quantize(x, layers[0]![0].columns);
+    for (const [{ rows, columns, weights, scale }, out] of layers) {
+      const factor = outputFactor(scale, max);
+      for (let row = 0; row < rows; row++) {
+        let sum = 0;
+        for (let i = 0, w = row * columns; i < columns; i++, w++) sum += weights[w]! * values[i]!;
+        out[row] = sum * factor;
+      }
+    }
+  }
+
+  #dequantized(linear: ReferenceLinear): Float32Array {
+    let floats = this.#floats.get(linear);
+    if (floats === undefined) {
+      floats = Float32Array.from(linear.weights, (code) => code * linear.scale);
+      this.#floats.set(linear, floats);
+    }
+    return floats;
+  }
+}

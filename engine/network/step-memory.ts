@@ -1,0 +1,77 @@
+import type { StepBatch } from "../compute/step.js";
+import { type NetworkPlan, stepWords } from "./plan.js";
+
+/** What the threads do when the leader lets them go. */
+export const Operation = { step: 1, exit: 2 } as const;
+
+/** The step under way, in the linear memory: written by the leader, read by all threads. */
+export class StepMemory {
+  readonly #words: Uint32Array;
+  readonly #layout: ReturnType<typeof stepWords>;
+  readonly #base: number;
+
+  constructor(memory: WebAssembly.Memory, plan: NetworkPlan) {
+    this.#layout = stepWords(plan.limits);
+    this.#base = plan.step;
+    this.#words = new Uint32Array(memory.buffer, plan.step, this.#layout.end);
+  }
+
+  get operation(): number {
+    return this.#words[0]!;
+  }
+
+  set operation(operation: number) {
+    this.#words[0] = operation;
+  }
+
+  get rows(): number {
+    return this.#words[1]!;
+  }
+
+  get outputs(): number {
+    return this.#words[2]!;
+  }
+
+  token(row: number): number {
+    return this.#words[this.#layout.tokens + row]!;
+  }
+
+  position(row: number): number {
+    return this.#words[this.#layout.positions + row]!;
+  }
+
+  /** Address of the row's table of cache blocks, u32. */
+  table(row: number): number {
+    return this.#base + 4 * (this.#layout.blocks + this.#words[this.#layout.tables + row]!);
+  }
+
+  /** Number of the cache block that holds the row's own position. */
+  ownBlock(row: number, blockSize: number): number {
+    const table = this.#layout.blocks + this.#words[this.#layout.tables + row]!;
+    return this.#words[table + Math.floor(this.position(row) / blockSize)]!;
+  }
+
+  /** Row of an output. */
+  output(index: number): number {
+    return this.#words[this.#layout.outputs + index]!;
+  }
+
+  /** Describes a batch, which must be within the limits. */
+  write(batch: StepBatch): void {
+    const { tokens, positions, tables, outputs, blocks } = this.#layout;
+    const words = this.#words;
+    words[1] = batch.tokens.length;
+    words[2] = batch.outputs.length;
+    words.set(batch.tokens, tokens);
+    words.set(batch.positions, positions);
+    const starts: number[] = [];
+    let next = 0;
+    for (const table of batch.tables) {
+      starts.push(next);
+      words.set(table, blocks + next);
+      next += table.length;
+    }
+    for (let row = 0; row < batch.tokens.length; row++) words[tables + row] = starts[batch.sequences[row]!]!;
+    for (let i = 0; i < batch.outputs.length; i++) words[outputs + i] = batch.outputs[i]!.row;
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * The float arithmetic of the network, in one fixed order, in plain TypeScript. The kernels (kernels/assembly) do the same operations in the
+ * same order; tests and the self-test at start hold the two bit-equal. `Math.fround` around each operation makes it one of IEEE f32.
+ */
+import { pow64, sinCos64 } from "./math.js";
+
+/** Changes whenever a bit of any logit can change. Written into receipts. */
+export const NUMERICS_VERSION = 1;
+/** Lanes of a float sum: element i is added to lane i mod 8. */
+export const LANES = 8;
+/** Positions in a block of the KV cache, the unit of the online softmax. */
+export const KV_BLOCK = 32;
+/** Positions in a span: spans of attention are computed apart and merged in order. */
+export const KV_SPAN = 256;
+/** What the absolute maximum of a token's activations is at the least when it is quantised. */
+export const MIN_ACTIVATION_MAX = Math.fround(1e-5);
+
+const f = Math.fround;
+const bits = new Int32Array(1);
+const asFloat = new Float32Array(bits.buffer);
+
+const LOG2E = f(1.44269504088896341);
+const LN2_HI = f(0.693359375);
+const LN2_LO = f(-2.1219444e-4);
+const C5 = f(1.98756915e-4);
+const C4 = f(1.3981999507e-3);
+const C3 = f(8.3334519073e-3);
+const C2 = f(4.1665795894e-2);
+const C1 = f(1.6666665459e-1);
+const C0 = f(5.0000001201e-1);
+/** Adding and taking away 1.5·2^23 rounds an f32 of magnitude < 2^22 to the nearest integer, half to even. */
+const ROUNDER = 12582912;
+
+/** e^x in f32 for x ≤ 0; 0 below −87. Range reduction by ln 2 in two parts, degree-5 polynomial of the Cephes library's expf. */
+export function expF32(x: number): number {
+  if (!(x >= -87)) return 0;
+  const n = f(f(f(x * LOG2E) + ROUNDER) - ROUNDER);
+  const r = f(f(x - f(n * LN2_HI)) - f(n * LN2_LO));
+  let p = f(f(C5 * r) + C4);
+  p = f(f(p * r) + C3);
+  p = f(f(p * r) + C2);
+  p = f(f(p * r) + C1);
+  p = f(f(p * r) + C0);
+  asFloat[0] = f(f(f(p * f(r * r)) + r) + 1);
+  bits[0] = bits[0]! + (n << 23);
+  return asFloat[0]!;
+}
+
+/** Σ a[aFrom+i]·b[bFrom+i], i < n, in 8 lanes; then ((0+1)+(2+3)) + ((4+5)+(6+7)). */
+export function dot8(a: Float32Array, aFrom: number, b: Float32Array, bFrom: number, n: number): number {
+  let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+  let i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const p = aFrom + i;
+    const q = bFrom + i;
+    s0 = f(s0 + f(a[p]! * b[q]!));
+    s1 = f(s1 + f(a[p + 1]! * b[q + 1]!));
+    s2 = f(s2 + f(a[p + 2]! * b[q + 2]!));
+    s3 = f(s3 + f(a[p + 3]! * b[q + 3]!));
+    s4 = f(s4 + f(a[p + 4]! * b[q + 4]!));
+    s5 = f(s5 + f(a[p + 5]! * b[q + 5]!));
+    s6 = f(s6 + f(a[p + 6]! * b[q + 6]!));
+    s7 = f(s7 + f(a[p + 7]! * b[q + 7]!));
+  }
+  // The last, incomplete group of 8; the kernels read zeros there, which add nothing.
+  const rest = n - i;
+  const p = aFrom + i;
+  const q = bFrom + i;
+  if (rest > 0) s0 = f(s0 + f(a[p]! * b[q]!));
+  if (rest > 1) s1 = f(s1 + f(a[p + 1]! * b[q + 1]!));
+  if (rest > 2) s2 = f(s2 + f(a[p + 2]! * b[q + 2]!));
+  if (rest > 3) s3 = f(s3 + f(a[p + 3]! * b[q + 3]!));
+  if (rest > 4) s4 = f(s4 + f(a[p + 4]! * b[q + 4]!));
+  if (rest > 5) s5 = f(s5 + f(a[p + 5]! * b[q + 5]!));
+  if (rest > 6) s6 = f(s6 + f(a[p + 6]! * b[q + 6]!));
+  return f(f(f(s0 + s1) + f(s2 + s3)) + f(f(s4 + s5) + f(s6 + s7)));
+}
+
+/** RMSNorm, [n] f32 → [n] f32: out = x · 1/√(Σx²/n + eps) · weight. */
+export function rmsNorm(out: Float32Array, x: Float32Array, weight: Float32Array, eps: number): void {
+  const n = weight.length;
+  const mean = f(dot8(x, 0, x, 0, n) / n);
+  const factor = f(1 / f(Math.sqrt(f(mean + f(eps)))));
+  for (let i = 0; i < n; i++) out[i] = f(x[i]! * factor) * weight[i]!;
+}
+
+/** Activations of one token, quantised. */
+export interface Quantized {
+  /** [n] integers −128…127 */
+  readonly values: Int32Array;
+  /** Σ values */
+  readonly sum: number;
+  /** max(max|x|, 1e-5), f32 */
+  readonly max: number;
+}
+
+/** Per-token absmax quantisation to 8 bits: s = 127 / max(max|x|, 1e-5), q = clamp(round-half-even(x·s), −128, 127). */
+export function quantize(x: Float32Array, n: number): Quantized {
+  let max = MIN_ACTIVATION_MAX;
+  for (let i = 0; i < n; i++) max = Math.max(max, Math.abs(x[i]!));
+  const s = f(127 / max);
+  const values = new Int32Array(n);
+  let sum = 0;
+  for (let i = 0; i < n; i++) {
+    const q = f(f(f(x[i]! * s) + ROUNDER) - ROUNDER);
+    values[i] = Math.min(Math.max(q, -128), 127);
+    sum += values[i]!;
+  }
+  return { values, sum, max };
+}
+
+/** What makes an integer sum of a ternary layer an activation: scale · max|x| / 127, rounded to f32 once. */
+export function outputFactor(scale: number, max: number): number {
+  return f((scale * max) / 127);
+}
+
+/** gate = relu(gate)² · up, [n] f32 */
+export function reluSquaredMul(gate: Float32Array, up: Float32Array, n: number): void {
+  for (let i = 0; i < n; i++) {
+    const g = Math.max(gate[i]!, 0);
+    gate[i] = f(g * g) * up[i]!;
+  }
+}
+
+const sinCos = new Float64Array(2);
+
+/**
+ * Cosines, then sines, of one position's rotary angles: position · theta^(−2i/headDim), computed in f64 and rounded to f32 at the end.
+ * (RoFormer, Su et al. 2021, eq. 15.)
+ * @param out [headDim] f32: cos [headDim/2], sin [headDim/2]
+ * @param frequencies [headDim/2] f64 from `ropeFrequencies`
+ */
+export function ropeAngles(out: Float32Array, position: number, frequencies: Float64Array): void {
+  const half = frequencies.length;
+  for (let i = 0; i < half; i++) {
+    sinCos64(position * frequencies[i]!, sinCos);
+    out[i] = sinCos[1]!;
+    out[half + i] = sinCos[0]!;
+  }
+}
+
+/** theta^(−2i/headDim), i < headDim/2; f64 */
+export function ropeFrequencies(theta: number, headDim: number): Float64Array {
+  return Float64Array.from({ length: headDim / 2 }, (_, i) => pow64(theta, (-2 * i) / headDim));
+}
+
+/** Rotates in place, NEOX style: pairs (i, i + headDim/2). @param x [heads, headDim] f32 from `from` on @param angles from `ropeAngles` */
+export function rope(x: Float32Array, from: number, heads: number, headDim: number, angles: Float32Array): void {
+  const half = headDim / 2;
+  for (let h = 0; h < heads; h++) {
+    const base = from + h * headDim;
+    for (let i = 0; i < half; i++) {
+      const c = angles[i]!;
+      const s = angles[half + i]!;
+      const a = x[base + i]!;
+      const b = x[base + half + i]!;
+      x[base + i] = f(a * c) - f(b * s);
+      x[base + half + i] = f(b * c) + f(a * s);
+    }
+  }
+}
+
+/**
+ * Attention of one query head over positions 0 … count − 1: online softmax over blocks of 32, spans of 256 merged in order.
+ * @param out [headDim] f32 at `outFrom`
+ * @param q [headDim] f32 at `qFrom`
+ * @param keys, values f32; position t's begins at `kvFrom + t·kvStride`
+ */
+export function attend(
+  out: Float32Array, outFrom: number, q: Float32Array, qFrom: number,
+  keys: Float32Array, values: Float32Array, kvFrom: number, kvStride: number, count: number, headDim: number,
+): void {
+  const scale = f(1 / Math.sqrt(headDim));
+  const total = { m: Number.NEGATIVE_INFINITY, l: 0, sums: new Float32Array(headDim) };
+  const span = { m: 0, l: 0, sums: new Float32Array(headDim) };
+  const p = new Float32Array(KV_BLOCK);
+  for (let spanStart = 0; spanStart < count; spanStart += KV_SPAN) {
+    span.m = Number.NEGATIVE_INFINITY;
+    span.l = 0;
+    span.sums.fill(0);
+    const spanEnd = Math.min(spanStart + KV_SPAN, count);
+    for (let start = spanStart; start < spanEnd; start += KV_BLOCK) {
+      const seen = Math.min(spanEnd - start, KV_BLOCK);
+      let most = span.m;
+      for (let j = 0; j < seen; j++) {
+        const k = kvFrom + (start + j) * kvStride;
+        let s = 0;
+        for (let d = 0; d < headDim; d++) s = f(s + f(q[qFrom + d]! * keys[k + d]!));
+        p[j] = s * scale;
+        most = Math.max(most, p[j]!);
+      }
+      const shrink = expF32(f(span.m - most));
+      span.m = most;
+      for (let j = 0; j < seen; j++) p[j] = expF32(f(p[j]! - most));
+      p.fill(0, seen);
+      span.l = f(f(span.l * shrink) + dot8(p, 0, ONES, 0, KV_BLOCK));
+      for (let d = 0; d < headDim; d++) span.sums[d] = span.sums[d]! * shrink;
+      for (let j = 0; j < seen; j++) {
+        const v = kvFrom + (start + j) * kvStride;
+        const weight = p[j]!;
+        for (let d = 0; d < headDim; d++) span.sums[d] = span.sums[d]! + f(weight * values[v + d]!);
+      }
+    }
+    const m = Math.max(total.m, span.m);
+    const keep = expF32(f(total.m - m));
+    const take = expF32(f(span.m - m));
+    total.m = m;
+    total.l = f(f(total.l * keep) + f(span.l * take));
+    for (let d = 0; d < headDim; d++) total.sums[d] = f(total.sums[d]! * keep) + f(span.sums[d]! * take);
+  }
+  const inverse = f(1 / total.l);
+  for (let d = 0; d < headDim; d++) out[outFrom + d] = total.sums[d]! * inverse;
+}
+
+const ONES = new Float32Array(KV_BLOCK).fill(1);

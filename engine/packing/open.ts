@@ -1,0 +1,25 @@
+import { BitnetError } from "../errors.js";
+import type { LinearSource } from "../model/weights.js";
+import { densePacking, floatBytes } from "./dense.js";
+import { hfPacking } from "./hf-packed.js";
+import { i2sPacking } from "./i2s.js";
+import type { Packing } from "./packing.js";
+
+/** The packing of a layer by its tensor's type. @throws BitnetError tensor: the bytes aren't as many as the encoding needs */
+export function openPacking(source: LinearSource): Packing {
+  const { tensor, rows, columns } = source;
+  const [packing, bytes] =
+    tensor.type === "I2_S"
+      ? [i2sPacking(source), (rows * columns) / 4 + 32]
+      : tensor.type === "U8"
+        ? [hfPacking(source), (rows * columns) / 4]
+        : [densePacking(source), rows * columns * floatBytes(tensor.type)];
+  if (tensor.byteLength !== bytes) {
+    throw new BitnetError("tensor", `${tensor.file}: tensor ${tensor.name} has ${tensor.byteLength} bytes where ${tensor.type} [${rows}, ${columns}] takes ${bytes}`, {
+      file: tensor.file,
+      tensor: tensor.name,
+      offset: tensor.offset,
+    });
+  }
+  return packing;
+}

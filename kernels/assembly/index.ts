@@ -1,0 +1,5 @@
+export { attendSpan, finishSpans, mergeSpan, storeKeyValue } from "./attention";
+export { add, quantize, reluSquaredMul, rmsNorm, rope } from "./rows";
+export { barrier, nextChunk } from "./sync";
+export { embed, head, packBf16 } from "./table";
+export { packRow, ternary } from "./ternary";

@@ -1,0 +1,56 @@
+// The numerics that every float kernel shares. engine/network/numerics.ts says the same in plain TypeScript; tests hold the two bit-equal.
+// Sums run in 8 lanes (lane = index mod 8), kept as two v128 of f32x4: `lo` lanes 0–3, `hi` lanes 4–7.
+
+/** The 8 lanes to one: ((0+1)+(2+3)) + ((4+5)+(6+7)). */
+// @ts-ignore: decorator
+@inline
+export function sum8(lo: v128, hi: v128): f32 {
+  const even = v128.shuffle<f32>(lo, hi, 0, 2, 4, 6);
+  const odd = v128.shuffle<f32>(lo, hi, 1, 3, 5, 7);
+  const pairs = f32x4.add(even, odd); // 01, 23, 45, 67
+  return f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1) + (f32x4.extract_lane(pairs, 2) + f32x4.extract_lane(pairs, 3));
+}
+
+/** Lanes of four rows to one f32x4, each as `sum8` does. */
+// @ts-ignore: decorator
+@inline
+export function sum8x4(lo0: v128, hi0: v128, lo1: v128, hi1: v128, lo2: v128, hi2: v128, lo3: v128, hi3: v128): v128 {
+  const p0 = f32x4.add(v128.shuffle<f32>(lo0, hi0, 0, 2, 4, 6), v128.shuffle<f32>(lo0, hi0, 1, 3, 5, 7));
+  const p1 = f32x4.add(v128.shuffle<f32>(lo1, hi1, 0, 2, 4, 6), v128.shuffle<f32>(lo1, hi1, 1, 3, 5, 7));
+  const p2 = f32x4.add(v128.shuffle<f32>(lo2, hi2, 0, 2, 4, 6), v128.shuffle<f32>(lo2, hi2, 1, 3, 5, 7));
+  const p3 = f32x4.add(v128.shuffle<f32>(lo3, hi3, 0, 2, 4, 6), v128.shuffle<f32>(lo3, hi3, 1, 3, 5, 7));
+  // [row0 0123, row0 4567, row1 0123, row1 4567] and the same of rows 2, 3
+  const a = f32x4.add(v128.shuffle<f32>(p0, p1, 0, 2, 4, 6), v128.shuffle<f32>(p0, p1, 1, 3, 5, 7));
+  const b = f32x4.add(v128.shuffle<f32>(p2, p3, 0, 2, 4, 6), v128.shuffle<f32>(p2, p3, 1, 3, 5, 7));
+  return f32x4.add(v128.shuffle<f32>(a, b, 0, 2, 4, 6), v128.shuffle<f32>(a, b, 1, 3, 5, 7));
+}
+
+// e^x for x ≤ 0: x = n·ln 2 + r, |r| ≤ ln 2 / 2; e^r by the degree-5 polynomial of the Cephes library's expf; then n goes into the exponent.
+// ln 2 is split so that n·LN2_HI is exact. Below −87 the answer is 0: no subnormals.
+
+/** e^x of four lanes, x ≤ 0 (−∞ gives 0). */
+// @ts-ignore: decorator
+@inline
+export function exp4(x: v128): v128 {
+  const keep = f32x4.ge(x, f32x4.splat(-87));
+  const t = f32x4.max(x, f32x4.splat(-87));
+  const n = f32x4.nearest(f32x4.mul(t, f32x4.splat(1.44269504088896341)));
+  let r = f32x4.sub(t, f32x4.mul(n, f32x4.splat(0.693359375)));
+  r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
+  let p = f32x4.splat(1.9875691500e-4);
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.3981999507e-3));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(8.3334519073e-3));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(4.1665795894e-2));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.6666665459e-1));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(5.0000001201e-1));
+  p = f32x4.add(f32x4.add(f32x4.mul(p, f32x4.mul(r, r)), r), f32x4.splat(1));
+  const scaled = i32x4.add(p, i32x4.shl(i32x4.trunc_sat_f32x4_s(n), 23));
+  return v128.and(scaled, keep);
+}
+
+/** e^x of one number, by the same steps. */
+// @ts-ignore: decorator
+@inline
+export function exp1(x: f32): f32 {
+  return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);
+}

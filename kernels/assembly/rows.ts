@@ -1,0 +1,108 @@
+// Work on single rows of activations. Buffers are padded with zeros to a multiple of 8 floats, so no kernel has a tail.
+import { sum8 } from "./lanes";
+
+/** x += y; [n] f32 */
+export function add(x: usize, y: usize, n: u32): void {
+  for (let end = x + (<usize>n << 2); x < end; x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), v128.load(y)));
+}
+
+/** RMSNorm: out = x · 1/√(Σx²/n + eps) · weight; [n] f32. The factor first, then the weight, as the original does. */
+export function rmsNorm(out: usize, x: usize, weight: usize, n: u32, eps: f32): void {
+  let lo = f32x4.splat(0);
+  let hi = f32x4.splat(0);
+  const bytes = (<usize>(n + 7) & ~7) << 2;
+  for (let i: usize = 0; i < bytes; i += 32) {
+    const a = v128.load(x + i);
+    const b = v128.load(x + i, 16);
+    lo = f32x4.add(lo, f32x4.mul(a, a));
+    hi = f32x4.add(hi, f32x4.mul(b, b));
+  }
+  const factor = f32x4.splat(<f32>1 / sqrt<f32>(sum8(lo, hi) / <f32>n + eps));
+  for (let i: usize = 0; i < bytes; i += 16) {
+    v128.store(out + i, f32x4.mul(f32x4.mul(v128.load(x + i), factor), v128.load(weight + i)));
+  }
+}
+
+/** gate = relu(gate)² · up; [n] f32 */
+export function reluSquaredMul(gate: usize, up: usize, n: u32): void {
+  for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16) {
+    const g = f32x4.max(v128.load(gate), f32x4.splat(0));
+    v128.store(gate, f32x4.mul(f32x4.mul(g, g), v128.load(up)));
+  }
+}
+
+/** max(max|x|, 1e-5) of [n] f32 */
+// @ts-ignore: decorator
+@inline
+function absMax(x: usize, bytes: usize): f32 {
+  let m = f32x4.splat(1e-5);
+  for (let i: usize = 0; i < bytes; i += 16) m = f32x4.max(m, f32x4.abs(v128.load(x + i)));
+  return max<f32>(
+    max<f32>(f32x4.extract_lane(m, 0), f32x4.extract_lane(m, 1)),
+    max<f32>(f32x4.extract_lane(m, 2), f32x4.extract_lane(m, 3)),
+  );
+}
+
+/** Four activations to integers: round half to even of x·s, clamped to int8's range. */
+// @ts-ignore: decorator
+@inline
+function round4(x: usize, s: v128): v128 {
+  return i32x4.min_s(i32x4.max_s(i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(x), s))), i32x4.splat(-128)), i32x4.splat(127));
+}
+
+/**
+ * Per-token absmax quantisation: s = 127 / max(max|x|, 1e-5), q = clamp(round(x·s), −128, 127).
+ * @param out [kPad] int8 (relaxed tier) or int16 (plain tier), zero from n on
+ * @param meta { Σq: i32, max(max|x|, 1e-5): f32 }
+ * @param x [n] f32, n a multiple of 4
+ */
+export function quantize(out: usize, meta: usize, x: usize, n: u32, kPad: u32): void {
+  const bytes = <usize>n << 2;
+  const most = absMax(x, bytes);
+  const s = f32x4.splat(<f32>127 / most);
+  let sum = i32x4.splat(0);
+  let i: usize = 0;
+  for (; i < bytes; i += 16) {
+    const q = round4(x + i, s);
+    sum = i32x4.add(sum, q);
+    const h = i16x8.narrow_i32x4_s(q, q);
+    if (ASC_FEATURE_RELAXED_SIMD) store<u32>(out + (i >> 2), i32x4.extract_lane(i8x16.narrow_i16x8_s(h, h), 0));
+    else store<u64>(out + (i >> 1), i64x2.extract_lane(h, 0));
+  }
+  for (const end = <usize>kPad << 2; i < end; i += 16) {
+    if (ASC_FEATURE_RELAXED_SIMD) store<u32>(out + (i >> 2), 0);
+    else store<u64>(out + (i >> 1), 0);
+  }
+  store<i32>(meta, i32x4.extract_lane(sum, 0) + i32x4.extract_lane(sum, 1) + i32x4.extract_lane(sum, 2) + i32x4.extract_lane(sum, 3));
+  store<f32>(meta, most, 4);
+}
+
+/**
+ * Rotary embedding in place, NEOX style: (a, b) = (x[i], x[i + d/2]) → (a·cos − b·sin, b·cos + a·sin).
+ * @param x [heads, headDim] f32
+ * @param angles cos [headDim/2] then sin [headDim/2], f32, of this position
+ */
+export function rope(x: usize, heads: u32, headDim: u32, angles: usize): void {
+  const half = <usize>(headDim >> 1) << 2;
+  const whole = half & ~15;
+  for (let h: u32 = 0; h < heads; h++) {
+    let i: usize = 0;
+    for (; i < whole; i += 16) {
+      const c = v128.load(angles + i);
+      const s = v128.load(angles + half + i);
+      const a = v128.load(x + i);
+      const b = v128.load(x + half + i);
+      v128.store(x + i, f32x4.sub(f32x4.mul(a, c), f32x4.mul(b, s)));
+      v128.store(x + half + i, f32x4.add(f32x4.mul(b, c), f32x4.mul(a, s)));
+    }
+    for (; i < half; i += 4) {
+      const c = load<f32>(angles + i);
+      const s = load<f32>(angles + half + i);
+      const a = load<f32>(x + i);
+      const b = load<f32>(x + half + i);
+      store<f32>(x + i, a * c - b * s);
+      store<f32>(x + half + i, b * c + a * s);
+    }
+    x += half << 1;
+  }
+}

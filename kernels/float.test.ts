@@ -1,0 +1,135 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { attend, dot8, expF32, KV_BLOCK, KV_SPAN, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies } from "../engine/numerics.js";
+import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
+
+const HEAD_SIZES = [64, 96, 100, 128, 256];
+
+describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s", (tier) => {
+  it("RMSNorm, residual, relu²·up", () => {
+    for (const n of [8, 64, 256, 768, 2560, 6912]) {
+      const bench = new Bench(tier, 1 << 20);
+      const x = noise(n, n);
+      const y = noise(n, n + 1);
+      const [px, py, out] = [bench.put(x), bench.put(y), bench.take(n * 4)];
+      const right = new Float32Array(n);
+      rmsNorm(right, x, y, 1e-5);
+      bench.kernels.rmsNorm(out, px, py, n, 1e-5);
+      expect(bitsOf(bench.f32(out, n))).toEqual(bitsOf(right));
+      bench.kernels.add(px, py, n);
+      expect(bitsOf(bench.f32(px, n))).toEqual(bitsOf(x.map((v, i) => v + y[i]!)));
+      const gate = x.slice();
+      reluSquaredMul(gate, y, n);
+      bench.f32(px, n).set(x);
+      bench.kernels.reluSquaredMul(px, py, n);
+      expect(bitsOf(bench.f32(px, n))).toEqual(bitsOf(gate));
+    }
+  });
+
+  it.each(HEAD_SIZES)("RoPE, head size %i", (headDim) => {
+    const bench = new Bench(tier, 1 << 20);
+    const angles = new Float32Array(headDim);
+    ropeAngles(angles, 4095, ropeFrequencies(500000, headDim));
+    const x = noise(3 * headDim, headDim);
+    const [px, pa] = [bench.put(x), bench.put(angles)];
+    bench.kernels.rope(px, 3, headDim, pa);
+    rope(x, 0, 3, headDim, angles);
+    expect(bitsOf(bench.f32(px, x.length))).toEqual(bitsOf(x));
+  });
+
+  it.each(HEAD_SIZES)("attention, head size %i, over block and span ends", (headDim) => {
+    const counts = [1, 2, 31, 32, 33, 64, 255, 256, 257, 300, 520];
+    const positions = Math.max(...counts);
+    const blocks = Math.ceil(positions / KV_BLOCK);
+    const blockBytes = 2 * headDim * KV_BLOCK * 4;
+    const bench = new Bench(tier, (blocks + 1) * blockBytes + (1 << 16));
+    const { kernels } = bench;
+    const cache = bench.take((blocks + 1) * blockBytes);
+    const table = bench.take(4 * blocks);
+    // Blocks in a scattered order: a sequence need not lie in one piece.
+    bench.u32(table, blocks).set(Array.from({ length: blocks }, (_, i) => (i * 5 + 3) % (blocks + 1)));
+    const keys = noise(positions * headDim, 11).map((v) => v * 3);
+    const values = noise(positions * headDim, 12);
+    const q = noise(headDim, 13).map((v) => v * 3);
+    const [pk, pv, pq] = [bench.take(headDim * 4), bench.take(headDim * 4), bench.put(q)];
+    for (let t = 0; t < positions; t++) {
+      bench.f32(pk, headDim).set(keys.subarray(t * headDim, (t + 1) * headDim));
+      bench.f32(pv, headDim).set(values.subarray(t * headDim, (t + 1) * headDim));
+      const block = cache + bench.u32(table, blocks)[Math.floor(t / KV_BLOCK)]! * blockBytes;
+      kernels.storeKeyValue(block, t % KV_BLOCK, pk, pv, headDim);
+    }
+    const [state, next, out, scratch] = [bench.take(16 + headDim * 4), bench.take(16 + headDim * 4), bench.take(headDim * 4), bench.take(128)];
+    for (const count of counts) {
+      for (let span = 0; span * KV_SPAN < count; span++) {
+        const seen = Math.min(count - span * KV_SPAN, KV_SPAN);
+        const to = span === 0 ? state : next;
+        kernels.attendSpan(to, pq, headDim, table + (span * KV_SPAN * 4) / KV_BLOCK, cache, blockBytes, seen, 1 / Math.sqrt(headDim), scratch);
+        if (span > 0) kernels.mergeSpan(state, next, headDim);
+      }
+      kernels.finishSpans(out, state, headDim);
+      const right = new Float32Array(headDim);
+      attend(right, 0, q, 0, keys, values, 0, headDim, count, headDim);
+      expect(bitsOf(bench.f32(out, headDim)), `${count} positions`).toEqual(bitsOf(right));
+    }
+  });
+
+  it("embedding rows and output head, bf16 and f32", () => {
+    for (const n of [8, 72, 256, 2560]) {
+      const rows = 8;
+      const columns = 3;
+      const bench = new Bench(tier, 1 << 20);
+      const table = noise(rows * n, n);
+      const x = noise(columns * n, n + 1);
+      for (const wide of [1, 0]) {
+        // bf16: the values cut to their high halves, which the packed row then holds exactly.
+        const words = new Uint32Array(table.slice().buffer);
+        const exact = wide ? table : new Float32Array(words.map((w) => w & 0xffff0000).buffer);
+        const rowBytes = wide ? n * 4 : n * 2;
+        const at = bench.take(rows * rowBytes);
+        const row = bench.take(n * 4);
+        for (let r = 0; r < rows; r++) {
+          const values = exact.subarray(r * n, (r + 1) * n);
+          if (wide) bench.f32(at + r * rowBytes, n).set(values);
+          else {
+            bench.f32(row, n).set(values);
+            bench.kernels.packBf16(at + r * rowBytes, row, n);
+          }
+          bench.kernels.embed(row, at + r * rowBytes, n, wide);
+          expect(bitsOf(bench.f32(row, n))).toEqual(bitsOf(values));
+        }
+        const y = bench.take(columns * rows * 4);
+        bench.kernels.head(at, rows, n, wide, bench.put(x), columns, y, rows * 4);
+        const right = Float32Array.from({ length: columns * rows }, (_, i) => dot8(x, Math.floor(i / rows) * n, exact, (i % rows) * n, n));
+        expect(bitsOf(bench.f32(y, columns * rows))).toEqual(bitsOf(right));
+      }
+    }
+  });
+});
+
+describe("the scalar arithmetic itself", () => {
+  it("expF32 is within 2e-7 of e^x, exactly 1 at 0, and 0 where f32 ends", () => {
+    expect(expF32(0)).toBe(1);
+    expect(expF32(Number.NEGATIVE_INFINITY)).toBe(0);
+    fc.assert(
+      fc.property(fc.float({ min: -87, max: 0, noNaN: true }), (x) => {
+        expect(Math.abs(expF32(x) / Math.exp(x) - 1)).toBeLessThan(2e-7);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it.each([64, 128])("RoPE angles are float64's to the last bit of f32, up to position 4096, head size %i", (headDim) => {
+    const angles = new Float32Array(headDim);
+    const half = headDim / 2;
+    const frequencies = ropeFrequencies(500000, headDim);
+    for (let position = 0; position <= 4096; position += position < 64 ? 1 : 37) {
+      ropeAngles(angles, position, frequencies);
+      for (let i = 0; i < half; i++) {
+        const angle = position * 500000 ** ((-2 * i) / headDim);
+        // The f64 angle itself is only known to 1e-12 or so; 1e-7 is an ulp of f32 near 1.
+        expect(Math.abs(angles[i]! - Math.cos(angle))).toBeLessThan(6e-8);
+        expect(Math.abs(angles[half + i]! - Math.sin(angle))).toBeLessThan(6e-8);
+      }
+    }
+  });
+});

@@ -1,0 +1,64 @@
+import { readFileSync } from "node:fs";
+import { chooseKernels, instantiate, type Kernels, type Tier } from "../engine/compute/kernels.js";
+
+export const TIERS: readonly Tier[] = ["plain", "relaxed"];
+
+/** A tier's kernels over a memory of their own, and addresses in it. */
+export class Bench {
+  readonly kernels: Kernels;
+  readonly memory: WebAssembly.Memory;
+  #next: number;
+
+  /** @param from first address handed out */
+  constructor(readonly tier: Tier, bytes: number, from = 64) {
+    const pages = Math.ceil((from + bytes) / 65536);
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    this.kernels = instantiate(chooseKernels(tier, true).module, this.memory);
+    this.#next = from;
+  }
+
+  take(bytes: number): number {
+    const at = this.#next;
+    this.#next = Math.ceil((at + bytes) / 64) * 64;
+    if (this.#next > this.memory.buffer.byteLength) throw new Error("the bench is too small");
+    return at;
+  }
+
+  f32(at: number, n: number): Float32Array {
+    return new Float32Array(this.memory.buffer, at, n);
+  }
+
+  u8(at: number, n: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer, at, n);
+  }
+
+  u32(at: number, n: number): Uint32Array {
+    return new Uint32Array(this.memory.buffer, at, n);
+  }
+
+  /** Copies numbers in; their address. */
+  put(values: ArrayLike<number>): number {
+    const at = this.take(values.length * 4);
+    this.f32(at, values.length).set(values);
+    return at;
+  }
+}
+
+/** Numbers of a fixed seed in [−1, 1), f32. */
+export function noise(n: number, seed: number): Float32Array {
+  let state = seed >>> 0 || 1;
+  return Float32Array.from({ length: n }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+}
+
+/** The bits of floats: what must be equal, so that −0 and NaN count. */
+export function bitsOf(values: Float32Array): Uint32Array {
+  return new Uint32Array(values.slice().buffer);
+}
+
+/** Text form of a tier's module. */
+export function watOf(tier: Tier): string {
+  return readFileSync(new URL(`./${tier}.wat`, import.meta.url), "utf8");
+}

@@ -1,0 +1,106 @@
+import { describe, expect, it } from "vitest";
+import { activationBytes, selfTest, SELF_TEST_BYTES, ternaryScratch } from "../engine/compute/kernels.js";
+import { outputFactor, quantize } from "../engine/numerics.js";
+import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
+
+/** 2B4T's 2560 and 6912, the other published models', the smallest, and one that is no multiple of the layout's block. */
+const WIDTHS = [100, 256, 768, 2560, 6912, 8640, 14336, 23040];
+const ROWS = 8;
+const SCALE = Math.fround(0.0172);
+
+type Fill = readonly [name: string, code: (i: number) => number, activation: (i: number) => number];
+const random = noise(ROWS * 23040, 7);
+const FILLS: readonly Fill[] = [
+  ["all +1, activations all +127", () => 2, () => 1],
+  ["all +1, activations all −127", () => 2, () => -1],
+  ["all −1, activations all −127", () => 0, () => -1],
+  ["alternating", (i) => (i % 2) * 2, (i) => (i % 2 ? 1 : -1)],
+  ["random", (i) => Math.floor((random[i]! + 1) * 1.5), (i) => random[i]! * Math.abs(random[i + 1] ?? 1)],
+];
+
+/** Integer sums by a loop, then the one rounding: what every kernel must give. */
+function expected(codes: Uint8Array, k: number, x: Float32Array): Float32Array {
+  const { values, max } = quantize(x, k);
+  return Float32Array.from({ length: ROWS }, (_, row) => {
+    let sum = 0;
+    for (let i = 0; i < k; i++) sum += (codes[row * k + i]! - 1) * values[i]!;
+    return sum * outputFactor(SCALE, max);
+  });
+}
+
+/** Packs, quantises and multiplies `columns` vectors. */
+function run(bench: Bench, codes: Uint8Array, k: number, xs: readonly Float32Array[]): Float32Array[] {
+  const { kernels, tier } = bench;
+  const kPad = Math.ceil(k / 64) * 64;
+  const xBytes = kPad * activationBytes(tier);
+  const columns = xs.length;
+  const weights = bench.take((ROWS * kPad) / 4);
+  const row = bench.take(kPad);
+  for (let r = 0; r < ROWS; r++) {
+    bench.u8(row, kPad).fill(0);
+    bench.u8(row, k).set(codes.subarray(r * k, (r + 1) * k));
+    kernels.packRow(weights + Math.floor(r / 4) * kPad + (r % 4) * 16, row, kPad);
+  }
+  const quantized = bench.take((columns + 1) * xBytes);
+  const meta = bench.take((columns + 1) * 8);
+  xs.forEach((x, c) => kernels.quantize(quantized + c * xBytes, meta + c * 8, bench.put(x), k, kPad));
+  const y = bench.take((columns + 1) * ROWS * 4);
+  kernels.ternary(weights, ROWS, kPad, SCALE, quantized, xBytes, meta, columns, y, ROWS * 4, bench.take(ternaryScratch(kPad)));
+  return xs.map((_, c) => bench.f32(y + c * ROWS * 4, ROWS).slice());
+}
+
+describe.each(TIERS)("ternary product, %s", (tier) => {
+  it.each(WIDTHS)("K = %i: sums and results equal the scalar loop's, bit for bit, alone and in batches", (k) => {
+    for (const [name, code, activation] of FILLS) {
+      const codes = Uint8Array.from({ length: ROWS * k }, (_, i) => code(i));
+      const x = Float32Array.from({ length: k }, (_, i) => activation(i));
+      const other = Float32Array.from({ length: k }, (_, i) => activation(k - i));
+      const batches = [[x], [x, other], [other, x, x], [x, other, x, other, other]];
+      for (const xs of batches) {
+        const got = run(new Bench(tier, 3 << 20), codes, k, xs);
+        got.forEach((y, c) => expect(bitsOf(y), `${name}, column ${c} of ${xs.length}`).toEqual(bitsOf(expected(codes, k, xs[c]!))));
+      }
+    }
+  });
+
+  it("works beyond 2 GiB", () => {
+    const k = 256;
+    const codes = Uint8Array.from({ length: ROWS * k }, (_, i) => i % 3);
+    const x = noise(k, 3);
+    const far = new Bench(tier, 1 << 20, 2 ** 31 + 4096);
+    expect(run(far, codes, k, [x, x, x]).map(bitsOf)).toEqual(run(new Bench(tier, 1 << 20), codes, k, [x, x, x]).map(bitsOf));
+    expect(run(far, codes, k, [x]).map(bitsOf)).toEqual([bitsOf(expected(codes, k, x))]);
+  });
+
+  it("quantises as the scalar rule does, half to even and clamped", () => {
+    const bench = new Bench(tier, 1 << 20);
+    // 127 / 127 = 1 exactly, so that the halves stay halves.
+    const x = Float32Array.from([127, -127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, -126.5, 0, 3e-38]);
+    const out = bench.take(256);
+    const meta = bench.take(8);
+    for (const vector of [x, x.map((v) => v * 1e-9), noise(12, 5), new Float32Array(12)]) {
+      bench.u8(out, 256).fill(0xff);
+      bench.kernels.quantize(out, meta, bench.put(vector), 12, 64);
+      const wide = tier === "plain";
+      const got = Array.from(wide ? new Int16Array(bench.memory.buffer, out, 64) : new Int8Array(bench.memory.buffer, out, 64));
+      const right = quantize(vector, 12);
+      expect(got).toEqual([...right.values, ...new Array<number>(52).fill(0)]);
+      expect(new Int32Array(bench.memory.buffer, meta, 1)[0]).toBe(right.sum);
+      expect(bench.f32(meta + 4, 1)[0]).toBe(right.max);
+    }
+  });
+
+  it("passes its self-test, which sees one wrong bit of a result", () => {
+    const bench = new Bench(tier, SELF_TEST_BYTES + 64);
+    const at = bench.take(SELF_TEST_BYTES);
+    expect(selfTest(bench.kernels, tier, bench.memory, at)).toBeUndefined();
+    const broken = {
+      ...bench.kernels,
+      ternary: (...args: Parameters<typeof bench.kernels.ternary>) => {
+        bench.kernels.ternary(...args);
+        bench.u8(args[8] + 4, 1)[0]! ^= 1;
+      },
+    };
+    expect(selfTest(broken, tier, bench.memory, at)).toMatch(/ternary product/);
+  });
+});
