@@ -19,7 +19,7 @@ const f = Math.fround;
 const bits = new Int32Array(1);
 const asFloat = new Float32Array(bits.buffer);
 
-const LOG2E = f(1.44269504088896341);
+const LOG2E = f(Math.LOG2E);
 const LN2_HI = f(0.693359375);
 const LN2_LO = f(-2.1219444e-4);
 const C5 = f(1.98756915e-4);
@@ -48,7 +48,14 @@ export function expF32(x: number): number {
 
 /** Σ a[aFrom+i]·b[bFrom+i], i < n, in 8 lanes; then ((0+1)+(2+3)) + ((4+5)+(6+7)). */
 export function dot8(a: Float32Array, aFrom: number, b: Float32Array, bFrom: number, n: number): number {
-  let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+  let s0 = 0,
+    s1 = 0,
+    s2 = 0,
+    s3 = 0,
+    s4 = 0,
+    s5 = 0,
+    s6 = 0,
+    s7 = 0;
   let i = 0;
   for (; i + 8 <= n; i += 8) {
     const p = aFrom + i;
@@ -167,8 +174,16 @@ export function rope(x: Float32Array, from: number, heads: number, headDim: numb
  * @param keys, values f32; position t's begins at `kvFrom + t·kvStride`
  */
 export function attend(
-  out: Float32Array, outFrom: number, q: Float32Array, qFrom: number,
-  keys: Float32Array, values: Float32Array, kvFrom: number, kvStride: number, count: number, headDim: number,
+  out: Float32Array,
+  outFrom: number,
+  q: Float32Array,
+  qFrom: number,
+  keys: Float32Array,
+  values: Float32Array,
+  kvFrom: number,
+  kvStride: number,
+  count: number,
+  headDim: number,
 ): void {
   const scale = f(1 / Math.sqrt(headDim));
   const total = { m: Number.NEGATIVE_INFINITY, l: 0, sums: new Float32Array(headDim) };
@@ -182,11 +197,13 @@ export function attend(
     for (let start = spanStart; start < spanEnd; start += KV_BLOCK) {
       const seen = Math.min(spanEnd - start, KV_BLOCK);
       let most = span.m;
+      p.fill(0);
+      for (let d = 0; d < headDim; d++) {
+        const x = q[qFrom + d]!;
+        for (let j = 0, k = kvFrom + start * kvStride + d; j < seen; j++, k += kvStride) p[j] = p[j]! + f(x * keys[k]!);
+      }
       for (let j = 0; j < seen; j++) {
-        const k = kvFrom + (start + j) * kvStride;
-        let s = 0;
-        for (let d = 0; d < headDim; d++) s = f(s + f(q[qFrom + d]! * keys[k + d]!));
-        p[j] = s * scale;
+        p[j] = p[j]! * scale;
         most = Math.max(most, p[j]!);
       }
       const shrink = expF32(f(span.m - most));

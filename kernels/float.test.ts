@@ -58,12 +58,27 @@ describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s"
       const block = cache + bench.u32(table, blocks)[Math.floor(t / KV_BLOCK)]! * blockBytes;
       kernels.storeKeyValue(block, t % KV_BLOCK, pk, pv, headDim);
     }
-    const [state, next, out, scratch] = [bench.take(16 + headDim * 4), bench.take(16 + headDim * 4), bench.take(headDim * 4), bench.take(128)];
+    const [state, next, out, scratch] = [
+      bench.take(16 + headDim * 4),
+      bench.take(16 + headDim * 4),
+      bench.take(headDim * 4),
+      bench.take(128),
+    ];
     for (const count of counts) {
       for (let span = 0; span * KV_SPAN < count; span++) {
         const seen = Math.min(count - span * KV_SPAN, KV_SPAN);
         const to = span === 0 ? state : next;
-        kernels.attendSpan(to, pq, headDim, table + (span * KV_SPAN * 4) / KV_BLOCK, cache, blockBytes, seen, 1 / Math.sqrt(headDim), scratch);
+        kernels.attendSpan(
+          to,
+          pq,
+          headDim,
+          table + (span * KV_SPAN * 4) / KV_BLOCK,
+          cache,
+          blockBytes,
+          seen,
+          1 / Math.sqrt(headDim),
+          scratch,
+        );
         if (span > 0) kernels.mergeSpan(state, next, headDim);
       }
       kernels.finishSpans(out, state, headDim);

@@ -10,7 +10,11 @@ export class Bench {
   #next: number;
 
   /** @param from first address handed out */
-  constructor(readonly tier: Tier, bytes: number, from = 64) {
+  constructor(
+    readonly tier: Tier,
+    bytes: number,
+    from = 64,
+  ) {
     const pages = Math.ceil((from + bytes) / 65536);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.kernels = instantiate(chooseKernels(tier, true).module, this.memory);

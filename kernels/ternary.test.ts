@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { activationBytes, selfTest, SELF_TEST_BYTES, ternaryScratch } from "../engine/compute/kernels.js";
+import { activationBytes, SELF_TEST_BYTES, selfTest, ternaryScratch } from "../engine/compute/kernels.js";
 import { outputFactor, quantize } from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
@@ -43,7 +43,7 @@ function run(bench: Bench, codes: Uint8Array, k: number, xs: readonly Float32Arr
   }
   const quantized = bench.take((columns + 1) * xBytes);
   const meta = bench.take((columns + 1) * 8);
-  xs.forEach((x, c) => kernels.quantize(quantized + c * xBytes, meta + c * 8, bench.put(x), k, kPad));
+  for (const [c, x] of xs.entries()) kernels.quantize(quantized + c * xBytes, meta + c * 8, bench.put(x), k, kPad);
   const y = bench.take((columns + 1) * ROWS * 4);
   kernels.ternary(weights, ROWS, kPad, SCALE, quantized, xBytes, meta, columns, y, ROWS * 4, bench.take(ternaryScratch(kPad)));
   return xs.map((_, c) => bench.f32(y + c * ROWS * 4, ROWS).slice());
@@ -58,7 +58,9 @@ describe.each(TIERS)("ternary product, %s", (tier) => {
       const batches = [[x], [x, other], [other, x, x], [x, other, x, other, other]];
       for (const xs of batches) {
         const got = run(new Bench(tier, 3 << 20), codes, k, xs);
-        got.forEach((y, c) => expect(bitsOf(y), `${name}, column ${c} of ${xs.length}`).toEqual(bitsOf(expected(codes, k, xs[c]!))));
+        for (const [c, y] of got.entries()) {
+          expect(bitsOf(y), `${name}, column ${c} of ${xs.length}`).toEqual(bitsOf(expected(codes, k, xs[c]!)));
+        }
       }
     }
   });

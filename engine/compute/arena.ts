@@ -30,8 +30,14 @@ export class ArenaPlan {
     if (this.#next > MOST) {
       const sums = new Map<string, number>();
       for (const part of this.#parts) sums.set(part.name, (sums.get(part.name) ?? 0) + part.bytes);
-      const list = [...sums].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([name, bytes]) => `${name} ${mib(bytes)}`);
-      throw new BitnetError("memory", `the model needs ${mib(this.#next)} of memory and WebAssembly has 4096 MiB (${list.join(", ")}): ${advice}`);
+      const list = [...sums]
+        .sort((a, b) => b[1] - a[1])
+        .slice(0, 3)
+        .map(([name, bytes]) => `${name} ${mib(bytes)}`);
+      throw new BitnetError(
+        "memory",
+        `the model needs ${mib(this.#next)} of memory and WebAssembly has 4096 MiB (${list.join(", ")}): ${advice}`,
+      );
     }
     return Math.ceil(this.#next / PAGE);
   }

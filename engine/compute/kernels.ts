@@ -16,10 +16,32 @@ export interface Kernels {
   quantize(out: number, meta: number, x: number, n: number, kPad: number): void;
   rope(x: number, heads: number, headDim: number, angles: number): void;
   storeKeyValue(block: number, slot: number, k: number, v: number, headDim: number): void;
-  attendSpan(state: number, q: number, headDim: number, table: number, cache: number, blockBytes: number, count: number, scale: number, scratch: number): void;
+  attendSpan(
+    state: number,
+    q: number,
+    headDim: number,
+    table: number,
+    cache: number,
+    blockBytes: number,
+    count: number,
+    scale: number,
+    scratch: number,
+  ): void;
   mergeSpan(state: number, next: number, headDim: number): void;
   finishSpans(out: number, state: number, headDim: number): void;
-  ternary(w: number, rows: number, kPad: number, scale: number, x: number, xStride: number, meta: number, columns: number, y: number, yStride: number, scratch: number): void;
+  ternary(
+    w: number,
+    rows: number,
+    kPad: number,
+    scale: number,
+    x: number,
+    xStride: number,
+    meta: number,
+    columns: number,
+    y: number,
+    yStride: number,
+    scratch: number,
+  ): void;
   packRow(out: number, codes: number, kPad: number): void;
   packBf16(out: number, x: number, kPad: number): void;
   embed(out: number, row: number, kPad: number, wide: number): void;
@@ -61,10 +83,17 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean): ChosenK
   // Only where it is needed: newer Nodes know the feature by default and complain about the flag.
   if (!WebAssembly.validate(relaxed) && (setFlags || wanted === "relaxed")) setFlagsFromString(RELAXED_FLAG);
   if (WebAssembly.validate(relaxed)) {
-    return { tier: "relaxed", why: wanted === "auto" ? "fastest that this Node runs" : "asked for", module: new WebAssembly.Module(relaxed) };
+    return {
+      tier: "relaxed",
+      why: wanted === "auto" ? "fastest that this Node runs" : "asked for",
+      module: new WebAssembly.Module(relaxed),
+    };
   }
   if (wanted === "relaxed") throw new BitnetError("usage", "this Node has no relaxed SIMD: use --tier auto or plain");
-  return compile("plain", setFlags ? "this Node has no relaxed SIMD" : "relaxed SIMD needs a V8 flag on this Node, and setting flags was not allowed (v8Flags)");
+  return compile(
+    "plain",
+    setFlags ? "this Node has no relaxed SIMD" : "relaxed SIMD needs a V8 flag on this Node, and setting flags was not allowed (v8Flags)",
+  );
 }
 
 function compile(tier: Tier, why: string): ChosenKernels {
@@ -136,7 +165,12 @@ export function selfTest(kernels: Kernels, tier: Tier, memory: WebAssembly.Memor
   for (let c = 0; c < columns; c++) kernels.quantize(x + c * xBytes, meta + c * 8, floats + c * k * 4, k, k);
 
   const out = new Float32Array(buffer, y, (columns + 1) * rows);
-  for (const [first, count] of [[0, columns], [0, 1], [1, 1], [2, 1]] as const) {
+  for (const [first, count] of [
+    [0, columns],
+    [0, 1],
+    [1, 1],
+    [2, 1],
+  ] as const) {
     out.fill(0);
     kernels.ternary(packed, rows, k, scale, x + first * xBytes, xBytes, meta + first * 8, count, y, rows * 4, scratch);
     for (let c = 0; c < count; c++) {
@@ -145,7 +179,8 @@ export function selfTest(kernels: Kernels, tier: Tier, memory: WebAssembly.Memor
         let sum = 0;
         for (let i = 0; i < k; i++) sum += (code[r * k + i]! - 1) * q.values[i]!;
         const expected = Math.fround(Math.fround(sum) * outputFactor(scale, q.max));
-        if (!Object.is(out[c * rows + r]! + 0, expected + 0)) return `ternary product (${count} columns): ${out[c * rows + r]} where ${expected} is right`;
+        if (!Object.is(out[c * rows + r]! + 0, expected + 0))
+          return `ternary product (${count} columns): ${out[c * rows + r]} where ${expected} is right`;
       }
     }
   }

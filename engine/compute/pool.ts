@@ -34,7 +34,10 @@ export class WorkerPool {
       const role: WorkerRole = { thread, threads };
       const worker = new Worker(entry, { workerData: { role, ports }, transferList: ports, name: `bitnet ${thread}` });
       worker.on("message", (reply: Reply) => this.#receive(reply));
-      worker.on("error", (cause) => void this.#finish(new BitnetError("internal", `worker ${thread} died: ${cause.message}`, {}, { cause })));
+      worker.on(
+        "error",
+        (cause) => void this.#finish(new BitnetError("internal", `worker ${thread} died: ${cause.message}`, {}, { cause })),
+      );
       worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));
       return worker;
     });

@@ -8,7 +8,12 @@ export interface WorkerProgram {
    * @param send posts something to every follower
    * @param tell tells the main thread something unasked
    */
-  lead(request: { readonly kind: string; readonly payload: unknown }, role: WorkerRole, send: (message: unknown) => void, tell: (value: unknown) => void): Answer;
+  lead(
+    request: { readonly kind: string; readonly payload: unknown },
+    role: WorkerRole,
+    send: (message: unknown) => void,
+    tell: (value: unknown) => void,
+  ): Answer;
   /** A follower acts on what the leader sent; it may block until the leader lets it go. */
   follow(message: unknown, role: WorkerRole): void;
 }

@@ -91,12 +91,18 @@ function fromGguf(checkpoint: Checkpoint): ModelConfig {
   }
   const scaling = value("rope.scaling.type");
   if (scaling !== undefined && scaling !== "none") {
-    throw new BitnetError("unsupported", `${path}: ${name}.rope.scaling.type is ${quote(scaling)}, and only unscaled RoPE is known here`, { file: path });
+    throw new BitnetError("unsupported", `${path}: ${name}.rope.scaling.type is ${quote(scaling)}, and only unscaled RoPE is known here`, {
+      file: path,
+    });
   }
   for (const key of ["rope.dimension_count", "attention.key_length", "attention.value_length"]) {
     const length = value(key);
     if (length !== undefined && length !== headDim) {
-      throw new BitnetError("unsupported", `${path}: ${name}.${key} is ${quote(length)}, and only the head size (${headDim}) is known here`, { file: path });
+      throw new BitnetError(
+        "unsupported",
+        `${path}: ${name}.${key} is ${quote(length)}, and only the head size (${headDim}) is known here`,
+        { file: path },
+      );
     }
   }
   const embedding = checkpoint.tensors.get("token_embd.weight");
@@ -123,22 +129,32 @@ function fromGguf(checkpoint: Checkpoint): ModelConfig {
 async function fromHuggingFace(checkpoint: Checkpoint): Promise<ModelConfig> {
   const path = `${checkpoint.path}: config.json`;
   const text = await checkpoint.sidecar("config.json");
-  if (text === undefined) throw new BitnetError("file", `${checkpoint.path}: no config.json beside the SafeTensors file`, { file: checkpoint.path });
+  if (text === undefined)
+    throw new BitnetError("file", `${checkpoint.path}: no config.json beside the SafeTensors file`, { file: checkpoint.path });
   const json = parseObject(text, path);
   const number = (key: string): number => positive(json[key], key, path);
   const flag = (key: string): boolean => {
-    if (typeof json[key] !== "boolean") throw new BitnetError("file", `${path}: ${key} must be true or false, and is ${quote(json[key])}`, { file: path });
+    if (typeof json[key] !== "boolean")
+      throw new BitnetError("file", `${path}: ${key} must be true or false, and is ${quote(json[key])}`, { file: path });
     return json[key];
   };
-  const name = Array.isArray(json["architectures"]) ? (json["architectures"] as unknown[])[0] : undefined;
+  const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
   const architecture = known(HF_ARCHITECTURES, name, "architectures[0]", path);
-  if (json["rope_scaling"] != null) throw new BitnetError("unsupported", `${path}: rope_scaling is ${quote(json["rope_scaling"])}, and only unscaled RoPE is known here`, { file: path });
-  if (json["attention_bias"] === true) throw new BitnetError("unsupported", `${path}: attention_bias is true, and layers with bias are not known here`, { file: path });
+  if (json.rope_scaling != null)
+    throw new BitnetError("unsupported", `${path}: rope_scaling is ${quote(json.rope_scaling)}, and only unscaled RoPE is known here`, {
+      file: path,
+    });
+  if (json.attention_bias === true)
+    throw new BitnetError("unsupported", `${path}: attention_bias is true, and layers with bias are not known here`, { file: path });
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
   const headDim = hiddenSize / heads;
-  if (json["head_dim"] != null && json["head_dim"] !== headDim) {
-    throw new BitnetError("unsupported", `${path}: head_dim is ${quote(json["head_dim"])}, and only hidden_size / num_attention_heads (${headDim}) is known here`, { file: path });
+  if (json.head_dim != null && json.head_dim !== headDim) {
+    throw new BitnetError(
+      "unsupported",
+      `${path}: head_dim is ${quote(json.head_dim)}, and only hidden_size / num_attention_heads (${headDim}) is known here`,
+      { file: path },
+    );
   }
   return {
     architecture: String(name),
@@ -152,11 +168,11 @@ async function fromHuggingFace(checkpoint: Checkpoint): Promise<ModelConfig> {
     contextLength: number("max_position_embeddings"),
     ropeTheta: number("rope_theta"),
     rmsNormEps: number("rms_norm_eps"),
-    activation: known(ACTIVATIONS, json["hidden_act"], "hidden_act", path),
+    activation: known(ACTIVATIONS, json.hidden_act, "hidden_act", path),
     subNorms: architecture.subNorms,
     rope: architecture.rope,
     tiedHead: flag("tie_word_embeddings"),
-    packing: json["quantization_config"] == null ? undefined : hfPacking(json["quantization_config"], path),
+    packing: json.quantization_config == null ? undefined : hfPacking(json.quantization_config, path),
   };
 }
 
@@ -167,13 +183,13 @@ function hfPacking(value: unknown, path: string): HfPacking {
   };
   if (typeof value !== "object" || value === null || Array.isArray(value)) return refuse("quant_method", value);
   const json = value as Readonly<Record<string, unknown>>;
-  if (json["quant_method"] !== "bitnet") refuse("quant_method", json["quant_method"]);
-  const linear = json["linear_class"] ?? "bitlinear";
-  const mode = json["quantization_mode"] ?? "offline";
+  if (json.quant_method !== "bitnet") refuse("quant_method", json.quant_method);
+  const linear = json.linear_class ?? "bitlinear";
+  const mode = json.quantization_mode ?? "offline";
   if (linear !== "bitlinear" && linear !== "autobitlinear") return refuse("linear_class", linear);
   if (mode !== "online" && mode !== "offline") return refuse("quantization_mode", mode);
-  if (json["use_rms_norm"] != null && json["use_rms_norm"] !== false) refuse("use_rms_norm", json["use_rms_norm"]);
-  const left = json["modules_to_not_convert"];
+  if (json.use_rms_norm != null && json.use_rms_norm !== false) refuse("use_rms_norm", json.use_rms_norm);
+  const left = json.modules_to_not_convert;
   if (left != null && !(Array.isArray(left) && left.every((module) => module === "lm_head"))) refuse("modules_to_not_convert", left);
   return { mode, inverseScale: linear === "bitlinear" };
 }
@@ -184,12 +200,21 @@ function checkShape(config: ModelConfig, file: string): void {
   const refuse = (what: string): never => {
     throw new BitnetError("unsupported", `${file}: ${what}`, { file });
   };
-  for (const [name, size] of Object.entries({ layers: config.layers, heads, kvHeads, ffnSize, vocabSize: config.vocabSize, contextLength: config.contextLength })) {
+  for (const [name, size] of Object.entries({
+    layers: config.layers,
+    heads,
+    kvHeads,
+    ffnSize,
+    vocabSize: config.vocabSize,
+    contextLength: config.contextLength,
+  })) {
     if (!Number.isInteger(size)) refuse(`${name} is ${size}, which is no whole number`);
   }
-  if (!Number.isInteger(headDim) || headDim % 4 !== 0) refuse(`hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim}; a multiple of 4 is needed`);
+  if (!Number.isInteger(headDim) || headDim % 4 !== 0)
+    refuse(`hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim}; a multiple of 4 is needed`);
   if (heads % kvHeads !== 0) refuse(`${heads} heads can't share ${kvHeads} key-value heads evenly`);
-  if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0) refuse(`hidden size ${hiddenSize} and feed-forward size ${ffnSize} must be multiples of 8`);
+  if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0)
+    refuse(`hidden size ${hiddenSize} and feed-forward size ${ffnSize} must be multiples of 8`);
 }
 
 function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: string, path: string): T {
@@ -214,7 +239,8 @@ function parseObject(text: string, path: string): Readonly<Record<string, unknow
   } catch (cause) {
     throw new BitnetError("file", `${path} is not JSON`, { file: path }, { cause });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new BitnetError("file", `${path} is not a JSON object`, { file: path });
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new BitnetError("file", `${path} is not a JSON object`, { file: path });
   return value as Readonly<Record<string, unknown>>;
 }
 

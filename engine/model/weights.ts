@@ -101,7 +101,8 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
 
   const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
     const tensor = checkpoint.tensors.get(name);
-    if (tensor === undefined) throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing`, { file: checkpoint.path, tensor: name });
+    if (tensor === undefined)
+      throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing`, { file: checkpoint.path, tensor: name });
     const refuse = (what: string): never => {
       throw new BitnetError("tensor", `${tensor.file}: tensor ${name} ${what}`, { file: tensor.file, tensor: name, offset: tensor.offset });
     };
@@ -155,11 +156,15 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
   if (config.tiedHead) used.add(`${names.head}.weight`);
   for (const [name, tensor] of checkpoint.tensors) {
     if (!used.has(name)) {
-      throw new BitnetError("tensor", `${tensor.file}: tensor ${name} has no role in ${config.architecture}, so the model is not the one it says it is`, {
-        file: tensor.file,
-        tensor: name,
-        offset: tensor.offset,
-      });
+      throw new BitnetError(
+        "tensor",
+        `${tensor.file}: tensor ${name} has no role in ${config.architecture}, so the model is not the one it says it is`,
+        {
+          file: tensor.file,
+          tensor: name,
+          offset: tensor.offset,
+        },
+      );
     }
   }
   return sources;

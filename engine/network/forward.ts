@@ -54,7 +54,12 @@ export class Forward {
     const { config } = plan;
     const rows = this.#step.rows;
     this.#eachRow((row) => {
-      kernels.embed(this.#x(row), plan.embedding.at + this.#step.token(row) * plan.embedding.rowBytes, config.hiddenSize, plan.embedding.wide ? 1 : 0);
+      kernels.embed(
+        this.#x(row),
+        plan.embedding.at + this.#step.token(row) * plan.embedding.rowBytes,
+        config.hiddenSize,
+        plan.embedding.wide ? 1 : 0,
+      );
       const angles = new Float32Array(this.#memory.buffer, plan.angles + row * this.#anglesStride, config.headDim);
       ropeAngles(angles, this.#step.position(row), this.#frequencies);
       this.#normAndQuantize(row, this.#x(row), plan.layers[0]!.attnNorm, config.hiddenSize);
@@ -94,8 +99,15 @@ export class Forward {
       const kvHead = Math.floor((head * kvHeads) / heads);
       const seen = Math.min(this.#step.position(row) + 1 - span * KV_SPAN, KV_SPAN);
       kernels.attendSpan(
-        state, plan.qkv + row * this.#qkvStride + head * headDim * 4, headDim, this.#step.table(row) + span * (KV_SPAN / KV_BLOCK) * 4,
-        layerCache + kvHead * headBytes, plan.cacheBlockBytes, seen, 1 / Math.sqrt(headDim), this.#attentionScratch + 2 * plan.stateBytes,
+        state,
+        plan.qkv + row * this.#qkvStride + head * headDim * 4,
+        headDim,
+        this.#step.table(row) + span * (KV_SPAN / KV_BLOCK) * 4,
+        layerCache + kvHead * headBytes,
+        plan.cacheBlockBytes,
+        seen,
+        1 / Math.sqrt(headDim),
+        this.#attentionScratch + 2 * plan.stateBytes,
       );
     };
     const spansOf = (row: number): number => Math.ceil((this.#step.position(row) + 1) / KV_SPAN);
@@ -175,12 +187,23 @@ export class Forward {
     if (outputs === 0) return;
     const { hiddenSize, rmsNormEps } = plan.config;
     const stride = hiddenSize * 4; // the head's columns lie close: [outputs][hidden]
-    this.#each(outputs, (i) => kernels.rmsNorm(plan.normed + i * stride, this.#x(this.#step.output(i)), plan.outputNorm, hiddenSize, rmsNormEps));
+    this.#each(outputs, (i) =>
+      kernels.rmsNorm(plan.normed + i * stride, this.#x(this.#step.output(i)), plan.outputNorm, hiddenSize, rmsNormEps),
+    );
     const { at, rows, rowBytes, wide } = plan.head;
     this.#each(Math.ceil(rows / HEAD_ROWS), (chunk) => {
       const first = chunk * HEAD_ROWS;
       const count = Math.min(HEAD_ROWS, rows - first);
-      kernels.head(at + first * rowBytes, count, hiddenSize, wide ? 1 : 0, plan.normed, outputs, plan.logits + first * 4, plan.logitsStride);
+      kernels.head(
+        at + first * rowBytes,
+        count,
+        hiddenSize,
+        wide ? 1 : 0,
+        plan.normed,
+        outputs,
+        plan.logits + first * 4,
+        plan.logitsStride,
+      );
     });
   }
 
@@ -214,8 +237,17 @@ export class Forward {
         const { weights, rows, kPad, scale } = linears[index]!;
         const first = chunk * size;
         this.#kernels.ternary(
-          weights + first * (kPad / 4), Math.min(size, rows - first), kPad, this.#scales[scale / 4]!,
-          plan.quantized, plan.quantizedStride, plan.meta, columns, out + offsets[index]! + first * 4, outStride, this.#ternaryScratch,
+          weights + first * (kPad / 4),
+          Math.min(size, rows - first),
+          kPad,
+          this.#scales[scale / 4]!,
+          plan.quantized,
+          plan.quantizedStride,
+          plan.meta,
+          columns,
+          out + offsets[index]! + first * 4,
+          outStride,
+          this.#ternaryScratch,
         );
       },
     );

@@ -1,6 +1,6 @@
+import { COLUMN_BLOCK, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
 import { openSourceSync, type SyncSource } from "../container/source.js";
-import { COLUMN_BLOCK, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import { BitnetError } from "../errors.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
@@ -61,7 +61,12 @@ const INEXACT = 1;
  * @returns false if a table holds numbers that bf16 can't, and the plan said bf16: plan again with wide tables
  */
 export function load(
-  kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, sources: NetworkSources, needs: LoadNeeds, thread: number,
+  kernels: Kernels,
+  memory: WebAssembly.Memory,
+  plan: NetworkPlan,
+  sources: NetworkSources,
+  needs: LoadNeeds,
+  thread: number,
   onBytes: (done: number) => void,
 ): boolean {
   const files = new Map<string, SyncSource>();
@@ -130,14 +135,18 @@ export function load(
   const setScale = (source: LinearSource, to: LinearPlan, scale: number): void => {
     if (!(scale > 0 && Number.isFinite(scale))) {
       const { file, name } = source.scale ?? source.tensor;
-      throw new BitnetError("file", `${file}: the scale of tensor ${name} is ${scale}, which no scale can be: the file is damaged`, { file, tensor: name });
+      throw new BitnetError("file", `${file}: the scale of tensor ${name} is ${scale}, which no scale can be: the file is damaged`, {
+        file,
+        tensor: name,
+      });
     }
     new Float32Array(memory.buffer, to.scale, 1)[0] = scale;
   };
 
   const storedScale = (source: LinearSource): number => {
     const value = new Float32Array(1);
-    if (source.scale === undefined) readFloats("F32", read(source.tensor, i2sScaleOffset(source.rows, source.columns), 4, staging), value, 1);
+    if (source.scale === undefined)
+      readFloats("F32", read(source.tensor, i2sScaleOffset(source.rows, source.columns), 4, staging), value, 1);
     else readFloats(source.scale.type, read(source.scale, 0, floatBytes(source.scale.type), staging), value, 1);
     return source.inverseScale ? Math.fround(1 / value[0]!) : value[0]!;
   };
@@ -149,7 +158,11 @@ export function load(
     if (to.kPad !== to.columns) codes.fill(0); // the columns that pad a row meet zeros, but must be codes
     packing.decode(piece, read(packing.source.tensor, start, length, staging), codes, to.kPad, how);
     rows.forEach((row, i) => {
-      kernels.packRow(to.weights + (Math.floor(row / ROW_GROUP) * ROW_GROUP * to.kPad) / 4 + (row % ROW_GROUP) * 16, at + i * to.kPad, to.kPad);
+      kernels.packRow(
+        to.weights + (Math.floor(row / ROW_GROUP) * ROW_GROUP * to.kPad) / 4 + (row % ROW_GROUP) * 16,
+        at + i * to.kPad,
+        to.kPad,
+      );
     });
   };
 

@@ -152,19 +152,22 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
   };
   const embedding = table();
   const head = config.tiedHead ? embedding : table();
-  const layers = Array.from({ length: config.layers }, (): LayerPlan => ({
-    attnNorm: norm(hiddenSize),
-    q: linear(hiddenSize, hiddenSize),
-    k: linear(kvSize, hiddenSize),
-    v: linear(kvSize, hiddenSize),
-    attnSubNorm: norm(hiddenSize),
-    o: linear(hiddenSize, hiddenSize),
-    ffnNorm: norm(hiddenSize),
-    gate: linear(ffnSize, hiddenSize),
-    up: linear(ffnSize, hiddenSize),
-    ffnSubNorm: norm(ffnSize),
-    down: linear(hiddenSize, ffnSize),
-  }));
+  const layers = Array.from(
+    { length: config.layers },
+    (): LayerPlan => ({
+      attnNorm: norm(hiddenSize),
+      q: linear(hiddenSize, hiddenSize),
+      k: linear(kvSize, hiddenSize),
+      v: linear(kvSize, hiddenSize),
+      attnSubNorm: norm(hiddenSize),
+      o: linear(hiddenSize, hiddenSize),
+      ffnNorm: norm(hiddenSize),
+      gate: linear(ffnSize, hiddenSize),
+      up: linear(ffnSize, hiddenSize),
+      ffnSubNorm: norm(ffnSize),
+      down: linear(hiddenSize, ffnSize),
+    }),
+  );
   const outputNorm = norm(hiddenSize);
 
   const cacheBlockBytes = config.layers * kvHeads * 2 * headDim * KV_BLOCK * 4;
@@ -178,7 +181,18 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
   const logitsStride = floatStride(up(vocabSize, ROW_GROUP));
   const rows = (name: string, count: number, stride: number): number => arena.take(name, count * stride);
   const plan = {
-    config, tier, threads, limits, control, selfTest, embedding, head, layers, outputNorm, cache, cacheBlockBytes,
+    config,
+    tier,
+    threads,
+    limits,
+    control,
+    selfTest,
+    embedding,
+    head,
+    layers,
+    outputNorm,
+    cache,
+    cacheBlockBytes,
     step: arena.take("step", stepBytes(limits)),
     x: rows("activations", MAX_ROWS, floatStride(hiddenSize)),
     delta: rows("activations", MAX_ROWS + 1, floatStride(hiddenSize)),
@@ -205,7 +219,14 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
 }
 
 /** u32 words of the step's description: counts, then rows, tables and outputs. */
-export function stepWords(limits: StepLimits): { tokens: number; positions: number; tables: number; outputs: number; blocks: number; end: number } {
+export function stepWords(limits: StepLimits): {
+  tokens: number;
+  positions: number;
+  tables: number;
+  outputs: number;
+  blocks: number;
+  end: number;
+} {
   const tokens = 4; // operation, rows, outputs, one spare
   const positions = tokens + limits.maxRows;
   const tables = positions + limits.maxRows; // first word of each row's table, counted from `blocks`

@@ -32,7 +32,12 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
       const { start, length, rows: held } = packing.piece(index);
       return { index, held, bytes: read(tensor, start, length) };
     });
-    const how = packing.stats && ternarisation(pieces.map(({ index, bytes }) => packing.stats!(index, bytes)), rows * columns);
+    const how =
+      packing.stats &&
+      ternarisation(
+        pieces.map(({ index, bytes }) => packing.stats!(index, bytes)),
+        rows * columns,
+      );
     const weights = new Int8Array(rows * columns);
     for (const { index, held, bytes } of pieces) {
       const codes = new Uint8Array(held.length * columns);
@@ -47,19 +52,21 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
     else readFloats("F32", read(tensor, i2sScaleOffset(rows, columns), 4), stored, 1);
     return { rows, columns, weights, scale: source.inverseScale ? Math.fround(1 / stored[0]!) : stored[0]! };
   };
-  const layers = sources.layers.map((layer): ReferenceLayer => ({
-    attnNorm: floats(layer.attnNorm),
-    q: linear(layer.q),
-    k: linear(layer.k),
-    v: linear(layer.v),
-    attnSubNorm: floats(layer.attnSubNorm),
-    o: linear(layer.o),
-    ffnNorm: floats(layer.ffnNorm),
-    gate: linear(layer.gate),
-    up: linear(layer.up),
-    ffnSubNorm: floats(layer.ffnSubNorm),
-    down: linear(layer.down),
-  }));
+  const layers = sources.layers.map(
+    (layer): ReferenceLayer => ({
+      attnNorm: floats(layer.attnNorm),
+      q: linear(layer.q),
+      k: linear(layer.k),
+      v: linear(layer.v),
+      attnSubNorm: floats(layer.attnSubNorm),
+      o: linear(layer.o),
+      ffnNorm: floats(layer.ffnNorm),
+      gate: linear(layer.gate),
+      up: linear(layer.up),
+      ffnSubNorm: floats(layer.ffnSubNorm),
+      down: linear(layer.down),
+    }),
+  );
   const embedding = floats(sources.embedding);
   return { embedding, layers, outputNorm: floats(sources.outputNorm), head: sources.head ? floats(sources.head) : embedding };
 }

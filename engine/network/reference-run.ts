@@ -18,11 +18,19 @@ export class ReferenceRun {
   constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, contextLength: number) {
     this.#config = config;
     this.#reference = new Reference(config, weights, activationQuant);
-    this.limits = { maxRows: MAX_ROWS, maxOutputs: MAX_ROWS, blockSize: KV_BLOCK, blocks: Math.ceil(contextLength / KV_BLOCK), contextLength };
+    this.limits = {
+      maxRows: MAX_ROWS,
+      maxOutputs: MAX_ROWS,
+      blockSize: KV_BLOCK,
+      blocks: Math.ceil(contextLength / KV_BLOCK),
+      contextLength,
+    };
   }
 
   compute(batch: StepBatch): void {
-    const hidden = Array.from(batch.tokens, (token, row) => this.#reference.forward(token, batch.positions[row]!, this.#cache(batch.tables[batch.sequences[row]!]!)));
+    const hidden = Array.from(batch.tokens, (token, row) =>
+      this.#reference.forward(token, batch.positions[row]!, this.#cache(batch.tables[batch.sequences[row]!]!)),
+    );
     this.#logits = batch.outputs.map(({ row }) => this.#reference.logits(hidden[row]!));
   }
 

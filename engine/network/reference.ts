@@ -88,7 +88,14 @@ export class Reference {
 
     this.#weights.layers.forEach((layer, index) => {
       rmsNorm(normed, x, layer.attnNorm, rmsNormEps);
-      this.#linear([[layer.q, q], [layer.k, k], [layer.v, v]], normed);
+      this.#linear(
+        [
+          [layer.q, q],
+          [layer.k, k],
+          [layer.v, v],
+        ],
+        normed,
+      );
       rope(q, 0, heads, headDim, angles);
       rope(k, 0, kvHeads, headDim, angles);
       const keys = cache.keys[index]!;
@@ -104,7 +111,13 @@ export class Reference {
       for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;
 
       rmsNorm(normed, x, layer.ffnNorm, rmsNormEps);
-      this.#linear([[layer.gate, gate], [layer.up, up]], normed);
+      this.#linear(
+        [
+          [layer.gate, gate],
+          [layer.up, up],
+        ],
+        normed,
+      );
       reluSquaredMul(gate, up, ffnSize);
       rmsNorm(hidden, gate, layer.ffnSubNorm, rmsNormEps);
       this.#linear([[layer.down, delta]], hidden);
@@ -128,7 +141,7 @@ export class Reference {
     if (!this.#activationQuant) {
       for (const [linear, out] of layers) {
         const weights = this.#dequantized(linear);
-        for (let row = 0; row < linear.rows; row++) out[row] = dot8(x, 0, weights, row * linear.columns, linear.columns);
+        for (let row = 0; row < linear.rows; row++) out[row] = dot(x, weights, row * linear.columns, linear.columns);
       }
       return;
     }
@@ -137,7 +150,9 @@ export class Reference {
       const factor = outputFactor(scale, max);
       for (let row = 0; row < rows; row++) {
         let sum = 0;
-        for (let i = 0, w = row * columns; i < columns; i++, w++) sum += weights[w]! * values[i]!;
+        for (let i = 0, w = row * columns; i < columns; i += 2, w += 2) {
+          sum = (sum + Math.imul(weights[w]!, values[i]!) + Math.imul(weights[w + 1]!, values[i + 1]!)) | 0;
+        }
         out[row] = sum * factor;
       }
     }
@@ -151,4 +166,19 @@ export class Reference {
     }
     return floats;
   }
+}
+
+/** Σ x·w of f32 numbers, summed in f64: no kernel computes this product, so accuracy is all that counts. */
+function dot(x: Float32Array, weights: Float32Array, from: number, n: number): number {
+  let s0 = 0,
+    s1 = 0,
+    s2 = 0,
+    s3 = 0;
+  for (let i = 0, w = from; i < n; i += 4, w += 4) {
+    s0 += x[i]! * weights[w]!;
+    s1 += x[i + 1]! * weights[w + 1]!;
+    s2 += x[i + 2]! * weights[w + 2]!;
+    s3 += x[i + 3]! * weights[w + 3]!;
+  }
+  return s0 + s1 + (s2 + s3);
 }

@@ -15,7 +15,14 @@ export function floatBytes(type: string): number {
 function half(h: number): number {
   const exponent = (h >> 10) & 31;
   const fraction = h & 1023;
-  const magnitude = exponent === 31 ? (fraction ? Number.NaN : Number.POSITIVE_INFINITY) : exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
+  const magnitude =
+    exponent === 31
+      ? fraction
+        ? Number.NaN
+        : Number.POSITIVE_INFINITY
+      : exponent
+        ? (1024 + fraction) * 2 ** (exponent - 25)
+        : fraction * 2 ** -24;
   return h & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -48,11 +55,15 @@ export function readFloats(type: string, bytes: Uint8Array, out: Float32Array, c
 
 /** The error for a number that no weight can be. */
 export function notFinite(tensor: TensorInfo, offset: number): BitnetError {
-  return new BitnetError("file", `${tensor.file}: tensor ${tensor.name} holds a number that is infinite or not one, near byte ${offset}: the file is damaged`, {
-    file: tensor.file,
-    tensor: tensor.name,
-    offset,
-  });
+  return new BitnetError(
+    "file",
+    `${tensor.file}: tensor ${tensor.name} holds a number that is infinite or not one, near byte ${offset}: the file is damaged`,
+    {
+      file: tensor.file,
+      tensor: tensor.name,
+      offset,
+    },
+  );
 }
 
 let scratch = new Float32Array(0);

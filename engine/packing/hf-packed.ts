@@ -15,7 +15,10 @@ export function hfPacking(source: LinearSource): Packing {
     piece: (index) => ({
       start: first(index) * columns,
       length: count(index) * columns,
-      rows: Array.from({ length: 4 * count(index) }, (_, i) => first(index) + (i % count(index)) + Math.floor(i / count(index)) * packedRows),
+      rows: Array.from(
+        { length: 4 * count(index) },
+        (_, i) => first(index) + (i % count(index)) + Math.floor(i / count(index)) * packedRows,
+      ),
     }),
     decode(index, bytes, codes, stride) {
       const n = count(index);

@@ -22,10 +22,14 @@ export function i2sPacking(source: LinearSource): Packing {
   let unit = 1;
   while ((unit * columns) % BLOCK !== 0 && unit < 4) unit *= 2;
   if ((unit * columns) % BLOCK !== 0 || (rows * columns) % BLOCK !== 0) {
-    throw new BitnetError("tensor", `${tensor.file}: tensor ${tensor.name} is I2_S with rows of ${columns}, and only multiples of 32 are known here`, {
-      file: tensor.file,
-      tensor: tensor.name,
-    });
+    throw new BitnetError(
+      "tensor",
+      `${tensor.file}: tensor ${tensor.name} is I2_S with rows of ${columns}, and only multiples of 32 are known here`,
+      {
+        file: tensor.file,
+        tensor: tensor.name,
+      },
+    );
   }
   const perPiece = Math.max(unit, Math.floor((PIECE_BYTES * 4) / columns / unit) * unit);
   const first = (index: number): number => index * perPiece;
@@ -66,9 +70,13 @@ export function codeThree(source: LinearSource, start: number, bytes: Uint8Array
   const { tensor } = source;
   const at = bytes.findIndex((byte) => (byte & (byte >> 1) & 0x55) !== 0);
   const offset = tensor.offset + start + at;
-  return new BitnetError("file", `${tensor.file}: tensor ${tensor.name} has the code 3 at byte ${offset}, which no ternary weight has: the file is damaged or not in this layout`, {
-    file: tensor.file,
-    tensor: tensor.name,
-    offset,
-  });
+  return new BitnetError(
+    "file",
+    `${tensor.file}: tensor ${tensor.name} has the code 3 at byte ${offset}, which no ternary weight has: the file is damaged or not in this layout`,
+    {
+      file: tensor.file,
+      tensor: tensor.name,
+      offset,
+    },
+  );
 }

@@ -15,11 +15,15 @@ export function openPacking(source: LinearSource): Packing {
         ? [hfPacking(source), (rows * columns) / 4]
         : [densePacking(source), rows * columns * floatBytes(tensor.type)];
   if (tensor.byteLength !== bytes) {
-    throw new BitnetError("tensor", `${tensor.file}: tensor ${tensor.name} has ${tensor.byteLength} bytes where ${tensor.type} [${rows}, ${columns}] takes ${bytes}`, {
-      file: tensor.file,
-      tensor: tensor.name,
-      offset: tensor.offset,
-    });
+    throw new BitnetError(
+      "tensor",
+      `${tensor.file}: tensor ${tensor.name} has ${tensor.byteLength} bytes where ${tensor.type} [${rows}, ${columns}] takes ${bytes}`,
+      {
+        file: tensor.file,
+        tensor: tensor.name,
+        offset: tensor.offset,
+      },
+    );
   }
   return packing;
 }

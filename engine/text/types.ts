@@ -52,6 +52,6 @@ export interface ChatMessage {
 export interface ChatTemplate {
   /** The Jinja source, as the file has it. */
   readonly source: string;
-  /** The conversation as text, special tokens (BOS too) written out: encode it with `bos: false`. */
+  /** The conversation as text, special tokens (BOS too) written out: encode it with `encodeChat`. `addGenerationPrompt` (default true) opens the answer's turn. */
   render(messages: readonly ChatMessage[], options?: { readonly addGenerationPrompt?: boolean }): string;
 }

@@ -34,7 +34,7 @@ export function sum8x4(lo0: v128, hi0: v128, lo1: v128, hi1: v128, lo2: v128, hi
 export function exp4(x: v128): v128 {
   const keep = f32x4.ge(x, f32x4.splat(-87));
   const t = f32x4.max(x, f32x4.splat(-87));
-  const n = f32x4.nearest(f32x4.mul(t, f32x4.splat(1.44269504088896341)));
+  const n = f32x4.nearest(f32x4.mul(t, f32x4.splat(1.4426950408889634)));
   let r = f32x4.sub(t, f32x4.mul(n, f32x4.splat(0.693359375)));
   r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
   let p = f32x4.splat(1.9875691500e-4);

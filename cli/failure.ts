@@ -1,0 +1,45 @@
+import { CommanderError } from "commander";
+import { BitnetError, type ErrorCode } from "../engine/errors.js";
+
+/** The exit code of each kind of mistake; what is not here is 1. */
+const EXIT_CODES: Partial<Record<ErrorCode, number>> = { usage: 2, tensor: 3, tokenizer: 4, memory: 10, file: 11 };
+
+/** Exit code after an interrupt: 128 + SIGINT, as shells count. */
+export const INTERRUPTED = 130;
+
+/** The process's exit code for whatever was thrown. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof BitnetError) return EXIT_CODES[error.code] ?? 1;
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  return 1;
+}
+
+/**
+ * The one line that is printed for whatever was thrown: `error: …`. Names from a model file may be in it, so line ends become spaces
+ * and other control characters, which could steer a terminal, their escapes.
+ */
+export function errorLine(error: unknown): string {
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  return `error: ${printable(message.replace(/^error: /, "").trim())}`;
+}
+
+/** Text on one line, with control characters written as `\x1b`. */
+export function printable(text: string): string {
+  return text.replace(/\s*[\r\n]\s*/g, " ").replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, (char) => {
+    const code = char.codePointAt(0) ?? 0;
+    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
+  });
+}
+
+/** Turns the system's refusal to read or write `what` into one sentence. */
+export function ioError(doing: string, error: unknown): BitnetError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const reasons: Record<string, string> = {
+    ENOENT: "there is no such file or directory",
+    EACCES: "permission denied",
+    EISDIR: "it is a directory",
+    ENOTDIR: "a part of its path is not a directory",
+    ENOSPC: "the disk is full",
+  };
+  return new BitnetError("io", `can't ${doing}: ${(code && reasons[code]) ?? message}`, {}, { cause: error });
+}

@@ -1,0 +1,315 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ModelDescription } from "../engine/index.js";
+
+// The command line as a user meets it: each test starts `node dist/cli/main.js`. What can be asked without a process is asked in the other tests.
+
+const MAIN = "dist/cli/main.js";
+const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
+const PACKED = "models/bitnet-stories-4m/packed";
+
+const folder = mkdtempSync(join(tmpdir(), "bitnet-cli-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function bitnet(args: readonly string[], input: string | Uint8Array = "", env: NodeJS.ProcessEnv = {}): Ended {
+  const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^BITNET_|^NO_COLOR$|^FORCE_COLOR$/.test(name)));
+  const options = { input, env: { ...clean, ...env }, timeout: 60_000, maxBuffer: 2 ** 28, encoding: "utf8" } as const;
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], options);
+  return { code: status, stdout, stderr };
+}
+
+/** What a command that should work prints as JSON. */
+function json<T>(args: readonly string[], input?: string | Uint8Array, env?: NodeJS.ProcessEnv): T {
+  const { code, stdout, stderr } = bitnet([...args, "--json"], input, env);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return JSON.parse(stdout) as T;
+}
+
+interface RunJson {
+  readonly model: string;
+  readonly promptIds: number[];
+  readonly ids: number[];
+  readonly text: string;
+  readonly stopReason: string;
+  readonly timings: Record<string, number>;
+}
+
+interface ScoreJson {
+  readonly ids: number[];
+  readonly nll: number[];
+  readonly meanNll: number;
+  readonly perplexity: number;
+  readonly policy: Record<string, unknown>;
+}
+
+const PROMPT = "Once upon a time";
+const PROMPT_IDS = [4080, 632, 546, 258, 446];
+
+describe("bitnet", () => {
+  it("shows help and version on stdout", () => {
+    for (const args of [[], ["--help"], ["run", "--help"]]) {
+      const { code, stdout, stderr } = bitnet(args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(/^Usage: bitnet/);
+    }
+    const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+    expect(bitnet(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
+  });
+
+  it("prints a mistake as one line, and its stack only when asked", () => {
+    const args = ["run", "--prompt", "x", "--threads", "abc"];
+    const line = "error: option '--threads <n>' argument 'abc' is invalid. It must be a whole number from 1 to 256.\n";
+    expect(bitnet(args)).toEqual({ code: 2, stdout: "", stderr: line });
+    const debug = bitnet(args, "", { BITNET_DEBUG: "1" });
+    expect(debug.code).toBe(2);
+    expect(debug.stderr.startsWith(line)).toBe(true);
+    expect(debug.stderr).toMatch(/\n +at /);
+  });
+
+  it("ends with the exit code of what is wrong with a model, in one line that names the file", () => {
+    const truncated = join(folder, "truncated.gguf");
+    writeFileSync(truncated, readFileSync(GGUF).subarray(0, 2_000_000));
+    const bare = join(folder, "bare");
+    mkdirSync(bare);
+    for (const name of ["config.json", "model.safetensors"]) writeFileSync(join(bare, name), readFileSync(join(PACKED, name)));
+    const lacking = join(folder, "lacking");
+    mkdirSync(lacking);
+    for (const name of readdirSync(PACKED)) writeFileSync(join(lacking, name), readFileSync(join(PACKED, name)));
+    // The same file with one tensor by another name.
+    const tensors = readFileSync(join(PACKED, "model.safetensors"), "latin1").replace(
+      "layers.3.mlp.ffn_sub_norm",
+      "layers.3.mlp.xxx_sub_norm",
+    );
+    writeFileSync(join(lacking, "model.safetensors"), tensors, "latin1");
+
+    for (const [path, wanted] of [
+      [truncated, 11],
+      [bare, 4],
+      [lacking, 3],
+      [join(folder, "none.gguf"), 1],
+    ] as const) {
+      const { code, stdout, stderr } = bitnet(["run", "--prompt", "x", "--model", path]);
+      expect({ path, code, stdout }).toEqual({ path, code: wanted, stdout: "" });
+      expect(stderr).toMatch(/^error: [^\n]+\n$/);
+      expect(stderr).toContain(path);
+    }
+  });
+});
+
+describe("bitnet run", () => {
+  const greedy = ["run", "--prompt", PROMPT, "--max-tokens", "12", "--temperature", "0"];
+  let first: RunJson;
+  beforeAll(() => {
+    first = json<RunJson>(greedy);
+  });
+
+  it("gives one JSON object with the embedded model", () => {
+    expect(Object.keys(first)).toEqual(["model", "promptIds", "ids", "text", "stopReason", "timings"]);
+    expect(first).toMatchObject({ model: expect.stringContaining("bitnet-stories-4m"), promptIds: PROMPT_IDS, stopReason: "length" });
+    expect(first.ids).toHaveLength(12);
+    expect(first.text).toMatch(/\w+ \w+/);
+    const names = [
+      "loadMs",
+      "prefillMs",
+      "firstTokenMs",
+      "decodeMs",
+      "promptTokens",
+      "decodedTokens",
+      "prefillTokensPerSecond",
+      "decodeTokensPerSecond",
+    ];
+    expect(Object.keys(first.timings).sort()).toEqual(names.sort());
+    expect(first.timings).toMatchObject({ promptTokens: 5, decodedTokens: 12 });
+    expect(Object.values(first.timings).every((value) => Number.isFinite(value) && value >= 0)).toBe(true);
+  });
+
+  it("streams the same text to stdout, and figures to stderr", () => {
+    const { code, stdout, stderr } = bitnet([...greedy, "--threads", "1", "--tier", "plain"]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `${first.text}\n` });
+    expect(stderr).toMatch(/^load \d+ ms \| prompt 5 tokens .* 12 tokens .* stop: length\n$/);
+  });
+
+  it("reads the prompt from standard input, byte for byte, for - and when there is no flag", () => {
+    const rest = greedy.filter((_, i) => i !== 1 && i !== 2);
+    expect(json<RunJson>([...rest, "--prompt", "-"], PROMPT)).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
+    const bytes = Uint8Array.of(0x41, 0xff, 0x0a);
+    const { promptIds } = json<RunJson>(rest, bytes);
+    expect(json<{ text: string }>(["tokenize", "--decode", promptIds.slice(1).join(",")]).text).toBe("A\ufffd\n");
+  });
+
+  it("samples the same text from the same seed, be it a flag, the environment or the default", () => {
+    const sampled = ["run", "--prompt", PROMPT, "--max-tokens", "24", "--temperature", "1"];
+    const byDefault = json<RunJson>(sampled).text;
+    expect(json<RunJson>([...sampled, "--seed", "42"], "", { BITNET_SEED: "7" }).text).toBe(byDefault);
+    const other = json<RunJson>(sampled, "", { BITNET_SEED: "7", BITNET_DETERMINISTIC: "1" }).text;
+    expect(other).not.toBe(byDefault);
+    expect(json<RunJson>([...sampled, "--seed", "7"]).text).toBe(other);
+  });
+
+  it("stops at a text and at an id", () => {
+    const word = first.text.trim().split(" ")[2] ?? "";
+    const stopped = json<RunJson>([...greedy, "--stop", "never said", "--stop", word]);
+    expect(stopped).toMatchObject({ stopReason: "stop", text: first.text.slice(0, first.text.indexOf(word)) });
+    expect(json<RunJson>([...greedy, "--stop-id", `4,${first.ids[3]}`])).toMatchObject({ stopReason: "stop" });
+  });
+
+  it("ends quietly when its reader has gone", async () => {
+    const child = spawn(process.execPath, [MAIN, "run", "--prompt", PROMPT, "--max-tokens", "400"], { stdio: ["ignore", "pipe", "pipe"] });
+    let stderr = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    await once(child.stdout, "data");
+    child.stdout.destroy();
+    const [code] = (await once(child, "close")) as [number];
+    expect({ code, errors: stderr.match(/error.*/)?.[0] }).toEqual({ code: 0, errors: undefined });
+  });
+
+  it("prints what is there when it is interrupted", async () => {
+    // So hot that every token is as likely as any: it will not find an end by itself.
+    const args = [MAIN, "run", "--prompt", PROMPT, "--max-tokens", "1900", "--temperature", "1000000"];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+    let stdout = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      if (stdout === "") child.kill("SIGINT");
+      stdout += text;
+    });
+    const [code] = (await once(child, "close")) as [number];
+    expect(code).toBe(130);
+    expect(stdout).toMatch(/[^\n]\n$/);
+  });
+});
+
+describe("bitnet chat", () => {
+  it("answers a line at a time from a pipe, remembers, and ends with its input", () => {
+    const args = ["chat", "--temperature", "0", "--max-tokens", "8", "--threads", "1"];
+    const story = "Tell me a story about a cat.";
+    const { code, stdout, stderr } = bitnet(args, `${story}\n\n/clear\n${story}\n/what\n/exit\nnever read\n`);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "there is no command /what: /help lists them\n" });
+    const [once, again, ...rest] = stdout.split("\n");
+    expect(once).toMatch(/\w+ \w+/);
+    expect(again).toBe(once);
+    expect(rest).toEqual([""]);
+  });
+
+  it("says when the context is full", () => {
+    const { code, stdout, stderr } = bitnet(["chat", "--ctx", "24", "--temperature", "0"], "Tell me a story about a cat.\n");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^the context is full.*\n$/) });
+    expect(stdout).toMatch(/\S\n$/);
+    const tooLong = bitnet(["chat", "--ctx", "16"], "Tell me a very long story about a cat, a dog, a horse and a cow.\n");
+    expect({ code: tooLong.code, stderr: tooLong.stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringMatching(/^error: [^\n]*context[^\n]*\n$/),
+    });
+  });
+});
+
+describe("bitnet score", () => {
+  it("scores ids as they are; the logits it writes give the same figures", () => {
+    const out = join(folder, "logits.f32");
+    const scored = json<ScoreJson>(["score", "--ids", PROMPT_IDS.join(","), "--logits-out", out]);
+    expect(Object.keys(scored)).toEqual(["ids", "nll", "meanNll", "perplexity", "policy"]);
+    expect(scored.ids).toEqual(PROMPT_IDS);
+    expect(scored.policy).toMatchObject({ path: "kernels", activationQuant: true, bosAdded: false });
+
+    const bytes = readFileSync(out);
+    const vocab = 4096;
+    expect(bytes.length).toBe(PROMPT_IDS.length * vocab * 4);
+    expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+    const logits = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+    const nll = PROMPT_IDS.slice(1).map((id, t) => {
+      const row = Float64Array.from(logits.subarray(t * vocab, (t + 1) * vocab));
+      const top = row.reduce((a, b) => Math.max(a, b));
+      return Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - top), 0)) + top - (row[id] ?? Number.NaN);
+    });
+    for (const [t, value] of nll.entries()) expect(scored.nll[t]).toBeCloseTo(value, 4);
+    expect(scored.meanNll).toBeCloseTo(nll.reduce((a, b) => a + b) / nll.length, 4);
+    expect(scored.perplexity).toBeCloseTo(Math.exp(scored.meanNll), 3);
+  });
+
+  it("takes a text, a file and standard input alike, and the reference path", () => {
+    const file = join(folder, "story.txt");
+    writeFileSync(file, PROMPT);
+    const byText = json<ScoreJson>(["score", "--text", PROMPT]);
+    expect(byText.ids).toEqual(PROMPT_IDS);
+    expect(byText.policy).toMatchObject({ bosAdded: true });
+    expect(json<ScoreJson>(["score", "--file", file])).toEqual(byText);
+    expect(json<ScoreJson>(["score", "--text", "-"], PROMPT)).toEqual(byText);
+    const reference = json<ScoreJson>(["score", "--text", PROMPT, "--reference", "--no-activation-quant"]);
+    expect(reference.policy).toMatchObject({ path: "reference", activationQuant: false });
+    expect(reference.meanNll).toBeCloseTo(byText.meanNll, 1);
+    expect(bitnet(["score", "--file", join(folder, "none.txt")])).toMatchObject({ code: 1, stderr: expect.stringContaining("none.txt") });
+    expect(bitnet(["score", "--ids", "4080,4096"])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^error: [^\n]*4096[^\n]*\n$/),
+    });
+  });
+});
+
+describe("bitnet tokenize", () => {
+  it("goes to ids and back", () => {
+    expect(json(["tokenize", "--text", PROMPT])).toEqual({
+      ids: PROMPT_IDS,
+      tokens: ["<|begin_of_text|>", "Once", " upon", " a", " time"],
+    });
+    expect(json(["tokenize", "--decode", PROMPT_IDS.join(",")])).toEqual({ text: `<|begin_of_text|>${PROMPT}` });
+    expect(json(["tokenize", "--decode", PROMPT_IDS.join(","), "--no-special"])).toEqual({ text: PROMPT });
+  });
+
+  it("takes a file byte for byte, with special tokens or without", () => {
+    const file = join(folder, "bytes.txt");
+    const bytes = Buffer.from([0xef, 0xbb, 0xbf, 0x0d, 0x0a, 0xff, ...Buffer.from("<|eot_id|>")]);
+    writeFileSync(file, bytes);
+    const { ids } = json<{ ids: number[] }>(["tokenize", "--file", file]);
+    expect([ids[0], ids.at(-1)]).toEqual([4080, 4089]);
+    const plain = json<{ ids: number[] }>(["tokenize", "--file", file, "--no-special", "--model", PACKED]).ids;
+    expect(plain.some((id) => id >= 4080)).toBe(false);
+    // The bytes themselves come back, U+FEFF and what is no UTF-8 too.
+    const options = { encoding: "buffer" } as const;
+    expect(spawnSync(process.execPath, [MAIN, "tokenize", "--decode", plain.join(",")], options).stdout).toEqual(bytes);
+  });
+
+  it("renders a conversation with the model's own template", () => {
+    interface Case {
+      readonly messages: unknown[];
+      readonly text: string;
+      readonly ids: number[];
+    }
+    const { cases } = JSON.parse(readFileSync("validation/golden/tokenizer/chat.json", "utf8")) as { cases: Case[] };
+    // One that ends with a question, and one that ends with the answer.
+    for (const { messages, text, ids } of [cases[2], cases[3]] as Case[]) {
+      expect(json(["tokenize", "--chat", "-"], JSON.stringify(messages))).toEqual({ prompt: text, ids });
+    }
+  });
+});
+
+describe("bitnet info", () => {
+  it("describes both formats of a model", () => {
+    const gguf = json<ModelDescription>(["info"]);
+    expect(gguf).toMatchObject({ format: "gguf", architecture: "bitnet-b1.58", config: { layers: 4, hiddenSize: 256, vocabSize: 4096 } });
+    expect(gguf.sha256).toBe("3b6ffbad956fd373d680bdff09e83d5aa15c66ee1f1993139d8f8e07d9f17bac");
+    expect(["plain", "relaxed"]).toContain(gguf.kernels.tier);
+    expect(gguf.tokenizer).toMatchObject({ size: 4096, bos: 4080, addsBos: true });
+    const packed = json<ModelDescription>(["info", "--model", PACKED], "", { BITNET_NUM_THREADS: "1" });
+    expect(packed).toMatchObject({ format: "safetensors", architecture: "BitNetForCausalLM", threads: 1 });
+    expect(packed.chatTemplate).toBe(gguf.chatTemplate);
+    expect(packed.parameters).toBe(gguf.parameters);
+  });
+
+  it("is a table for a person", () => {
+    const { code, stdout, stderr } = bitnet(["info"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^format +gguf$/m);
+    expect(stdout).toMatch(/^ {2}hidden size +256$/m);
+  });
+});

@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+import { errorLine, exitCodeOf } from "./failure.js";
+import { buildProgram } from "./program.js";
+import { style } from "./terminal.js";
+
+/** Says what went wrong, in one line. Help and version come here too, as commander's way of ending: they have been printed. */
+function fail(error: unknown): void {
+  const code = exitCodeOf(error);
+  process.exitCode = code;
+  if (code === 0) return;
+  process.stderr.write(`${style("red", errorLine(error), process.stderr)}\n`);
+  if (process.env.BITNET_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+}
+
+// The reader has gone (`bitnet run | head`): there is nobody left to tell.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  fail(error);
+  process.exit();
+});
+
+// What no command could catch. The state is unknown, so the process ends here and now.
+process.on("uncaughtException", (error) => {
+  fail(error);
+  process.exit();
+});
+
+try {
+  const program = buildProgram();
+  if (process.argv.length <= 2) program.outputHelp();
+  else await program.parseAsync();
+} catch (error) {
+  fail(error);
+}

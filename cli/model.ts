@@ -1,0 +1,51 @@
+import type { GenerateOptions, LoadOptions, Model } from "../engine/index.js";
+import { Status } from "./terminal.js";
+import type { Environment } from "./values.js";
+
+/** Flags of every command that loads weights. */
+export interface ModelFlags {
+  readonly model?: string;
+  readonly ctx?: number;
+  readonly threads?: number;
+  readonly tier?: "auto" | "plain" | "relaxed";
+}
+
+/** Flags of every command that writes text. */
+export interface SamplingFlags {
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly repetitionPenalty?: number;
+  readonly seed?: number;
+  readonly stop?: readonly string[];
+  readonly stopId?: readonly number[];
+}
+
+/** Loads the model that the flags name, or the embedded one; says so if it takes long. Flags win over the environment. */
+export async function openModel(flags: ModelFlags, environment: Environment, more: LoadOptions): Promise<Model> {
+  const { loadModel } = await import("../engine/index.js");
+  const threads = flags.threads ?? environment.threads;
+  const status = new Status("loading the model");
+  try {
+    return await loadModel(flags.model, {
+      ...(threads !== undefined && { threads }),
+      ...(flags.ctx !== undefined && { contextLength: flags.ctx }),
+      ...(flags.tier !== undefined && { tier: flags.tier }),
+      v8Flags: true,
+      onProgress: ({ done, total }) => status.update(done / Math.max(total, 1)),
+      ...more,
+    });
+  } finally {
+    status.end();
+  }
+}
+
+/** The library's options for what was asked; what nobody asked for is left to the model's generation_config. */
+export function generateOptions(flags: SamplingFlags, environment: Environment, signal: AbortSignal): GenerateOptions {
+  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopId } = flags;
+  const asked = { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopIds: stopId };
+  const given = Object.entries(asked).filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(given), seed: flags.seed ?? environment.seed, signal };
+}

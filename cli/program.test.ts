@@ -1,0 +1,87 @@
+import { describe, expect, it } from "vitest";
+import { errorLine, exitCodeOf } from "./failure.js";
+import { table } from "./info.js";
+import { buildProgram } from "./program.js";
+import { figures } from "./run.js";
+import { parseMessages } from "./tokenize.js";
+
+/** How the program ends before it runs anything: exit code and the line on stderr. */
+async function refusal(...args: string[]): Promise<[number, string]> {
+  try {
+    await buildProgram().parseAsync(args, { from: "user" });
+  } catch (error) {
+    return [exitCodeOf(error), errorLine(error)];
+  }
+  throw new Error("was not refused");
+}
+
+describe("usage errors name the flag", () => {
+  const mistakes: [args: string[], said: RegExp][] = [
+    [["speak"], /unknown command 'speak'/],
+    [["runn"], /unknown command 'runn' \(Did you mean run\?\)/],
+    [["run", "--fast"], /unknown option '--fast'/],
+    [["run", "--prompt"], /--prompt <text>' argument missing/],
+    [["run", "once", "--prompt", "x"], /too many arguments/],
+    [["run", "--prompt", "x", "--threads", "abc"], /--threads <n>' argument 'abc' is invalid/],
+    [["run", "--prompt", "x", "--threads", "-1"], /--threads <n>' argument '-1' is invalid/],
+    [["run", "--prompt", "x", "--threads", "1000"], /--threads .* from 1 to 256/],
+    [["run", "--prompt", "x", "--max-tokens", "1e3"], /--max-tokens <n>' argument '1e3'/],
+    [["run", "--prompt", "x", "--temperature", "hot"], /--temperature <t>' argument 'hot'/],
+    [["run", "--prompt", "x", "--top-p", "1.5"], /--top-p <p>' argument '1.5'/],
+    [["run", "--prompt", "x", "--seed", "-3"], /--seed <n>' argument '-3'/],
+    [["run", "--prompt", "x", "--stop-id", "1,x"], /--stop-id <ids>' argument '1,x' is invalid. "x" is not a token id/],
+    [["run", "--prompt", "x", "--tier", "fast"], /--tier <tier>' argument 'fast' is invalid. Allowed choices are auto, plain, relaxed/],
+    [["score"], /exactly one of --text, --file and --ids: there is none/],
+    [["score", "--text", "a", "--ids", "1"], /there are --text and --ids/],
+    [["score", "--ids", "1,,2"], /--ids <ids>' argument '1,,2' is invalid/],
+    [["score", "--text", "a", "--no-activation-quant"], /--no-activation-quant needs --reference/],
+    [["tokenize"], /exactly one of --text, --file, --decode and --chat/],
+    [["tokenize", "--decode", "x"], /--decode <ids>' argument 'x' is invalid/],
+    [["tokenize", "--chat", "x.json", "--no-special"], /--no-special can't go with --chat/],
+  ];
+  it.each(mistakes)("%j", async (args, said) => {
+    const [code, line] = await refusal(...args);
+    expect(line).toMatch(said);
+    expect(line).toMatch(/^error: [^\n]+$/);
+    expect(code).toBe(2);
+  });
+});
+
+it("has help with an example for every command", () => {
+  const program = buildProgram();
+  expect(program.commands.map((command) => command.name())).toEqual(["run", "chat", "score", "tokenize", "info"]);
+  for (const command of program.commands) {
+    let help = "";
+    const writeOut = (text: string): void => {
+      help += text;
+    };
+    command.configureOutput({ writeOut }).outputHelp();
+    expect(help).toContain(`$ bitnet ${command.name()}`);
+    expect(help).toContain("--model");
+  }
+});
+
+it("reads a conversation, and says what is wrong with one", () => {
+  const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+  expect(parseMessages(bytes('[{"role":"user","content":"Hi","more":1}]'))).toEqual([{ role: "user", content: "Hi" }]);
+  for (const bad of ["", "{}", "[]", "[1]", "[null]", '[{"role":"user"}]', '[{"role":1,"content":"x"}]']) {
+    expect(() => parseMessages(bytes(bad)), bad).toThrow(
+      expect.objectContaining({ code: "usage", message: expect.stringContaining("--chat") }),
+    );
+  }
+  expect(() => parseMessages(Uint8Array.of(0x22, 0xff, 0x22))).toThrow(/not JSON in UTF-8/);
+});
+
+it("shows figures and tables to a person", () => {
+  const timings = {
+    ...{ prefillMs: 2, firstTokenMs: 2.6, decodeMs: 10, promptTokens: 5, cachedTokens: 0, decodedTokens: 1 },
+    ...{ prefillTokensPerSecond: 2500, decodeTokensPerSecond: 0 },
+  };
+  expect(figures({ promptIds: [], ids: [], text: "", stopReason: "length", timings }, 80.4)).toBe(
+    "load 80 ms | prompt 5 tokens at 2500/s | first token 3 ms | 1 tokens | stop: length",
+  );
+  const description = { path: "a\u001b[2J.gguf", config: { ropeTheta: 5e5 }, name: undefined, chatTemplate: null, stopIds: [1, 2] };
+  expect(table(description as unknown as Parameters<typeof table>[0])).toBe(
+    `${"path".padEnd(22)} a\\x1b[2J.gguf\nconfig\n${"  rope theta".padEnd(22)} 500000\n${"stop ids".padEnd(22)} 1, 2\n`,
+  );
+});

@@ -1,0 +1,110 @@
+import { readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import type { ChatFlags } from "./chat.js";
+import type { InfoFlags } from "./info.js";
+import type { RunFlags } from "./run.js";
+import type { ScoreFlags } from "./score.js";
+import type { TokenizeFlags } from "./tokenize.js";
+import { decimal, integer, parseIds, parseSeed, parseThreads, repeatable } from "./values.js";
+
+/** Positions and tokens beyond this are no model's. */
+const MAX_TOKENS = 2 ** 31 - 1;
+
+const ENVIRONMENT = `
+Environment:
+  BITNET_SEED           seed when there is no --seed
+  BITNET_NUM_THREADS    threads when there is no --threads
+  BITNET_DETERMINISTIC  1: seed 42 and one thread, unless said otherwise
+  NO_COLOR              no colours
+  BITNET_DEBUG          1: stack traces of errors
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 tensor missing or unknown, 4 tokenizer missing or unusable,
+  10 not enough memory, 11 bad or truncated model file, 130 interrupted`;
+
+/** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
+export function buildProgram(): Command {
+  const program = new Command("bitnet")
+    .description("Run ternary (1.58-bit) language models: TypeScript and WebAssembly, the same bits everywhere.")
+    .version(version())
+    // Errors are thrown, and printed once, in main.ts.
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .addHelpText("after", ENVIRONMENT);
+
+  const run = command(program, "run", "continue a prompt", 'bitnet run --prompt "Once upon a time" --max-tokens 64')
+    .option("-p, --prompt <text>", "what to continue; - reads standard input, as it is")
+    .option("--json", "one JSON object in place of the text")
+    .action(async (flags: RunFlags) => (await import("./run.js")).run(flags));
+  addSamplingFlags(run);
+  addEngineFlags(run);
+
+  const chat = command(program, "chat", "talk with a model, line by line", 'bitnet chat --system "You tell short stories."')
+    .option("--system <text>", "system message that opens the conversation")
+    .action(async (flags: ChatFlags) => (await import("./chat.js")).chat(flags));
+  addSamplingFlags(chat);
+  addEngineFlags(chat);
+
+  const score = command(program, "score", "how likely a model finds a text", "bitnet score --file story.txt --json")
+    .option("--text <text>", "text to score; - reads standard input")
+    .option("--file <path>", "file to score, byte for byte; - reads standard input")
+    .option("--ids <ids>", "token ids to score as they are, no BOS added: 1,2,3", parseIds)
+    .option("--reference", "scalar f32 path in place of the kernels: slow, readable, the oracle")
+    .option("--no-activation-quant", "with --reference: don't quantise activations to 8 bits")
+    .option("--logits-out <path>", "write all logits there: raw little-endian f32 [positions, vocab]")
+    .option("--json", "one JSON object: ids, nll, meanNll, perplexity, policy")
+    .action(async (flags: ScoreFlags) => (await import("./score.js")).score(flags));
+  addEngineFlags(score);
+
+  command(program, "tokenize", "text to token ids and back", 'bitnet tokenize --text "Once upon a time" --json')
+    .option("--text <text>", "text to encode; - reads standard input")
+    .option("--file <path>", "file to encode, byte for byte; - reads standard input")
+    .option("--decode <ids>", "token ids to turn into text: 1,2,3", parseIds)
+    .option("--chat <path>", "JSON file with a conversation to render and encode; - reads standard input")
+    .option("--no-special", "no BOS, and special tokens are plain text; with --decode they are left out")
+    .option("--json", "one JSON object: ids and tokens, or text, or prompt and ids")
+    .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
+
+  command(program, "info", "what a model is, and how it would run", "bitnet info --model model.gguf --json")
+    .option("--json", "one JSON object")
+    .action(async (flags: InfoFlags) => (await import("./info.js")).info(flags));
+
+  return program;
+}
+
+function command(program: Command, name: string, summary: string, example: string): Command {
+  return program
+    .command(name)
+    .description(summary)
+    .allowExcessArguments(false)
+    .option("-m, --model <path>", "GGUF file, SafeTensors file, or a directory with one; default: the embedded model")
+    .addHelpText("after", `\nExample:\n  $ ${example}`);
+}
+
+/** Flags of the commands that load weights. */
+function addEngineFlags(command: Command): void {
+  command
+    .option("--ctx <tokens>", "positions of the context (default: the model's)", integer(1, MAX_TOKENS))
+    .option("--threads <n>", "worker threads (default: one a core, at most what helps)", parseThreads)
+    .addOption(
+      new Option("--tier <tier>", "kernels: which WebAssembly features to use (default: auto)").choices(["auto", "plain", "relaxed"]),
+    );
+}
+
+/** Flags of the commands that write text. */
+function addSamplingFlags(command: Command): void {
+  command
+    .option("-n, --max-tokens <n>", "tokens to write at the most", integer(1, MAX_TOKENS))
+    .option("--temperature <t>", "0: always the likeliest token (default: the model's)", decimal(0, 1e6))
+    .option("--top-k <k>", "choose among the k likeliest; 0: all", integer(0, MAX_TOKENS))
+    .option("--top-p <p>", "choose among the likeliest that make up p", decimal(0, 1, true))
+    .option("--min-p <p>", "leave out what is less than p times as likely as the likeliest", decimal(0, 1))
+    .option("--repetition-penalty <r>", "above 1: avoid what was said before", decimal(0, 1e6, true))
+    .option("--seed <n>", "seed of the random numbers (default: 42)", parseSeed)
+    .option("--stop <text>", "end before this text; may be repeated", repeatable(String))
+    .option("--stop-id <ids>", "end at these tokens; may be repeated", repeatable(parseIds));
+}
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  return version;
+}

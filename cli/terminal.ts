@@ -1,0 +1,86 @@
+import { readFile } from "node:fs/promises";
+import { styleText } from "node:util";
+import { ioError } from "./failure.js";
+
+type Output = NodeJS.WriteStream;
+
+/** Writes text, waiting while the reader is slow. A reader that has gone ends the process quietly: see main.ts. */
+export async function write(text: string | Uint8Array, stream: Output = process.stdout): Promise<void> {
+  if (text.length === 0 || stream.write(text)) return;
+  await new Promise<void>((resolve) => stream.once("drain", resolve));
+}
+
+/** Writes one JSON value and a line end to stdout. */
+export function writeJson(value: unknown, indent?: number): Promise<void> {
+  return write(`${JSON.stringify(value, undefined, indent)}\n`);
+}
+
+/** Text in a style, where a person looks and has not forbidden colour. */
+export function style(format: "dim" | "bold" | "red", text: string, stream: Output): string {
+  return stream.isTTY && !process.env.NO_COLOR ? styleText(format, text) : text;
+}
+
+/** Everything on standard input, byte for byte. */
+export async function readStdin(): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  try {
+    for await (const piece of process.stdin) pieces.push(piece as Uint8Array);
+  } catch (error) {
+    throw ioError("read standard input", error);
+  }
+  return Buffer.concat(pieces);
+}
+
+/** The bytes of a file that a flag names; `-` is standard input. */
+export async function readBytes(path: string, flag: string): Promise<Uint8Array> {
+  if (path === "-") return readStdin();
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw ioError(`read the file of ${flag}, ${path}`, error);
+  }
+}
+
+/** What a text flag says, or for `-` standard input's bytes. */
+export async function readText(text: string): Promise<string | Uint8Array> {
+  return text === "-" ? readStdin() : text;
+}
+
+/** How long something takes before a person is told what is going on. */
+const PATIENCE_MS = 1000;
+
+/** One line on stderr that says what takes so long; only on a terminal, and only after a second. */
+export class Status {
+  readonly #text: string;
+  readonly #timer: NodeJS.Timeout | undefined;
+  #share: number | undefined;
+  #shown = false;
+
+  constructor(text: string) {
+    this.#text = text;
+    if (!process.stderr.isTTY) return;
+    this.#timer = setTimeout(() => {
+      this.#shown = true;
+      this.#draw();
+    }, PATIENCE_MS);
+    this.#timer.unref();
+  }
+
+  /** `share` of the work is done, 0 … 1. */
+  update(share: number): void {
+    const changed = Math.floor(share * 100) !== Math.floor((this.#share ?? -1) * 100);
+    this.#share = share;
+    if (this.#shown && changed) this.#draw();
+  }
+
+  #draw(): void {
+    const percent = this.#share === undefined ? "" : ` ${Math.floor(this.#share * 100)} %`;
+    process.stderr.write(`\r\x1b[K${style("dim", `${this.#text}${percent} …`, process.stderr)}`);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    if (this.#shown) process.stderr.write("\r\x1b[K");
+    this.#shown = false;
+  }
+}

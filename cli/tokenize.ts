@@ -1,0 +1,64 @@
+import { BitnetError } from "../engine/errors.js";
+import type { ChatMessage } from "../engine/index.js";
+import { printable } from "./failure.js";
+import { readBytes, readText, write, writeJson } from "./terminal.js";
+import { onlyOne } from "./values.js";
+
+export interface TokenizeFlags {
+  readonly model?: string;
+  readonly text?: string;
+  readonly file?: string;
+  readonly decode?: readonly number[];
+  readonly chat?: string;
+  /** false with `--no-special`. */
+  readonly special: boolean;
+  readonly json?: boolean;
+}
+
+/** `bitnet tokenize`: text to token ids and back; only the tokenizer is loaded. */
+export async function tokenize(flags: TokenizeFlags): Promise<void> {
+  const source = onlyOne(flags, ["text", "file", "decode", "chat"]);
+  if (source === "chat" && !flags.special)
+    throw new BitnetError("usage", "--no-special can't go with --chat: a chat is written in special tokens");
+  const messages = source === "chat" ? parseMessages(await readBytes(flags.chat ?? "-", "--chat")) : [];
+  const input = source === "file" ? await readBytes(flags.file ?? "-", "--file") : await readText(flags.text ?? "");
+
+  const { encodeChat, openTokenizer } = await import("../engine/index.js");
+  const { tokenizer, chatTemplate, path } = await openTokenizer(flags.model);
+  const { special } = flags;
+  if (source === "decode") {
+    const ids = flags.decode ?? [];
+    if (flags.json) await writeJson({ text: tokenizer.decode(ids, { special }) });
+    else await write(tokenizer.decodeBytes(ids, { special })); // no line end of ours: these are the bytes
+  } else if (source === "chat") {
+    if (!chatTemplate) throw new BitnetError("tokenizer", `the model has no chat template: ${path}`, { file: path });
+    // Who has had the last word is not asked again.
+    const addGenerationPrompt = messages.at(-1)?.role !== "assistant";
+    const { prompt, ids } = encodeChat(tokenizer, chatTemplate, messages, { addGenerationPrompt });
+    if (flags.json) await writeJson({ prompt, ids });
+    else await write(`${prompt}\n${ids.join(",")}\n`);
+  } else {
+    const options = { bos: special, special };
+    const ids = typeof input === "string" ? tokenizer.encode(input, options) : tokenizer.encodeBytes(input, options);
+    const tokens = ids.map((id) => tokenizer.textOf(id));
+    if (flags.json) await writeJson({ ids, tokens });
+    else await write(ids.map((id, i) => `${String(id).padStart(6)}  ${printable(JSON.stringify(tokens[i]))}\n`).join(""));
+  }
+}
+
+/** The conversation in a JSON file: `[{ "role": "user", "content": "…" }, …]`. */
+export function parseMessages(bytes: Uint8Array): ChatMessage[] {
+  const wanted = 'wanted [{ "role": "user", "content": "…" }, …]';
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new BitnetError("usage", `the file of --chat is not JSON in UTF-8: ${(error as Error).message}`);
+  }
+  if (!Array.isArray(value) || value.length === 0) throw new BitnetError("usage", `the file of --chat has no list of messages: ${wanted}`);
+  return value.map((message: unknown, i) => {
+    const { role, content } = (message ?? {}) as { role?: unknown; content?: unknown };
+    if (typeof role === "string" && typeof content === "string") return { role, content };
+    throw new BitnetError("usage", `message ${i} in the file of --chat has no role and content that are texts: ${wanted}`);
+  });
+}

@@ -1,0 +1,87 @@
+import { InvalidArgumentError } from "commander";
+import { BitnetError } from "../engine/errors.js";
+
+/** Token ids are 32-bit in the engine; whether the vocabulary has one is the tokenizer's to say. */
+const MAX_ID = 2 ** 31 - 1;
+
+/** Workers a user may ask for; a slip of the finger should not start thousands. */
+const MAX_THREADS = 256;
+
+/** The seed when neither flag nor environment names one: runs repeat unless asked to differ. */
+const DEFAULT_SEED = 42;
+
+function fail(message: string): never {
+  throw new InvalidArgumentError(message);
+}
+
+/** An argument parser for a whole number in decimal digits, `min` … `max`. */
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    return value >= min && value <= max ? value : fail(`It must be a whole number from ${min} to ${max}.`);
+  };
+}
+
+/** An argument parser for a decimal number, `min` … `max`; `above` leaves `min` itself out. */
+export function decimal(min: number, max: number, above = false): (text: string) => number {
+  return (text) => {
+    const value = /^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
+    if ((above ? value > min : value >= min) && value <= max) return value;
+    return fail(`It must be a number ${above ? `above ${min} and at most` : `from ${min} to`} ${max}.`);
+  };
+}
+
+export const parseSeed = integer(0, Number.MAX_SAFE_INTEGER);
+export const parseThreads = integer(1, MAX_THREADS);
+
+/** Token ids separated by commas or white space: `1,2,3`. */
+export function parseIds(text: string): number[] {
+  const parts = text.trim().split(/\s*,\s*|\s+/);
+  return parts.map((part) => {
+    const id = /^\d{1,10}$/.test(part) ? Number(part) : Number.NaN;
+    return id <= MAX_ID ? id : fail(part === "" ? "An id is missing." : `"${part.slice(0, 40)}" is not a token id.`);
+  });
+}
+
+/** Commander's way of gathering an option that may be given more than once. */
+export function repeatable<T>(parse: (text: string) => T | T[]): (text: string, before: T[] | undefined) => T[] {
+  return (text, before) => (before ?? []).concat(parse(text));
+}
+
+/** What the environment asks for; a flag overrides it. */
+export interface Environment {
+  readonly seed: number;
+  /** undefined: the library's choice. */
+  readonly threads: number | undefined;
+}
+
+/**
+ * Reads `BITNET_SEED`, `BITNET_NUM_THREADS` and `BITNET_DETERMINISTIC`. The last, set to 1, is the environment of validation: one thread
+ * and seed 42, unless the other two say otherwise. (A seed gives the same text for any number of threads: it is only about the clock.)
+ */
+export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
+  const read = <T>(name: string, parse: (text: string) => T): T | undefined => {
+    const text = env[name];
+    if (text === undefined || text === "") return undefined;
+    try {
+      return parse(text);
+    } catch (error) {
+      throw new BitnetError("usage", `the environment variable ${name} is "${text}". ${(error as Error).message}`);
+    }
+  };
+  const deterministic = read("BITNET_DETERMINISTIC", integer(0, 1)) === 1;
+  return {
+    seed: read("BITNET_SEED", parseSeed) ?? DEFAULT_SEED,
+    threads: read("BITNET_NUM_THREADS", parseThreads) ?? (deterministic ? 1 : undefined),
+  };
+}
+
+/** The one flag that was given, of several that exclude each other. Throws a usage error for none and for more than one. */
+export function onlyOne<K extends string>(flags: Readonly<Partial<Record<K, unknown>>>, names: readonly K[]): K {
+  const given = names.filter((name) => flags[name] !== undefined);
+  const only = given[0];
+  if (only !== undefined && given.length === 1) return only;
+  const list = names.map((name) => `--${name}`);
+  const got = given.length === 0 ? "there is none" : `there are ${given.map((name) => `--${name}`).join(" and ")}`;
+  throw new BitnetError("usage", `give exactly one of ${list.slice(0, -1).join(", ")} and ${list.at(-1)}: ${got}`);
+}

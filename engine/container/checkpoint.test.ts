@@ -1,0 +1,201 @@
+import { createHash } from "node:crypto";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { BitnetError } from "../errors.js";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
+import { readSafetensors, writeSafetensors } from "./safetensors.js";
+import { openSource, readPieces } from "./source.js";
+
+const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
+const PACKED = "models/bitnet-stories-4m/packed";
+
+let directory = "";
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "bitnet-checkpoint-"));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+/** A new directory with these files in it. */
+async function folder(files: Readonly<Record<string, string | Uint8Array>>): Promise<string> {
+  const path = await mkdtemp(join(directory, "d-"));
+  for (const [name, content] of Object.entries(files)) await writeFile(join(path, name), content);
+  return path;
+}
+
+async function failure(path: string): Promise<BitnetError> {
+  try {
+    await (await openCheckpoint(path)).close();
+  } catch (error) {
+    if (!(error instanceof BitnetError)) throw error;
+    expect(error.message).not.toMatch(/[\n\r]/);
+    return error;
+  }
+  throw new Error(`${path} opened, but should not have`);
+}
+
+async function use<T>(path: string, run: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await run(checkpoint);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const sha = (data: string | Uint8Array) => createHash("sha256").update(data).digest("hex");
+
+describe("what opens", () => {
+  test("a GGUF file: tensors, metadata, bytes, hash, no sidecars", async () => {
+    const bytes = await readFile(GGUF);
+    await use(GGUF, async (checkpoint) => {
+      expect(checkpoint.format).toBe("gguf");
+      expect(checkpoint.files).toEqual([GGUF]);
+      expect(checkpoint.metadata.get("general.architecture")).toBe("bitnet-b1.58");
+      expect(checkpoint.tensors.size).toBe(46);
+      const tensor = checkpoint.tensors.get("output_norm.weight")!;
+      expect(tensor).toMatchObject({ shape: [256], type: "F32", byteLength: 1024 });
+      expect(Buffer.compare(await checkpoint.read(tensor), bytes.subarray(tensor.offset, tensor.offset + 1024))).toBe(0);
+      expect(Buffer.compare(await checkpoint.read(tensor, 8, 16), bytes.subarray(tensor.offset + 8, tensor.offset + 16))).toBe(0);
+      await expect(checkpoint.read(tensor, 8, 1025)).rejects.toMatchObject({ code: "internal" });
+      await expect(checkpoint.read(tensor, -1)).rejects.toMatchObject({ code: "internal" });
+      expect(await checkpoint.sidecar("config.json")).toBeUndefined();
+      expect(await checkpoint.sha256()).toBe(sha(bytes));
+    });
+  });
+
+  test.each([PACKED, `${PACKED}/model.safetensors`])("%s: with its sidecars", async (path) => {
+    await use(path, async (checkpoint) => {
+      expect(checkpoint.format).toBe("safetensors");
+      expect(checkpoint.files).toEqual([join(PACKED, "model.safetensors")]);
+      expect(checkpoint.metadata.size).toBe(0);
+      expect(checkpoint.tensors.get("model.layers.0.mlp.down_proj.weight")).toMatchObject({ shape: [64, 768], type: "U8" });
+      expect(await checkpoint.sidecar("config.json")).toBe(await readFile(`${PACKED}/config.json`, "utf8"));
+      expect(await checkpoint.sidecar("chat_template.jinja")).toBeUndefined();
+      for (const name of ["../packed/config.json", "/etc/passwd", "..", ""]) {
+        await expect(checkpoint.sidecar(name)).rejects.toMatchObject({ code: "usage" });
+      }
+      expect(await checkpoint.sha256()).toBe(sha(await readFile(`${PACKED}/model.safetensors`)));
+    });
+  });
+
+  test("the bytes decide, not the name", async () => {
+    const path = await folder({ "a.safetensors": await readFile(GGUF), "b.bin": await readFile(`${PACKED}/model.safetensors`) });
+    expect(await use(join(path, "a.safetensors"), async ({ format }) => format)).toBe("gguf");
+    expect(await use(join(path, "b.bin"), async ({ format }) => format)).toBe("safetensors");
+  });
+
+  test("the only model in a directory", async () => {
+    const path = await folder({ "weights.gguf": await readFile(GGUF), "README.md": "x" });
+    expect(await use(path, async ({ path: named, files }) => [named, files])).toEqual([path, [join(path, "weights.gguf")]]);
+  });
+});
+
+describe("shards", () => {
+  /** The packed model in two files and an index. */
+  async function shards(): Promise<string> {
+    const path = await mkdtemp(join(directory, "shards-"));
+    const source = await openSource(`${PACKED}/model.safetensors`);
+    const { tensors, metadata } = await readSafetensors(source);
+    const weightMap: Record<string, string> = {};
+    for (const [i, name] of ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].entries()) {
+      const part = tensors.filter((_, index) => index % 2 === i);
+      for (const tensor of part) weightMap[tensor.name] = name;
+      const data = part.map((tensor) => ({ ...tensor, data: readPieces(source, tensor.offset, tensor.byteLength) }));
+      await writeSafetensors(join(path, name), { tensors: data, metadata });
+    }
+    await source.close();
+    await writeFile(join(path, "model.safetensors.index.json"), JSON.stringify({ metadata: { total_size: 1 }, weight_map: weightMap }));
+    await cp(`${PACKED}/config.json`, join(path, "config.json"));
+    return path;
+  }
+
+  test("are one checkpoint with the tensors of the whole file", async () => {
+    const path = await shards();
+    for (const named of [path, join(path, "model.safetensors.index.json")]) {
+      await use(named, async (checkpoint) => {
+        expect(checkpoint.format).toBe("safetensors");
+        expect(checkpoint.files.length).toBe(2);
+        expect(await checkpoint.sidecar("config.json")).toContain("BitNetForCausalLM");
+        await use(PACKED, async (whole) => {
+          expect([...checkpoint.tensors.keys()].sort()).toEqual([...whole.tensors.keys()].sort());
+          for (const tensor of whole.tensors.values()) {
+            expect(Buffer.compare(await checkpoint.read(checkpoint.tensors.get(tensor.name)!), await whole.read(tensor))).toBe(0);
+          }
+        });
+        const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        const lines = await Promise.all(names.map(async (name) => `${sha(await readFile(join(path, name)))}  ${name}\n`));
+        expect(await checkpoint.sha256()).toBe(sha(lines.join("")));
+      });
+    }
+  });
+
+  test("a missing shard, a shard of another model, a tensor that no shard has", async () => {
+    const path = await shards();
+    const second = join(path, "model-00002-of-00002.safetensors");
+    await cp(`${PACKED}/model.safetensors`, second);
+    expect(await failure(path)).toMatchObject({ code: "file", file: second, message: expect.stringContaining("don't belong together") });
+    await rm(second);
+    expect(await failure(path)).toMatchObject({ code: "file", file: second, message: expect.stringContaining("is missing") });
+    await writeSafetensors(second, { tensors: [] });
+    expect(await failure(path)).toMatchObject({ code: "file", file: second, message: expect.stringContaining("lacks the tensor") });
+  });
+});
+
+describe("what doesn't open", () => {
+  test.each<readonly [string, string | Uint8Array, RegExp]>([
+    ["an empty file", "", /is empty/],
+    ["a text file", "Once upon a time there was a model.\n", /is a text file/],
+    ["a web page", "\n<!DOCTYPE html><html><body>404</body></html>", /web page/],
+    ["an XML error", '<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', /web page/],
+    ["a git-lfs pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3041888\n", /git-lfs pointer/],
+    ["one byte", "G", /is a text file/],
+    [
+      "a picture",
+      Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d),
+      /neither a GGUF nor|is damaged or no SafeTensors file/,
+    ],
+    [
+      "a part of a split GGUF",
+      Buffer.from("GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x0b\0\0\0\0\0\0\0split.count\x02\0\0\0\x03\0"),
+      /one of 3 parts/,
+    ],
+  ])("%s, under any name", async (_, content, message) => {
+    const path = await folder({ "m.gguf": content, "m.safetensors": content, m: content });
+    for (const name of ["m.gguf", "m.safetensors", "m"]) {
+      const error = await failure(join(path, name));
+      expect(error.code).toBe(message.source.includes("parts") ? "unsupported" : "file");
+      expect(error.message).toContain(join(path, name));
+      expect(error.message).toMatch(message);
+    }
+  });
+
+  test("a path that isn't there, a directory without a model, one with two", async () => {
+    expect(await failure(join(directory, "no", "such"))).toMatchObject({
+      code: "usage",
+      message: expect.stringContaining(join(directory, "no", "such")),
+    });
+    expect(await failure(await folder({}))).toMatchObject({ code: "usage", message: expect.stringMatching(/found nothing/) });
+    expect(await failure(await folder({ "a.txt": "", "b\nc": "" }))).toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/found only "a.txt", "b\\nc"/),
+    });
+    expect(await failure(await folder({ "a.gguf": "", "b.gguf": "" }))).toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/"a.gguf", "b.gguf"; name the file/),
+    });
+  });
+
+  test("a sidecar that is a directory or not text", async () => {
+    const path = await folder({
+      "model.safetensors": await readFile(`${PACKED}/model.safetensors`),
+      "tokenizer.json": Uint8Array.of(0xff, 0xfe),
+    });
+    await mkdir(join(path, "config.json"));
+    await use(path, async (checkpoint) => {
+      await expect(checkpoint.sidecar("config.json")).rejects.toMatchObject({ code: "io" });
+      await expect(checkpoint.sidecar("tokenizer.json")).rejects.toMatchObject({ code: "file" });
+    });
+  });
+});

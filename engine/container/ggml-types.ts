@@ -1,0 +1,84 @@
+/** One of ggml's tensor types: how many bytes it takes for how many elements. */
+export interface GgmlType {
+  /** The number that stands in a GGUF file. */
+  readonly id: number;
+  readonly name: string;
+  /** A row is a whole number of blocks of this many elements. */
+  readonly blockElements: number;
+  readonly blockBytes: number;
+  /** Bytes after the last block of a tensor. */
+  readonly tailBytes: number;
+}
+
+/**
+ * ggml's types (ggml.h, ggml-common.h), and bitnet.cpp's I2_S. Ids that are missing were withdrawn: 4, 5, 31-33, 37, 38.
+ * 36 was withdrawn too (IQ4_NL_4_4) and is I2_S in every file that has it today: codes of 2 bits, then 32 bytes with the scale.
+ */
+const ROWS: readonly (readonly [id: number, name: string, blockElements: number, blockBytes: number, tailBytes?: number])[] = [
+  [0, "F32", 1, 4],
+  [1, "F16", 1, 2],
+  [2, "Q4_0", 32, 18],
+  [3, "Q4_1", 32, 20],
+  [6, "Q5_0", 32, 22],
+  [7, "Q5_1", 32, 24],
+  [8, "Q8_0", 32, 34],
+  [9, "Q8_1", 32, 36],
+  [10, "Q2_K", 256, 84],
+  [11, "Q3_K", 256, 110],
+  [12, "Q4_K", 256, 144],
+  [13, "Q5_K", 256, 176],
+  [14, "Q6_K", 256, 210],
+  [15, "Q8_K", 256, 292],
+  [16, "IQ2_XXS", 256, 66],
+  [17, "IQ2_XS", 256, 74],
+  [18, "IQ3_XXS", 256, 98],
+  [19, "IQ1_S", 256, 50],
+  [20, "IQ4_NL", 32, 18],
+  [21, "IQ3_S", 256, 110],
+  [22, "IQ2_S", 256, 82],
+  [23, "IQ4_XS", 256, 136],
+  [24, "I8", 1, 1],
+  [25, "I16", 1, 2],
+  [26, "I32", 1, 4],
+  [27, "I64", 1, 8],
+  [28, "F64", 1, 8],
+  [29, "IQ1_M", 256, 56],
+  [30, "BF16", 1, 2],
+  [34, "TQ1_0", 256, 54],
+  [35, "TQ2_0", 256, 66],
+  [36, "I2_S", 4, 1, 32],
+  [39, "MXFP4", 32, 17],
+  [40, "NVFP4", 64, 36],
+  [41, "Q1_0", 128, 18],
+  [42, "Q2_0", 64, 18],
+];
+
+const TYPES: readonly GgmlType[] = ROWS.map(([id, name, blockElements, blockBytes, tailBytes = 0]) => ({
+  id,
+  name,
+  blockElements,
+  blockBytes,
+  tailBytes,
+}));
+
+/** By the number in the file. */
+export const GGML_TYPES_BY_ID: ReadonlyMap<number, GgmlType> = new Map(TYPES.map((type) => [type.id, type]));
+
+/** By name, such as "F32" or "I2_S". */
+export const GGML_TYPES_BY_NAME: ReadonlyMap<string, GgmlType> = new Map(TYPES.map((type) => [type.name, type]));
+
+/** Why a shape is impossible for a type, or the bytes it takes. `shape` is slowest first, so its last axis is the row. */
+export function ggmlSpan(shape: readonly number[], type: GgmlType): { readonly bytes: number } | { readonly fault: string } {
+  let elements = 1;
+  for (const extent of shape) {
+    elements *= extent;
+    if (!Number.isSafeInteger(extent) || extent < 1 || elements > Number.MAX_SAFE_INTEGER)
+      return { fault: `has an impossible shape [${shape.join(", ")}]` };
+  }
+  const row = shape.at(-1) ?? 1;
+  if (row % type.blockElements !== 0) {
+    return { fault: `has rows of ${row} elements, but ${type.name} needs a multiple of ${type.blockElements}` };
+  }
+  const bytes = (elements / type.blockElements) * type.blockBytes + type.tailBytes;
+  return bytes <= Number.MAX_SAFE_INTEGER ? { bytes } : { fault: `has an impossible shape [${shape.join(", ")}]` };
+}

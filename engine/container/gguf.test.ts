@@ -1,0 +1,408 @@
+import { appendFile, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { GGMLQuantizationType, gguf as oracle } from "@huggingface/gguf";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { BitnetError } from "../errors.js";
+import { openCheckpoint } from "./checkpoint.js";
+import { GGML_TYPES_BY_ID, GGML_TYPES_BY_NAME, ggmlSpan } from "./ggml-types.js";
+import { GGUF_VALUE_TYPES, type GgufEntry, type GgufFile, readGguf } from "./gguf.js";
+import { writeGguf } from "./gguf-writer.js";
+import { openSource, openSourceSync, readPieces } from "./source.js";
+
+const FIXTURES = [
+  "models/bitnet-stories-4m/ggml-model-i2_s.gguf",
+  "validation/fixtures/gguf/ggml-model-i2_s.gguf",
+  "validation/fixtures/gguf/ggml-model-i2_s-arch-bitnet-25.gguf",
+];
+
+let directory = "";
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "bitnet-gguf-"));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+async function read(path: string): Promise<GgufFile> {
+  const source = await openSource(path);
+  try {
+    return await readGguf(source);
+  } finally {
+    await source.close();
+  }
+}
+
+/** The error that opening gives; its form is checked here for all tests. */
+async function failure(path: string): Promise<BitnetError> {
+  try {
+    await (await openCheckpoint(path)).close();
+  } catch (error) {
+    if (!(error instanceof BitnetError)) throw error;
+    expect(error.message).toContain(path);
+    expect(error.message).not.toMatch(/[\n\r]/);
+    return error;
+  }
+  throw new Error(`${path} opened, but should not have`);
+}
+
+type Part = number | bigint | string | Uint8Array;
+
+/** Little-endian bytes: numbers are u32, bigints u64, strings as GGUF has them (u64 length, UTF-8). */
+function bytes(...parts: Part[]): Uint8Array {
+  return Buffer.concat(
+    parts.map((part) => {
+      if (part instanceof Uint8Array) return part;
+      if (typeof part === "string") return Buffer.concat([bytes(BigInt(Buffer.byteLength(part))), Buffer.from(part)]);
+      const number = Buffer.alloc(typeof part === "number" ? 4 : 8);
+      if (typeof part === "number") number.writeUInt32LE(part);
+      else number.writeBigUInt64LE(part);
+      return number;
+    }),
+  );
+}
+
+const MAGIC = Buffer.from("GGUF");
+
+/** Writes crafted bytes and opens them. */
+async function hostile(...parts: Part[]): Promise<BitnetError> {
+  const path = join(directory, "hostile.gguf");
+  await writeFile(path, bytes(...parts));
+  return failure(path);
+}
+
+describe("reader against @huggingface/gguf", () => {
+  test.each(FIXTURES)("%s: same metadata and tensors", async (path) => {
+    const ours = await read(path);
+    const theirs = await oracle(path, { allowLocalFile: true, typedMetadata: true });
+    const typed: Record<string, { value: unknown; type: number; subType?: number } | undefined> = theirs.typedMetadata;
+    expect(ours.version).toBe(theirs.metadata.version);
+    expect(ours.entries.map(({ key }) => key)).toEqual(
+      Object.keys(typed).filter((key) => !["version", "tensor_count", "kv_count"].includes(key)),
+    );
+    for (const { key, type, elementType, value } of ours.entries) {
+      expect({ key, type, elementType, value }).toEqual({
+        key,
+        type: GGUF_VALUE_TYPES[typed[key]?.type ?? -1],
+        elementType: typed[key]?.subType === undefined ? undefined : GGUF_VALUE_TYPES[typed[key].subType],
+        value: typed[key]?.value,
+      });
+    }
+    expect(ours.dataOffset).toBe(Number(theirs.tensorDataOffset));
+    expect(ours.tensors.length).toBe(theirs.tensorInfos.length);
+    for (const [i, { name, shape, dtype, offset }] of theirs.tensorInfos.entries()) {
+      const tensor = ours.tensors[i]!;
+      expect(tensor.name).toBe(name);
+      expect([...tensor.shape].reverse()).toEqual(shape.map(Number));
+      expect(GGML_TYPES_BY_NAME.get(tensor.type)?.id).toBe(dtype);
+      expect(tensor.offset).toBe(ours.dataOffset + Number(offset));
+    }
+  });
+
+  test("type names and ids are the oracle's; I2_S is ours alone", () => {
+    const theirs = Object.entries(GGMLQuantizationType).filter(([, id]) => typeof id === "number");
+    expect(theirs.length).toBeGreaterThan(30);
+    const ours = [...GGML_TYPES_BY_ID.values()].filter(({ name }) => name !== "I2_S").map(({ name, id }) => [name, id]);
+    expect(ours).toEqual(theirs.sort((a, b) => Number(a[1]) - Number(b[1])));
+  });
+
+  test("the spans are those between neighbours in real files", async () => {
+    const { tensors, alignment } = await read(FIXTURES[0]!);
+    expect(new Set(tensors.map(({ type }) => type))).toEqual(new Set(["F32", "F16", "I2_S"]));
+    for (const [i, tensor] of tensors.slice(1).entries()) {
+      const before = tensors[i]!;
+      expect(tensor.offset).toBe(Math.ceil((before.offset + before.byteLength) / alignment) * alignment);
+    }
+    expect(ggmlSpan([768, 256], GGML_TYPES_BY_NAME.get("I2_S")!)).toEqual({ bytes: (768 * 256) / 4 + 32 });
+    expect(tensors.find(({ name }) => name === "blk.0.ffn_up.weight")?.shape).toEqual([768, 256]);
+  });
+});
+
+describe("writer", () => {
+  test.each(FIXTURES)("%s: rewritten byte for byte", async (path) => {
+    const source = await openSource(path);
+    const { entries, tensors } = await readGguf(source);
+    const copy = join(directory, "copy.gguf");
+    await writeGguf(copy, {
+      metadata: entries,
+      tensors: tensors.map((tensor) => ({ ...tensor, data: readPieces(source, tensor.offset, tensor.byteLength) })),
+    });
+    await source.close();
+    expect(Buffer.compare(await readFile(copy), await readFile(path))).toBe(0);
+  });
+
+  const element = {
+    uint8: fc.integer({ min: 0, max: 255 }),
+    int8: fc.integer({ min: -128, max: 127 }),
+    uint16: fc.integer({ min: 0, max: 65535 }),
+    int16: fc.integer({ min: -32768, max: 32767 }),
+    uint32: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+    int32: fc.integer(),
+    float32: fc.float({ noNaN: true }),
+    bool: fc.boolean(),
+    string: fc.oneof(fc.string({ unit: "grapheme" }), fc.string({ unit: "binary" })).filter((text) => !/\p{Surrogate}/u.test(text)),
+    uint64: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+    int64: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+    float64: fc.double({ noNaN: true }),
+  };
+  type Scalar = keyof typeof element;
+  const scalarTypes = GGUF_VALUE_TYPES.filter((type): type is Scalar => type !== "array");
+  /** As the reader gives 64-bit integers. */
+  const normal = (list: readonly unknown[]): unknown[] =>
+    list.every((x) => typeof x === "bigint" && Number.isSafeInteger(Number(x))) ? list.map(Number) : [...list];
+  const entry = fc
+    .tuple(fc.string({ unit: "grapheme" }), fc.constantFrom(...scalarTypes), fc.boolean())
+    .chain(([key, type, array]) =>
+      array
+        ? fc
+            .array<unknown>(element[type], { maxLength: 20 })
+            .map((list) => ({ key, type: "array", elementType: type, value: normal(list) }) as GgufEntry)
+        : fc.tuple<[unknown]>(element[type]).map((one) => ({ key, type, value: normal(one)[0] }) as GgufEntry),
+    );
+  const tensor = fc
+    .tuple(
+      fc.string({ unit: "grapheme" }),
+      fc.constantFrom(...GGML_TYPES_BY_NAME.values()),
+      fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 4 }),
+    )
+    .chain(([name, type, extents]) => {
+      const shape = extents.map((extent, i) => (i === extents.length - 1 ? extent * type.blockElements : extent));
+      const span = ggmlSpan(shape, type);
+      const length = "bytes" in span ? span.bytes : -1;
+      return fc.uint8Array({ minLength: length, maxLength: length }).map((data) => ({ name, shape, type: type.name, data }));
+    });
+
+  test("what is written is read again", async () => {
+    const path = join(directory, "random.gguf");
+    const property = fc.asyncProperty(
+      fc.uniqueArray(entry, { selector: ({ key }) => key, maxLength: 12 }),
+      fc.uniqueArray(tensor, { selector: ({ name }) => name, maxLength: 8 }),
+      fc.constantFrom(undefined, 1, 8, 64, 4096),
+      async (entries, tensors, alignment) => {
+        const metadata: GgufEntry[] = entries.filter(({ key }) => key !== "general.alignment");
+        if (alignment !== undefined) metadata.push({ key: "general.alignment", type: "uint32", value: alignment });
+        await writeGguf(path, { metadata, tensors });
+        const source = await openSource(path);
+        const back = await readGguf(source);
+        expect(back.alignment).toBe(alignment ?? 32);
+        expect(back.entries).toEqual(metadata);
+        expect(back.tensors.map(({ name, shape, type }) => ({ name, shape, type }))).toEqual(
+          tensors.map(({ name, shape, type }) => ({ name, shape, type })),
+        );
+        for (const [i, { offset, byteLength }] of back.tensors.entries()) {
+          expect(offset % back.alignment).toBe(0);
+          expect(Buffer.compare(await source.read(offset, byteLength), tensors[i]!.data)).toBe(0);
+        }
+        await source.close();
+      },
+    );
+    await fc.assert(property, { numRuns: 80 });
+  });
+
+  test("a vocabulary longer than the first read comes back whole", async () => {
+    const path = join(directory, "vocabulary.gguf");
+    const value = Array.from(
+      { length: 150_000 },
+      (_, i) => ["Ġthe ", "plain", "", "日本", "🦙", "\ufeffx", "\0"][i % 7] + String(i * 7919),
+    );
+    await writeGguf(path, { metadata: [{ key: "tokens", type: "array", elementType: "string", value }], tensors: [] });
+    expect((await stat(path)).size).toBeGreaterThan(2 ** 21);
+    const { entries } = await read(path);
+    expect(entries[0]?.value).toEqual(value);
+  });
+
+  test("64-bit integers: numbers where exact, else bigint", async () => {
+    const path = join(directory, "wide.gguf");
+    const metadata: GgufEntry[] = [
+      { key: "a", type: "uint64", value: 2 ** 53 - 1 },
+      { key: "b", type: "uint64", value: 2n ** 53n },
+      { key: "c", type: "int64", value: -(2n ** 63n) },
+      { key: "d", type: "array", elementType: "int64", value: [-1n, 2n ** 60n] },
+      { key: "e", type: "array", elementType: "int64", value: [-1, 1 - 2 ** 53] },
+    ];
+    await writeGguf(path, { metadata, tensors: [] });
+    expect((await read(path)).entries).toEqual(metadata);
+  });
+
+  test("what GGUF can't hold is refused, and nothing is left behind", async () => {
+    const path = join(directory, "never.gguf");
+    const f32 = { name: "t", shape: [2], type: "F32", data: new Uint8Array(8) };
+    const refused: Parameters<typeof writeGguf>[1][] = [
+      { metadata: [{ key: "x", type: "uint8", value: 256 }], tensors: [] },
+      { metadata: [{ key: "x", type: "int32", value: 0.5 }], tensors: [] },
+      { metadata: [{ key: "x", type: "string", value: 1 }], tensors: [] },
+      { metadata: [{ key: "x", type: "bool", value: 1 }], tensors: [] },
+      { metadata: [{ key: "general.alignment", type: "uint32", value: 24 }], tensors: [] },
+      { metadata: [], tensors: [f32, f32] },
+      { metadata: [], tensors: [{ ...f32, data: new Uint8Array(7) }] },
+      { metadata: [], tensors: [{ ...f32, type: "Q4_0" }] },
+      { metadata: [], tensors: [{ ...f32, type: "NONE" }] },
+      { metadata: [], tensors: [{ ...f32, shape: [0] }] },
+    ];
+    for (const content of refused) {
+      await expect(writeGguf(path, content)).rejects.toMatchObject({ name: "BitnetError", code: "internal" });
+    }
+    expect((await readdir(directory)).filter((name) => name.includes("never"))).toEqual([]);
+  });
+});
+
+describe("files of more than 4 GiB", () => {
+  test("the last tensor lies beyond 4 GiB", async () => {
+    const path = join(directory, "large.gguf");
+    const far = 5 * 2 ** 30;
+    const header = bytes(MAGIC, 3, 2n, 0n, "near", 1, BigInt(far), 24, 0n, "far", 1, 4n, 24, BigInt(far));
+    const dataOffset = Math.ceil(header.length / 32) * 32;
+    await writeFile(path, header);
+    await truncate(path, dataOffset + far); // sparse: takes no room on the disk
+    await appendFile(path, Uint8Array.of(1, 2, 3, 4));
+    const checkpoint = await openCheckpoint(path);
+    const tensor = checkpoint.tensors.get("far")!;
+    expect(tensor.offset).toBe(dataOffset + far);
+    expect(await checkpoint.read(tensor, 1)).toEqual(Uint8Array.of(2, 3, 4));
+    expect((await checkpoint.read(checkpoint.tensors.get("near")!, far - 2)).length).toBe(2);
+    await checkpoint.close();
+    const sync = openSourceSync(path);
+    const shared = new Uint8Array(new SharedArrayBuffer(8), 2, 4);
+    sync.readInto(shared, tensor.offset);
+    sync.close();
+    expect([...shared]).toEqual([1, 2, 3, 4]);
+    await rm(path);
+  });
+});
+
+describe("hostile headers", () => {
+  const tensor = (name: string, dims: readonly bigint[], type: number, offset: bigint) => bytes(name, dims.length, ...dims, type, offset);
+  const one = (...parts: Part[]) => hostile(MAGIC, 3, 1n, 0n, ...parts, new Uint8Array(256));
+  const entry = (...parts: Part[]) => hostile(MAGIC, 3, 0n, 1n, ...parts);
+  const huge = 2n ** 64n - 1n;
+
+  test.each<readonly [string, () => Promise<BitnetError>, string, RegExp]>([
+    ["version 1", () => hostile(MAGIC, 1, 0n, 0n), "unsupported", /version 1/],
+    ["version 4", () => hostile(MAGIC, 4, 0n, 0n), "unsupported", /version 4/],
+    ["big-endian", () => hostile(MAGIC, 0x03000000, 0n, 0n), "unsupported", /big-endian/],
+    ["four bytes", () => hostile(MAGIC), "file", /truncated/],
+    ["tensor count", () => hostile(MAGIC, 3, huge, 0n), "file", /more than the file could hold/],
+    ["entry count", () => hostile(MAGIC, 3, 0n, huge, new Uint8Array(1000)), "file", /more than the file could hold/],
+    ["entry count by one", () => hostile(MAGIC, 3, 0n, 2n, "k", 7, Uint8Array.of(1)), "file", /more than the file could hold/],
+    ["key length", () => entry(huge, new Uint8Array(16)), "file", /truncated/],
+    ["key not UTF-8", () => entry(2n, Uint8Array.of(0xc3, 0x28), 4, 1), "file", /not valid UTF-8/],
+    ["value type", () => entry("k", 13, 0n), "file", /type 13/],
+    ["truth value", () => entry("k", 7, Uint8Array.of(2)), "file", /truth value of 2/],
+    ["string length", () => entry("k", 8, huge), "file", /truncated/],
+    ["array length", () => entry("k", 9, 0, huge), "file", /more than the rest/],
+    ["array length × size", () => entry("k", 9, 10, 2n ** 61n), "file", /more than the rest/],
+    ["array of strings that ends early", () => entry("k", 9, 8, 2n, "a", 9n), "file", /truncated/],
+    [
+      "array of strings cut inside a character",
+      () => entry("k", 9, 8, 2n, 1n, Uint8Array.of(0xc3), 1n, Uint8Array.of(0xa9)),
+      "file",
+      /not valid UTF-8/,
+    ],
+    ["array element type", () => entry("k", 9, 99, 0n), "file", /type 99/],
+    ["array of arrays", () => entry("k", 9, 9, 1n, 9, 1n, 9, 0n), "unsupported", /arrays in arrays/],
+    ["twice the key", () => hostile(MAGIC, 3, 0n, 2n, "k", 4, 1, "k", 4, 1), "file", /"k" twice/],
+    ["alignment 0", () => entry("general.alignment", 4, 0), "file", /power of two/],
+    ["alignment 24", () => entry("general.alignment", 4, 24), "file", /power of two/],
+    ["alignment 2^31", () => entry("general.alignment", 4, 2 ** 31), "file", /power of two/],
+    ["alignment as string", () => entry("general.alignment", 8, "32"), "file", /uint32/],
+    ["no dimensions", () => one(tensor("t", [], 0, 0n)), "file", /0 dimensions/],
+    ["2^32 - 1 dimensions", () => one("t", 2 ** 32 - 1), "file", /dimensions/],
+    ["extent 0", () => one(tensor("t", [4n, 0n], 0, 0n)), "file", /impossible shape/],
+    ["extent 2^64 - 1", () => one(tensor("t", [huge], 0, 0n)), "file", /impossible shape/],
+    ["product over 2^64", () => one(tensor("t", [2n ** 32n, 2n ** 32n, 4n], 0, 0n)), "file", /impossible shape/],
+    ["bytes over 2^53", () => one(tensor("t", [2n ** 53n - 1n], 0, 0n)), "file", /impossible shape/],
+    ["row of half a block", () => one(tensor("t", [16n, 2n], 2, 0n)), "file", /multiple of 32/],
+    ["unknown type", () => one(tensor("t", [4n], 77, 0n)), "unsupported", /tensor "t" has the type id 77/],
+    ["offset not aligned", () => one(tensor("t", [4n], 0, 8n)), "file", /not a multiple of 32/],
+    ["offset 2^64 - 32", () => one(tensor("t", [4n], 0, 2n ** 64n - 32n)), "file", /would end at byte/],
+    ["past the end", () => one(tensor("t", [1024n], 0, 0n)), "file", /would end at byte \d+, but the file ends at byte \d+/],
+    [
+      "twice the name",
+      () => hostile(MAGIC, 3, 2n, 0n, tensor("t", [4n], 0, 0n), tensor("t", [4n], 0, 32n), new Uint8Array(99)),
+      "file",
+      /"t" twice/,
+    ],
+    [
+      "overlap",
+      () => hostile(MAGIC, 3, 2n, 0n, tensor("a", [16n], 0, 0n), tensor("b", [4n], 0, 32n), new Uint8Array(128)),
+      "file",
+      /"b" overlaps "a"/,
+    ],
+    ["a name of many lines", () => one(tensor("a\n\u001b[31m\u2028b", [4n], 77, 0n)), "unsupported", /"a\\n\\u001b\[31m\\u\{2028\}b"/],
+  ])("%s", async (_, run, code, message) => {
+    const error = await run();
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+  });
+
+  test("the same header without a fault opens", async () => {
+    const path = join(directory, "good.gguf");
+    await writeFile(path, bytes(MAGIC, 2, 1n, 1n, "k", 9, 8, 1n, "é", "t", 2, 4n, 2n, 0, 0n, new Uint8Array(128)));
+    const { version, entries, tensors } = await read(path);
+    expect(version).toBe(2);
+    expect(entries).toEqual([{ key: "k", type: "array", elementType: "string", value: ["é"] }]);
+    expect(tensors).toMatchObject([{ name: "t", shape: [2, 4], type: "F32", byteLength: 32 }]);
+  });
+});
+
+describe("damage", () => {
+  /** Opens, or fails as it should. */
+  async function survive(path: string): Promise<boolean> {
+    try {
+      await (await openCheckpoint(path)).close();
+      return true;
+    } catch (error) {
+      expect(error).toBeInstanceOf(BitnetError);
+      if (error instanceof BitnetError) {
+        expect(["file", "unsupported", "tensor"]).toContain(error.code);
+        expect(error.message).toContain(path);
+        expect(error.message).not.toMatch(/[\n\r]/);
+      }
+      return false;
+    }
+  }
+
+  test("a file cut anywhere is refused", async () => {
+    const path = join(directory, "cut.gguf");
+    const good = await readFile(FIXTURES[0]!);
+    const { tensors, dataOffset } = await read(FIXTURES[0]!);
+    const needed = Math.max(...tensors.map(({ offset, byteLength }) => offset + byteLength));
+    const length = fc.oneof(
+      fc.integer({ min: 0, max: 300 }),
+      fc.integer({ min: 0, max: dataOffset }),
+      fc.integer({ min: 0, max: needed - 1 }),
+    );
+    const property = fc.asyncProperty(length, async (end) => {
+      await writeFile(path, good.subarray(0, end));
+      expect(await survive(path)).toBe(false);
+    });
+    await fc.assert(property, { numRuns: 100 });
+    await writeFile(path, good.subarray(0, needed));
+    expect(await survive(path)).toBe(true);
+  });
+
+  test("any byte of the header changed: opens or is refused in one line", async () => {
+    const path = join(directory, "flipped.gguf");
+    await writeFile(path, await readFile(FIXTURES[0]!));
+    const { entries, dataOffset } = await read(FIXTURES[0]!);
+    expect(entries.length).toBeGreaterThan(10);
+    const place = fc.oneof(
+      fc.integer({ min: 0, max: 1500 }),
+      fc.integer({ min: dataOffset - 3000, max: dataOffset - 1 }),
+      fc.integer({ min: 0, max: dataOffset - 1 }),
+    );
+    const file = await open(path, "r+");
+    let refused = 0;
+    const property = fc.asyncProperty(place, fc.integer({ min: 1, max: 255 }), async (at, change) => {
+      const byte = Buffer.alloc(1);
+      await file.read(byte, 0, 1, at);
+      const before = byte[0]!;
+      await file.write(Uint8Array.of(before ^ change), 0, 1, at);
+      if (!(await survive(path))) refused++;
+      await file.write(Uint8Array.of(before), 0, 1, at);
+    });
+    await fc.assert(property, { numRuns: 250 });
+    await file.close();
+    expect(refused).toBeGreaterThan(30);
+    expect(await survive(path)).toBe(true);
+  });
+});

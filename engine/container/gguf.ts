@@ -1,0 +1,418 @@
+import { BitnetError } from "../errors.js";
+import type { MetadataValue, TensorInfo } from "./checkpoint.js";
+import { GGML_TYPES_BY_ID, ggmlSpan } from "./ggml-types.js";
+import { firstDuplicate } from "./names.js";
+import { quote } from "./quote.js";
+import type { ByteSource } from "./source.js";
+
+/** GGUF's types of metadata values; the index is the number in the file. */
+export const GGUF_VALUE_TYPES = [
+  "uint8",
+  "int8",
+  "uint16",
+  "int16",
+  "uint32",
+  "int32",
+  "float32",
+  "bool",
+  "string",
+  "array",
+  "uint64",
+  "int64",
+  "float64",
+] as const;
+
+export type GgufValueType = (typeof GGUF_VALUE_TYPES)[number];
+
+/** Bytes of a value of each type; of a string, its length field; arrays are measured elsewhere. */
+export const GGUF_VALUE_BYTES: Readonly<Record<Exclude<GgufValueType, "array">, number>> = {
+  uint8: 1,
+  int8: 1,
+  uint16: 2,
+  int16: 2,
+  uint32: 4,
+  int32: 4,
+  float32: 4,
+  bool: 1,
+  string: 8,
+  uint64: 8,
+  int64: 8,
+  float64: 8,
+};
+
+/** One key-value pair, with all that is needed to write it back byte for byte. */
+export interface GgufEntry {
+  readonly key: string;
+  readonly type: GgufValueType;
+  /** Type of an array's elements; only for arrays. */
+  readonly elementType?: Exclude<GgufValueType, "array">;
+  /** 64-bit integers are numbers where a double holds them exactly, else bigint (in an array: all or none). */
+  readonly value: MetadataValue;
+}
+
+/** The header of a GGUF file, every count and span in it checked against the file. */
+export interface GgufFile {
+  readonly version: 2 | 3;
+  /** Tensors start at multiples of it, counted from `dataOffset`. */
+  readonly alignment: number;
+  /** In the order of the file. */
+  readonly entries: readonly GgufEntry[];
+  /** In the order of the file. */
+  readonly tensors: readonly TensorInfo[];
+  /** First byte of the data section. */
+  readonly dataOffset: number;
+}
+
+/** The first four bytes of every GGUF file. */
+export const GGUF_MAGIC = "GGUF";
+
+/** ggml's default for `general.alignment`. */
+export const GGUF_DEFAULT_ALIGNMENT = 32;
+
+/** Alignments serve memory mapping; the largest pages in use are 64 KiB. */
+export const GGUF_MAX_ALIGNMENT = 65536;
+
+/** ggml's GGML_MAX_DIMS. */
+export const GGUF_MAX_DIMS = 4;
+
+/** No key of a model file has an array of arrays, and every level is a chance to make the reader recurse. */
+const MAX_ARRAY_DEPTH = 1;
+
+/** Headers with the largest vocabularies (260k tokens, 500k merges) take 20 MB; much more than that is damage or an attack. */
+const MAX_HEADER_BYTES = 64 * 2 ** 20;
+
+/** Ten times the longest list of merges there is; an element takes up to 30 times its bytes in memory. */
+const MAX_ARRAY_LENGTH = 2 ** 23;
+
+/** What is read first; small models' headers fit. */
+const FIRST_READ_BYTES = 2 ** 20;
+
+/** And each further time so much more in all: an array cut off by the end of what was read is parsed anew, so few times are better. */
+const GROWTH = 4;
+
+/** Smallest key-value pair: a length, a type, one byte of value. */
+const MIN_ENTRY_BYTES = 8 + 4 + 1;
+
+/** Smallest tensor info: a name's length, the count of dims, one dim, type, offset. */
+const MIN_TENSOR_BYTES = 8 + 4 + 8 + 4 + 8;
+
+/** Thrown inside the reader, never out of it: parsing needs the file up to `end`, and more is there. */
+class NeedBytes {
+  constructor(readonly end: number) {}
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The part of a file that has been read so far, and a position in it. */
+class HeaderReader {
+  private bytes = new Uint8Array(0);
+  private view = new DataView(this.bytes.buffer);
+  private pos = 0;
+
+  constructor(private readonly source: ByteSource) {}
+
+  get position(): number {
+    return this.pos;
+  }
+
+  get remaining(): number {
+    return this.source.size - this.pos;
+  }
+
+  fail(message: string, offset = this.pos, code: "file" | "unsupported" = "file"): never {
+    const { path } = this.source;
+    throw new BitnetError(code, `${path}: ${message} (at byte ${offset}).`, { file: path, offset });
+  }
+
+  /** Runs a parser that has no effect but its result, again from the same place whenever it needed bytes that weren't read yet. */
+  async parse<T>(parser: () => T): Promise<T> {
+    const start = this.pos;
+    for (;;) {
+      try {
+        return parser();
+      } catch (error) {
+        if (!(error instanceof NeedBytes)) throw error;
+        this.pos = start;
+        await this.readUpTo(error.end);
+      }
+    }
+  }
+
+  private async readUpTo(end: number): Promise<void> {
+    const wanted = Math.max(end, FIRST_READ_BYTES, GROWTH * this.bytes.length);
+    const bytes = new Uint8Array(Math.min(wanted, MAX_HEADER_BYTES, this.source.size));
+    bytes.set(this.bytes);
+    bytes.set(await this.source.read(this.bytes.length, bytes.length - this.bytes.length), this.bytes.length);
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer);
+  }
+
+  /** Moves on by `length` bytes that are in memory; returns where they start. */
+  private take(length: number, what: string): number {
+    const start = this.pos;
+    const end = start + length;
+    if (end > this.source.size)
+      this.fail(`ends inside ${what}, ${end - this.source.size} bytes are missing: the file is truncated or damaged`, start);
+    if (end > MAX_HEADER_BYTES) this.fail(`has a header of more than ${MAX_HEADER_BYTES} bytes: the file is damaged`, start);
+    if (end > this.bytes.length) throw new NeedBytes(end);
+    this.pos = end;
+    return start;
+  }
+
+  u32(what: string): number {
+    return this.view.getUint32(this.take(4, what), true);
+  }
+
+  /** A count, length or offset. Over 2^53 it is rounded: it then is larger than anything it is compared with. */
+  u64(what: string): number {
+    return this.u64At(this.take(8, what));
+  }
+
+  private u64At(at: number): number {
+    return this.view.getUint32(at, true) + this.view.getUint32(at + 4, true) * 2 ** 32;
+  }
+
+  string(what: string): string {
+    const at = this.pos;
+    const length = this.u64(what);
+    const start = this.take(length, what);
+    try {
+      return utf8.decode(this.bytes.subarray(start, start + length));
+    } catch {
+      return this.fail(`${what} is not valid UTF-8`, at);
+    }
+  }
+
+  /** A version as it would be on a machine of the other byte order is told apart by its low half. */
+  version(): 2 | 3 {
+    const at = this.take(4, "the version");
+    const version = this.view.getUint32(at, true);
+    if (version === 2 || version === 3) return version;
+    if (version !== 0 && version % 65536 === 0) this.fail("is a big-endian GGUF file; convert it to little-endian", at, "unsupported");
+    return this.fail(`is GGUF version ${version}; versions 2 and 3 can be read, so convert the model anew`, at, "unsupported");
+  }
+
+  magic(): void {
+    const at = this.take(4, "the magic number");
+    if (String.fromCharCode(...this.bytes.subarray(at, at + 4)) !== GGUF_MAGIC)
+      this.fail('is not a GGUF file, it doesn\'t start with "GGUF"', at);
+  }
+
+  valueType(what: string): GgufValueType {
+    const at = this.pos;
+    const id = this.u32(what);
+    return GGUF_VALUE_TYPES[id] ?? this.fail(`${what} has the type ${id}, which GGUF doesn't have`, at);
+  }
+
+  /** One value that isn't an array. */
+  scalar(type: Exclude<GgufValueType, "array">, what: string): number | bigint | boolean | string {
+    if (type === "string") return this.string(what);
+    const start = this.pos;
+    const [value] = this.array(type, 1, what);
+    return value ?? this.fail(`${what} has no value`, start);
+  }
+
+  array(type: Exclude<GgufValueType, "array">, count: number, what: string): number[] | bigint[] | boolean[] | string[] {
+    if (type === "string") return this.strings(count, what);
+    const bytes = GGUF_VALUE_BYTES[type];
+    const start = this.take(count * bytes, what);
+    const { view } = this;
+    const numbers = (read: (at: number) => number): number[] => {
+      const list = new Array<number>(count); // Array.from is ten times slower
+      for (let i = 0; i < count; i++) list[i] = read(start + i * bytes);
+      return list;
+    };
+    switch (type) {
+      case "uint8":
+        return numbers((at) => view.getUint8(at));
+      case "int8":
+        return numbers((at) => view.getInt8(at));
+      case "uint16":
+        return numbers((at) => view.getUint16(at, true));
+      case "int16":
+        return numbers((at) => view.getInt16(at, true));
+      case "uint32":
+        return numbers((at) => view.getUint32(at, true));
+      case "int32":
+        return numbers((at) => view.getInt32(at, true));
+      case "float32":
+        return numbers((at) => view.getFloat32(at, true));
+      case "float64":
+        return numbers((at) => view.getFloat64(at, true));
+      case "bool":
+        return numbers((at) => view.getUint8(at)).map((byte, i) => {
+          if (byte > 1) this.fail(`${what} has a truth value of ${byte}`, start + i);
+          return byte === 1;
+        });
+      case "uint64":
+      case "int64": {
+        const read =
+          type === "uint64"
+            ? (at: number) => this.u64At(at)
+            : (at: number) => view.getUint32(at, true) + view.getInt32(at + 4, true) * 2 ** 32;
+        const values = numbers(read);
+        if (values.every(Number.isSafeInteger)) return values;
+        return values.map((_, i) => (type === "uint64" ? view.getBigUint64(start + i * 8, true) : view.getBigInt64(start + i * 8, true)));
+      }
+    }
+  }
+
+  /**
+   * Vocabularies have hundreds of thousands of strings, and a decoder's call costs more than a token's bytes: all are decoded in one call
+   * and cut apart again. A fault at a border shows too: in valid UTF-8 no string starts inside a character.
+   */
+  private strings(count: number, what: string): string[] {
+    const start = this.pos;
+    this.take(count * 8, what);
+    this.pos = start;
+    const starts = new Uint32Array(count + 1); // [count + 1] the last: where one more string would start
+    for (let i = 0; i < count; i++) {
+      const length = this.u64(what);
+      starts[i] = this.take(length, what);
+    }
+    starts[count] = this.pos + 8;
+    const { bytes } = this;
+    const packed = new Uint8Array(this.pos - start - 8 * count);
+    const ends = new Uint32Array(count); // [count] UTF-16 code units up to the end of each string
+    let filled = 0;
+    let units = 0;
+    for (let i = 0; i < count; i++) {
+      const first = starts[i]!;
+      const last = starts[i + 1]! - 8;
+      if (first < last && (bytes[first]! & 0xc0) === 0x80) this.fail(`${what} has a string that is not valid UTF-8`, first);
+      for (let at = first; at < last; at++) {
+        const byte = bytes[at]!;
+        packed[filled++] = byte;
+        if ((byte & 0xc0) !== 0x80) units += byte >= 0xf0 ? 2 : 1;
+      }
+      ends[i] = units;
+    }
+    let text: string;
+    try {
+      text = utf8.decode(packed);
+    } catch {
+      return this.fail(`${what} has a string that is not valid UTF-8`, start);
+    }
+    const strings = new Array<string>(count);
+    let from = 0;
+    for (let i = 0; i < count; i++) {
+      strings[i] = text.slice(from, ends[i]);
+      from = ends[i]!;
+    }
+    return strings;
+  }
+}
+
+function readEntry(reader: HeaderReader, index: number): GgufEntry {
+  const key = reader.string(`the key of metadata entry ${index}`);
+  const what = `the metadata ${quote(key)}`;
+  const type = reader.valueType(what);
+  if (type !== "array") return { key, type, value: reader.scalar(type, what) };
+  const at = reader.position;
+  const elementType = reader.valueType(`an element of ${what}`);
+  if (elementType === "array") return reader.fail(`${what} has arrays in arrays; the limit is ${MAX_ARRAY_DEPTH} level`, at, "unsupported");
+  const count = reader.u64(`the length of ${what}`);
+  if (count * GGUF_VALUE_BYTES[elementType] > reader.remaining) {
+    reader.fail(`${what} is said to have ${count} elements, more than the rest of the file could hold: it is truncated or damaged`, at + 4);
+  }
+  if (count > MAX_ARRAY_LENGTH) reader.fail(`${what} has ${count} elements; the limit is ${MAX_ARRAY_LENGTH}`, at + 4, "unsupported");
+  return { key, type, elementType, value: reader.array(elementType, count, what) };
+}
+
+/** A tensor info as it stands in the file: the offset counts from the data section. */
+function readTensor(reader: HeaderReader, index: number, path: string): TensorInfo {
+  const at = reader.position;
+  const name = reader.string(`the name of tensor ${index}`);
+  const what = `the tensor ${quote(name)}`;
+  const fail = (code: "file" | "unsupported", message: string): never => {
+    throw new BitnetError(code, `${path}: ${what} ${message} (at byte ${at}).`, { file: path, tensor: name, offset: at });
+  };
+  const dims = reader.u32(`the dimensions of ${what}`);
+  if (dims < 1 || dims > GGUF_MAX_DIMS) fail("file", `is said to have ${dims} dimensions; there can be 1 to ${GGUF_MAX_DIMS}`);
+  const shape = Array.from({ length: dims }, () => reader.u64(`the dimensions of ${what}`)).reverse();
+  const id = reader.u32(`the type of ${what}`);
+  const offset = reader.u64(`the offset of ${what}`);
+  const type = GGML_TYPES_BY_ID.get(id) ?? fail("unsupported", `has the type id ${id}, which this reader doesn't know`);
+  const span = ggmlSpan(shape, type);
+  if ("fault" in span) return fail("file", span.fault);
+  return { name, shape, type: type.name, file: path, offset, byteLength: span.bytes };
+}
+
+/** `general.alignment`, or the default. */
+export function ggufAlignment(entries: readonly GgufEntry[], fail: (message: string) => never): number {
+  const entry = entries.find(({ key }) => key === "general.alignment");
+  if (entry === undefined) return GGUF_DEFAULT_ALIGNMENT;
+  const { type, value } = entry;
+  if (type !== "uint32" || typeof value !== "number" || value < 1 || value > GGUF_MAX_ALIGNMENT || (value & (value - 1)) !== 0) {
+    return fail(
+      `general.alignment must be a uint32 that is a power of two up to ${GGUF_MAX_ALIGNMENT}, not ${type} ${String(value).slice(0, 40)}`,
+    );
+  }
+  return value;
+}
+
+/** `offset`, moved up to a multiple of `alignment` (offsets pass 2^32, so no bit tricks). */
+export function alignUp(offset: number, alignment: number): number {
+  return Math.ceil(offset / alignment) * alignment;
+}
+
+/** Tensors with their place in the file, each aligned, inside the file, and apart from all others. */
+function placeTensors(tensors: readonly TensorInfo[], dataOffset: number, alignment: number, source: ByteSource): TensorInfo[] {
+  const { path, size } = source;
+  const fail = (tensor: TensorInfo, message: string): never => {
+    const { name: tensorName, offset } = tensor;
+    throw new BitnetError("file", `${path}: the tensor ${quote(tensorName)} ${message}.`, { file: path, tensor: tensorName, offset });
+  };
+  const placed = tensors.map((tensor) => {
+    if (tensor.offset % alignment !== 0)
+      fail(tensor, `starts at byte ${tensor.offset} of the data, which is not a multiple of ${alignment}`);
+    const offset = dataOffset + tensor.offset;
+    const end = offset + tensor.byteLength;
+    if (end > size) fail({ ...tensor, offset }, `would end at byte ${end}, but the file ends at byte ${size}: it is truncated or damaged`);
+    return { ...tensor, offset };
+  });
+  let before: TensorInfo | undefined;
+  for (const tensor of placed.toSorted((a, b) => a.offset - b.offset)) {
+    if (before && tensor.offset < before.offset + before.byteLength)
+      fail(tensor, `overlaps ${quote(before.name)} at byte ${tensor.offset}`);
+    before = tensor;
+  }
+  return placed;
+}
+
+/**
+ * Reads the header of a GGUF file, version 2 or 3, little-endian (spec: ggml/docs/gguf.md), in growing pieces.
+ * Throws `file` for a truncated or damaged file, `unsupported` for an unknown tensor type, version or byte order; messages name the byte.
+ */
+export async function readGguf(source: ByteSource): Promise<GgufFile> {
+  const reader = new HeaderReader(source);
+  const head = await reader.parse(() => {
+    reader.magic();
+    return {
+      version: reader.version(),
+      tensorCount: reader.u64("the number of tensors"),
+      entryCount: reader.u64("the number of metadata entries"),
+    };
+  });
+  const { version, tensorCount, entryCount } = head;
+  if (entryCount * MIN_ENTRY_BYTES + tensorCount * MIN_TENSOR_BYTES > reader.remaining) {
+    reader.fail(
+      `is said to have ${entryCount} metadata entries and ${tensorCount} tensors, more than the file could hold: it is truncated or damaged`,
+      8,
+    );
+  }
+
+  const entries: GgufEntry[] = [];
+  for (let i = 0; i < entryCount; i++) entries.push(await reader.parse(() => readEntry(reader, i)));
+  const twiceKey = firstDuplicate(entries.map(({ key }) => key));
+  if (twiceKey !== undefined) reader.fail(`has the metadata ${quote(twiceKey)} twice`);
+  const alignment = ggufAlignment(entries, (message) => reader.fail(message));
+
+  const tensors: TensorInfo[] = [];
+  for (let i = 0; i < tensorCount; i++) tensors.push(await reader.parse(() => readTensor(reader, i, source.path)));
+  const twiceName = firstDuplicate(tensors.map(({ name }) => name));
+  if (twiceName !== undefined) reader.fail(`has the tensor ${quote(twiceName)} twice`);
+
+  const dataOffset = alignUp(reader.position, alignment);
+  return { version, alignment, entries, tensors: placeTensors(tensors, dataOffset, alignment, source), dataOffset };
+}

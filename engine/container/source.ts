@@ -1,0 +1,291 @@
+import { createHash, randomUUID } from "node:crypto";
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { BitnetError } from "../errors.js";
+
+/** Random access to the bytes of one file, for headers and small tensors. */
+export interface ByteSource {
+  readonly path: string;
+  /** Bytes in the file when it was opened. */
+  readonly size: number;
+  /** Exactly `length` bytes from `offset`, in a buffer of their own. Throws `file` for a range the file doesn't have, `io` if it can't be read. */
+  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+/** The same for a worker that reads weights straight into linear memory, and may block. */
+export interface SyncSource {
+  readonly path: string;
+  readonly size: number;
+  /** Fills `target`, which may view a SharedArrayBuffer, with the bytes from `offset` on. Errors as `ByteSource.read`. */
+  readInto(target: Uint8Array, offset: number): void;
+  close(): void;
+}
+
+/** Where a writer puts its bytes, in order. */
+export interface ByteSink {
+  /** Writes all of it; returns how many bytes that were. */
+  write(data: Uint8Array | AsyncIterable<Uint8Array>): Promise<number>;
+}
+
+/** One system call reads or writes this much at the most: Node refuses 2 GiB and more. */
+const MAX_CALL_BYTES = 2 ** 30;
+
+/** How much of a file is in memory while it is hashed or copied. */
+const PIECE_BYTES = 2 ** 20;
+
+/** Causes of a failed system call, in words; others are shown by their code. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EPERM: "not permitted",
+  EISDIR: "it is a directory",
+  ENOSPC: "no space left on the device",
+  EROFS: "the file system is read-only",
+  EMFILE: "too many open files",
+  EIO: "the device reports an input/output error",
+};
+
+/** What the system said about `path`, as an error for the user. */
+function systemError(error: unknown, path: string, doing: "read" | "written"): BitnetError {
+  if (error instanceof BitnetError) return error;
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const options = { cause: error };
+  if (code === "ENOENT" || code === "ENOTDIR" || code === "ENAMETOOLONG" || code === "ERR_INVALID_ARG_VALUE") {
+    const what = doing === "read" ? "there is no such file or directory" : "can't be written: its directory doesn't exist";
+    return new BitnetError("usage", `${path}: ${what}; check the path.`, { file: path }, options);
+  }
+  return new BitnetError("io", `${path}: can't be ${doing}: ${REASONS[code] ?? (code || String(error))}.`, { file: path }, options);
+}
+
+/** A FIFO or a device has no size and may block for ever: refuse before opening. */
+function requireFile(path: string, stats: { isFile(): boolean; isDirectory(): boolean }): void {
+  if (stats.isFile()) return;
+  const what = stats.isDirectory() ? "is a directory, where a file is needed" : "is not a regular file";
+  throw new BitnetError("io", `${path}: ${what}.`, { file: path });
+}
+
+function requireRange(path: string, size: number, offset: number, length: number, open: boolean): void {
+  if (!open) throw new BitnetError("closed", `${path}: was closed before it was read.`, { file: path });
+  // Written so that NaN fails too.
+  if (!(offset >= 0 && length >= 0 && offset + length <= size && Number.isSafeInteger(offset) && Number.isSafeInteger(length))) {
+    throw new BitnetError(
+      "file",
+      `${path}: ${length} bytes are wanted from byte ${offset}, but the file has ${size}: it is truncated or damaged.`,
+      {
+        file: path,
+        offset,
+      },
+    );
+  }
+}
+
+function shrunk(path: string, offset: number): BitnetError {
+  return new BitnetError("io", `${path}: ends at byte ${offset} now: it became shorter while it was open.`, { file: path, offset });
+}
+
+/** Opens a file for reading. Throws `usage` if there is none, `io` if it can't be opened or isn't a regular file. */
+export async function openSource(path: string): Promise<ByteSource> {
+  let handle: FileHandle | undefined;
+  let size: number;
+  try {
+    requireFile(path, await stat(path));
+    handle = await open(path, "r");
+    size = (await handle.stat()).size;
+  } catch (error) {
+    await handle?.close();
+    throw systemError(error, path, "read");
+  }
+  const file = handle;
+  let isOpen = true;
+  return {
+    path,
+    size,
+    async read(offset, length) {
+      requireRange(path, size, offset, length, isOpen);
+      const bytes = new Uint8Array(length);
+      for (let done = 0; done < length; ) {
+        let got: number;
+        try {
+          got = (await file.read(bytes, done, Math.min(length - done, MAX_CALL_BYTES), offset + done)).bytesRead;
+        } catch (error) {
+          throw systemError(error, path, "read");
+        }
+        if (got === 0) throw shrunk(path, offset + done);
+        done += got;
+      }
+      return bytes;
+    },
+    async close() {
+      if (!isOpen) return;
+      isOpen = false;
+      await file.close();
+    },
+  };
+}
+
+/** `openSource` for a thread that may block. */
+export function openSourceSync(path: string): SyncSource {
+  let fd: number | undefined;
+  let size: number;
+  try {
+    requireFile(path, statSync(path));
+    fd = openSync(path, "r");
+    size = fstatSync(fd).size;
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    throw systemError(error, path, "read");
+  }
+  const file = fd;
+  let isOpen = true;
+  return {
+    path,
+    size,
+    readInto(target, offset) {
+      requireRange(path, size, offset, target.length, isOpen);
+      for (let done = 0; done < target.length; ) {
+        let got: number;
+        try {
+          got = readSync(file, target, done, Math.min(target.length - done, MAX_CALL_BYTES), offset + done);
+        } catch (error) {
+          throw systemError(error, path, "read");
+        }
+        if (got === 0) throw shrunk(path, offset + done);
+        done += got;
+      }
+    },
+    close() {
+      if (!isOpen) return;
+      isOpen = false;
+      closeSync(file);
+    },
+  };
+}
+
+/** Bytes [offset, offset + length) of a source in pieces of 1 MiB, for hashing and copying. */
+export async function* readPieces(source: ByteSource, offset = 0, length = source.size - offset): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  for (let done = 0; done < length; done += PIECE_BYTES) {
+    yield await source.read(offset + done, Math.min(PIECE_BYTES, length - done));
+  }
+}
+
+/** SHA-256 of a whole file, or of a text's UTF-8: 64 hex digits. */
+export async function sha256(of: ByteSource | string): Promise<string> {
+  const hash = createHash("sha256");
+  if (typeof of === "string") hash.update(of);
+  else for await (const piece of readPieces(of)) hash.update(piece);
+  return hash.digest("hex");
+}
+
+/** What a path names. Throws `usage` if there is nothing. */
+export async function pathKind(path: string): Promise<"file" | "directory"> {
+  try {
+    return (await stat(path)).isDirectory() ? "directory" : "file";
+  } catch (error) {
+    throw systemError(error, path, "read");
+  }
+}
+
+/** Names of what is in a directory, sorted by code unit. */
+export async function listDirectory(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).sort();
+  } catch (error) {
+    throw systemError(error, path, "read");
+  }
+}
+
+/** The path of a file in a directory. */
+export function inDirectory(directory: string, name: string): string {
+  return join(directory, name);
+}
+
+/** The directory that a file is in. */
+export function directoryOf(path: string): string {
+  return dirname(path);
+}
+
+/** The last part of a path. */
+export function fileName(path: string): string {
+  return basename(path);
+}
+
+/** Text of a small UTF-8 file (a byte-order mark is dropped); undefined if there is none. Throws `file` if it is over `maxBytes` or not UTF-8. */
+export async function readText(path: string, maxBytes: number): Promise<string | undefined> {
+  let source: ByteSource;
+  try {
+    source = await openSource(path);
+  } catch (error) {
+    if (error instanceof BitnetError && error.code === "usage") return undefined;
+    throw error;
+  }
+  try {
+    if (source.size > maxBytes) {
+      throw new BitnetError("file", `${path}: has ${source.size} bytes, more than the ${maxBytes} that such a file can need.`, {
+        file: path,
+      });
+    }
+    const bytes = await source.read(0, source.size);
+    try {
+      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    } catch {
+      throw new BitnetError("file", `${path}: is not UTF-8 text.`, { file: path });
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * Writes a file whole or not at all: `fill` writes to a temporary file in the same directory, which takes the name `path` when all is on the
+ * disk, and is removed on any error. Throws what `fill` throws, `usage` if the directory doesn't exist, `io` if the system refuses.
+ */
+export async function writeAtomic(path: string, fill: (sink: ByteSink) => Promise<void>): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${randomUUID()}.tmp`);
+  let handle: FileHandle;
+  try {
+    handle = await open(temporary, "wx");
+  } catch (error) {
+    throw systemError(error, path, "written");
+  }
+
+  async function writeAll(bytes: Uint8Array): Promise<number> {
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        done += (await handle.write(bytes, done, Math.min(bytes.length - done, MAX_CALL_BYTES))).bytesWritten;
+      }
+    } catch (error) {
+      throw systemError(error, path, "written");
+    }
+    return bytes.length;
+  }
+
+  try {
+    await fill({
+      async write(data) {
+        if (data instanceof Uint8Array) return writeAll(data);
+        let total = 0;
+        for await (const piece of data) total += await writeAll(piece);
+        return total;
+      },
+    });
+    try {
+      await handle.sync();
+      await handle.close();
+      await rename(temporary, path);
+    } catch (error) {
+      throw systemError(error, path, "written");
+    }
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** The path of a file of this package, from a URL beside the code. */
+export function pathOfUrl(url: URL): string {
+  return fileURLToPath(url);
+}

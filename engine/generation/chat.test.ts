@@ -1,0 +1,88 @@
+import { expect, test } from "vitest";
+import type { StepLimits } from "../compute/step.js";
+import type { ChatMessage, ChatTemplate } from "../text/types.js";
+import { ChatMemory } from "./chat.js";
+import { resolveOptions } from "./defaults.js";
+import { FakeRunner, FakeTokenizer, generationDefaultsFor } from "./fakes.test.helper.js";
+import { Scheduler } from "./scheduler.js";
+import { generate } from "./stream.js";
+import type { GenerateOptions } from "./types.js";
+
+const tokenizer = new FakeTokenizer();
+const limits: StepLimits = { maxRows: 16, maxOutputs: 4, blockSize: 4, blocks: 64, contextLength: 256 };
+
+/** As 2B4T writes it. */
+const template: ChatTemplate = {
+  source: "",
+  render: (messages, { addGenerationPrompt = false } = {}) =>
+    `<|begin_of_text|>${messages.map(({ role, content }) => `${role === "user" ? "U" : "A"}: ${content}<|eot_id|>`).join("")}${addGenerationPrompt ? "A: " : ""}`,
+};
+
+/** One turn whose reply is these tokens. */
+async function turn(
+  memory: ChatMemory,
+  scheduler: Scheduler,
+  runner: FakeRunner,
+  messages: ChatMessage[],
+  reply: number[],
+  options: GenerateOptions = {},
+) {
+  const prompt = memory.prompt(messages);
+  runner.speak = (history) => ({ id: reply[history.length - prompt.ids.length] ?? 1 });
+  const resolved = resolveOptions(options, generationDefaultsFor(tokenizer), tokenizer.size);
+  const generation = generate(scheduler, tokenizer, prompt.ids, resolved, (result) => memory.remember(prompt, result));
+  const result = await generation.result();
+  messages.push({ role: "assistant", content: result.text });
+  return { prompt, result };
+}
+
+function setUp() {
+  const runner = new FakeRunner(limits, tokenizer.size);
+  return { runner, scheduler: new Scheduler(runner, tokenizer.size), memory: new ChatMemory(tokenizer, template) };
+}
+
+const ids = (text: string) => tokenizer.encode(text, { bos: false });
+/** "Once", as no tokeniser would write it after "A: ". */
+const ONCE = [...ids("O"), ...ids("n"), ...ids("c"), ...ids("e")];
+
+test.each([
+  ["<|eot_id|>", [...ONCE, 2], {}],
+  ["another end token than the template's", [...ONCE, 1], {}],
+  ["the length", ONCE, { maxTokens: 4 }],
+])("a second turn after a reply that ended by %s does not compute the history again", async (_, reply, options) => {
+  const { runner, scheduler, memory } = setUp();
+  const messages: ChatMessage[] = [{ role: "user", content: "hi" }];
+  const first = await turn(memory, scheduler, runner, messages, reply, options);
+  expect(first.result.text).toBe("Once");
+  messages.push({ role: "user", content: "and then" });
+  const second = await turn(memory, scheduler, runner, messages, [2]);
+  expect(second.prompt.text).toBe("<|begin_of_text|>U: hi<|eot_id|>A: Once<|eot_id|>U: and then<|eot_id|>A: ");
+  expect(second.prompt.ids).toEqual([...first.prompt.ids, ...ONCE, ...ids("<|eot_id|>U: and then<|eot_id|>A: ")]);
+  expect(second.prompt.ids).not.toEqual(ids(second.prompt.text)); // what it would be without the memory
+  expect(second.result.timings.cachedTokens).toBeGreaterThanOrEqual(first.prompt.ids.length + 3);
+  // A third turn begins like the second.
+  messages.push({ role: "user", content: "more" });
+  const third = await turn(memory, scheduler, runner, messages, [2]);
+  expect(third.prompt.ids.slice(0, second.prompt.ids.length)).toEqual(second.prompt.ids);
+});
+
+test("a reply that the caller changed is read as it was written", async () => {
+  const { runner, scheduler, memory } = setUp();
+  const messages: ChatMessage[] = [{ role: "user", content: "hi" }];
+  await turn(memory, scheduler, runner, messages, [...ONCE, 2]);
+  const changed: ChatMessage[] = [messages[0]!, { role: "assistant", content: "Onces" }, { role: "user", content: "so" }];
+  const { text, ids: promptIds } = memory.prompt(changed);
+  expect(promptIds).toEqual(ids(text)); // the remembered text is a prefix, but its border is no border of tokens
+});
+
+test("the memory is bounded", async () => {
+  const { runner, scheduler, memory } = setUp();
+  const first: ChatMessage[] = [{ role: "user", content: "hi" }];
+  await turn(memory, scheduler, runner, first, [...ONCE, 2]);
+  for (let i = 0; i < 40; i++) {
+    const other: ChatMessage[] = [{ role: "user", content: "x".repeat(i + 1) }];
+    await turn(memory, scheduler, runner, other, [...ONCE, 2]);
+  }
+  const next = memory.prompt([...first, { role: "user", content: "so" }]);
+  expect(next.ids).toEqual(ids(next.text));
+});

@@ -1,0 +1,132 @@
+import type { Checkpoint } from "../container/checkpoint.js";
+import { BitnetError } from "../errors.js";
+import { checkSampling } from "../sampling/sampler.js";
+import type { SamplingOptions } from "../sampling/types.js";
+import type { Tokenizer } from "../text/types.js";
+import type { GenerateOptions } from "./types.js";
+
+/** Where neither the caller nor the model says anything: greedy, and no filter. */
+const DEFAULTS: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
+
+/** generation_config.json's names of the sampling options. */
+const CONFIG_NAMES = {
+  temperature: "temperature",
+  topK: "top_k",
+  topP: "top_p",
+  minP: "min_p",
+  repetitionPenalty: "repetition_penalty",
+} as const satisfies Partial<Record<keyof SamplingOptions, string>>;
+
+/** Texts of the control tokens that end a text or a turn, in the families this engine reads (LLaMA, ChatML, GPT-2). */
+const END_TOKENS = ["<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<|end|>", "<|eom_id|>", "</s>"];
+
+/** A model's own way of writing. */
+export interface GenerationDefaults {
+  readonly sampling: SamplingOptions;
+  /** Tokens that end the model's turn. */
+  readonly eosIds: ReadonlySet<number>;
+}
+
+/** All that an answer is written by, checked. */
+export interface ResolvedOptions {
+  readonly sampling: SamplingOptions;
+  /** Infinity: until the model ends or the context is full. */
+  readonly maxTokens: number;
+  readonly eosIds: ReadonlySet<number>;
+  readonly stopIds: ReadonlySet<number>;
+  readonly stop: readonly string[];
+  readonly signal: AbortSignal | undefined;
+}
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** A JSON object beside the model; empty if there is no such file. */
+async function sidecar(checkpoint: Checkpoint, name: string): Promise<JsonObject> {
+  const text = await checkpoint.sidecar(name);
+  if (text === undefined) return {};
+  const file = checkpoint.path;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new BitnetError("file", `${file}: ${name} is not valid JSON: repair it or fetch it again`, { file }, { cause });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new BitnetError("file", `${file}: ${name} must be a JSON object`, { file });
+  }
+  return value as JsonObject;
+}
+
+/** The sampling that generation_config.json asks for. Without `do_sample` it is greedy, as in Hugging Face's library. */
+function samplingOf(config: JsonObject, file: string): SamplingOptions {
+  const options: Record<keyof SamplingOptions, unknown> = { ...DEFAULTS };
+  if (config.do_sample === true) options.temperature = 1;
+  for (const [option, name] of Object.entries(CONFIG_NAMES)) {
+    const value = config[name] ?? undefined;
+    if (value === undefined || (option === "temperature" && config.do_sample !== true)) continue;
+    options[option as keyof SamplingOptions] = value;
+  }
+  try {
+    checkSampling(options as SamplingOptions); // types are checked too
+  } catch (cause) {
+    if (!(cause instanceof BitnetError)) throw cause;
+    throw new BitnetError("file", `${file}: generation_config.json: ${cause.message}`, { file }, { cause });
+  }
+  return options as SamplingOptions;
+}
+
+/** `eos_token_id` of a config: one id, a list, or nothing. */
+function eosOf(config: JsonObject, file: string, name: string, vocabulary: number): number[] {
+  const value = config.eos_token_id ?? [];
+  const ids: unknown[] = Array.isArray(value) ? value : [value];
+  for (const id of ids) {
+    if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocabulary) continue;
+    const message = `${file}: ${name}: eos_token_id must be ids of the vocabulary of ${vocabulary}, not ${JSON.stringify(id)}`;
+    throw new BitnetError("file", message, { file });
+  }
+  return ids as number[];
+}
+
+/**
+ * What the model's files say about writing. The end of a turn is the union of the tokenizer's end, the configs' lists, and control tokens
+ * that are known to end one: the metadata alone often name only `<|end_of_text|>`. Throws `file` errors that name the file and the field.
+ */
+export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Tokenizer): Promise<GenerationDefaults> {
+  const [generationName, configName] = ["generation_config.json", "config.json"];
+  const generation = await sidecar(checkpoint, generationName);
+  const config = await sidecar(checkpoint, configName);
+  const file = checkpoint.path;
+  const ends = END_TOKENS.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
+  return {
+    sampling: samplingOf(generation, file),
+    eosIds: new Set<number>([
+      ...tokenizer.eosIds,
+      ...eosOf(generation, file, generationName, tokenizer.size),
+      ...eosOf(config, file, configName, tokenizer.size),
+      ...ends.filter((id) => tokenizer.isSpecial(id)),
+    ]),
+  };
+}
+
+/** The caller's options over the model's. Throws a `usage` error that names the first bad option. `vocabSize`: ids there are. */
+export function resolveOptions(options: GenerateOptions, defaults: GenerationDefaults, vocabSize: number): ResolvedOptions {
+  const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, signal } = options;
+  const sampling: SamplingOptions = {
+    temperature: options.temperature ?? defaults.sampling.temperature,
+    topK: options.topK ?? defaults.sampling.topK,
+    topP: options.topP ?? defaults.sampling.topP,
+    minP: options.minP ?? defaults.sampling.minP,
+    repetitionPenalty: options.repetitionPenalty ?? defaults.sampling.repetitionPenalty,
+    seed: options.seed ?? defaults.sampling.seed,
+  };
+  checkSampling(sampling);
+  if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
+    throw new BitnetError("usage", `maxTokens must be a whole number from 0 up, not ${String(maxTokens)}`);
+  }
+  if (!Array.isArray(stop) || !stop.every((text) => typeof text === "string" && text !== "")) {
+    throw new BitnetError("usage", "stop must be a list of texts, none of them empty");
+  }
+  const bad = [...stopIds].find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
+  if (bad !== undefined) throw new BitnetError("usage", `stopIds must be ids of the vocabulary of ${vocabSize}, not ${String(bad)}`);
+  return { sampling, maxTokens, eosIds: ignoreEos ? new Set() : defaults.eosIds, stopIds: new Set(stopIds), stop, signal };
+}

@@ -1,0 +1,92 @@
+import type { Checkpoint } from "../container/checkpoint.js";
+import type { ModelConfig } from "../model/config.js";
+import type { SamplingOptions } from "../sampling/types.js";
+import type { ChatTemplate, Tokenizer } from "../text/types.js";
+import type { GenerationDefaults } from "./defaults.js";
+
+/** A token that has a task, as a person and as a program would name it. */
+export interface TokenDescription {
+  readonly id: number;
+  readonly text: string;
+}
+
+/** What a model is and what would run it. Plain data. */
+export interface ModelDescription {
+  readonly path: string;
+  readonly format: Checkpoint["format"];
+  readonly name: string | undefined;
+  readonly architecture: string;
+  readonly config: ModelConfig;
+  /** Weights of all tensors, packed ones counted singly; scales not. */
+  readonly parameters: number;
+  readonly fileSize: number;
+  readonly files: readonly string[];
+  /** Type of the tensors of each class; several, if the file mixes them. */
+  readonly quantisation: { readonly linears: string; readonly embedding: string; readonly norms: string; readonly activations: string };
+  readonly tokenizer: {
+    readonly source: string;
+    readonly size: number;
+    readonly bos: TokenDescription | undefined;
+    readonly eos: readonly TokenDescription[];
+    /** Ends of a turn, from all the places that name one. */
+    readonly stops: readonly TokenDescription[];
+    readonly addsBos: boolean;
+  };
+  readonly chatTemplate: string | null;
+  readonly generationDefaults: SamplingOptions;
+  /** Of the model file; see `Checkpoint.sha256`. */
+  readonly sha256: string;
+  readonly kernels: { readonly tier: string; readonly why: string };
+  readonly threads: number;
+}
+
+/** Gathers the description. Reads the whole file once, for its hash. */
+export async function describe(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  tokenizer: Tokenizer,
+  chatTemplate: ChatTemplate | undefined,
+  defaults: GenerationDefaults,
+  kernels: { readonly tier: string; readonly why: string },
+  threads: number,
+): Promise<ModelDescription> {
+  const token = (id: number): TokenDescription => ({ id, text: tokenizer.textOf(id) });
+  const tensors = [...checkpoint.tensors.values()];
+  const name = checkpoint.metadata.get("general.name");
+  // By shape: norms are vectors, and the tables have a row for each id.
+  const norms = tensors.filter(({ shape, name: tensor }) => shape.length === 1 && !tensor.endsWith("_scale"));
+  const tables = tensors.filter(({ shape }) => shape.length === 2 && shape[0] === config.vocabSize);
+  const linears = tensors.filter(({ shape }) => shape.length === 2 && shape[0] !== config.vocabSize);
+  const types = (of: readonly { readonly type: string }[]): string => [...new Set(of.map(({ type }) => type))].join(", ");
+  const elements = (of: readonly { readonly shape: readonly number[]; readonly type: string }[]): number =>
+    of.reduce((sum, { shape, type }) => sum + shape.reduce((product, extent) => product * extent, type === "U8" ? 4 : 1), 0);
+  return {
+    path: checkpoint.path,
+    format: checkpoint.format,
+    name: typeof name === "string" ? name : undefined,
+    architecture: config.architecture,
+    config,
+    parameters: elements(norms) + elements(tables) + elements(linears),
+    fileSize: checkpoint.byteLength,
+    files: checkpoint.files,
+    quantisation: {
+      linears: `${types(linears)}${config.packing ? ` (${config.packing.mode})` : ""}`,
+      embedding: types(tables),
+      norms: types(norms),
+      activations: "int8 per token",
+    },
+    tokenizer: {
+      source: tokenizer.source,
+      size: tokenizer.size,
+      bos: tokenizer.bosId === undefined ? undefined : token(tokenizer.bosId),
+      eos: tokenizer.eosIds.map(token),
+      stops: [...defaults.eosIds].sort((a, b) => a - b).map(token),
+      addsBos: tokenizer.addsBos,
+    },
+    chatTemplate: chatTemplate?.source ?? null,
+    generationDefaults: defaults.sampling,
+    sha256: await checkpoint.sha256(),
+    kernels,
+    threads,
+  };
+}

@@ -1,0 +1,218 @@
+import type { RowOutput, StepOutput } from "../compute/step.js";
+import { BitnetError } from "../errors.js";
+import type { SamplingOptions } from "../sampling/types.js";
+import type { StopReason } from "./types.js";
+
+/** What one row is wanted for, without the row's number. */
+export type Wanted = RowOutput extends infer O ? (O extends RowOutput ? Omit<O, "row"> : never) : never;
+
+/** A sequence that the scheduler computes: it says which rows it needs and takes what comes out of them. */
+export interface Job {
+  /** Token ids; a generation adds to them. */
+  readonly tokens: readonly number[];
+  /** How many of the tokens must be computed for what is wanted now. */
+  readonly rows: number;
+  /** The first positions of which nothing is wanted: so many may come from an idle entry. */
+  readonly prefix: number;
+  /** Whether the sequence is worth keeping when it ends. */
+  readonly reusable: boolean;
+  readonly aborted: boolean;
+  /** What is wanted of the row at this position, if anything. */
+  wanted(position: number): Wanted | undefined;
+  /** The job entered a batch for the first time, with this many tokens from an idle entry. */
+  admitted(cachedTokens: number): void;
+  /** Takes one output; true when the job has all it wants. May throw: the job then fails alone. */
+  take(position: number, output: StepOutput): boolean;
+  abort(): void;
+  fail(error: unknown): void;
+}
+
+/** One answer to write. */
+export interface GenerationRequest {
+  readonly promptIds: readonly number[];
+  readonly sampling: SamplingOptions;
+  /** Infinity: until the model ends or the context is full. */
+  readonly maxTokens: number;
+  /** End of turn: stop reason "eos". */
+  readonly eosIds: ReadonlySet<number>;
+  /** The caller's: stop reason "stop". */
+  readonly stopIds: ReadonlySet<number>;
+  readonly signal?: AbortSignal | undefined;
+  /** Called with every token but one that ends the answer by its id; true ends the answer with "stop". */
+  readonly onToken?: ((id: number) => boolean) | undefined;
+}
+
+/** How an answer ended; milliseconds from the submission. */
+export interface GenerationOutcome {
+  /** Tokens chosen, the one that ended the answer included. */
+  readonly ids: readonly number[];
+  readonly stopReason: StopReason;
+  readonly cachedTokens: number;
+  readonly prefillMs: number;
+  readonly firstTokenMs: number;
+  readonly decodeMs: number;
+}
+
+/** Rows of given tokens: likelihoods, logits, or both. */
+export interface RowsRequest {
+  readonly ids: readonly number[];
+  readonly want: "nll" | "logits" | "nll+logits";
+  /** The first position of which they are wanted; default 0. */
+  readonly first?: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Called for each position from `first` on, ascending. `nll` of ids[position + 1], so the last position has none. logits [vocab] f32. */
+  readonly onRow: (position: number, output: { readonly nll?: number; readonly logits?: Float32Array }) => void;
+}
+
+const NONE = new Int32Array(0);
+
+/** Writes until a stop rule holds. */
+export class GenerationJob implements Job {
+  readonly tokens: number[];
+  readonly reusable = true;
+  cancelled = false;
+  readonly #request: GenerationRequest;
+  readonly #contextLength: number;
+  readonly #resolve: (outcome: GenerationOutcome) => void;
+  readonly #reject: (error: unknown) => void;
+  /** Ids the repetition penalty looks at, and the same as an array; kept only where there is a penalty. */
+  readonly #seen: Set<number> | undefined;
+  #seenArray: Int32Array = NONE;
+  readonly #start = performance.now();
+  #firstAt: number | undefined;
+  #lastAt = 0;
+  #cachedTokens = 0;
+  #wasAdmitted = false;
+
+  constructor(
+    request: GenerationRequest,
+    contextLength: number,
+    resolve: (outcome: GenerationOutcome) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#request = request;
+    this.#contextLength = contextLength;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.tokens = [...request.promptIds];
+    if (request.sampling.repetitionPenalty !== 1) this.#seen = new Set(request.promptIds);
+  }
+
+  get rows(): number {
+    return this.tokens.length;
+  }
+
+  get prefix(): number {
+    return this.tokens.length - 1;
+  }
+
+  get aborted(): boolean {
+    return this.cancelled || this.#request.signal?.aborted === true;
+  }
+
+  wanted(position: number): Wanted | undefined {
+    if (position !== this.tokens.length - 1) return undefined;
+    if (this.#seen && this.#seen.size !== this.#seenArray.length) this.#seenArray = Int32Array.from(this.#seen);
+    const index = this.tokens.length - this.#request.promptIds.length;
+    return { want: "sample", options: this.#request.sampling, index, seen: this.#seenArray };
+  }
+
+  admitted(cachedTokens: number): void {
+    if (!this.#wasAdmitted) this.#cachedTokens = cachedTokens;
+    this.#wasAdmitted = true;
+  }
+
+  take(_position: number, output: StepOutput): boolean {
+    if (this.aborted) return this.#end("aborted"); // nothing is heard of a stopped answer any more
+    const { id } = output;
+    if (id === undefined) throw new BitnetError("internal", "a step gave no token where one was wanted");
+    this.#lastAt = performance.now();
+    this.#firstAt ??= this.#lastAt;
+    this.tokens.push(id);
+    this.#seen?.add(id);
+    const { eosIds, stopIds, onToken, maxTokens, promptIds } = this.#request;
+    if (eosIds.has(id)) return this.#end("eos");
+    if (stopIds.has(id) || onToken?.(id) === true) return this.#end("stop");
+    if (this.tokens.length - promptIds.length >= maxTokens) return this.#end("length");
+    if (this.tokens.length >= this.#contextLength) return this.#end("context");
+    return false;
+  }
+
+  abort(): void {
+    this.#end("aborted");
+  }
+
+  fail(error: unknown): void {
+    this.#reject(error);
+  }
+
+  #end(stopReason: StopReason): true {
+    const now = performance.now();
+    this.#resolve({
+      ids: this.tokens.slice(this.#request.promptIds.length),
+      stopReason,
+      cachedTokens: this.#cachedTokens,
+      // The pass that computes the last prompt row also chooses the first token.
+      prefillMs: (this.#firstAt ?? now) - this.#start,
+      firstTokenMs: (this.#firstAt ?? now) - this.#start,
+      decodeMs: this.#firstAt === undefined ? 0 : this.#lastAt - this.#firstAt,
+    });
+    return true;
+  }
+}
+
+/** Computes given tokens; an abort rejects with the signal's reason. */
+export class RowsJob implements Job {
+  readonly tokens: readonly number[];
+  readonly rows: number;
+  readonly prefix = 0; // it would take over an idle entry, and not give one back
+  readonly reusable = false;
+  readonly #request: RowsRequest;
+  /** The first position that was not handed out yet: a sequence that is computed again says nothing twice. */
+  #next: number;
+  readonly #resolve: () => void;
+  readonly #reject: (error: unknown) => void;
+
+  constructor(request: RowsRequest, resolve: () => void, reject: (error: unknown) => void) {
+    this.#request = request;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#next = request.first ?? 0;
+    this.tokens = [...request.ids];
+    this.rows = request.want === "nll" ? this.tokens.length - 1 : this.tokens.length;
+  }
+
+  get aborted(): boolean {
+    return this.#request.signal?.aborted === true;
+  }
+
+  wanted(position: number): Wanted | undefined {
+    const { want } = this.#request;
+    if (position < this.#next) return undefined;
+    const target = this.tokens[position + 1];
+    if (want === "logits" || target === undefined) return { want: "logits" };
+    return { want, target };
+  }
+
+  admitted(): void {}
+
+  take(position: number, output: StepOutput): boolean {
+    if (this.aborted) {
+      this.abort();
+      return true;
+    }
+    this.#next = position + 1;
+    this.#request.onRow(position, output);
+    if (position < this.rows - 1) return false;
+    this.#resolve();
+    return true;
+  }
+
+  abort(): void {
+    this.#reject(this.#request.signal?.reason);
+  }
+
+  fail(error: unknown): void {
+    this.#reject(error);
+  }
+}

@@ -1,0 +1,230 @@
+import { chooseKernels } from "../compute/kernels.js";
+import { defaultThreads } from "../compute/pool.js";
+import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
+import { pathOfUrl } from "../container/source.js";
+import { BitnetError } from "../errors.js";
+import { type ModelConfig, readConfig } from "../model/config.js";
+import { readWeights } from "../model/weights.js";
+import { loadChatTemplate } from "../text/chat-template.js";
+import { loadTokenizer } from "../text/load.js";
+import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
+import { ChatMemory } from "./chat.js";
+import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
+import { describe, type ModelDescription } from "./describe.js";
+import { type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
+import { Scheduler } from "./scheduler.js";
+import { generate } from "./stream.js";
+import type { GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
+
+/** The model in the package: small, trained to tell short stories. */
+const EMBEDDED = new URL("../../../models/bitnet-stories-4m/ggml-model-i2_s.gguf", import.meta.url);
+
+/** How a text is scored. */
+export interface ScoreOptions {
+  readonly signal?: AbortSignal;
+  /** Hears each position's logits, [vocab] f32, in order; the last position's too. */
+  readonly onLogits?: (position: number, logits: Float32Array) => void;
+}
+
+/** A tokenizer without its model's weights. */
+export interface OpenTokenizer {
+  /** What was opened. */
+  readonly path: string;
+  readonly format: Checkpoint["format"];
+  readonly tokenizer: Tokenizer;
+  readonly chatTemplate: ChatTemplate | undefined;
+}
+
+/** A loaded model. Calls may run at the same time: they share batches, and none can tell from its answer. */
+export class Model {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  /** The file's own; undefined if it has none. */
+  readonly chatTemplate: ChatTemplate | undefined;
+  /** From the call of `loadModel` to ready, ms. */
+  readonly loadMs: number;
+  readonly #checkpoint: Checkpoint;
+  readonly #defaults: GenerationDefaults;
+  readonly #running: RunningKernels;
+  readonly #scheduler: Scheduler;
+  readonly #memory: ChatMemory | undefined;
+
+  /** @internal use `loadModel` */
+  constructor(parts: {
+    checkpoint: Checkpoint;
+    config: ModelConfig;
+    tokenizer: Tokenizer;
+    chatTemplate: ChatTemplate | undefined;
+    defaults: GenerationDefaults;
+    running: RunningKernels;
+    loadMs: number;
+  }) {
+    this.config = parts.config;
+    this.tokenizer = parts.tokenizer;
+    this.chatTemplate = parts.chatTemplate;
+    this.loadMs = parts.loadMs;
+    this.#checkpoint = parts.checkpoint;
+    this.#defaults = parts.defaults;
+    this.#running = parts.running;
+    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize);
+    this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate);
+  }
+
+  /**
+   * Continues a text. A string is encoded with BOS where the tokenizer adds it, and special tokens in it are recognised; ids are taken as
+   * they are.
+   * @throws BitnetError usage: an empty prompt, one longer than the context, an option out of its range
+   */
+  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
+    const ids = typeof prompt === "string" ? this.tokenizer.encode(prompt) : prompt;
+    return generate(this.#scheduler, this.tokenizer, ids, resolveOptions(options, this.#defaults, this.config.vocabSize));
+  }
+
+  /**
+   * Answers a conversation, written as the file's chat template writes it. The next turn of the same conversation does not compute the
+   * history again.
+   * @throws BitnetError tokenizer: the model has no chat template; usage as `generate`
+   */
+  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
+    if (!this.#memory) throw noTemplate(this.#checkpoint.path);
+    const memory = this.#memory;
+    const prompt = memory.prompt(messages);
+    const resolved = resolveOptions(options, this.#defaults, this.config.vocabSize);
+    return generate(this.#scheduler, this.tokenizer, prompt.ids, resolved, (result) => memory.remember(prompt, result));
+  }
+
+  /** Teacher-forced likelihood of a text (encoded as by `generate`), of any bytes, or of ids as they are. @throws BitnetError usage */
+  async score(text: string | Uint8Array | readonly number[], options: ScoreOptions = {}): Promise<Score> {
+    const { signal, onLogits } = options;
+    const given = typeof text !== "string" && !(text instanceof Uint8Array);
+    const ids = given ? text : typeof text === "string" ? this.tokenizer.encode(text) : this.tokenizer.encodeBytes(text);
+    if (ids.length < 2) throw new BitnetError("usage", `a text of ${ids.length} tokens has no likelihood: at least 2 tokens are needed`);
+    const nll: number[] = [];
+    await this.#scheduler.rows({
+      ids,
+      want: onLogits ? "nll+logits" : "nll",
+      signal,
+      onRow: (position, output) => {
+        if (output.nll !== undefined) nll.push(output.nll);
+        if (output.logits) onLogits?.(position, output.logits);
+      },
+    });
+    const meanNll = nll.reduce((sum, value) => sum + value, 0) / nll.length;
+    const policy: ScoringPolicy = {
+      path: this.#running.tier === "none" ? "reference" : "kernels",
+      activationQuant: this.#running.activationQuant,
+      bosAdded: !given && this.tokenizer.addsBos,
+      specialTokensParsed: !given,
+      window: ids.length,
+    };
+    return { ids, nll, meanNll, perplexity: Math.exp(meanNll), policy };
+  }
+
+  /** Logits of every position of these ids, [ids, vocab] f32. @throws BitnetError usage */
+  async logits(ids: readonly number[], options: { readonly signal?: AbortSignal } = {}): Promise<Float32Array> {
+    const { vocabSize } = this.config;
+    const rows: Float32Array[] = []; // as they come: nothing is allocated for ids that are refused
+    await this.#scheduler.rows({ ids, want: "logits", signal: options.signal, onRow: (_, { logits }) => rows.push(logits!) });
+    const all = new Float32Array(rows.length * vocabSize);
+    for (const [position, row] of rows.entries()) all.set(row, position * vocabSize);
+    return all;
+  }
+
+  /** What the file holds and what runs it. Reads the whole file once, for its hash. */
+  describe(): Promise<ModelDescription> {
+    const { tier, why, threads } = this.#running;
+    return describe(this.#checkpoint, this.config, this.tokenizer, this.chatTemplate, this.#defaults, { tier, why }, threads);
+  }
+
+  /** Ends the workers and frees the memory; answers under way reject with a `closed` error. Idempotent. */
+  async close(): Promise<void> {
+    await Promise.all([this.#scheduler.close(), this.#checkpoint.close()]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/**
+ * Opens and loads a model: a GGUF or SafeTensors file, or a directory with one; without a path the one in the package.
+ * @throws BitnetError, with nothing left running; if `signal` aborts the load, its reason
+ */
+export async function loadModel(path?: string, options: LoadOptions = {}): Promise<Model> {
+  const start = performance.now();
+  options.signal?.throwIfAborted();
+  const checkpoint = await openCheckpoint(pathOf(path));
+  let starting: Promise<RunningKernels> | undefined;
+  try {
+    const config = await readConfig(checkpoint);
+    starting = startRunner(config, readWeights(checkpoint, config), options);
+    starting.catch(() => {}); // seen below, after the tokenizer's own errors
+    // The workers read the weights while this thread builds the tokenizer.
+    const tokenizer = await loadTokenizer(checkpoint);
+    checkVocabulary(checkpoint.path, tokenizer, config);
+    const chatTemplate = await loadChatTemplate(checkpoint, tokenizer);
+    const defaults = await generationDefaults(checkpoint, tokenizer);
+    const running = await starting;
+    options.signal?.throwIfAborted();
+    return new Model({ checkpoint, config, tokenizer, chatTemplate, defaults, running, loadMs: performance.now() - start });
+  } catch (error) {
+    const running = await starting?.catch(() => undefined);
+    await running?.runner.close();
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+/** Opens a model's tokenizer alone: no weights are read. @throws BitnetError */
+export async function openTokenizer(path?: string): Promise<OpenTokenizer> {
+  const checkpoint = await openCheckpoint(pathOf(path));
+  try {
+    const tokenizer = await loadTokenizer(checkpoint);
+    return { path: checkpoint.path, format: checkpoint.format, tokenizer, chatTemplate: await loadChatTemplate(checkpoint, tokenizer) };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Describes a model without loading its weights; `tier` is the one that would be tried first. @throws BitnetError */
+export async function describeModel(
+  path?: string,
+  options: Pick<LoadOptions, "threads" | "tier" | "v8Flags"> = {},
+): Promise<ModelDescription> {
+  const checkpoint = await openCheckpoint(pathOf(path));
+  try {
+    const config = await readConfig(checkpoint);
+    readWeights(checkpoint, config);
+    const tokenizer = await loadTokenizer(checkpoint);
+    checkVocabulary(checkpoint.path, tokenizer, config);
+    const template = await loadChatTemplate(checkpoint, tokenizer);
+    const defaults = await generationDefaults(checkpoint, tokenizer);
+    const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false);
+    return await describe(
+      checkpoint,
+      config,
+      tokenizer,
+      template,
+      defaults,
+      { tier: kernels.tier, why: kernels.why },
+      options.threads ?? defaultThreads(),
+    );
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function pathOf(path: string | undefined): string {
+  return path ?? pathOfUrl(EMBEDDED);
+}
+
+function noTemplate(file: string): BitnetError {
+  return new BitnetError("tokenizer", `${file}: the model has no chat template, so it can continue texts but not chat`, { file });
+}
+
+/** The network must have a row for each id that the tokenizer can give. */
+function checkVocabulary(file: string, tokenizer: Tokenizer, config: ModelConfig): void {
+  if (tokenizer.size > config.vocabSize) {
+    throw new BitnetError("tokenizer", `${file}: the tokenizer has ${tokenizer.size} ids and the model only ${config.vocabSize}`, { file });
+  }
+}

@@ -1,0 +1,96 @@
+import type { Tier } from "../compute/kernels.js";
+import { defaultThreads, WorkerPool } from "../compute/pool.js";
+import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
+import { BitnetError } from "../errors.js";
+import type { ModelConfig } from "../model/config.js";
+import type { NetworkSources } from "../model/weights.js";
+import type { Loaded, LoadRequest } from "./worker.js";
+
+/** How to load a model. */
+export interface LoadOptions {
+  /** Worker threads; default: as many as this process may run at once, at most 16. They never change a result. */
+  readonly threads?: number;
+  /** Positions of the longest sequence, and of the KV cache that all sequences share; default: the model's own, at most 4096. */
+  readonly contextLength?: number;
+  /** Which kernels: `plain` SIMD, `relaxed` SIMD; default `auto`, the fastest that works here. The results are the same to the bit. */
+  readonly tier?: Tier | "auto";
+  /** Lets `auto` set process-wide V8 flags that this Node needs for a faster tier. Default false: a library asks first. */
+  readonly v8Flags?: boolean;
+  /** Compute in scalar TypeScript, without kernels: slow, and the same to the bit. */
+  readonly reference?: boolean;
+  /** With `reference`: false computes in f32 throughout, without quantising activations. Default true. */
+  readonly activationQuant?: boolean;
+  /** Bytes loaded so far, and of how many. */
+  readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
+  /** Aborts the load; nothing is left behind. */
+  readonly signal?: AbortSignal;
+  /** @internal first address in the linear memory; a test puts the model beyond 2 GiB */
+  readonly firstAddress?: number;
+}
+
+/** A runner that has loaded a model, and what it runs on. */
+export interface RunningKernels {
+  readonly runner: StepRunner;
+  readonly tier: Tier | "none";
+  readonly why: string;
+  readonly threads: number;
+  readonly activationQuant: boolean;
+}
+
+/** The context if nobody says: more costs memory that few texts need. */
+const DEFAULT_CONTEXT = 4096;
+/** More threads than any machine gives; a typing error, not a wish. */
+const MOST_THREADS = 256;
+
+/** Starts the workers and has them load the network. @throws BitnetError, or the signal's reason; no worker is left running */
+export async function startRunner(config: ModelConfig, sources: NetworkSources, options: LoadOptions): Promise<RunningKernels> {
+  const { reference = false, activationQuant = true, tier = "auto", signal } = options;
+  const threads = reference ? 1 : wholeNumber("threads", options.threads ?? defaultThreads(), 1, MOST_THREADS);
+  const contextLength = wholeNumber(
+    "contextLength",
+    options.contextLength ?? Math.min(config.contextLength, DEFAULT_CONTEXT),
+    1,
+    config.contextLength,
+  );
+  if (!activationQuant && !reference) {
+    throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
+  }
+  if (tier !== "auto" && tier !== "plain" && tier !== "relaxed")
+    throw new BitnetError("usage", `the tier must be auto, plain or relaxed, not ${String(tier)}`);
+  const pool = new WorkerPool(new URL("./worker.js", import.meta.url), threads, (event) => {
+    options.onProgress?.(event as { done: number; total: number });
+  });
+  const request: LoadRequest = {
+    config,
+    sources,
+    contextLength,
+    tier,
+    setFlags: options.v8Flags ?? false,
+    reference: reference ? { activationQuant } : undefined,
+    firstAddress: options.firstAddress,
+  };
+  const abort = (): void => void pool.close();
+  signal?.addEventListener("abort", abort);
+  try {
+    const loaded = await pool.request<Loaded>("load", request);
+    const runner: StepRunner = {
+      limits: loaded.limits,
+      step: (batch: StepBatch) => pool.request<StepOutput[]>("step", batch),
+      close: () => pool.close(),
+    };
+    return { runner, tier: loaded.tier, why: loaded.why, threads, activationQuant };
+  } catch (error) {
+    await pool.close();
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+function wholeNumber(name: string, value: number, least: number, most: number): number {
+  if (!(Number.isInteger(value) && value >= least && value <= most)) {
+    throw new BitnetError("usage", `${name} must be a whole number from ${least} to ${most}, not ${String(value)}`);
+  }
+  return value;
+}

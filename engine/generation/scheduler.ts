@@ -1,0 +1,315 @@
+import type { RowOutput, StepLimits, StepOutput, StepRunner } from "../compute/step.js";
+import { BitnetError } from "../errors.js";
+import { KvBlocks } from "./blocks.js";
+import { GenerationJob, type GenerationOutcome, type GenerationRequest, type Job, RowsJob, type RowsRequest } from "./jobs.js";
+
+/** A job and its place in the cache. */
+interface Sequence {
+  readonly job: Job;
+  /** Arrival: the older goes first where blocks are short. */
+  readonly order: number;
+  /** Positions whose keys and values are in `blocks`. */
+  computed: number;
+  blocks: number[];
+}
+
+/** Rows of one sequence in the next batch: positions computed … computed + rows − 1. */
+interface Piece {
+  readonly sequence: Sequence;
+  rows: number;
+}
+
+/** A piece in a batch, with the positions of which something is wanted, in the order of the batch's outputs. */
+interface Sent extends Piece {
+  readonly positions: readonly number[];
+}
+
+/**
+ * Owns a step runner and its one loop: whatever is wanted at the same time shares batches. How a batch is made up never shows in an
+ * answer (the runner's promise), so the scheduler is free to cut, interleave, and recompute.
+ *
+ * Each step takes one row of every sequence that decodes, and fills up with pieces of prompts, whose order rotates. Blocks of the
+ * cache are allocated when they are written to; where they run out, idle entries go first, then the youngest sequence is put back in
+ * the queue and later computed again.
+ */
+export class Scheduler {
+  readonly #runner: StepRunner;
+  readonly #limits: StepLimits;
+  readonly #vocabSize: number;
+  readonly #blocks: KvBlocks;
+  /** More sequences than this could not all have a row and an output in each batch. */
+  readonly #maxRunning: number;
+  /** Both in order of arrival. */
+  readonly #queue: Sequence[] = [];
+  readonly #running: Sequence[] = [];
+  #arrivals = 0;
+  /** Whose prompt goes first in the next batch. */
+  #turn = 0;
+  #looping = false;
+  #failure: { readonly error: unknown } | undefined;
+
+  /** `vocabSize`: ids that the network has embeddings for. */
+  constructor(runner: StepRunner, vocabSize: number) {
+    const { maxRows, maxOutputs, blockSize, blocks, contextLength } = runner.limits;
+    if (!(maxRows > 0 && maxOutputs > 0 && blocks * blockSize >= contextLength)) {
+      throw new BitnetError("internal", `a cache of ${blocks} blocks of ${blockSize} can't hold a context of ${contextLength}`);
+    }
+    this.#runner = runner;
+    this.#limits = runner.limits;
+    this.#vocabSize = vocabSize;
+    this.#blocks = new KvBlocks(blocks, blockSize);
+    this.#maxRunning = Math.min(maxRows, maxOutputs);
+  }
+
+  /** Throws the `usage` error that `generate` would for this prompt. */
+  checkPrompt(promptIds: readonly number[]): void {
+    this.#checkIds(promptIds, "the prompt");
+    const { contextLength } = this.#limits;
+    if (promptIds.length >= contextLength) {
+      throw new BitnetError(
+        "usage",
+        `the prompt has ${promptIds.length} tokens and the context ${contextLength}: no room to write; shorten it or raise the context length`,
+      );
+    }
+  }
+
+  /** Starts an answer. Throws a `usage` error for a bad prompt; `done` rejects only if the model is closed or broken. */
+  generate(request: GenerationRequest): { readonly done: Promise<GenerationOutcome>; cancel(): void } {
+    this.checkPrompt(request.promptIds);
+    const { promise, resolve, reject } = withResolvers<GenerationOutcome>();
+    const job = new GenerationJob(request, this.#limits.contextLength, resolve, reject);
+    if (request.maxTokens === 0 && !this.#failure) {
+      resolve({ ids: [], stopReason: "length", cachedTokens: 0, prefillMs: 0, firstTokenMs: 0, decodeMs: 0 });
+    } else {
+      this.#submit(job);
+    }
+    return {
+      done: promise,
+      cancel: () => {
+        job.cancelled = true;
+      },
+    };
+  }
+
+  /** Computes given tokens. Throws a `usage` error for bad ones; rejects with the signal's reason when aborted. */
+  async rows(request: RowsRequest): Promise<void> {
+    this.#checkIds(request.ids, "the text");
+    const { contextLength } = this.#limits;
+    if (request.ids.length > contextLength) {
+      throw new BitnetError(
+        "usage",
+        `the text has ${request.ids.length} tokens and the context ${contextLength}: shorten it or raise the context length`,
+      );
+    }
+    const { promise, resolve, reject } = withResolvers<void>();
+    const job = new RowsJob(request, resolve, reject);
+    if (job.rows <= (request.first ?? 0) && !this.#failure) return; // one token has no likelihood
+    this.#submit(job);
+    await promise;
+  }
+
+  /** Ends everything: what is still wanted rejects with a `closed` error, as do later calls. Idempotent. */
+  async close(): Promise<void> {
+    this.#fail(new BitnetError("closed", "the model was closed"));
+    await this.#runner.close();
+  }
+
+  #checkIds(ids: readonly number[], what: string): void {
+    if (ids.length === 0) throw new BitnetError("usage", `${what} is empty: at least one token is needed`);
+    const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < this.#vocabSize));
+    if (bad >= 0) {
+      throw new BitnetError("usage", `token id ${ids[bad]} (number ${bad + 1} of ${what}) is outside the vocabulary of ${this.#vocabSize}`);
+    }
+  }
+
+  #submit(job: Job): void {
+    if (this.#failure) {
+      job.fail(this.#failure.error);
+      return;
+    }
+    this.#queue.push({ job, order: this.#arrivals++, computed: 0, blocks: [] });
+    if (!this.#looping) void this.#loop();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure) return;
+    this.#failure = { error };
+    for (const { job } of [...this.#running.splice(0), ...this.#queue.splice(0)]) job.fail(error);
+  }
+
+  async #loop(): Promise<void> {
+    this.#looping = true;
+    try {
+      await undefined; // calls made in the same breath share the first batch
+      for (;;) {
+        this.#dropAborted();
+        this.#admit();
+        if (this.#running.length === 0) break;
+        await this.#step(this.#plan());
+        if (this.#failure) break;
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#looping = false;
+  }
+
+  #dropAborted(): void {
+    for (const sequence of [...this.#running, ...this.#queue]) {
+      if (!sequence.job.aborted) continue;
+      sequence.job.abort();
+      this.#finish(sequence);
+    }
+  }
+
+  /** Takes a sequence out of its list; its blocks stay as an idle entry or become free. */
+  #finish(sequence: Sequence): void {
+    const list = this.#running.includes(sequence) ? this.#running : this.#queue;
+    list.splice(list.indexOf(sequence), 1);
+    if (sequence.job.reusable) this.#blocks.keep(sequence.job.tokens.slice(0, sequence.computed), sequence.blocks);
+    else this.#blocks.release(sequence.blocks);
+    sequence.blocks = [];
+  }
+
+  /** Starts waiting sequences, in order, while there are blocks for all that the running ones are known to need. */
+  #admit(): void {
+    const blocks = this.#blocks;
+    while (this.#queue.length > 0 && this.#running.length < this.#maxRunning) {
+      const next = this.#queue[0]!;
+      const promised = this.#running.reduce((sum, { job, blocks: held }) => sum + Math.max(blocks.needed(job.rows), held.length), 0);
+      if (this.#running.length > 0 && promised + blocks.needed(next.job.rows) > blocks.total) return;
+      this.#queue.shift();
+      const idle = blocks.takeOver(next.job.tokens, next.job.prefix);
+      next.computed = idle?.computed ?? 0;
+      next.blocks = idle?.blocks ?? [];
+      next.job.admitted(next.computed);
+      insert(this.#running, next);
+    }
+  }
+
+  /** The next batch: at least one row, and a block for each. */
+  #plan(): Piece[] {
+    for (let turns = this.#running.length; turns > 0; turns--) {
+      const pieces = this.#allocate(this.#choose());
+      // Blocks were short for those whose turn it was. The oldest sequence can have them all, and its turn comes.
+      if (pieces.length > 0) return pieces;
+    }
+    throw new BitnetError("internal", "the scheduler lost blocks of the cache");
+  }
+
+  /** Who gets how many rows, by fairness alone. */
+  #choose(): Piece[] {
+    const left = ({ job, computed }: Sequence) => job.rows - computed;
+    const decoding = this.#running.filter((sequence) => left(sequence) === 1);
+    const filling = this.#running.filter((sequence) => left(sequence) > 1);
+    const pieces: Piece[] = decoding.map((sequence) => ({ sequence, rows: 1 }));
+    let rowsLeft = this.#limits.maxRows - decoding.length;
+    let outputsLeft = this.#limits.maxOutputs - decoding.length;
+    const turn = this.#turn++;
+    for (let i = 0; i < filling.length; i++) {
+      const sequence = filling[(turn + i) % filling.length]!;
+      const most = Math.min(left(sequence), rowsLeft);
+      let rows = 0;
+      while (rows < most) {
+        if (sequence.job.wanted(sequence.computed + rows)) {
+          if (outputsLeft === 0) break;
+          outputsLeft--;
+        }
+        rows++;
+      }
+      rowsLeft -= rows;
+      if (rows > 0) pieces.push({ sequence, rows });
+    }
+    return pieces;
+  }
+
+  /** Gives each piece its blocks, the oldest sequence first; a younger one may lose its own, and its piece, for that. */
+  #allocate(pieces: readonly Piece[]): Piece[] {
+    const blocks = this.#blocks;
+    const byAge = pieces.toSorted((a, b) => a.sequence.order - b.sequence.order);
+    for (const piece of byAge) {
+      const { sequence } = piece;
+      if (!this.#running.includes(sequence)) continue; // preempted just now
+      while (sequence.blocks.length < blocks.needed(sequence.computed + piece.rows)) {
+        const block = blocks.allocate();
+        if (block !== undefined) sequence.blocks.push(block);
+        else if (!this.#preempt(sequence)) piece.rows = sequence.blocks.length * blocks.blockSize - sequence.computed;
+      }
+    }
+    return byAge.filter(({ sequence, rows }) => rows > 0 && this.#running.includes(sequence));
+  }
+
+  /** Puts the youngest sequence that is younger than this one and holds blocks back in the queue; false if there is none. */
+  #preempt(sequence: Sequence): boolean {
+    const victim = this.#running.findLast(({ order, blocks }) => order > sequence.order && blocks.length > 0);
+    if (!victim) return false;
+    this.#running.splice(this.#running.indexOf(victim), 1);
+    this.#blocks.release(victim.blocks);
+    victim.blocks = [];
+    victim.computed = 0;
+    insert(this.#queue, victim);
+    return true;
+  }
+
+  async #step(pieces: readonly Piece[]): Promise<void> {
+    const rows = pieces.reduce((sum, piece) => sum + piece.rows, 0);
+    const tokens = new Int32Array(rows);
+    const positions = new Int32Array(rows);
+    const sequences = new Int32Array(rows);
+    const outputs: RowOutput[] = [];
+    const sent: Sent[] = [];
+    let row = 0;
+    for (const [index, piece] of pieces.entries()) {
+      const { job, computed } = piece.sequence;
+      const wantedAt: number[] = [];
+      for (let position = computed; position < computed + piece.rows; position++, row++) {
+        tokens[row] = job.tokens[position]!;
+        positions[row] = position;
+        sequences[row] = index;
+        const wanted = job.wanted(position);
+        if (!wanted) continue;
+        outputs.push({ ...wanted, row });
+        wantedAt.push(position);
+      }
+      sent.push({ ...piece, positions: wantedAt });
+    }
+    const tables = pieces.map(({ sequence }) => Int32Array.from(sequence.blocks));
+    const results = await this.#runner.step({ tokens, positions, sequences, tables, outputs });
+    if (this.#failure) return; // closed meanwhile
+    let next = 0;
+    for (const piece of sent) {
+      piece.sequence.computed += piece.rows;
+      const mine = results.slice(next, next + piece.positions.length);
+      next += piece.positions.length;
+      if (deliver(piece, mine)) this.#finish(piece.sequence);
+    }
+  }
+}
+
+/** Hands a piece's outputs to its job; true if that ended it. */
+function deliver({ sequence: { job }, positions }: Sent, outputs: readonly StepOutput[]): boolean {
+  try {
+    for (const [i, position] of positions.entries()) if (job.take(position, outputs[i] ?? {})) return true;
+    return false;
+  } catch (error) {
+    job.fail(error);
+    return true;
+  }
+}
+
+/** Keeps a list in order of arrival. */
+function insert(list: Sequence[], sequence: Sequence): void {
+  const at = list.findIndex(({ order }) => order > sequence.order);
+  list.splice(at < 0 ? list.length : at, 0, sequence);
+}
+
+/** Promise.withResolvers, which Node 20 lacks. */
+function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (error: unknown) => void } {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((onValue, onError) => {
+    resolve = onValue;
+    reject = onError;
+  });
+  return { promise, resolve, reject };
+}

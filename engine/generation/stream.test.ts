@@ -1,0 +1,139 @@
+import { describe, expect, test } from "vitest";
+import type { StepLimits } from "../compute/step.js";
+import { resolveOptions } from "./defaults.js";
+import { FakeRunner, FakeTokenizer, generationDefaultsFor } from "./fakes.test.helper.js";
+import { Scheduler } from "./scheduler.js";
+import { generate } from "./stream.js";
+import type { GenerateOptions } from "./types.js";
+
+const tokenizer = new FakeTokenizer();
+const limits: StepLimits = { maxRows: 8, maxOutputs: 4, blockSize: 4, blocks: 32, contextLength: 64 };
+const PROMPT = tokenizer.encode("hi ");
+const [HALF, OTHER_HALF] = tokenizer.encode("é", { bos: false }) as [number, number];
+
+/** A model that answers every prompt with these tokens, over and over. */
+function setUp(script: readonly number[], options: GenerateOptions = {}) {
+  const runner = new FakeRunner(limits, tokenizer.size);
+  runner.speak = (history) => ({ id: script[(history.length - PROMPT.length) % script.length]! });
+  const scheduler = new Scheduler(runner, tokenizer.size);
+  const resolved = resolveOptions(options, generationDefaultsFor(tokenizer), tokenizer.size);
+  return { runner, scheduler, generation: generate(scheduler, tokenizer, PROMPT, resolved) };
+}
+
+const ids = (text: string) => tokenizer.encode(text, { bos: false });
+
+async function read(generation: AsyncIterable<string>): Promise<string[]> {
+  const pieces: string[] = [];
+  for await (const piece of generation) pieces.push(piece);
+  return pieces;
+}
+
+describe("an answer", () => {
+  test("streams whole characters until the model ends its turn, whose token is not shown", async () => {
+    const { generation } = setUp([...ids("so "), HALF, OTHER_HALF, ...ids("!<|eot_id|>")]);
+    expect(await read(generation)).toEqual(["s", "o", " ", "é", "!"]);
+    const result = await generation.result();
+    expect(result).toMatchObject({ text: "so é!", stopReason: "eos", promptIds: PROMPT, ids: [...ids("so é!"), 2] });
+    expect(result.timings).toMatchObject({ promptTokens: PROMPT.length, cachedTokens: 0, decodedTokens: 7 });
+  });
+
+  test("can be had as a result alone, before, during and after reading", async () => {
+    const script = ids("abc<|end_of_text|>");
+    expect(await setUp(script).generation.result()).toMatchObject({ text: "abc", stopReason: "eos" });
+    const { generation, runner } = setUp(script);
+    const result = generation.result();
+    expect(await read(generation)).toEqual(["a", "b", "c"]);
+    expect(await result).toMatchObject({ text: "abc" });
+    expect(await generation.result()).toBe(await result);
+    expect(runner.batches.length).toBe(4);
+  });
+
+  test("is not begun before it is asked for", async () => {
+    const { runner } = setUp(ids("abc"));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(runner.batches.length).toBe(0);
+  });
+
+  test("can be read once", async () => {
+    const { generation } = setUp(ids("a<|eot_id|>"));
+    await read(generation);
+    await expect(read(generation)).rejects.toMatchObject({ code: "usage" });
+  });
+
+  test("ends a character that never got whole", async () => {
+    const { generation } = setUp([...ids("a"), HALF], { maxTokens: 2 });
+    expect(await generation.result()).toMatchObject({ text: "a\ufffd", stopReason: "length" });
+  });
+
+  test("left early ends the work", async () => {
+    const { generation, runner, scheduler } = setUp(ids("abcdefghij"));
+    runner.onStep = () => new Promise((resolve) => setImmediate(resolve));
+    for await (const piece of generation) if (piece === "c") break;
+    expect(runner.batches.length).toBeLessThanOrEqual(4);
+    expect(await generation.result()).toMatchObject({ stopReason: "aborted", text: expect.stringMatching(/^abc/) as string });
+    const steps = runner.batches.length;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(runner.batches.length).toBe(steps);
+    await scheduler.close();
+  });
+
+  test("aborted by its signal keeps what was said", async () => {
+    const controller = new AbortController();
+    const { generation } = setUp(ids("abcdefghij"), { signal: controller.signal });
+    const pieces: string[] = [];
+    for await (const piece of generation) {
+      pieces.push(piece);
+      controller.abort();
+    }
+    const result = await generation.result();
+    expect(result.stopReason).toBe("aborted");
+    expect(result.text).toBe(pieces.join(""));
+  });
+
+  test("of a broken or closed model throws to reader and result alike", async () => {
+    const { generation, runner } = setUp(ids("abc"));
+    runner.failAt = 2;
+    const pieces: string[] = [];
+    await expect(
+      (async () => {
+        for await (const piece of generation) pieces.push(piece);
+      })(),
+    ).rejects.toThrow("the worker died");
+    expect(pieces.join("")).toBe("ab");
+    await expect(generation.result()).rejects.toThrow("the worker died");
+    const { generation: late, scheduler } = setUp(ids("abc"));
+    await scheduler.close();
+    await expect(late.result()).rejects.toMatchObject({ code: "closed" });
+  });
+
+  test("to a prompt without room is refused at the call", () => {
+    const { scheduler } = setUp([]);
+    const options = resolveOptions({}, generationDefaultsFor(tokenizer), tokenizer.size);
+    expect(() => generate(scheduler, tokenizer, Array(64).fill(5), options)).toThrow(expect.objectContaining({ code: "usage" }));
+  });
+});
+
+describe("stop rules", () => {
+  test("a stop string over several tokens is held back and not shown", async () => {
+    const { generation, runner } = setUp(ids("one. Two. "), { stop: [". T", "xyz"] });
+    expect(await read(generation)).toEqual(["o", "n", "e"]);
+    expect(await generation.result()).toMatchObject({ stopReason: "stop", text: "one", ids: ids("one. T") });
+    expect(runner.batches.length).toBe(6);
+  });
+  test("what only looked like one is shown at the end", async () => {
+    const { generation } = setUp(ids("one. "), { stop: [". T"], maxTokens: 5 });
+    expect(await read(generation)).toEqual(["o", "n", "e", ". "]);
+  });
+  test("a stop id ends the answer unseen", async () => {
+    const { generation } = setUp(ids("one. Two"), { stopIds: ids(".") });
+    expect(await generation.result()).toMatchObject({ stopReason: "stop", text: "one", ids: ids("one.") });
+  });
+  test("the end of turn can be written past", async () => {
+    const { generation } = setUp(ids("a<|eot_id|>b"), { ignoreEos: true, maxTokens: 4 });
+    expect(await generation.result()).toMatchObject({ stopReason: "length", text: "aba" });
+  });
+  test("a full context says so", async () => {
+    const { generation } = setUp(ids("a"));
+    expect(await generation.result()).toMatchObject({ stopReason: "context", ids: { length: 64 - PROMPT.length } });
+  });
+});

@@ -1,0 +1,183 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, posix } from "node:path";
+import ts from "typescript";
+import { describe, expect, it } from "vitest";
+
+// The way of the data: file → container → model → packing → compute → network → sampling → text → generation → index. Imports run backwards only.
+const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "generation"];
+
+/** Packages that a room of the engine may use; everything else in it is our own. */
+const PACKAGES: Readonly<Record<string, string>> = { "@huggingface/jinja": "text" };
+
+/** `compute/step.ts` carries sampling's settings to the workers, so it names their type. */
+const TYPE_ONLY_EXCEPTION = { from: "engine/compute/step.ts", to: "engine/sampling/types.ts" };
+
+/** Rooms whose numbers reach a logit or a sampled token: there Math's approximate functions, which differ between engines, are forbidden. */
+const EXACT_ROOMS = ["packing", "compute", "network", "sampling"];
+const INEXACT = /^(?:a?(?:sin|cos|tan)h?|atan2|exp|expm1|log|log2|log10|log1p|pow|cbrt|hypot|random)$/;
+
+interface Import {
+  readonly specifier: string;
+  readonly typeOnly: boolean;
+}
+
+/** Place in the order; the engine's root files are the ground that all stand on, its index the roof. */
+function rank(path: string): number {
+  if (path === "engine/index.ts") return ROOMS.length + 1;
+  const [, room, inside] = path.split("/");
+  return inside === undefined ? 0 : ROOMS.indexOf(room ?? "") + 1;
+}
+
+/** What is wrong with one source file, one sentence each. `path` is relative to the repository. */
+function faults(path: string, source: string): string[] {
+  const found: string[] = [];
+  const imports: Import[] = [];
+  const [area, room] = path.split("/");
+  const isTest = path.includes(".test."); // their helpers too: x.test.helper.ts
+  const file = ts.createSourceFile(path, source, ts.ScriptTarget.Latest, true);
+  const fault = (node: ts.Node, text: string): void => {
+    found.push(`${path}:${file.getLineAndCharacterOfPosition(node.getStart()).line + 1} ${text}`);
+  };
+
+  const visit = (node: ts.Node): void => {
+    if (
+      (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) &&
+      node.moduleSpecifier &&
+      ts.isStringLiteral(node.moduleSpecifier)
+    ) {
+      const typeOnly = ts.isImportDeclaration(node) ? node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword : node.isTypeOnly;
+      imports.push({ specifier: node.moduleSpecifier.text, typeOnly });
+    } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      const [specifier] = node.arguments;
+      if (specifier && ts.isStringLiteralLike(specifier)) imports.push({ specifier: specifier.text, typeOnly: false });
+      else fault(node, "imports what can't be known before it runs");
+    } else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument) && ts.isStringLiteral(node.argument.literal)) {
+      imports.push({ specifier: node.argument.literal.text, typeOnly: true });
+    } else if (ts.isExportAssignment(node) || node.kind === ts.SyntaxKind.DefaultKeyword) {
+      if (!ts.isDefaultClause(node.parent)) fault(node, "has a default export");
+    } else if (node.kind === ts.SyntaxKind.AnyKeyword) {
+      fault(node, "says `any`");
+    } else if (ts.isEnumDeclaration(node)) {
+      fault(node, "declares an enum");
+    } else if (ts.isIdentifier(node) && !isTest && area !== "cli") {
+      const member = ts.isPropertyAccessExpression(node.parent) && node.parent.expression === node ? node.parent.name.text : undefined;
+      if (node.text === "console" && member !== undefined) fault(node, "prints: only cli uses console");
+      if (node.text === "process" && /^(exit|exitCode|stdout|stderr|stdin|abort)$/.test(member ?? ""))
+        fault(node, `uses process.${member}: only cli prints or exits`);
+      if (node.text === "Math" && area === "engine" && EXACT_ROOMS.includes(room ?? "") && INEXACT.test(member ?? "")) {
+        fault(node, `uses Math.${member}: not the same bits on every machine`);
+      }
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(file);
+
+  // Tests may look at whatever they test against.
+  if (!isTest) for (const imported of imports) found.push(...importFaults(path, imported));
+  return found;
+}
+
+function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
+  const [area, room] = path.split("/");
+  const wrong = (why: string): string[] => [`${path} imports ${specifier}: ${why}`];
+  if (!specifier.startsWith(".")) {
+    if (area !== "engine") return [];
+    if (specifier.startsWith("node:")) {
+      return path === "engine/container/source.ts" || room === "compute" ? [] : wrong("node:* belongs to container/source.ts and compute/");
+    }
+    return PACKAGES[specifier] === room ? [] : wrong("the engine is our own");
+  }
+  const target = posix.join(dirname(path), specifier).replace(/\.js$/, ".ts");
+  const [targetArea] = target.split("/");
+  if (target.includes(".test.")) return wrong("a test is nobody's part");
+  if (area === "engine") {
+    if (targetArea !== "engine") return wrong("the engine knows only itself");
+    if (typeOnly && path === TYPE_ONLY_EXCEPTION.from && target === TYPE_ONLY_EXCEPTION.to) return [];
+    return rank(target) <= rank(path) ? [] : wrong("it runs against the way of the data");
+  }
+  if (targetArea === "cli" && area !== "cli") return wrong("only cli knows cli");
+  if (area === "cli" && targetArea === "engine" && !/^engine\/(index|errors)\.ts$/.test(target)) return wrong("cli uses the public API");
+  return [];
+}
+
+function sourceFiles(): string[] {
+  return ["engine", "cli", "validation", "bench"].flatMap((area) =>
+    readdirSync(area, { recursive: true, encoding: "utf8" })
+      .map((name) => posix.join(area, name.replaceAll("\\", "/")))
+      .filter((path) => path.endsWith(".ts") && !/\/(node_modules|fixtures|peers)\//.test(path)),
+  );
+}
+
+describe("the rules of the house", () => {
+  const files = sourceFiles();
+
+  it("every room of the engine has its place in the order", () => {
+    const rooms = new Set(
+      files.filter((path) => path.startsWith("engine/") && path.split("/").length > 2).map((path) => path.split("/")[1]),
+    );
+    expect([...rooms].filter((room) => !ROOMS.includes(room ?? ""))).toEqual([]);
+    expect(rooms.size).toBe(ROOMS.length);
+  });
+
+  it("are kept by every source file", () => {
+    expect(files.length).toBeGreaterThan(30);
+    expect(files.flatMap((path) => faults(path, readFileSync(path, "utf8")))).toEqual([]);
+  });
+});
+
+describe("the checker", () => {
+  const offences: [path: string, source: string, message: RegExp][] = [
+    ["engine/container/gguf.ts", 'import { a } from "../model/config.js";', /against the way/],
+    ["engine/text/bpe.ts", 'export { a } from "../generation/stream.js";', /against the way/],
+    ["engine/compute/pool.ts", 'const a = await import("../network/forward.js");', /against the way/],
+    ["engine/packing/i2s.ts", 'let a: import("../compute/arena.js").Arena;', /against the way/],
+    ["engine/errors.ts", 'import { a } from "./container/source.js";', /against the way/],
+    ["engine/generation/model.ts", 'import { a } from "../index.js";', /against the way/],
+    ["engine/compute/step.ts", 'import { SamplingOptions } from "../sampling/types.js";', /against the way/],
+    ["engine/compute/pool.ts", 'import type { SamplingOptions } from "../sampling/types.js";', /against the way/],
+    ["engine/compute/step.ts", 'import type { Rng } from "../sampling/rng.js";', /against the way/],
+    ["engine/container/gguf.ts", 'import { open } from "node:fs/promises";', /node:\*/],
+    ["engine/index.ts", 'import { join } from "node:path";', /node:\*/],
+    ["engine/model/config.ts", 'import { Template } from "@huggingface/jinja";', /our own/],
+    ["engine/text/load.ts", 'import { open } from "fs";', /our own/],
+    ["engine/index.ts", 'import { main } from "../cli/main.js";', /only itself/],
+    ["engine/network/forward.ts", 'import type { a } from "../../validation/parity.js";', /only itself/],
+    ["engine/model/config.ts", 'import { a } from "./config.test.js";', /a test/],
+    ["validation/parity.ts", 'import { a } from "../cli/values.js";', /only cli/],
+    ["cli/run.ts", 'import { a } from "../engine/network/forward.js";', /public API/],
+    ["engine/compute/pool.ts", "await import(name);", /can't be known/],
+    ["engine/model/config.ts", 'console.log("x");', /prints/],
+    ["validation/parity.ts", "process.exit(1);", /prints or exits/],
+    ["bench/kernels.ts", 'process.stdout.write("x");', /prints or exits/],
+    ["engine/errors.ts", "export default class A {}", /default export/],
+    ["cli/run.ts", "const a = 1; export default a;", /default export/],
+    ["engine/errors.ts", "export function f(x: any): void {}", /`any`/],
+    ["engine/errors.test.ts", "const a = x as Record<string, any>;", /`any`/],
+    ["engine/errors.ts", "export enum A { b }", /enum/],
+    ["engine/network/reference.ts", "const y = Math.exp(x);", /same bits/],
+    ["engine/sampling/rng.ts", "const y = Math.random();", /same bits/],
+  ];
+  it.each(offences)("reports %s: %s", (path, source, message) => {
+    expect(faults(path, source)).toEqual([expect.stringMatching(message)]);
+  });
+
+  const allowed: [path: string, source: string][] = [
+    [
+      "engine/generation/model.ts",
+      'import { a } from "../container/checkpoint.js"; import { b } from "./types.js"; import { c } from "../errors.js";',
+    ],
+    ["engine/index.ts", 'export { a } from "./generation/model.js";'],
+    ["engine/compute/step.ts", 'import type { SamplingOptions } from "../sampling/types.js";'],
+    ["engine/container/source.ts", 'import { open } from "node:fs/promises";'],
+    ["engine/compute/pool.ts", 'import { Worker } from "node:worker_threads";'],
+    ["engine/text/chat-template.ts", 'import { Template } from "@huggingface/jinja";'],
+    ["engine/compute/pool.test.ts", 'import { a } from "../network/reference.js"; import { readFileSync } from "node:fs"; console.log(1);'],
+    ["cli/main.ts", 'import { a } from "../engine/index.js"; console.log(a); process.exit(0);'],
+    ["validation/parity.ts", 'import { a } from "../engine/network/reference.js"; import { b } from "node:fs";'],
+    ["engine/errors.ts", "switch (a) { default: break; } /* any console.log */ const b = 'export default any';"],
+    ["engine/math.ts", "const y = Math.fround(Math.abs(x));"],
+  ];
+  it.each(allowed)("lets pass %s: %s", (path, source) => {
+    expect(faults(path, source)).toEqual([]);
+  });
+});

@@ -1,0 +1,17 @@
+/** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
+export { BitnetError, type ErrorCode } from "./errors.js";
+export type { ModelDescription, TokenDescription } from "./generation/describe.js";
+export { describeModel, loadModel, type Model, type OpenTokenizer, openTokenizer, type ScoreOptions } from "./generation/model.js";
+export type { LoadOptions } from "./generation/runner.js";
+export type {
+  GenerateOptions,
+  Generation,
+  GenerationResult,
+  GenerationTimings,
+  Score,
+  ScoringPolicy,
+  StopReason,
+} from "./generation/types.js";
+export type { ModelConfig } from "./model/config.js";
+export { encodeChat } from "./text/chat-template.js";
+export type { ChatMessage, ChatTemplate, EncodeOptions, TokenDecoder, Tokenizer } from "./text/types.js";

@@ -1,0 +1,199 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { exp64 } from "../math.js";
+import { uniform } from "./rng.js";
+import { checkSampling, logNll, sampleToken } from "./sampler.js";
+import type { SamplingOptions } from "./types.js";
+
+const neutral: SamplingOptions = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
+const none = new Int32Array(0);
+
+/** The same rules with nothing clever: sort everything, filter, draw. What may be drawn, in order, with the weights. */
+function plainKept(logits: Float32Array, options: SamplingOptions, seen: Int32Array): { ids: number[]; weights: number[] } {
+  const scores = [...logits];
+  for (const id of new Set(seen)) {
+    scores[id] = Math.fround(scores[id]! > 0 ? scores[id]! / options.repetitionPenalty : scores[id]! * options.repetitionPenalty);
+  }
+  let ids = scores.map((_, id) => id).sort((a, b) => scores[b]! - scores[a]! || a - b);
+  if (options.temperature === 0) return { ids: ids.slice(0, 1), weights: [1] };
+  const weight = (id: number) => exp64((scores[id]! - scores[ids[0]!]!) / options.temperature);
+  const sum = (list: readonly number[]) => list.reduce((total, id) => total + weight(id), 0);
+  if (options.topK > 0) ids = ids.slice(0, options.topK);
+  if (options.topP < 1) {
+    const all = ids.length === scores.length ? sum(scores.map((_, id) => id)) : sum(ids);
+    let keep = 1;
+    for (let mass = weight(ids[0]!); keep < ids.length && mass < options.topP * all; keep++) mass += weight(ids[keep]!);
+    ids = ids.slice(0, keep);
+  }
+  ids = ids.filter((id) => weight(id) >= options.minP);
+  return { ids, weights: ids.map(weight) };
+}
+
+function plainSample(logits: Float32Array, options: SamplingOptions, index: number, seen: Int32Array): number {
+  const { ids, weights } = plainKept(logits, options, seen);
+  const untouched = ids.length === logits.length && options.topP === 1 && options.minP === 0;
+  const inOrder = untouched
+    ? ids
+        .map((id, i) => [id, weights[i]!] as const)
+        .sort((a, b) => a[0] - b[0])
+        .map((pair) => pair[1])
+    : weights;
+  const target = uniform(options.seed, index) * inOrder.reduce((total, w) => total + w, 0);
+  let sum = 0;
+  for (const [i, id] of ids.entries()) {
+    sum += weights[i]!;
+    if (sum > target) return id;
+  }
+  return ids[weights.findLastIndex((w) => w > 0)]!;
+}
+
+/** Logits with many ties, zeros of both signs, and −Infinity; `size` up to some thousands would make every chunk border show. */
+const logitsOf = (maxLength: number) =>
+  fc
+    .array(
+      fc.oneof(
+        { weight: 4, arbitrary: fc.float({ min: -12, max: 12, noNaN: true }) },
+        { weight: 2, arbitrary: fc.integer({ min: -3, max: 3 }) },
+        { weight: 1, arbitrary: fc.constantFrom(-0, 0, -Infinity, 5, Math.fround(5.0001)) },
+      ),
+      { minLength: 1, maxLength },
+    )
+    .map((list) => Float32Array.from(list))
+    .filter((list) => list.some(Number.isFinite));
+
+const optionsOf: fc.Arbitrary<SamplingOptions> = fc.record({
+  temperature: fc.constantFrom(0, 1e-300, 0.1, 0.7, 1, 1.5, 30),
+  topK: fc.constantFrom(0, 0, 1, 2, 5, 40, 1000),
+  topP: fc.constantFrom(1, 1, 0, 0.1, 0.5, 0.9, 0.999),
+  minP: fc.constantFrom(0, 0, 0.05, 0.5, 1),
+  repetitionPenalty: fc.constantFrom(1, 1, 1.1, 2, 0.5),
+  seed: fc.maxSafeNat(),
+});
+
+describe("sampleToken", () => {
+  test("chooses as the plain full sort does", () => {
+    fc.assert(
+      fc.property(logitsOf(60), optionsOf, fc.nat(1000), fc.array(fc.nat(59)), (logits, options, index, ids) => {
+        const seen = Int32Array.from(ids.filter((id) => id < logits.length));
+        const before = logits.slice();
+        expect(sampleToken(logits, options, index, seen)).toBe(plainSample(logits, options, index, seen));
+        expect(logits).toEqual(before);
+      }),
+      { numRuns: 4000, seed: 3 },
+    );
+  });
+
+  test("and over vocabularies larger than its first selection", () => {
+    const sizes = fc.integer({ min: 250, max: 9000 });
+    const flat: SamplingOptions[] = [
+      neutral,
+      { ...neutral, temperature: 50 },
+      { ...neutral, minP: 0.2 },
+      { ...neutral, topK: 5000 },
+      { ...neutral, topP: 0.3 },
+      { ...neutral, topP: 0.97 },
+    ];
+    fc.assert(
+      fc.property(sizes, fc.constantFrom(...flat), fc.nat(), fc.constantFrom(0.01, 1, 8), (size, options, seed, spread) => {
+        const logits = Float32Array.from({ length: size }, (_, i) => Math.round(uniform(seed, i) * 5000) * 0.001 * spread - 3);
+        for (let index = 0; index < 4; index++) {
+          expect(sampleToken(logits, { ...options, seed }, index, none)).toBe(plainSample(logits, { ...options, seed }, index, none));
+        }
+      }),
+      { numRuns: 60, seed: 4 },
+    );
+  });
+
+  test("top-k 1, top-p 0 and greedy are the same token", () => {
+    fc.assert(
+      fc.property(logitsOf(300), fc.nat(100), (logits, index) => {
+        const greedy = sampleToken(logits, { ...neutral, temperature: 0 }, index, none);
+        expect(greedy).toBe(logits.indexOf(Math.max(...logits)));
+        expect(sampleToken(logits, { ...neutral, topK: 1 }, index, none)).toBe(greedy);
+        expect(sampleToken(logits, { ...neutral, topP: 0 }, index, none)).toBe(greedy);
+      }),
+    );
+  });
+
+  test("draws each token as often as its probability says", () => {
+    const draws = 20_000;
+    const logits = Float32Array.of(1, -2, 0.5, 3, 2, 2, -1, 0);
+    for (const temperature of [0.7, 1, 2]) {
+      const counts = new Float64Array(logits.length);
+      for (let index = 0; index < draws; index++) counts[sampleToken(logits, { ...neutral, temperature }, index, none)]!++;
+      const weights = Array.from(logits, (logit) => Math.exp(logit / temperature));
+      const total = weights.reduce((a, b) => a + b);
+      const chi2 = weights.reduce((sum, w, id) => sum + (counts[id]! - (draws * w) / total) ** 2 / ((draws * w) / total), 0);
+      expect(chi2).toBeLessThan(24.3); // 7 degrees of freedom, p = 0.001
+    }
+  });
+
+  test("is right at 128256 tokens", () => {
+    const logits = Float32Array.from({ length: 128_256 }, (_, i) => uniform(1, i) * 10);
+    const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
+    for (let index = 0; index < 5; index++) {
+      const id = sampleToken(logits, { ...neutral, topK: 40 }, index, none);
+      expect(order.indexOf(id)).toBeLessThan(40);
+      const weights = order.map((rank) => exp64(logits[rank]! - logits[order[0]!]!));
+      const target = uniform(42, index) * logits.reduce((sum, logit) => sum + exp64(logit - logits[order[0]!]!), 0);
+      let rank = 0;
+      for (let sum = weights[0]!; sum <= target; rank++) sum += weights[rank + 1]!;
+      expect(sampleToken(logits, neutral, index, none)).toBe(order[rank]);
+    }
+  });
+
+  test("refuses logits that are not numbers", () => {
+    for (const bad of [
+      [1, NaN],
+      [NaN, 1],
+      [Infinity, 1],
+      [-Infinity, -Infinity],
+    ]) {
+      for (const temperature of [0, 1]) {
+        expect(() => sampleToken(Float32Array.from(bad), { ...neutral, temperature }, 0, none)).toThrow(
+          expect.objectContaining({ code: "internal" }),
+        );
+      }
+      expect(() => logNll(Float32Array.from(bad), 0)).toThrow(expect.objectContaining({ code: "internal" }));
+    }
+  });
+});
+
+describe("logNll", () => {
+  test("is the negative logarithm of the softmax", () => {
+    fc.assert(
+      fc.property(logitsOf(100), fc.nat(99), (logits, at) => {
+        const target = at % logits.length;
+        const max = Math.max(...logits);
+        const expected = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - max), 0)) - (logits[target]! - max);
+        if (expected === Infinity) expect(logNll(logits, target)).toBe(Infinity);
+        else expect(logNll(logits, target)).toBeCloseTo(expected, 12);
+      }),
+    );
+  });
+});
+
+describe("checkSampling", () => {
+  test("takes what is in range", () => {
+    for (const options of fc.sample(optionsOf, 100)) checkSampling(options);
+  });
+  test.each([
+    ["temperature", -1],
+    ["temperature", Infinity],
+    ["temperature", NaN],
+    ["topK", 1.5],
+    ["topK", -1],
+    ["topP", 1.1],
+    ["topP", -0.1],
+    ["minP", 2],
+    ["repetitionPenalty", 0],
+    ["repetitionPenalty", NaN],
+    ["seed", -1],
+    ["seed", 2 ** 53],
+    ["seed", 0.5],
+  ])("names %s = %d", (name, value) => {
+    expect(() => checkSampling({ ...neutral, [name]: value })).toThrow(
+      expect.objectContaining({ code: "usage", message: expect.stringContaining(name) as string }),
+    );
+  });
+});

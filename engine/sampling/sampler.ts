@@ -1,0 +1,155 @@
+import { BitnetError } from "../errors.js";
+import { exp64, log64 } from "../math.js";
+import { uniform } from "./rng.js";
+import type { SamplingOptions } from "./types.js";
+
+/** Ids must fit beside 32 bits of logit in the 53 of a double; the largest vocabularies have 2^18. */
+const MAX_VOCAB = 2 ** 21;
+
+/** How many of the best tokens are put in order at first where any number may be needed; then 16 times as many, and so on. */
+const FIRST_SELECTION = 256;
+
+/** Beyond these a penalty could push a float32 logit to infinity; useful ones lie between 0.8 and 2. */
+const PENALTY_RANGE = [0.01, 100] as const;
+
+/** Tokens by the upper 16 bits of their logit, counted anew in each selection. */
+const histogram = new Uint32Array(0x10000);
+
+/** Checks every field's range; throws a `usage` error that names the first bad one. */
+export function checkSampling(options: SamplingOptions): void {
+  const rules: readonly [keyof SamplingOptions, (value: number) => boolean, string][] = [
+    ["temperature", (value) => value >= 0 && value < Infinity, "a number from 0 (greedy) up"],
+    ["topK", (value) => Number.isSafeInteger(value) && value >= 0, "a whole number from 0 (all) up"],
+    ["topP", (value) => value >= 0 && value <= 1, "a number from 0 to 1 (all)"],
+    ["minP", (value) => value >= 0 && value <= 1, "a number from 0 (all) to 1"],
+    [
+      "repetitionPenalty",
+      (value) => value >= PENALTY_RANGE[0] && value <= PENALTY_RANGE[1],
+      `a number from ${PENALTY_RANGE[0]} to ${PENALTY_RANGE[1]} (1: off)`,
+    ],
+    ["seed", (value) => Number.isSafeInteger(value) && value >= 0, "a whole number from 0 to 2^53 - 1"],
+  ];
+  for (const [name, good, wanted] of rules) {
+    const value: unknown = options[name];
+    if (typeof value !== "number" || !good(value)) throw new BitnetError("usage", `${name} must be ${wanted}, not ${String(value)}`);
+  }
+}
+
+/** The highest logit; throws where the network gave something that is not a number. */
+function highest(logits: Float32Array): number {
+  let max = -Infinity;
+  let sane = true;
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id]!;
+    if (logit > max) max = logit;
+    else if (Number.isNaN(logit)) sane = false;
+  }
+  if (!sane || !Number.isFinite(max))
+    throw new BitnetError("internal", "the network's logits are not finite: the weights or a kernel are broken");
+  return max;
+}
+
+/** Keskar et al. 2019 (CTRL): positive logits of seen tokens are divided, negative ones multiplied. Rounded to f32. */
+function penalise(logits: Float32Array, seen: Int32Array, penalty: number): Float32Array {
+  const penalised = logits.slice();
+  for (const id of seen) {
+    const logit = logits[id]!; // the given one, so that an id seen twice is penalised once
+    penalised[id] = logit > 0 ? logit / penalty : logit * penalty;
+  }
+  return penalised;
+}
+
+/** A 32-bit number that falls as the float with these bits rises; −0 is +0. */
+function falling(bits: number): number {
+  if (bits >= 0) return 0x7fffffff - bits;
+  return bits === -0x80000000 ? 0x7fffffff : 0x80000000 + (bits & 0x7fffffff);
+}
+
+/**
+ * The ids of the `count` highest logits (finite or −Infinity), highest first, ties by lower id: the first `count` of a full sort.
+ * A histogram of the logits' upper bits says which can be among them; only those are sorted.
+ */
+function selectBest(logits: Float32Array, count: number): Int32Array {
+  const bits = new Int32Array(logits.buffer, logits.byteOffset, logits.length);
+  let bucket = 0xffff; // the last one that is needed
+  let members = bits.length;
+  if (count < bits.length) {
+    histogram.fill(0);
+    for (let id = 0; id < bits.length; id++) histogram[falling(bits[id]!) >>> 16]!++;
+    bucket = 0;
+    members = histogram[0]!;
+    while (members < count) members += histogram[++bucket]!;
+  }
+  const keys = new Float64Array(members); // logit (falling) · 2^21 + id: exact, and in the order wanted
+  let at = 0;
+  for (let id = 0; id < bits.length; id++) {
+    const key = falling(bits[id]!);
+    if (key >>> 16 <= bucket) keys[at++] = key * MAX_VOCAB + id;
+  }
+  keys.sort();
+  const ids = new Int32Array(count);
+  for (let i = 0; i < count; i++) ids[i] = keys[i]! % MAX_VOCAB;
+  return ids;
+}
+
+/**
+ * Chooses a token. logits [vocab] f32, not changed; `index`: how many tokens of the answer were drawn before; `seen`: the ids that the
+ * repetition penalty looks at, each in the vocabulary.
+ *
+ * In Hugging Face's order: repetition penalty → temperature → top-k → top-p (of what top-k left) → min-p, then the `index`-th random
+ * number of the seed is looked up in the cumulative distribution, highest probability first, ties by lower id. Weights are f64,
+ * w = exp((logit − max) / temperature), and are summed in that order; only the sum over a whole vocabulary, of which just the head is
+ * put in order, runs by id. Top-k keeps exactly k: unlike there, ties at the k-th place go to the lower ids.
+ */
+export function sampleToken(logits: Float32Array, options: SamplingOptions, index: number, seen: Int32Array): number {
+  const vocab = logits.length;
+  if (vocab > MAX_VOCAB) throw new BitnetError("internal", `a vocabulary of ${vocab} is more than the sampler can take (${MAX_VOCAB})`);
+  const { temperature, topP, minP, repetitionPenalty } = options;
+  const scores = repetitionPenalty === 1 ? logits : penalise(logits, seen, repetitionPenalty);
+  const max = highest(scores);
+  if (temperature === 0) return scores.indexOf(max);
+
+  const weight = (id: number) => exp64((scores[id]! - max) / temperature);
+  const limit = options.topK === 0 ? vocab : Math.min(options.topK, vocab);
+  let best = selectBest(scores, limit < vocab ? limit : Math.min(FIRST_SELECTION, vocab));
+  /** The id at a rank of the full order; more of it is sorted where needed. */
+  const ranked = (rank: number): number => {
+    if (rank >= best.length) best = selectBest(scores, Math.min(best.length * 16, vocab));
+    return best[rank]!;
+  };
+
+  const cut = topP < 1 || minP > 0;
+  let kept = limit;
+  let mass = 0; // of the kept
+  if (limit < vocab) for (const id of best) mass += weight(id);
+  else if (topP < 1 || !cut) for (let id = 0; id < vocab; id++) mass += weight(id);
+  if (cut) {
+    const enough = topP < 1 ? topP * mass : Infinity;
+    mass = 0;
+    for (kept = 0; kept < limit; kept++) {
+      const w = weight(ranked(kept));
+      if (w < minP || (kept > 0 && mass >= enough)) break;
+      mass += w;
+    }
+  }
+
+  const target = uniform(options.seed, index) * mass;
+  let sum = 0;
+  let chosen = ranked(0);
+  for (let rank = 0; rank < kept && sum <= target; rank++) {
+    const id = ranked(rank);
+    const w = weight(id);
+    if (w === 0) break; // rounding left `target` above the last token that has any weight
+    sum += w;
+    chosen = id;
+  }
+  return chosen;
+}
+
+/** −ln softmax(logits)[target], f64: ln Σ exp(logit − max), summed by id, − (logit[target] − max). */
+export function logNll(logits: Float32Array, target: number): number {
+  const max = highest(logits);
+  let sum = 0;
+  for (let id = 0; id < logits.length; id++) sum += exp64(logits[id]! - max);
+  return log64(sum) - (logits[target]! - max);
+}

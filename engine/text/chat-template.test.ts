@@ -1,0 +1,105 @@
+import { describe, expect, test } from "vitest";
+import { openCheckpoint } from "../container/checkpoint.js";
+import { createChatTemplate, encodeChat, loadChatTemplate } from "./chat-template.js";
+import { errorOf, fakeCheckpoint, readJson, smallVocabulary, storiesGguf, storiesPacked } from "./fixtures.test.helper.js";
+import { loadTokenizer } from "./load.js";
+import { createTokenizer } from "./tokenizer.js";
+import type { ChatMessage } from "./types.js";
+
+interface GoldenChats {
+  template: string;
+  cases: { messages: ChatMessage[]; add_generation_prompt: boolean; text: string; ids: number[] }[];
+}
+
+const tokenizer = createTokenizer(
+  smallVocabulary(["<s>", "</s>"], {
+    plain: new Map([
+      [256, "special"],
+      [257, "special"],
+    ]),
+    bosId: 256,
+    eosIds: [257],
+    addsBos: true,
+  }),
+);
+const hi: ChatMessage[] = [{ role: "user", content: "Hi" }];
+
+test.each([storiesGguf, storiesPacked])("golden chats, text and ids, from %s", async (path) => {
+  const checkpoint = await openCheckpoint(path);
+  const stories = await loadTokenizer(checkpoint);
+  const template = await loadChatTemplate(checkpoint, stories);
+  await checkpoint.close();
+  const golden = readJson<GoldenChats>("validation/golden/tokenizer/chat.json");
+  expect(template?.source).toBe(golden.template);
+  for (const { messages, add_generation_prompt, text, ids } of golden.cases) {
+    const options = { addGenerationPrompt: add_generation_prompt };
+    expect(template!.render(messages, options)).toBe(text);
+    expect(encodeChat(stories, template!, messages, options)).toEqual({ prompt: text, ids });
+  }
+});
+
+describe("where a template is found", () => {
+  const find = async (content: Parameters<typeof fakeCheckpoint>[0]) =>
+    (await loadChatTemplate(fakeCheckpoint(content), tokenizer))?.source;
+  const config = (chat_template: unknown) => ({ "tokenizer_config.json": JSON.stringify({ chat_template }) });
+
+  test("GGUF metadata; chat_template.jinja before tokenizer_config.json; of several the default", async () => {
+    expect(await find({ metadata: { "tokenizer.chat_template": "A" } })).toBe("A");
+    expect(await find({ sidecars: { "chat_template.jinja": "B", ...config("C") } })).toBe("B");
+    expect(await find({ sidecars: config("C") })).toBe("C");
+    const named = [
+      { name: "tool_use", template: "D" },
+      { name: "default", template: "E" },
+    ];
+    expect(await find({ sidecars: config(named) })).toBe("E");
+  });
+
+  test("none", async () => {
+    expect(await find({ metadata: {} })).toBeUndefined();
+    expect(await find({ sidecars: {} })).toBeUndefined();
+    expect(await find({ sidecars: config(null) })).toBeUndefined();
+    expect(await find({ sidecars: config([{ name: "rag", template: "F" }]) })).toBeUndefined();
+  });
+
+  test("no text", async () => {
+    const message = "tokenizer: fake: the chat template is not a string.";
+    expect(await errorOf(() => find({ metadata: { "tokenizer.chat_template": 7 } }))).toBe(message);
+    expect(await errorOf(() => find({ sidecars: config({ default: "G" }) }))).toBe(message);
+    expect(await errorOf(() => find({ sidecars: { "tokenizer_config.json": "{" } }))).toContain(
+      "tokenizer_config.json is not a JSON object",
+    );
+  });
+});
+
+describe("rendering", () => {
+  const render = (source: string, messages = hi) => createChatTemplate(source, "m.gguf", tokenizer).render(messages);
+
+  test("knows the tokens, the messages and Python's names", () => {
+    const source =
+      "{{ bos_token }}{% for m in messages %}{{ m.role }}={{ m['content'] }}{% endfor %}{{ eos_token }}{{ add_generation_prompt }}";
+    expect(render(source)).toBe("<s>user=Hi</s>true");
+    expect(render("{{ range(3) | join }} {{ range(1, 3) | join }} {{ range(5, 0, -2) | join }}")).toBe("012 12 531");
+    expect(render("{{ none is none }}{{ True == true }}{{ strftime_now is defined }}")).toBe("truetruefalse");
+  });
+
+  test("a refusal of the template's own is a usage error, a broken template a tokenizer error", async () => {
+    expect(await errorOf(() => render("{{ raise_exception('Roles must alternate.') }}"))).toBe(
+      "usage: The chat template of m.gguf refuses these messages: Roles must alternate.",
+    );
+    for (const source of ["{% if %}", "{{ messages | nothing }}", "{{ nothing() }}", "{{ range(10 ** 10) }}", "{% endfor %}"]) {
+      expect(await errorOf(() => render(source))).toMatch(/^tokenizer: m\.gguf: the chat template fails: [^\n]+\.$/);
+    }
+    const twice = "{% for i in range(60000) %}{% for j in range(60000) %}x{% endfor %}{% endfor %}";
+    expect(await errorOf(() => render(twice))).toContain("range asks for more than 65536 elements");
+  });
+});
+
+test("BOS comes once, whether the template writes it or not", () => {
+  const ids = (source: string) => encodeChat(tokenizer, createChatTemplate(source, "m.gguf", tokenizer), hi).ids;
+  const text = tokenizer.encode("Hi", { bos: false });
+  expect(ids("{{ bos_token + messages[0].content }}")).toEqual([256, ...text]);
+  expect(ids("{{ messages[0].content }}")).toEqual([256, ...text]);
+  expect(ids("")).toEqual([256]);
+  const without = createTokenizer(smallVocabulary());
+  expect(encodeChat(without, createChatTemplate("{{ messages[0].content }}", "m.gguf", without), hi).ids).toEqual(text);
+});

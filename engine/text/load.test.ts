@@ -1,0 +1,221 @@
+import { describe, expect, test } from "vitest";
+import type { MetadataValue } from "../container/checkpoint.js";
+import { byteCharacters, errorOf, fakeCheckpoint } from "./fixtures.test.helper.js";
+import { loadTokenizer } from "./load.js";
+import { splitPatterns } from "./pretokenize.js";
+
+/** Metadata of a tokenizer of the 256 bytes, "ab" (256), and <s> (257), </s> (258). */
+const metadata: Record<string, MetadataValue> = {
+  "tokenizer.ggml.model": "gpt2",
+  "tokenizer.ggml.pre": "llama-bpe",
+  "tokenizer.ggml.tokens": [...byteCharacters, "ab", "<s>", "</s>"],
+  "tokenizer.ggml.token_type": [...byteCharacters.map(() => 1), 1, 3, 3],
+  "tokenizer.ggml.merges": ["a b"],
+  "tokenizer.ggml.bos_token_id": 257,
+  "tokenizer.ggml.eos_token_id": 258,
+};
+
+const loadGguf = (changes: Record<string, MetadataValue | undefined> = {}) => {
+  const all = Object.entries({ ...metadata, ...changes }).filter((entry): entry is [string, MetadataValue] => entry[1] !== undefined);
+  return loadTokenizer(fakeCheckpoint({ metadata: Object.fromEntries(all) }));
+};
+
+describe("GGUF", () => {
+  test("says whether BOS is added, or else its pre-tokenizer does", async () => {
+    expect((await loadGguf()).encode("ab")).toEqual([257, 256]);
+    expect((await loadGguf({ "tokenizer.ggml.add_bos_token": false })).encode("ab")).toEqual([256]);
+    expect((await loadGguf({ "tokenizer.ggml.pre": "gpt-2" })).encode("ab")).toEqual([256]);
+    expect((await loadGguf({ "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.add_bos_token": true })).encode("ab")).toEqual([257, 256]);
+    expect((await loadGguf()).eosIds).toEqual([258]);
+    expect((await loadGguf({ "tokenizer.ggml.eos_token_id": undefined })).eosIds).toEqual([]);
+  });
+
+  test("a word that is a token needs no merges with llama-bpe, and does with gpt-2", async () => {
+    const changes = { "tokenizer.ggml.merges": [], "tokenizer.ggml.add_bos_token": false };
+    expect((await loadGguf(changes)).encode("ab")).toEqual([256]);
+    expect((await loadGguf({ ...changes, "tokenizer.ggml.pre": "gpt-2" })).encode("ab")).toHaveLength(2);
+  });
+
+  test("types 2 to 5: unknown and control are special, user-defined is text, unused is neither", async () => {
+    const types = (type: number) => ({ "tokenizer.ggml.token_type": [...byteCharacters.map(() => 1), 1, type, 3] });
+    for (const [type, special, found] of [
+      [2, true, true],
+      [3, true, true],
+      [4, false, true],
+      [5, true, false],
+    ] as const) {
+      const tokenizer = await loadGguf(types(type));
+      expect([type, tokenizer.isSpecial(257), tokenizer.encode("<s>", { bos: false }).length === 1]).toEqual([type, special, found]);
+    }
+    expect(await errorOf(() => loadGguf(types(6)))).toBe(
+      "tokenizer: fake: tokenizer.ggml.token_type is 6 for token 257, which byte-level BPE does not have.",
+    );
+  });
+
+  test.each<[string, Record<string, MetadataValue | undefined>]>([
+    ["the file has no tokenizer (tokenizer.ggml.model is missing).", { "tokenizer.ggml.model": undefined }],
+    ['tokenizer.ggml.model is "llama"; this engine knows byte-level BPE only, "gpt2".', { "tokenizer.ggml.model": "llama" }],
+    ["tokenizer.ggml.model is not a string.", { "tokenizer.ggml.model": 2 }],
+    [
+      'tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows "llama-bpe" and "gpt-2").',
+      { "tokenizer.ggml.pre": undefined },
+    ],
+    ['tokenizer.ggml.pre is "qwen2"; this engine knows "llama-bpe" and "gpt-2".', { "tokenizer.ggml.pre": "qwen2" }],
+    ["tokenizer.ggml.tokens is missing.", { "tokenizer.ggml.tokens": undefined }],
+    ["tokenizer.ggml.tokens is not a list of strings.", { "tokenizer.ggml.tokens": [1, 2] }],
+    ["tokenizer.ggml.token_type is missing.", { "tokenizer.ggml.token_type": undefined }],
+    ["tokenizer.ggml.token_type has 1 entries, but tokenizer.ggml.tokens has 259.", { "tokenizer.ggml.token_type": [1] }],
+    ["tokenizer.ggml.merges is missing.", { "tokenizer.ggml.merges": undefined }],
+    ["tokenizer.ggml.bos_token_id is not a number.", { "tokenizer.ggml.bos_token_id": "257" }],
+    ["tokenizer.ggml.bos_token_id is 259, but the vocabulary has the ids 0 to 258.", { "tokenizer.ggml.bos_token_id": 259 }],
+    ["tokenizer.ggml.add_bos_token is not true or false.", { "tokenizer.ggml.add_bos_token": 1 }],
+    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing.", { "tokenizer.ggml.bos_token_id": undefined }],
+  ])("refused: %s", async (message, changes) => {
+    expect(await errorOf(() => loadGguf(changes))).toBe(`tokenizer: fake: ${message}`);
+  });
+});
+
+type Json = Record<string, unknown>;
+
+const special = (id: number, content: string) => ({ id, content, special: true, lstrip: false, rstrip: false, normalized: false });
+
+const bosTemplate = {
+  type: "TemplateProcessing",
+  single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+  special_tokens: { "<s>": { id: "<s>", ids: [257], tokens: ["<s>"] } },
+};
+
+const model: Json = {
+  type: "BPE",
+  vocab: Object.fromEntries([...byteCharacters, "ab"].map((token, id) => [token, id])),
+  merges: ["a b"],
+};
+
+const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+const splitThenBytes = (split: Json) => ({
+  type: "Sequence",
+  pretokenizers: [{ type: "Split", behavior: "Isolated", invert: false, ...split }, byteLevel],
+});
+
+/** tokenizer.json of the same tokenizer. */
+const json: Json = {
+  added_tokens: [special(257, "<s>"), special(258, "</s>")],
+  normalizer: null,
+  pre_tokenizer: { type: "ByteLevel", add_prefix_space: false },
+  post_processor: null,
+  decoder: { type: "ByteLevel" },
+  model,
+};
+
+const loadJson = (changes: Json = {}, config?: Json, map?: Json) => {
+  const sidecars: Record<string, string> = { "tokenizer.json": JSON.stringify({ ...json, ...changes }) };
+  if (config !== undefined) sidecars["tokenizer_config.json"] = JSON.stringify(config);
+  if (map !== undefined) sidecars["special_tokens_map.json"] = JSON.stringify(map);
+  return loadTokenizer(fakeCheckpoint({ sidecars }));
+};
+
+describe("tokenizer.json", () => {
+  test("the post-processor says whether BOS is added, tokenizer_config.json overrides it", async () => {
+    expect((await loadJson()).encode("ab")).toEqual([256]);
+    expect((await loadJson({ post_processor: bosTemplate })).encode("ab")).toEqual([257, 256]);
+    expect((await loadJson({ post_processor: bosTemplate }, { add_bos_token: false })).encode("ab")).toEqual([256]);
+    expect((await loadJson({}, { add_bos_token: true, bos_token: "<s>" })).encode("ab")).toEqual([257, 256]);
+    const sequence = { type: "Sequence", processors: [{ type: "ByteLevel" }, bosTemplate] };
+    expect((await loadJson({ post_processor: sequence })).encode("ab")).toEqual([257, 256]);
+  });
+
+  test("BOS and EOS come from tokenizer_config.json, then from special_tokens_map.json, as text or as an object", async () => {
+    const named = await loadJson({}, { bos_token: "<s>", eos_token: null }, { bos_token: "ab", eos_token: { content: "</s>" } });
+    expect(named).toMatchObject({ bosId: 257, eosIds: [258], addsBos: false });
+    expect(await loadJson()).toMatchObject({ bosId: undefined, eosIds: [] });
+  });
+
+  test("merges are strings or pairs, ignore_merges is obeyed", async () => {
+    expect((await loadJson({ model: { ...model, merges: [["a", "b"]] } })).encode("ab")).toEqual([256]);
+    expect((await loadJson({ model: { ...model, merges: [] } })).encode("ab")).toHaveLength(2);
+    expect((await loadJson({ model: { ...model, merges: [], ignore_merges: true } })).encode("ab")).toEqual([256]);
+  });
+
+  test("the split is recognised by its pattern", async () => {
+    const numbers = (regex?: string) =>
+      loadJson({ pre_tokenizer: regex === undefined ? json.pre_tokenizer : splitThenBytes({ pattern: { Regex: regex } }) });
+    const vocab = { ...(model.vocab as Json), "12": 257, "1234": 258 };
+    const wide = { model: { type: "BPE", vocab, merges: [], ignore_merges: true }, added_tokens: [] };
+    const wideWith = (pre_tokenizer: Json) => loadJson({ ...wide, pre_tokenizer });
+    expect((await wideWith(splitThenBytes({ pattern: { Regex: splitPatterns.gpt2 } }))).encode("1234")).toEqual([258]);
+    expect((await wideWith({ type: "Sequence", pretokenizers: [{ type: "ByteLevel" }] })).encode("1234")).toEqual([258]);
+    expect((await wideWith(splitThenBytes({ pattern: { Regex: splitPatterns.llama3 } }))).encode("1234")).toHaveLength(4);
+    expect(await errorOf(() => numbers("\\p{N}|\\s+"))).toBe(
+      "tokenizer: fake: tokenizer.json: pre_tokenizer splits text by \"\\\\p{N}|\\\\s+\"; this engine knows LLaMA-3's rule and GPT-2's.",
+    );
+  });
+
+  test("tokens that only tokenizer_config.json lists are added", async () => {
+    const config = { added_tokens_decoder: { "258": special(258, "</s>"), "259": { content: "<tool>", special: false } } };
+    const tokenizer = await loadJson({}, config);
+    expect(tokenizer.size).toBe(260);
+    expect(tokenizer.encode("<tool></s>")).toEqual([259, 258]);
+  });
+
+  test("names that objects have by nature are tokens like any other", async () => {
+    const text = JSON.stringify({ ...json, added_tokens: [special(257, "constructor"), special(258, "__proto__")] });
+    const withProto = text.replace('"ab":256', '"__proto__":256');
+    const load = (content: string) => loadTokenizer(fakeCheckpoint({ sidecars: { "tokenizer.json": content } }));
+    expect((await load(text)).encode("__proto__constructortoString")).toHaveLength(10);
+    expect(await errorOf(() => load(withProto.replace('["a b"]', "[]")))).toContain('has "__proto__" twice, as 256 and 258.');
+    const template = { ...bosTemplate, single: [{ SpecialToken: { id: "constructor" } }, { Sequence: { id: "A" } }] };
+    expect(await errorOf(() => loadJson({ post_processor: template }))).toContain('post_processor has no id for "constructor"');
+  });
+
+  test.each<[string, Json, Json?]>([
+    ['normalizer is "{\\"type\\":\\"NFC\\"}"', { normalizer: { type: "NFC" } }],
+    ['decoder is "null", not of type "ByteLevel"', { decoder: null }],
+    ["model is missing", { model: 3 }],
+    ['model.type is "Unigram"', { model: { ...model, type: "Unigram" } }],
+    ["model.vocab is not an object", { model: { ...model, vocab: ["a"] } }],
+    ['model.vocab has "a" with "-1" for an id', { model: { ...model, vocab: { a: -1 } } }],
+    ['model.vocab has "a" with "1e+99" for an id', { model: { ...model, vocab: { a: 1e99 } } }],
+    ['model.vocab has "a" with "zero" for an id', { model: { ...model, vocab: { a: "zero" } } }],
+    ['model.vocab has two tokens with the id 7, "a" and "b"', { model: { ...model, vocab: { a: 7, b: 7 } } }],
+    ["no token has the id 0, but there are higher ones", { model: { ...model, vocab: { a: 1 } } }],
+    ["model.merges is not a list of pairs", { model: { ...model, merges: [["a"]] } }],
+    ["model.merges is not a list of pairs", { model: { ...model, merges: { length: 1e9 } } }],
+    ["model.dropout is", { model: { ...model, dropout: 0.1 } }],
+    ["model.end_of_word_suffix is", { model: { ...model, end_of_word_suffix: "</w>" } }],
+    ["pre_tokenizer adds a space", { pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } }],
+    ["pre_tokenizer doesn't split", { pre_tokenizer: byteLevel }],
+    ["pre_tokenizer is", { pre_tokenizer: { type: "Metaspace" } }],
+    ["pre_tokenizer is", { pre_tokenizer: null }],
+    ["pre_tokenizer is", { pre_tokenizer: { type: "Sequence", pretokenizers: {} } }],
+    ["pre_tokenizer is", { pre_tokenizer: splitThenBytes({ behavior: "Removed", pattern: { Regex: splitPatterns.gpt2 } }) }],
+    ["pre_tokenizer splits text by", { pre_tokenizer: splitThenBytes({ pattern: { String: " " } }) }],
+    ["added_tokens is not a list", { added_tokens: {} }],
+    ['added_tokens has "7", which is no token', { added_tokens: [7] }],
+    ['added_tokens has "<s>" with lstrip', { added_tokens: [{ ...special(257, "<s>"), lstrip: true }] }],
+    ['added_tokens has "<s>" with single_word', { added_tokens: [{ ...special(257, "<s>"), single_word: true }] }],
+    ['two tokens with the id 38, "&" and "<s>"', { added_tokens: [special(38, "<s>")] }],
+    ["no token has the id 257", { added_tokens: [special(999, "<s>")] }],
+    ["post_processor is", { post_processor: { type: "BertProcessing" } }],
+    ["post_processor makes", { post_processor: { ...bosTemplate, single: [...bosTemplate.single, ...bosTemplate.single] } }],
+    ["post_processor.processors is not a list", { post_processor: { type: "Sequence" } }],
+    ["post_processor begins text with token 257, but bos_token is 258", { post_processor: bosTemplate }, { bos_token: "</s>" }],
+    ['eos_token is "<none>", which is not in the vocabulary', {}, { eos_token: "<none>" }],
+    ["bos_token is", {}, { bos_token: 257 }],
+    ["add_bos_token is", {}, { add_bos_token: "yes" }],
+    ["text is to begin with a BOS token, but bos_token is missing", {}, { add_bos_token: true }],
+    ['tokenizer_config.json: added_tokens has "x" with "null" for an id', {}, { added_tokens_decoder: { x: special(0, "x") } }],
+  ])("refused: %s", async (message, changes, config) => {
+    const error = await errorOf(() => loadJson(changes, config));
+    expect(error).toMatch(/^tokenizer: fake: .*\.$/);
+    expect(error).toContain(message);
+  });
+
+  test("refused: a file that is missing, or no JSON object", async () => {
+    const load = (sidecars: Record<string, string>) => errorOf(() => loadTokenizer(fakeCheckpoint({ sidecars })));
+    expect(await load({})).toBe("tokenizer: fake: the model has no tokenizer (tokenizer.json is missing).");
+    for (const text of ["", "{", "[]", "null", '"text"']) {
+      expect(await load({ "tokenizer.json": text })).toBe("tokenizer: fake: tokenizer.json is not a JSON object.");
+    }
+    expect(await load({ "tokenizer.json": JSON.stringify(json), "tokenizer_config.json": "7" })).toContain("tokenizer_config.json is not");
+  });
+});

@@ -1,0 +1,96 @@
+import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type GoldenStrings, readJson } from "./fixtures.test.helper.js";
+import { type SplitRule, splitPatterns, splitWords } from "./pretokenize.js";
+
+function words(text: string, rule: SplitRule): string[] {
+  const found: string[] = [];
+  splitWords(text, rule, (start, end) => found.push(text.slice(start, end)));
+  return found;
+}
+
+/** Hugging Face's reading of the pattern as a file spells it; it gives words in the byte-level alphabet, a character a byte. */
+function oracle(rule: SplitRule) {
+  const pattern = { Regex: splitPatterns[rule] };
+  const { pre_tokenizer } = new HfTokenizer(
+    {
+      model: { type: "BPE", vocab: {}, merges: [] },
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: [
+          { type: "Split", pattern, behavior: "Isolated", invert: false },
+          { type: "ByteLevel", add_prefix_space: false, use_regex: false },
+        ],
+      },
+      normalizer: null,
+      post_processor: null,
+      decoder: null,
+      added_tokens: [],
+    },
+    {},
+  );
+  return (text: string): string[] => pre_tokenizer!.pre_tokenize(text);
+}
+
+const lengths = (list: readonly string[]) => list.map((word) => Buffer.byteLength(word));
+
+/** Text made to meet the rules' edges, besides any Unicode at all. */
+const texts = fc.array(
+  fc.oneof(
+    {
+      weight: 8,
+      arbitrary: fc.constantFrom(
+        ..." \u00a0\u0085\ufeff\u2028\u3000\u180e\u200b\t\n\r\v\u001c'''’sStTmMdDrRlLvVeEaé中ñ\u0303٣²Ⅻ1234!-_.😀𝒳🏳\u{1d7ce}",
+      ),
+    },
+    { weight: 2, arbitrary: fc.constantFrom("'re", "'VE", "'ll", "'lL", "\r\n", "  ", "'s", "'S", "'d") },
+    { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 3 }) },
+  ),
+  { maxLength: 24 },
+);
+
+describe.each<SplitRule>(["llama3", "gpt2"])("the %s split", (rule) => {
+  const expected = oracle(rule);
+
+  test("agrees with Hugging Face's on the golden strings and on Unicode text", () => {
+    const goldens = [
+      ...readJson<GoldenStrings>("validation/golden/tokenizer/open.json"),
+      ...readJson<GoldenStrings>("validation/golden/llama3/llamacpp_pairs.json"),
+    ];
+    for (const { text } of goldens) expect(lengths(words(text, rule)), text).toEqual(expected(text).map((word) => word.length));
+    fc.assert(
+      fc.property(texts, (parts) => {
+        const text = parts.join("").replaceAll("ſ", ""); // see below
+        expect(lengths(words(text, rule))).toEqual(expected(text).map((word) => word.length));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("covers any text without a gap, lone surrogates too", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 20 }), (units) => {
+        const text = String.fromCharCode(...units);
+        expect(words(text, rule).join("")).toBe(text);
+      }),
+    );
+  });
+
+  test("takes long runs of one character in one word", () => {
+    for (const character of "aé!\n") expect(words(character.repeat(1_000_000), rule)).toHaveLength(1);
+    expect(words(`${" ".repeat(1_000_000)}x`, rule)).toHaveLength(2);
+    expect(words(`${" ".repeat(1_000_000)}\n`, "gpt2")).toHaveLength(1);
+  });
+});
+
+test("white space and case are Unicode's, as in the original (answers of Hugging Face's tokenizers for Rust)", () => {
+  expect(words("a\u0085\u0085\u0085b", "llama3")).toEqual(["a", "\u0085\u0085", "\u0085b"]);
+  expect(words("a\u0085\u0085\u0085b", "gpt2")).toEqual(["a", "\u0085\u0085", "\u0085", "b"]);
+  expect(words(" \ufeffb", "llama3")).toEqual([" \ufeff", "b"]);
+  expect(words(" \ufeffb", "gpt2")).toEqual([" \ufeff", "b"]);
+  expect(words("a\u001cb", "gpt2")).toEqual(["a", "\u001c", "b"]);
+  // "ſ" folds to "s". The JavaScript port and llama.cpp, which know ASCII case only here, differ.
+  expect(words("it'ſx", "llama3")).toEqual(["it", "'ſ", "x"]);
+  expect(words("'ſa", "gpt2")).toEqual(["'", "ſa"]);
+});
