@@ -40,6 +40,10 @@ async function layersOf(path: string): Promise<{ layer: Layers; close: () => Pro
   const masters = await openCheckpoint(BF16);
   const weights = loadReference(readWeights(checkpoint, await readConfig(checkpoint)));
   const sources = readWeights(masters, await readConfig(masters));
+  await checkpoint.close();
+  await masters.close();
+  const [file] = masters.files;
+  const source = await openSource(file!);
   return {
     layer: async (name) => {
       const [, index, role] = /^(?:blk|model\.layers)\.(\d+)\.(?:self_attn\.|mlp\.)?(\w+)\.weight$/.exec(name) ?? [];
@@ -48,13 +52,10 @@ async function layersOf(path: string): Promise<{ layer: Layers; close: () => Pro
       const linear = weights.layers[Number(index)]![key];
       const { tensor } = sources.layers[Number(index)]![key];
       const floats = new Float32Array(linear.rows * linear.columns);
-      readFloats(tensor.type, await masters.read(tensor), floats, floats.length);
+      readFloats(tensor.type, await source.read(tensor.offset, tensor.byteLength), floats, floats.length);
       return { ...linear, masters: floats };
     },
-    close: async () => {
-      await checkpoint.close();
-      await masters.close();
-    },
+    close: () => source.close(),
   };
 }
 

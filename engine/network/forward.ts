@@ -52,7 +52,8 @@ export class Forward {
     const kernels = this.#kernels;
     const plan = this.#plan;
     const { config } = plan;
-    const rows = this.#step.rows;
+    // The step is read only before its last barrier: behind that the leader may be writing the next one.
+    const { rows, outputs } = this.#step;
     this.#eachRow((row) => {
       kernels.embed(
         this.#x(row),
@@ -68,7 +69,7 @@ export class Forward {
       this.#attentionBlock(layer, index, rows);
       this.#ffnBlock(layer, rows, plan.layers[index + 1]?.attnNorm);
     });
-    this.#head();
+    if (outputs > 0) this.#head(outputs);
   }
 
   /** q, k, v → RoPE → cache → attention → sub-norm → output projection → residual; then the feed-forward norm. */
@@ -180,11 +181,9 @@ export class Forward {
   }
 
   /** Last norm and logits of the rows that want them. */
-  #head(): void {
+  #head(outputs: number): void {
     const kernels = this.#kernels;
     const plan = this.#plan;
-    const outputs = this.#step.outputs;
-    if (outputs === 0) return;
     const { hiddenSize, rmsNormEps } = plan.config;
     const stride = hiddenSize * 4; // the head's columns lie close: [outputs][hidden]
     this.#each(outputs, (i) =>
