@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ["dist/**/*.test.js"],
     server: { deps: { external: [/\/dist\/(?!.*\.test\.js)/] } },
+    maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },

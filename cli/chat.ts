@@ -100,6 +100,7 @@ async function converse(model: Model, flags: ChatFlags, environment: Environment
     }
   } finally {
     process.off("SIGINT", interrupted);
+    if (interactive && closed) await write("\n"); // left at the prompt, with its line begun
     input.close();
   }
 }

@@ -30,6 +30,8 @@ it("says it in one line that can't steer a terminal", () => {
     "error: blk.0\\x1b[31m\\x00\\x9b\\u202e.weight",
   );
   expect(errorLine(new RangeError(""))).toBe("error: RangeError");
+  expect(errorLine(new BitnetError("usage", "contextLength must be a whole number"))).toBe("error: --ctx must be a whole number");
+  expect(errorLine(new BitnetError("usage", "ids must be sorted"))).toBe("error: ids must be sorted");
   expect(errorLine("thrown")).toBe("error: thrown");
 });
 

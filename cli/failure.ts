@@ -14,12 +14,28 @@ export function exitCodeOf(error: unknown): number {
   return 1;
 }
 
+/** The library names its options; a user of the command line knows them as flags. */
+const FLAGS: Readonly<Record<string, string>> = {
+  contextLength: "--ctx",
+  maxTokens: "--max-tokens",
+  temperature: "--temperature",
+  topK: "--top-k",
+  topP: "--top-p",
+  minP: "--min-p",
+  repetitionPenalty: "--repetition-penalty",
+  seed: "--seed",
+  stop: "--stop",
+  stopIds: "--stop-id",
+  threads: "--threads",
+};
+
 /**
  * The one line that is printed for whatever was thrown: `error: …`. Names from a model file may be in it, so line ends become spaces
  * and other control characters, which could steer a terminal, their escapes.
  */
 export function errorLine(error: unknown): string {
-  const message = error instanceof Error ? error.message || error.name : String(error);
+  let message = error instanceof Error ? error.message || error.name : String(error);
+  if (error instanceof BitnetError && error.code === "usage") message = message.replace(/^\w+(?= must be )/, (name) => FLAGS[name] ?? name);
   return `error: ${printable(message.replace(/^error: /, "").trim())}`;
 }
 

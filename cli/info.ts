@@ -1,61 +1,123 @@
-import type { ModelDescription } from "../engine/index.js";
+import type { ModelDescription, TokenDescription } from "../engine/index.js";
 import { printable } from "./failure.js";
+import type { ModelFlags } from "./model.js";
 import { style, write, writeJson } from "./terminal.js";
 import { readEnvironment } from "./values.js";
 
-export interface InfoFlags {
-  readonly model?: string;
+export interface InfoFlags extends Pick<ModelFlags, "model" | "threads" | "tier"> {
   readonly json?: boolean;
 }
 
 /** `bitnet info`: what a model is and how it would run; no weights are loaded. */
 export async function info(flags: InfoFlags): Promise<void> {
-  const { threads } = readEnvironment(process.env);
+  const threads = flags.threads ?? readEnvironment(process.env).threads;
   const { describeModel } = await import("../engine/index.js");
-  const description = await describeModel(flags.model, threads === undefined ? {} : { threads });
+  const description = await describeModel(flags.model, {
+    ...(threads !== undefined && { threads }),
+    ...(flags.tier !== undefined && { tier: flags.tier }),
+    v8Flags: true, // as the commands that load the weights do
+  });
   if (flags.json) await writeJson(description, 2);
   else await write(table(description, (text) => style("bold", text, process.stdout)));
 }
 
+type Rows = readonly (readonly [label: string, value: string | undefined])[];
+
 /** A description as rows for a person. Whatever the file says is shown with its control characters escaped. */
 export function table(description: ModelDescription, heading: (text: string) => string = (text) => text): string {
-  const lines: string[] = [];
-  for (const [key, value] of Object.entries(description)) {
-    if (value === undefined || value === null) continue;
-    if (!isRecord(value)) {
-      lines.push(row(heading, "", key, value));
-      continue;
-    }
-    lines.push(heading(words(key)));
-    for (const [inner, innerValue] of Object.entries(value)) {
-      if (innerValue !== undefined && innerValue !== null) lines.push(row((text) => text, "  ", inner, innerValue));
-    }
-  }
+  const { config, quantisation, tokenizer, generationDefaults: defaults, kernels, files } = description;
+  const sections: readonly (readonly [title: string, rows: Rows])[] = [
+    [
+      "model",
+      [
+        ["path", description.path],
+        ["format", description.format === "gguf" ? "GGUF" : "SafeTensors"],
+        ["name", description.name],
+        ["architecture", description.architecture],
+        ["parameters", inWords(description.parameters)],
+        ["size", `${megabytes(description.fileSize)}${files.length > 1 ? ` in ${files.length} files` : ""}`],
+        ["sha256", description.sha256],
+      ],
+    ],
+    [
+      "network",
+      [
+        ["layers", String(config.layers)],
+        ["hidden size", String(config.hiddenSize)],
+        ["heads", `${config.heads} of ${config.headDim}, sharing ${config.kvHeads} key-value heads`],
+        ["feed-forward size", String(config.ffnSize)],
+        ["activation", ACTIVATIONS[config.activation]],
+        ["norms", `RMSNorm, epsilon ${short(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
+        ["rope", `theta ${short(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs`],
+        ["vocabulary", String(config.vocabSize)],
+        ["output head", config.tiedHead ? "the embedding (tied)" : "its own"],
+        ["context", `${config.contextLength} positions`],
+      ],
+    ],
+    [
+      "weights",
+      [
+        ["linear layers", quantisation.linears.replace("(offline)", "(packed ternary)").replace("(online)", "(made ternary at load)")],
+        ["embedding", quantisation.embedding],
+        ["norms", quantisation.norms],
+        ["activations", quantisation.activations],
+      ],
+    ],
+    [
+      "tokenizer",
+      [
+        ["from", tokenizer.source === "gguf" ? "the GGUF's metadata" : tokenizer.source],
+        ["ids", String(tokenizer.size)],
+        ["begin of text", tokenizer.bos && `${token(tokenizer.bos)}${tokenizer.addsBos ? ", put first" : ", not added"}`],
+        ["end of text", tokenizer.eos.map(token).join(", ") || undefined],
+        ["ends of a turn", tokenizer.stops.map(token).join(", ") || "none"],
+        ["chat template", description.chatTemplate ?? "none"],
+      ],
+    ],
+    [
+      "writes by default",
+      [
+        ["temperature", defaults.temperature === 0 ? "0 (greedy)" : short(defaults.temperature)],
+        ["top-k", defaults.topK === 0 ? undefined : String(defaults.topK)],
+        ["top-p", defaults.topP === 1 ? undefined : short(defaults.topP)],
+        ["min-p", defaults.minP === 0 ? undefined : short(defaults.minP)],
+        ["repetition penalty", defaults.repetitionPenalty === 1 ? undefined : short(defaults.repetitionPenalty)],
+      ],
+    ],
+    [
+      "runs here on",
+      [
+        ["kernels", `${kernels.tier} (${kernels.why})`],
+        ["threads", String(description.threads)],
+      ],
+    ],
+  ];
+  const lines = sections.flatMap(([title, rows]) => [
+    heading(title),
+    ...rows.flatMap(([label, value]) => (value === undefined ? [] : [`  ${label.padEnd(LABEL_WIDTH)}${printable(value)}`])),
+  ]);
   return `${lines.join("\n")}\n`;
 }
 
-/** Columns until the values begin. */
-const LABEL_WIDTH = 22;
+/** Columns until the values begin, after the indent. */
+const LABEL_WIDTH = 20;
 
-function row(heading: (text: string) => string, indent: string, key: string, value: unknown): string {
-  const label = (indent + words(key)).padEnd(LABEL_WIDTH);
-  return `${heading(label)} ${printable(show(value))}`;
+const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²" };
+
+function token({ id, text }: TokenDescription): string {
+  return `${text} (${id})`;
 }
 
-function show(value: unknown): string {
-  if (Array.isArray(value)) return value.map(show).join(", ");
-  if (isRecord(value))
-    return Object.entries(value)
-      .map(([key, inner]) => `${words(key)} ${show(inner)}`)
-      .join(", ");
-  return String(value);
+/** f32 numbers come as doubles with a tail of digits: 0.000009999999747378752 is 0.00001 to a person. */
+function short(value: number): string {
+  return String(Number(value.toPrecision(6)));
 }
 
-/** `rmsNormEps` → `rms norm eps`; keys that are a file's own names stay. */
-function words(key: string): string {
-  return /^[a-z]+([A-Z][a-z0-9]*)*$/.test(key) ? key.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) : key;
+/** 4200704 → "4.2 million" */
+function inWords(count: number): string {
+  return count < 1e9 ? `${(count / 1e6).toFixed(1)} million` : `${(count / 1e9).toFixed(2)} billion`;
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }

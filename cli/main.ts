@@ -18,6 +18,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   fail(error);
   process.exit();
 });
+process.stderr.on("error", () => process.exit(1)); // nowhere left to tell it either
 
 // What no command could catch. The state is unknown, so the process ends here and now.
 process.on("uncaughtException", (error) => {

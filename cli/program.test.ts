@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { ModelDescription } from "../engine/index.js";
 import { errorLine, exitCodeOf } from "./failure.js";
 import { table } from "./info.js";
 import { buildProgram } from "./program.js";
@@ -30,6 +31,8 @@ describe("usage errors name the flag", () => {
     [["run", "--prompt", "x", "--top-p", "1.5"], /--top-p <p>' argument '1.5'/],
     [["run", "--prompt", "x", "--seed", "-3"], /--seed <n>' argument '-3'/],
     [["run", "--prompt", "x", "--stop-id", "1,x"], /--stop-id <ids>' argument '1,x' is invalid. "x" is not a token id/],
+    [["run", "--prompt", "x", "--stop", ""], /--stop <text>' argument '' is invalid. It must not be empty/],
+    [["run", "--prompt", "x", "--model", ""], /--model <path>' argument '' is invalid. It must not be empty/],
     [["run", "--prompt", "x", "--tier", "fast"], /--tier <tier>' argument 'fast' is invalid. Allowed choices are auto, plain, relaxed/],
     [["score"], /exactly one of --text, --file and --ids: there is none/],
     [["score", "--text", "a", "--ids", "1"], /there are --text and --ids/],
@@ -72,16 +75,45 @@ it("reads a conversation, and says what is wrong with one", () => {
   expect(() => parseMessages(Uint8Array.of(0x22, 0xff, 0x22))).toThrow(/not JSON in UTF-8/);
 });
 
-it("shows figures and tables to a person", () => {
+it("shows figures to a person", () => {
   const timings = {
     ...{ prefillMs: 2, firstTokenMs: 2.6, decodeMs: 10, promptTokens: 5, cachedTokens: 0, decodedTokens: 1 },
     ...{ prefillTokensPerSecond: 2500, decodeTokensPerSecond: 0 },
   };
   expect(figures({ promptIds: [], ids: [], text: "", stopReason: "length", timings }, 80.4)).toBe(
-    "load 80 ms | prompt 5 tokens at 2500/s | first token 3 ms | 1 tokens | stop: length",
+    "load 80 ms | prompt 5 tokens at 2500/s | first token 3 ms | 1 token | stop: length",
   );
-  const description = { path: "a\u001b[2J.gguf", config: { ropeTheta: 5e5 }, name: undefined, chatTemplate: null, stopIds: [1, 2] };
-  expect(table(description as unknown as Parameters<typeof table>[0])).toBe(
-    `${"path".padEnd(22)} a\\x1b[2J.gguf\nconfig\n${"  rope theta".padEnd(22)} 500000\n${"stop ids".padEnd(22)} 1, 2\n`,
-  );
+});
+
+it("describes a model in a table that its file can't tamper with", () => {
+  const description = {
+    ...{ path: "a\u001b[2J.gguf", format: "gguf", name: undefined, architecture: "bitnet-b1.58", parameters: 2_412_820_480 },
+    ...{ fileSize: 1_187_801_280, files: ["a"], sha256: "00ff", chatTemplate: null, threads: 2 },
+    config: {
+      ...{ architecture: "bitnet-b1.58", layers: 30, hiddenSize: 2560, heads: 20, kvHeads: 5, headDim: 128, ffnSize: 6912 },
+      ...{ vocabSize: 128256, contextLength: 4096, ropeTheta: 5e5, rmsNormEps: Math.fround(1e-5), activation: "relu2" },
+      ...{ subNorms: true, rope: "neox", tiedHead: true, packing: undefined },
+    },
+    quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
+    tokenizer: { source: "gguf", size: 128256, bos: { id: 1, text: "<b>\n" }, eos: [], stops: [{ id: 2, text: "<e>" }], addsBos: true },
+    generationDefaults: { temperature: 0, topK: 0, topP: Math.fround(0.9), minP: 0, repetitionPenalty: 1, seed: 42 },
+    kernels: { tier: "plain", why: "asked for" },
+  } as const satisfies ModelDescription;
+  const lines = table(description).split("\n");
+  for (const line of [
+    "  path                a\\x1b[2J.gguf",
+    "  parameters          2.41 billion",
+    "  size                1187.8 MB",
+    "  heads               20 of 128, sharing 5 key-value heads",
+    "  norms               RMSNorm, epsilon 0.00001, with sub-norms",
+    "  rope                theta 500000, NEOX pairs",
+    "  begin of text       <b> (1), put first",
+    "  ends of a turn      <e> (2)",
+    "  chat template       none",
+    "  top-p               0.9",
+    "  kernels             plain (asked for)",
+  ]) {
+    expect(lines).toContain(line);
+  }
+  expect(lines.find((line) => line.includes("end of text") || line.includes("undefined"))).toBeUndefined();
 });

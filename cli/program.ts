@@ -5,7 +5,7 @@ import type { InfoFlags } from "./info.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
 import type { TokenizeFlags } from "./tokenize.js";
-import { decimal, integer, parseIds, parseSeed, parseThreads, repeatable } from "./values.js";
+import { decimal, integer, nonEmpty, parseIds, parseSeed, parseThreads, repeatable } from "./values.js";
 
 /** Positions and tokens beyond this are no model's. */
 const MAX_TOKENS = 2 ** 31 - 1;
@@ -64,9 +64,10 @@ export function buildProgram(): Command {
     .option("--json", "one JSON object: ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
 
-  command(program, "info", "what a model is, and how it would run", "bitnet info --model model.gguf --json")
+  const info = command(program, "info", "what a model is, and how it would run here", "bitnet info --model model.gguf --json")
     .option("--json", "one JSON object")
     .action(async (flags: InfoFlags) => (await import("./info.js")).info(flags));
+  addKernelFlags(info);
 
   return program;
 }
@@ -76,14 +77,19 @@ function command(program: Command, name: string, summary: string, example: strin
     .command(name)
     .description(summary)
     .allowExcessArguments(false)
-    .option("-m, --model <path>", "GGUF file, SafeTensors file, or a directory with one; default: the embedded model")
+    .option("-m, --model <path>", "GGUF file, SafeTensors file, or a directory with one; default: the embedded model", nonEmpty)
     .addHelpText("after", `\nExample:\n  $ ${example}`);
 }
 
 /** Flags of the commands that load weights. */
 function addEngineFlags(command: Command): void {
+  command.option("--ctx <tokens>", "positions of the context (default: the model's, at most 4096)", integer(1, MAX_TOKENS));
+  addKernelFlags(command);
+}
+
+/** What the network runs on. */
+function addKernelFlags(command: Command): void {
   command
-    .option("--ctx <tokens>", "positions of the context (default: the model's)", integer(1, MAX_TOKENS))
     .option("--threads <n>", "worker threads (default: one a core, at most what helps)", parseThreads)
     .addOption(
       new Option("--tier <tier>", "kernels: which WebAssembly features to use (default: auto)").choices(["auto", "plain", "relaxed"]),
@@ -93,14 +99,14 @@ function addEngineFlags(command: Command): void {
 /** Flags of the commands that write text. */
 function addSamplingFlags(command: Command): void {
   command
-    .option("-n, --max-tokens <n>", "tokens to write at the most", integer(1, MAX_TOKENS))
+    .option("-n, --max-tokens <n>", "tokens to write at the most", integer(0, MAX_TOKENS))
     .option("--temperature <t>", "0: always the likeliest token (default: the model's)", decimal(0, 1e6))
     .option("--top-k <k>", "choose among the k likeliest; 0: all", integer(0, MAX_TOKENS))
     .option("--top-p <p>", "choose among the likeliest that make up p", decimal(0, 1, true))
     .option("--min-p <p>", "leave out what is less than p times as likely as the likeliest", decimal(0, 1))
     .option("--repetition-penalty <r>", "above 1: avoid what was said before", decimal(0, 1e6, true))
     .option("--seed <n>", "seed of the random numbers (default: 42)", parseSeed)
-    .option("--stop <text>", "end before this text; may be repeated", repeatable(String))
+    .option("--stop <text>", "end before this text; may be repeated", repeatable(nonEmpty))
     .option("--stop-id <ids>", "end at these tokens; may be repeated", repeatable(parseIds));
 }
 

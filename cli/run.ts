@@ -28,9 +28,9 @@ export async function run(flags: RunFlags): Promise<void> {
     const generation = model.generate(input, generateOptions(flags, environment, interrupt.signal));
     if (flags.json) {
       const { promptIds, ids, text, stopReason, timings } = await generation.result();
-      const path = flags.model ?? (await model.describe()).path;
       const { cachedTokens: _none, ...times } = timings;
-      await writeJson({ model: path, promptIds, ids, text, stopReason, timings: { loadMs: model.loadMs, ...times } });
+      const rounded = Object.entries({ loadMs: model.loadMs, ...times }).map(([name, value]) => [name, Number(value.toFixed(3))]);
+      await writeJson({ model: model.path, promptIds, ids, text, stopReason, timings: Object.fromEntries(rounded) });
     } else {
       // A reader at a terminal wants the whole story; a program wants what was written and nothing else.
       if (process.stdout.isTTY && typeof prompt === "string") await write(style("dim", prompt, process.stdout));
@@ -50,11 +50,12 @@ export async function run(flags: RunFlags): Promise<void> {
 export function figures({ timings, stopReason }: GenerationResult, loadMs: number): string {
   const { promptTokens, decodedTokens, prefillTokensPerSecond, decodeTokensPerSecond, firstTokenMs } = timings;
   const rate = (perSecond: number): string => (perSecond > 0 ? ` at ${perSecond.toFixed(perSecond < 100 ? 1 : 0)}/s` : "");
+  const tokens = (count: number): string => `${count} token${count === 1 ? "" : "s"}`;
   return [
     `load ${loadMs.toFixed(0)} ms`,
-    `prompt ${promptTokens} tokens${rate(prefillTokensPerSecond)}`,
+    `prompt ${tokens(promptTokens)}${rate(prefillTokensPerSecond)}`,
     `first token ${firstTokenMs.toFixed(0)} ms`,
-    `${decodedTokens} tokens${rate(decodeTokensPerSecond)}`,
+    `${tokens(decodedTokens)}${rate(decodeTokensPerSecond)}`,
     `stop: ${stopReason}`,
   ].join(" | ");
 }

@@ -36,12 +36,12 @@ export async function score(flags: ScoreFlags): Promise<void> {
   process.once("SIGINT", () => interrupt.abort());
   const { signal } = interrupt;
   const logits = flags.logitsOut === undefined ? undefined : F32File.create(flags.logitsOut);
-  const status = new Status("scoring");
   try {
     const model = await openModel(flags, environment, {
       signal,
       ...(flags.reference && { reference: true, activationQuant: flags.activationQuant }),
     });
+    const status = new Status("scoring");
     try {
       const onLogits = logits && ((_: number, row: Float32Array) => logits.append(row));
       const { ids, nll, meanNll, perplexity, policy } = await model.score(input, { signal, ...(onLogits && { onLogits }) });
@@ -50,13 +50,13 @@ export async function score(flags: ScoreFlags): Promise<void> {
       if (flags.json) await writeJson({ ids, nll, meanNll, perplexity, policy });
       else await write(`${ids.length} tokens, mean NLL ${meanNll.toFixed(6)}, perplexity ${perplexity.toFixed(4)}\n`);
     } finally {
+      status.end();
       await model.close();
     }
   } catch (error) {
     if (!signal.aborted) throw error;
     process.exitCode = INTERRUPTED;
   } finally {
-    status.end();
     logits?.discard();
   }
 }

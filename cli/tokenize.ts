@@ -29,7 +29,10 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
   if (source === "decode") {
     const ids = flags.decode ?? [];
     if (flags.json) await writeJson({ text: tokenizer.decode(ids, { special }) });
-    else await write(tokenizer.decodeBytes(ids, { special })); // no line end of ours: these are the bytes
+    else {
+      await write(tokenizer.decodeBytes(ids, { special })); // the very bytes: a line end of ours is for a person only
+      if (process.stdout.isTTY) await write("\n");
+    }
   } else if (source === "chat") {
     if (!chatTemplate) throw new BitnetError("tokenizer", `the model has no chat template: ${path}`, { file: path });
     // Who has had the last word is not asked again.

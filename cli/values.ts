@@ -34,6 +34,11 @@ export function decimal(min: number, max: number, above = false): (text: string)
 export const parseSeed = integer(0, Number.MAX_SAFE_INTEGER);
 export const parseThreads = integer(1, MAX_THREADS);
 
+/** An argument parser for what can't be left empty. */
+export function nonEmpty(text: string): string {
+  return text === "" ? fail("It must not be empty.") : text;
+}
+
 /** Token ids separated by commas or white space: `1,2,3`. */
 export function parseIds(text: string): number[] {
   const parts = text.trim().split(/\s*,\s*|\s+/);

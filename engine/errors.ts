@@ -31,7 +31,7 @@ export class BitnetError extends Error {
   readonly tensor: string | undefined;
   readonly offset: number | undefined;
 
-  /** `message` must stand alone: the CLI prints it and nothing else, so it repeats the place in words. */
+  /** `message`: one sentence without a full stop. It must stand alone: the CLI prints it and nothing else, so it repeats the place in words. */
   constructor(code: ErrorCode, message: string, place: ErrorPlace = {}, options?: ErrorOptions) {
     super(message, options);
     this.code = code;

@@ -6,14 +6,12 @@ import { pow64, sinCos64 } from "./math.js";
 
 /** Changes whenever a bit of any logit can change. Written into receipts. */
 export const NUMERICS_VERSION = 1;
-/** Lanes of a float sum: element i is added to lane i mod 8. */
-export const LANES = 8;
 /** Positions in a block of the KV cache, the unit of the online softmax. */
 export const KV_BLOCK = 32;
 /** Positions in a span: spans of attention are computed apart and merged in order. */
 export const KV_SPAN = 256;
 /** What the absolute maximum of a token's activations is at the least when it is quantised. */
-export const MIN_ACTIVATION_MAX = Math.fround(1e-5);
+const MIN_ACTIVATION_MAX = Math.fround(1e-5);
 
 const f = Math.fround;
 const bits = new Int32Array(1);

@@ -1,8 +1,8 @@
 // Builds everything into dist/: TypeScript by tsc, then the AssemblyScript kernels, one wasm module a tier.
 import { spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -17,6 +17,17 @@ function run(script, args) {
 const bin = (pkg, path) => join(dirname(require.resolve(`${pkg}/package.json`)), path);
 
 run(bin("typescript", "bin/tsc"), ["-p", "tsconfig.json"]);
+
+/** tsc leaves what it made of a source that is gone; a deleted test would run on. */
+function removeStale(directory) {
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) removeStale(path);
+    const [, source] = relative(join(root, "dist"), path).match(/^(.*)\.(?:js|js\.map|d\.ts)$/) ?? [];
+    if (source !== undefined && !existsSync(join(root, `${source}.ts`))) rmSync(path);
+  }
+}
+removeStale(join(root, "dist"));
 
 // Each tier is the same source: `ASC_FEATURE_RELAXED_SIMD` chooses at compile time.
 const tiers = { plain: [], relaxed: ["--enable", "relaxed-simd"] };

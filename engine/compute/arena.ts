@@ -25,9 +25,14 @@ export class ArenaPlan {
     return address;
   }
 
-  /** Pages of the whole plan. @throws BitnetError memory, with the parts by size, if 32-bit addresses can't reach it */
-  pages(advice: string): number {
-    if (this.#next > MOST) {
+  /** Whether 32-bit addresses reach all of it. */
+  get fits(): boolean {
+    return this.#next <= MOST;
+  }
+
+  /** Pages of the whole plan. @param advice what to do @throws BitnetError memory, with the parts by size, if it doesn't fit */
+  pages(advice: () => string): number {
+    if (!this.fits) {
       const sums = new Map<string, number>();
       for (const part of this.#parts) sums.set(part.name, (sums.get(part.name) ?? 0) + part.bytes);
       const list = [...sums]
@@ -36,14 +41,14 @@ export class ArenaPlan {
         .map(([name, bytes]) => `${name} ${mib(bytes)}`);
       throw new BitnetError(
         "memory",
-        `the model needs ${mib(this.#next)} of memory and WebAssembly has 4096 MiB (${list.join(", ")}): ${advice}`,
+        `the model needs ${mib(this.#next)} of memory and WebAssembly has 4096 MiB (${list.join(", ")}): ${advice()}`,
       );
     }
     return Math.ceil(this.#next / PAGE);
   }
 
-  /** Bytes planned so far. */
-  get bytes(): number {
+  /** The next address. */
+  get next(): number {
     return this.#next;
   }
 }

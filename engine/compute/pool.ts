@@ -32,7 +32,8 @@ export class WorkerPool {
     this.#workers = Array.from({ length: threads }, (_, thread) => {
       const ports: MessagePort[] = thread === 0 ? channels.map((channel) => channel.port1) : [channels[thread - 1]!.port2];
       const role: WorkerRole = { thread, threads };
-      const worker = new Worker(entry, { workerData: { role, ports }, transferList: ports, name: `bitnet ${thread}` });
+      // The process's own flags are for its main program: --input-type, say, would keep a worker from starting.
+      const worker = new Worker(entry, { workerData: { role, ports }, transferList: ports, execArgv: [], name: `bitnet ${thread}` });
       worker.on("message", (reply: Reply) => this.#receive(reply));
       worker.on(
         "error",

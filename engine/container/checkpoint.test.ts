@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BitnetError } from "../errors.js";
-import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, openCheckpoint, type TensorInfo } from "./checkpoint.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 import { openSource, readPieces } from "./source.js";
 
@@ -44,6 +44,10 @@ async function use<T>(path: string, run: (checkpoint: Checkpoint) => Promise<T>)
   }
 }
 
+async function bytesOf({ file, offset, byteLength }: TensorInfo): Promise<Uint8Array> {
+  return (await readFile(file)).subarray(offset, offset + byteLength);
+}
+
 const sha = (data: string | Uint8Array) => createHash("sha256").update(data).digest("hex");
 
 describe("what opens", () => {
@@ -56,10 +60,6 @@ describe("what opens", () => {
       expect(checkpoint.tensors.size).toBe(46);
       const tensor = checkpoint.tensors.get("output_norm.weight")!;
       expect(tensor).toMatchObject({ shape: [256], type: "F32", byteLength: 1024 });
-      expect(Buffer.compare(await checkpoint.read(tensor), bytes.subarray(tensor.offset, tensor.offset + 1024))).toBe(0);
-      expect(Buffer.compare(await checkpoint.read(tensor, 8, 16), bytes.subarray(tensor.offset + 8, tensor.offset + 16))).toBe(0);
-      await expect(checkpoint.read(tensor, 8, 1025)).rejects.toMatchObject({ code: "internal" });
-      await expect(checkpoint.read(tensor, -1)).rejects.toMatchObject({ code: "internal" });
       expect(await checkpoint.sidecar("config.json")).toBeUndefined();
       expect(await checkpoint.sha256()).toBe(sha(bytes));
     });
@@ -121,7 +121,7 @@ describe("shards", () => {
         await use(PACKED, async (whole) => {
           expect([...checkpoint.tensors.keys()].sort()).toEqual([...whole.tensors.keys()].sort());
           for (const tensor of whole.tensors.values()) {
-            expect(Buffer.compare(await checkpoint.read(checkpoint.tensors.get(tensor.name)!), await whole.read(tensor))).toBe(0);
+            expect(Buffer.compare(await bytesOf(checkpoint.tensors.get(tensor.name)!), await bytesOf(tensor))).toBe(0);
           }
         });
         const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];

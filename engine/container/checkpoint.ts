@@ -48,8 +48,6 @@ export interface Checkpoint {
   readonly metadata: ReadonlyMap<string, MetadataValue>;
   /** Text of a file beside a SafeTensors model, such as `config.json`; undefined if there is none, and always for GGUF. */
   sidecar(name: string): Promise<string | undefined>;
-  /** Bytes [start, end) of a tensor, all of them by default. For small ones: weights are read by the workers, in pieces. */
-  read(tensor: TensorInfo, start?: number, end?: number): Promise<Uint8Array>;
   /** SHA-256 of the model file, hex; of sharded models, that of the lines "sha256  name\n" of the shards in name order. */
   sha256(): Promise<string>;
   close(): Promise<void>;
@@ -93,7 +91,7 @@ async function chooseFile(directory: string): Promise<string> {
     models.length > 1
       ? `has more than one model, ${list(models)}; name the file`
       : `has no model in it; needed is a .gguf or a .safetensors file, found ${names.length === 0 ? "" : "only "}${list(names)}`;
-  throw new BitnetError("usage", `${directory}: ${message}.`, { file: directory });
+  throw new BitnetError("usage", `${directory}: ${message}`, { file: directory });
 }
 
 /** What often lies where a model should be; `head` are the first bytes as Latin-1. */
@@ -118,7 +116,7 @@ async function sniff(source: ByteSource): Promise<"gguf" | "safetensors" | "inde
     if (text[8] === "{" || (path.toLowerCase().endsWith(".safetensors") && !isText)) return "safetensors";
   }
   const otherwise = isText ? "is a text file, not a model" : "is neither a GGUF nor a SafeTensors file";
-  throw new BitnetError("file", `${path}: ${what ?? otherwise}.`, { file: path });
+  throw new BitnetError("file", `${path}: ${what ?? otherwise}`, { file: path });
 }
 
 /** Opens the shards that an index names, and requires that index and shards list the same tensors. */
@@ -131,7 +129,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
       if (!(error instanceof BitnetError) || error.code !== "usage") throw error;
       throw new BitnetError(
         "file",
-        `${path}: is missing, though ${index.path} names it as a part of the model.`,
+        `${path}: is missing, though ${index.path} names it as a part of the model`,
         { file: path },
         { cause: error },
       );
@@ -141,7 +139,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
       if (weightMap.get(tensor.name) !== shard) {
         throw new BitnetError(
           "file",
-          `${path}: holds the tensor ${quote(tensor.name)}, but ${index.path} doesn't say so; the files don't belong together.`,
+          `${path}: holds the tensor ${quote(tensor.name)}, but ${index.path} doesn't say so; the files don't belong together`,
           {
             file: path,
             tensor: tensor.name,
@@ -154,7 +152,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
   for (const [name, shard] of weightMap) {
     if (tensors.has(name)) continue;
     const path = inDirectory(directoryOf(index.path), shard);
-    throw new BitnetError("file", `${path}: lacks the tensor ${quote(name)}, which ${index.path} says it holds.`, {
+    throw new BitnetError("file", `${path}: lacks the tensor ${quote(name)}, which ${index.path} says it holds`, {
       file: path,
       tensor: name,
     });
@@ -190,7 +188,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
         if (typeof parts === "number" && parts > 1) {
           throw new BitnetError(
             "unsupported",
-            `${file}: is one of ${parts} parts of a split GGUF; join them with llama-gguf-split --merge.`,
+            `${file}: is one of ${parts} parts of a split GGUF; join them with llama-gguf-split --merge`,
             { file },
           );
         }
@@ -205,16 +203,8 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       metadata,
       async sidecar(name) {
         if (!isPlainName(name))
-          throw new BitnetError("usage", `${quote(name)} is not a plain file name, so it can't stand beside ${file}.`, { file });
+          throw new BitnetError("usage", `${quote(name)} is not a plain file name, so it can't stand beside ${file}`, { file });
         return kind === "gguf" ? undefined : readText(inDirectory(directoryOf(file), name), MAX_SIDECAR_BYTES);
-      },
-      async read(tensor, start = 0, end = tensor.byteLength) {
-        const source = sources.find((candidate) => candidate.path === tensor.file);
-        if (source === undefined || !(start >= 0 && start <= end && end <= tensor.byteLength)) {
-          const message = `bytes ${start} to ${end} of the tensor ${quote(tensor.name)} are not in ${path}`;
-          throw new BitnetError("internal", `${message}.`, { file: tensor.file, tensor: tensor.name });
-        }
-        return source.read(tensor.offset + start, end - start);
       },
       async sha256() {
         if (kind !== "index") return sha256(main);

@@ -106,7 +106,7 @@ export async function writeGguf(
   { metadata, tensors }: { readonly metadata: readonly GgufEntry[]; readonly tensors: readonly NewTensor[] },
 ): Promise<void> {
   const fail = (message: string, tensor?: string): never => {
-    throw new BitnetError("internal", `${path}: can't be written as GGUF: ${message}.`, { file: path, tensor });
+    throw new BitnetError("internal", `${path}: can't be written as GGUF: ${message}`, { file: path, tensor });
   };
   const twice = firstDuplicate(metadata.map(({ key }) => key)) ?? firstDuplicate(tensors.map(({ name }) => name));
   if (twice !== undefined) fail(`${quote(twice)} is there twice`);

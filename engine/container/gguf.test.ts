@@ -257,9 +257,10 @@ describe("files of more than 4 GiB", () => {
     const checkpoint = await openCheckpoint(path);
     const tensor = checkpoint.tensors.get("far")!;
     expect(tensor.offset).toBe(dataOffset + far);
-    expect(await checkpoint.read(tensor, 1)).toEqual(Uint8Array.of(2, 3, 4));
-    expect((await checkpoint.read(checkpoint.tensors.get("near")!, far - 2)).length).toBe(2);
     await checkpoint.close();
+    const source = await openSource(path);
+    expect(await source.read(tensor.offset + 1, 3)).toEqual(Uint8Array.of(2, 3, 4));
+    await source.close();
     const sync = openSourceSync(path);
     const shared = new Uint8Array(new SharedArrayBuffer(8), 2, 4);
     sync.readInto(shared, tensor.offset);

@@ -67,10 +67,10 @@ export interface GgufFile {
 export const GGUF_MAGIC = "GGUF";
 
 /** ggml's default for `general.alignment`. */
-export const GGUF_DEFAULT_ALIGNMENT = 32;
+const GGUF_DEFAULT_ALIGNMENT = 32;
 
 /** Alignments serve memory mapping; the largest pages in use are 64 KiB. */
-export const GGUF_MAX_ALIGNMENT = 65536;
+const GGUF_MAX_ALIGNMENT = 65536;
 
 /** ggml's GGML_MAX_DIMS. */
 export const GGUF_MAX_DIMS = 4;
@@ -85,7 +85,7 @@ const MAX_HEADER_BYTES = 64 * 2 ** 20;
 const MAX_ARRAY_LENGTH = 2 ** 23;
 
 /** What is read first; small models' headers fit. */
-const FIRST_READ_BYTES = 2 ** 20;
+const FIRST_READ_BYTES = 2 ** 18;
 
 /** And each further time so much more in all: an array cut off by the end of what was read is parsed anew, so few times are better. */
 const GROWTH = 4;
@@ -121,7 +121,7 @@ class HeaderReader {
 
   fail(message: string, offset = this.pos, code: "file" | "unsupported" = "file"): never {
     const { path } = this.source;
-    throw new BitnetError(code, `${path}: ${message} (at byte ${offset}).`, { file: path, offset });
+    throw new BitnetError(code, `${path}: ${message} (at byte ${offset})`, { file: path, offset });
   }
 
   /** Runs a parser that has no effect but its result, again from the same place whenever it needed bytes that weren't read yet. */
@@ -140,9 +140,8 @@ class HeaderReader {
 
   private async readUpTo(end: number): Promise<void> {
     const wanted = Math.max(end, FIRST_READ_BYTES, GROWTH * this.bytes.length);
-    const bytes = new Uint8Array(Math.min(wanted, MAX_HEADER_BYTES, this.source.size));
-    bytes.set(this.bytes);
-    bytes.set(await this.source.read(this.bytes.length, bytes.length - this.bytes.length), this.bytes.length);
+    // From the start again: cheaper than to keep two copies while one grows.
+    const bytes = await this.source.read(0, Math.min(wanted, MAX_HEADER_BYTES, this.source.size));
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer);
   }
@@ -325,7 +324,7 @@ function readTensor(reader: HeaderReader, index: number, path: string): TensorIn
   const name = reader.string(`the name of tensor ${index}`);
   const what = `the tensor ${quote(name)}`;
   const fail = (code: "file" | "unsupported", message: string): never => {
-    throw new BitnetError(code, `${path}: ${what} ${message} (at byte ${at}).`, { file: path, tensor: name, offset: at });
+    throw new BitnetError(code, `${path}: ${what} ${message} (at byte ${at})`, { file: path, tensor: name, offset: at });
   };
   const dims = reader.u32(`the dimensions of ${what}`);
   if (dims < 1 || dims > GGUF_MAX_DIMS) fail("file", `is said to have ${dims} dimensions; there can be 1 to ${GGUF_MAX_DIMS}`);
@@ -361,7 +360,7 @@ function placeTensors(tensors: readonly TensorInfo[], dataOffset: number, alignm
   const { path, size } = source;
   const fail = (tensor: TensorInfo, message: string): never => {
     const { name: tensorName, offset } = tensor;
-    throw new BitnetError("file", `${path}: the tensor ${quote(tensorName)} ${message}.`, { file: path, tensor: tensorName, offset });
+    throw new BitnetError("file", `${path}: the tensor ${quote(tensorName)} ${message}`, { file: path, tensor: tensorName, offset });
   };
   const placed = tensors.map((tensor) => {
     if (tensor.offset % alignment !== 0)

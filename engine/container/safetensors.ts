@@ -76,7 +76,7 @@ function readTensor(json: JsonReader, name: string, path: string, dataOffset: nu
   let shape: number[] | undefined;
   let offsets: number[] | undefined;
   const fail = (message: string, code: "file" | "unsupported" = "file"): never => {
-    throw new BitnetError(code, `${path}: ${what} ${message}.`, { file: path, tensor: name });
+    throw new BitnetError(code, `${path}: ${what} ${message}`, { file: path, tensor: name });
   };
   const counts = (field: string, limit: number): number[] => {
     const list: number[] = [];
@@ -111,7 +111,7 @@ function requireCoverage(tensors: readonly TensorInfo[], source: ByteSource, dat
   for (const { name, offset, byteLength } of tensors.toSorted((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)) {
     if (offset !== covered) {
       const fault = offset < covered ? "overlaps another" : `leaves a hole of ${offset - covered} bytes before it`;
-      throw new BitnetError("file", `${path}: the tensor ${quote(name)} ${fault} (at byte ${offset}).`, {
+      throw new BitnetError("file", `${path}: the tensor ${quote(name)} ${fault} (at byte ${offset})`, {
         file: path,
         tensor: name,
         offset,
@@ -120,7 +120,7 @@ function requireCoverage(tensors: readonly TensorInfo[], source: ByteSource, dat
     covered += byteLength;
   }
   if (covered !== size) {
-    throw new BitnetError("file", `${path}: has ${size - covered} bytes after its last tensor that belong to none (at byte ${covered}).`, {
+    throw new BitnetError("file", `${path}: has ${size - covered} bytes after its last tensor that belong to none (at byte ${covered})`, {
       file: path,
       offset: covered,
     });
@@ -134,7 +134,7 @@ function requireCoverage(tensors: readonly TensorInfo[], source: ByteSource, dat
 export async function readSafetensors(source: ByteSource): Promise<SafetensorsFile> {
   const { path, size } = source;
   const fail = (message: string, offset: number): never => {
-    throw new BitnetError("file", `${path}: ${message} (at byte ${offset}).`, { file: path, offset });
+    throw new BitnetError("file", `${path}: ${message} (at byte ${offset})`, { file: path, offset });
   };
   if (size < LENGTH_BYTES) fail(`has ${size} bytes, too few for a SafeTensors file: it is truncated`, 0);
   const view = new DataView((await source.read(0, LENGTH_BYTES)).buffer);
@@ -173,7 +173,7 @@ export interface SafetensorsIndex {
 export async function readSafetensorsIndex(source: ByteSource): Promise<SafetensorsIndex> {
   const { path, size } = source;
   const fail = (message: string, offset: number): never => {
-    throw new BitnetError("file", `${path}: ${message} (at byte ${offset}).`, { file: path, offset });
+    throw new BitnetError("file", `${path}: ${message} (at byte ${offset})`, { file: path, offset });
   };
   if (size > MAX_INDEX_BYTES) fail(`has ${size} bytes, the limit for an index is ${MAX_INDEX_BYTES}`, 0);
   const json = new JsonReader(await source.read(0, size), fail);
@@ -187,7 +187,7 @@ export async function readSafetensorsIndex(source: ByteSource): Promise<Safetens
       if (!isPlainName(shard)) {
         throw new BitnetError(
           "file",
-          `${path}: the tensor ${quote(name)} is said to be in ${quote(shard)}, which is not a plain file name.`,
+          `${path}: the tensor ${quote(name)} is said to be in ${quote(shard)}, which is not a plain file name`,
           { file: path, tensor: name },
         );
       }
@@ -211,7 +211,7 @@ export async function writeSafetensors(
   { tensors, metadata }: { readonly tensors: readonly NewTensor[]; readonly metadata?: ReadonlyMap<string, string> | undefined },
 ): Promise<void> {
   const fail = (message: string, tensor?: string): never => {
-    throw new BitnetError("internal", `${path}: can't be written as SafeTensors: ${message}.`, { file: path, tensor });
+    throw new BitnetError("internal", `${path}: can't be written as SafeTensors: ${message}`, { file: path, tensor });
   };
   const twice = firstDuplicate(["__metadata__", ...tensors.map(({ name }) => name)]);
   if (twice !== undefined) fail(`${quote(twice)} is there twice`);

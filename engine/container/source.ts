@@ -55,25 +55,25 @@ function systemError(error: unknown, path: string, doing: "read" | "written"): B
   const options = { cause: error };
   if (code === "ENOENT" || code === "ENOTDIR" || code === "ENAMETOOLONG" || code === "ERR_INVALID_ARG_VALUE") {
     const what = doing === "read" ? "there is no such file or directory" : "can't be written: its directory doesn't exist";
-    return new BitnetError("usage", `${path}: ${what}; check the path.`, { file: path }, options);
+    return new BitnetError("usage", `${path}: ${what}; check the path`, { file: path }, options);
   }
-  return new BitnetError("io", `${path}: can't be ${doing}: ${REASONS[code] ?? (code || String(error))}.`, { file: path }, options);
+  return new BitnetError("io", `${path}: can't be ${doing}: ${REASONS[code] ?? (code || String(error))}`, { file: path }, options);
 }
 
 /** A FIFO or a device has no size and may block for ever: refuse before opening. */
 function requireFile(path: string, stats: { isFile(): boolean; isDirectory(): boolean }): void {
   if (stats.isFile()) return;
   const what = stats.isDirectory() ? "is a directory, where a file is needed" : "is not a regular file";
-  throw new BitnetError("io", `${path}: ${what}.`, { file: path });
+  throw new BitnetError("io", `${path}: ${what}`, { file: path });
 }
 
 function requireRange(path: string, size: number, offset: number, length: number, open: boolean): void {
-  if (!open) throw new BitnetError("closed", `${path}: was closed before it was read.`, { file: path });
+  if (!open) throw new BitnetError("closed", `${path}: was closed before it was read`, { file: path });
   // Written so that NaN fails too.
   if (!(offset >= 0 && length >= 0 && offset + length <= size && Number.isSafeInteger(offset) && Number.isSafeInteger(length))) {
     throw new BitnetError(
       "file",
-      `${path}: ${length} bytes are wanted from byte ${offset}, but the file has ${size}: it is truncated or damaged.`,
+      `${path}: ${length} bytes are wanted from byte ${offset}, but the file has ${size}: it is truncated or damaged`,
       {
         file: path,
         offset,
@@ -83,7 +83,7 @@ function requireRange(path: string, size: number, offset: number, length: number
 }
 
 function shrunk(path: string, offset: number): BitnetError {
-  return new BitnetError("io", `${path}: ends at byte ${offset} now: it became shorter while it was open.`, { file: path, offset });
+  return new BitnetError("io", `${path}: ends at byte ${offset} now: it became shorter while it was open`, { file: path, offset });
 }
 
 /** Opens a file for reading. Throws `usage` if there is none, `io` if it can't be opened or isn't a regular file. */
@@ -223,7 +223,7 @@ export async function readText(path: string, maxBytes: number): Promise<string |
   }
   try {
     if (source.size > maxBytes) {
-      throw new BitnetError("file", `${path}: has ${source.size} bytes, more than the ${maxBytes} that such a file can need.`, {
+      throw new BitnetError("file", `${path}: has ${source.size} bytes, more than the ${maxBytes} that such a file can need`, {
         file: path,
       });
     }
@@ -231,7 +231,7 @@ export async function readText(path: string, maxBytes: number): Promise<string |
     try {
       return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     } catch {
-      throw new BitnetError("file", `${path}: is not UTF-8 text.`, { file: path });
+      throw new BitnetError("file", `${path}: is not UTF-8 text`, { file: path });
     }
   } finally {
     await source.close();

@@ -45,8 +45,8 @@ describe("generationDefaults", () => {
   });
 
   test.each([
-    ["{", "not valid JSON"],
-    ["[]", "JSON object"],
+    ["{", "is not a JSON object"],
+    ["[]", "is not a JSON object"],
     ['{"temperature": "hot", "do_sample": true}', "temperature"],
     ['{"top_p": 7}', "topP"],
     ['{"eos_token_id": -1}', "eos_token_id"],

@@ -1,4 +1,5 @@
 import type { Checkpoint } from "../container/checkpoint.js";
+import { type JsonObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
 import { checkSampling } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
@@ -38,25 +39,6 @@ export interface ResolvedOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
-/** A JSON object beside the model; empty if there is no such file. */
-async function sidecar(checkpoint: Checkpoint, name: string): Promise<JsonObject> {
-  const text = await checkpoint.sidecar(name);
-  if (text === undefined) return {};
-  const file = checkpoint.path;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new BitnetError("file", `${file}: ${name} is not valid JSON: repair it or fetch it again`, { file }, { cause });
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new BitnetError("file", `${file}: ${name} must be a JSON object`, { file });
-  }
-  return value as JsonObject;
-}
-
 /** The sampling that generation_config.json asks for. Without `do_sample` it is greedy, as in Hugging Face's library. */
 function samplingOf(config: JsonObject, file: string): SamplingOptions {
   const options: Record<keyof SamplingOptions, unknown> = { ...DEFAULTS };
@@ -93,8 +75,8 @@ function eosOf(config: JsonObject, file: string, name: string, vocabulary: numbe
  */
 export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Tokenizer): Promise<GenerationDefaults> {
   const [generationName, configName] = ["generation_config.json", "config.json"];
-  const generation = await sidecar(checkpoint, generationName);
-  const config = await sidecar(checkpoint, configName);
+  const generation = (await readJsonSidecar(checkpoint, generationName, "file")) ?? {};
+  const config = (await readJsonSidecar(checkpoint, configName, "file")) ?? {};
   const file = checkpoint.path;
   const ends = END_TOKENS.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
   return {
@@ -126,7 +108,10 @@ export function resolveOptions(options: GenerateOptions, defaults: GenerationDef
   if (!Array.isArray(stop) || !stop.every((text) => typeof text === "string" && text !== "")) {
     throw new BitnetError("usage", "stop must be a list of texts, none of them empty");
   }
-  const bad = [...stopIds].find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
-  if (bad !== undefined) throw new BitnetError("usage", `stopIds must be ids of the vocabulary of ${vocabSize}, not ${String(bad)}`);
+  const bad = Array.isArray(stopIds) ? stopIds.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize)) : 0;
+  if (bad >= 0) {
+    const shown = JSON.stringify(Array.isArray(stopIds) ? stopIds[bad] : stopIds);
+    throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary of ${vocabSize}, not ${shown}`);
+  }
   return { sampling, maxTokens, eosIds: ignoreEos ? new Set() : defaults.eosIds, stopIds: new Set(stopIds), stop, signal };
 }

@@ -37,6 +37,8 @@ export interface OpenTokenizer {
 
 /** A loaded model. Calls may run at the same time: they share batches, and none can tell from its answer. */
 export class Model {
+  /** What was opened. */
+  readonly path: string;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   /** The file's own; undefined if it has none. */
@@ -59,6 +61,7 @@ export class Model {
     running: RunningKernels;
     loadMs: number;
   }) {
+    this.path = parts.checkpoint.path;
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
@@ -140,10 +143,6 @@ export class Model {
   async close(): Promise<void> {
     await Promise.all([this.#scheduler.close(), this.#checkpoint.close()]);
   }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
 }
 
 /**
@@ -154,10 +153,12 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const start = performance.now();
   options.signal?.throwIfAborted();
   const checkpoint = await openCheckpoint(pathOf(path));
+  const failed = new AbortController();
   let starting: Promise<RunningKernels> | undefined;
   try {
     const config = await readConfig(checkpoint);
-    starting = startRunner(config, readWeights(checkpoint, config), options);
+    const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
+    starting = startRunner(config, readWeights(checkpoint, config), { ...options, signal });
     starting.catch(() => {}); // seen below, after the tokenizer's own errors
     // The workers read the weights while this thread builds the tokenizer.
     const tokenizer = await loadTokenizer(checkpoint);
@@ -168,6 +169,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     options.signal?.throwIfAborted();
     return new Model({ checkpoint, config, tokenizer, chatTemplate, defaults, running, loadMs: performance.now() - start });
   } catch (error) {
+    failed.abort();
     const running = await starting?.catch(() => undefined);
     await running?.runner.close();
     await checkpoint.close();

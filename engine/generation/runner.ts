@@ -57,8 +57,18 @@ export async function startRunner(config: ModelConfig, sources: NetworkSources, 
   }
   if (tier !== "auto" && tier !== "plain" && tier !== "relaxed")
     throw new BitnetError("usage", `the tier must be auto, plain or relaxed, not ${String(tier)}`);
+  signal?.throwIfAborted(); // it may be aborted since the headers were read, when nobody listened
+  let stopped: { readonly by: unknown } | undefined;
+  const stop = (by: unknown): void => {
+    stopped ??= { by };
+    void pool.close();
+  };
   const pool = new WorkerPool(new URL("./worker.js", import.meta.url), threads, (event) => {
-    options.onProgress?.(event as { done: number; total: number });
+    try {
+      options.onProgress?.(event as { done: number; total: number });
+    } catch (error) {
+      stop(error);
+    }
   });
   const request: LoadRequest = {
     config,
@@ -69,7 +79,7 @@ export async function startRunner(config: ModelConfig, sources: NetworkSources, 
     reference: reference ? { activationQuant } : undefined,
     firstAddress: options.firstAddress,
   };
-  const abort = (): void => void pool.close();
+  const abort = (): void => stop(signal?.reason);
   signal?.addEventListener("abort", abort);
   try {
     const loaded = await pool.request<Loaded>("load", request);
@@ -78,11 +88,11 @@ export async function startRunner(config: ModelConfig, sources: NetworkSources, 
       step: (batch: StepBatch) => pool.request<StepOutput[]>("step", batch),
       close: () => pool.close(),
     };
+    if (stopped) throw stopped.by; // in the same breath as the answer came
     return { runner, tier: loaded.tier, why: loaded.why, threads, activationQuant };
   } catch (error) {
     await pool.close();
-    signal?.throwIfAborted();
-    throw error;
+    throw stopped ? stopped.by : error;
   } finally {
     signal?.removeEventListener("abort", abort);
   }

@@ -1,4 +1,6 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
+import { show } from "../container/quote.js";
+import { isObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
 
 /** A network's hyper-parameters, from either container, every one of them said by the file or fixed by the architecture table. */
@@ -83,26 +85,27 @@ function fromGguf(checkpoint: Checkpoint): ModelConfig {
 
   const said = value("hidden_activation");
   if (said === undefined && name === "bitnet-b1.58" && metadata.get("tokenizer.ggml.model") !== "gpt2") {
-    throw new BitnetError(
-      "unsupported",
-      `${path}: a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and ${name}.hidden_activation doesn't say`,
-      { file: path },
+    refuse(
+      path,
+      `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and ${name}.hidden_activation doesn't say`,
     );
   }
-  const scaling = value("rope.scaling.type");
-  if (scaling !== undefined && scaling !== "none") {
-    throw new BitnetError("unsupported", `${path}: ${name}.rope.scaling.type is ${quote(scaling)}, and only unscaled RoPE is known here`, {
-      file: path,
-    });
+  // Some converters write that RoPE is scaled by 1.
+  const unscaled: Readonly<Record<string, readonly unknown[]>> = {
+    "rope.scaling.type": ["none", "linear"],
+    "rope.scaling.factor": [1],
+    "rope.scale_linear": [1],
+  };
+  for (const [key, allowed] of Object.entries(unscaled)) {
+    const scaling = value(key);
+    if (scaling !== undefined && !allowed.includes(scaling)) {
+      refuse(path, `${name}.${key} is ${show(scaling)}, and only unscaled RoPE is known here`);
+    }
   }
   for (const key of ["rope.dimension_count", "attention.key_length", "attention.value_length"]) {
     const length = value(key);
     if (length !== undefined && length !== headDim) {
-      throw new BitnetError(
-        "unsupported",
-        `${path}: ${name}.${key} is ${quote(length)}, and only the head size (${headDim}) is known here`,
-        { file: path },
-      );
+      refuse(path, `${name}.${key} is ${show(length)}, and only the head size (${headDim}) is known here`);
     }
   }
   const embedding = checkpoint.tensors.get("token_embd.weight");
@@ -111,10 +114,10 @@ function fromGguf(checkpoint: Checkpoint): ModelConfig {
     layers: number("block_count"),
     hiddenSize,
     heads,
-    kvHeads: value("attention.head_count_kv") === undefined ? heads : number("attention.head_count_kv"),
+    kvHeads: positive(value("attention.head_count_kv") ?? heads, `${name}.attention.head_count_kv`, path),
     headDim,
     ffnSize: number("feed_forward_length"),
-    vocabSize: value("vocab_size") === undefined && embedding ? embedding.shape[0]! : number("vocab_size"),
+    vocabSize: positive(value("vocab_size") ?? embedding?.shape[0], `${name}.vocab_size`, path),
     contextLength: number("context_length"),
     ropeTheta: number("rope.freq_base"),
     rmsNormEps: number("attention.layer_norm_rms_epsilon"),
@@ -127,34 +130,30 @@ function fromGguf(checkpoint: Checkpoint): ModelConfig {
 }
 
 async function fromHuggingFace(checkpoint: Checkpoint): Promise<ModelConfig> {
-  const path = `${checkpoint.path}: config.json`;
-  const text = await checkpoint.sidecar("config.json");
-  if (text === undefined)
-    throw new BitnetError("file", `${checkpoint.path}: no config.json beside the SafeTensors file`, { file: checkpoint.path });
-  const json = parseObject(text, path);
-  const number = (key: string): number => positive(json[key], key, path);
+  const { path } = checkpoint;
+  const inFile = (key: string): string => `config.json: ${key}`;
+  const json = await readJsonSidecar(checkpoint, "config.json", "file");
+  if (json === undefined) {
+    throw new BitnetError("file", `${path}: there is no config.json beside the SafeTensors file`, { file: path });
+  }
+  const number = (key: string): number => positive(json[key], inFile(key), path);
   const flag = (key: string): boolean => {
     if (typeof json[key] !== "boolean")
-      throw new BitnetError("file", `${path}: ${key} must be true or false, and is ${quote(json[key])}`, { file: path });
+      throw new BitnetError("file", `${path}: ${inFile(key)} must be true or false, and is ${show(json[key])}`, { file: path });
     return json[key];
   };
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
-  const architecture = known(HF_ARCHITECTURES, name, "architectures[0]", path);
+  const architecture = known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   if (json.rope_scaling != null)
-    throw new BitnetError("unsupported", `${path}: rope_scaling is ${quote(json.rope_scaling)}, and only unscaled RoPE is known here`, {
-      file: path,
-    });
-  if (json.attention_bias === true)
-    throw new BitnetError("unsupported", `${path}: attention_bias is true, and layers with bias are not known here`, { file: path });
+    refuse(path, `config.json: rope_scaling is ${show(json.rope_scaling)}, and only unscaled RoPE is known here`);
+  if (json.attention_bias != null && json.attention_bias !== false) {
+    refuse(path, `config.json: attention_bias is ${show(json.attention_bias)}, and layers with bias are not known here`);
+  }
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
   const headDim = hiddenSize / heads;
   if (json.head_dim != null && json.head_dim !== headDim) {
-    throw new BitnetError(
-      "unsupported",
-      `${path}: head_dim is ${quote(json.head_dim)}, and only hidden_size / num_attention_heads (${headDim}) is known here`,
-      { file: path },
-    );
+    refuse(path, `config.json: head_dim is ${show(json.head_dim)}, and only hidden_size / num_attention_heads (${headDim}) is known here`);
   }
   return {
     architecture: String(name),
@@ -168,7 +167,7 @@ async function fromHuggingFace(checkpoint: Checkpoint): Promise<ModelConfig> {
     contextLength: number("max_position_embeddings"),
     ropeTheta: number("rope_theta"),
     rmsNormEps: number("rms_norm_eps"),
-    activation: known(ACTIVATIONS, json.hidden_act, "hidden_act", path),
+    activation: known(ACTIVATIONS, json.hidden_act, inFile("hidden_act"), path),
     subNorms: architecture.subNorms,
     rope: architecture.rope,
     tiedHead: flag("tie_word_embeddings"),
@@ -177,76 +176,69 @@ async function fromHuggingFace(checkpoint: Checkpoint): Promise<ModelConfig> {
 }
 
 /** Missing keys mean what the Hugging Face class `BitNetQuantConfig` defaults to: bitlinear, offline. */
-function hfPacking(value: unknown, path: string): HfPacking {
-  const refuse = (key: string, got: unknown): never => {
-    throw new BitnetError("unsupported", `${path}: quantization_config.${key} is ${quote(got)}, which is not known here`, { file: path });
-  };
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return refuse("quant_method", value);
-  const json = value as Readonly<Record<string, unknown>>;
-  if (json.quant_method !== "bitnet") refuse("quant_method", json.quant_method);
+function hfPacking(json: unknown, path: string): HfPacking {
+  const odd = (key: string, got: unknown): never =>
+    refuse(path, `config.json: quantization_config.${key} is ${show(got)}, which is not known here`);
+  if (!isObject(json)) return odd("quant_method", undefined);
+  if (json.quant_method !== "bitnet") odd("quant_method", json.quant_method);
   const linear = json.linear_class ?? "bitlinear";
   const mode = json.quantization_mode ?? "offline";
-  if (linear !== "bitlinear" && linear !== "autobitlinear") return refuse("linear_class", linear);
-  if (mode !== "online" && mode !== "offline") return refuse("quantization_mode", mode);
-  if (json.use_rms_norm != null && json.use_rms_norm !== false) refuse("use_rms_norm", json.use_rms_norm);
+  if (linear !== "bitlinear" && linear !== "autobitlinear") return odd("linear_class", linear);
+  if (mode !== "online" && mode !== "offline") return odd("quantization_mode", mode);
+  if (json.use_rms_norm != null && json.use_rms_norm !== false) odd("use_rms_norm", json.use_rms_norm);
   const left = json.modules_to_not_convert;
-  if (left != null && !(Array.isArray(left) && left.every((module) => module === "lm_head"))) refuse("modules_to_not_convert", left);
+  if (left != null && !(Array.isArray(left) && left.every((module) => module === "lm_head"))) odd("modules_to_not_convert", left);
   return { mode, inverseScale: linear === "bitlinear" };
 }
 
+/** Larger than any extent of a network that 32-bit addresses reach; products of two are exact. */
+const MAX_SIZE = 2 ** 24;
+/** Beyond it the sines and cosines of RoPE are not exact (engine/math.ts). */
+const MAX_POSITIONS = 1_000_000;
+
 /** What the kernels need of the sizes. */
 function checkShape(config: ModelConfig, file: string): void {
-  const { hiddenSize, heads, kvHeads, headDim, ffnSize } = config;
-  const refuse = (what: string): never => {
-    throw new BitnetError("unsupported", `${file}: ${what}`, { file });
-  };
+  const { hiddenSize, heads, kvHeads, headDim, ffnSize, ropeTheta, rmsNormEps } = config;
   for (const [name, size] of Object.entries({
     layers: config.layers,
+    hiddenSize,
     heads,
     kvHeads,
     ffnSize,
     vocabSize: config.vocabSize,
     contextLength: config.contextLength,
   })) {
-    if (!Number.isInteger(size)) refuse(`${name} is ${size}, which is no whole number`);
+    if (!Number.isInteger(size)) refuse(file, `${name} is ${size}, which is no whole number`);
+    const most = name === "contextLength" ? MAX_POSITIONS : MAX_SIZE;
+    if (size > most) refuse(file, `${name} is ${size}, and at most ${most} is possible here`);
   }
+  // Below 1, angles would grow without bounds along the head.
+  if (ropeTheta < 1) refuse(file, `ropeTheta is ${ropeTheta}, and at least 1 is needed`);
+  if (rmsNormEps >= 1 || Math.fround(rmsNormEps) === 0)
+    refuse(file, `rmsNormEps is ${rmsNormEps}, which is no small number above 0 in f32`);
   if (!Number.isInteger(headDim) || headDim % 4 !== 0)
-    refuse(`hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim}; a multiple of 4 is needed`);
-  if (heads % kvHeads !== 0) refuse(`${heads} heads can't share ${kvHeads} key-value heads evenly`);
+    refuse(file, `hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim}; a multiple of 4 is needed`);
+  if (heads % kvHeads !== 0) refuse(file, `${heads} heads can't share ${kvHeads} key-value heads evenly`);
   if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0)
-    refuse(`hidden size ${hiddenSize} and feed-forward size ${ffnSize} must be multiples of 8`);
+    refuse(file, `hidden size ${hiddenSize} and feed-forward size ${ffnSize} must be multiples of 8`);
 }
 
 function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: string, path: string): T {
   const entry = typeof name === "string" ? table.get(name) : undefined;
   if (entry === undefined) {
-    throw new BitnetError("unsupported", `${path}: ${key} is ${quote(name)}; known are ${[...table.keys()].join(", ")}`, { file: path });
+    return refuse(path, `${key} is ${show(name)}; known are ${[...table.keys()].join(", ")}`);
   }
   return entry;
 }
 
 function positive(value: unknown, key: string, path: string): number {
   if (typeof value !== "number" || !(value > 0) || !Number.isFinite(value)) {
-    throw new BitnetError("file", `${path}: ${key} must be a positive number, and is ${quote(value)}`, { file: path });
+    throw new BitnetError("file", `${path}: ${key} must be a positive number, and is ${show(value)}`, { file: path });
   }
   return value;
 }
 
-function parseObject(text: string, path: string): Readonly<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new BitnetError("file", `${path} is not JSON`, { file: path }, { cause });
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new BitnetError("file", `${path} is not a JSON object`, { file: path });
-  return value as Readonly<Record<string, unknown>>;
-}
-
-/** A value of the file, for an error: one line, not too long. */
-function quote(value: unknown): string {
-  if (value === undefined) return "missing";
-  const text = typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+/** A sound file that says something this engine doesn't do. */
+function refuse(file: string, what: string): never {
+  throw new BitnetError("unsupported", `${file}: ${what}`, { file });
 }

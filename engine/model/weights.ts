@@ -1,4 +1,5 @@
 import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
+import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "./config.js";
 
@@ -130,9 +131,11 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
 
   const { hiddenSize, ffnSize, vocabSize, headDim } = config;
   const kvSize = config.kvHeads * headDim;
-  const layers = Array.from({ length: config.layers }, (_, layer): LayerSources => {
+  const layers: LayerSources[] = [];
+  // One by one: a count that the file doesn't hold fails at the first layer it lacks.
+  for (let layer = 0; layer < config.layers; layer++) {
     const name = (role: keyof LayerSources): string => names.layer[role].replace("%", String(layer));
-    return {
+    layers.push({
       attnNorm: norm(name("attnNorm"), hiddenSize),
       q: linear(name("q"), hiddenSize, hiddenSize),
       k: linear(name("k"), kvSize, hiddenSize),
@@ -144,8 +147,8 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
       up: linear(name("up"), ffnSize, hiddenSize),
       ffnSubNorm: norm(name("ffnSubNorm"), ffnSize),
       down: linear(name("down"), hiddenSize, ffnSize),
-    };
-  });
+    });
+  }
   const sources: NetworkSources = {
     embedding: find(`${names.embedding}.weight`, [vocabSize, hiddenSize], FLOATS),
     layers,
@@ -158,7 +161,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
     if (!used.has(name)) {
       throw new BitnetError(
         "tensor",
-        `${tensor.file}: tensor ${name} has no role in ${config.architecture}, so the model is not the one it says it is`,
+        `${tensor.file}: tensor ${quote(name)} has no role in ${config.architecture}, so the model is not the one it says it is`,
         {
           file: tensor.file,
           tensor: name,

@@ -1,12 +1,11 @@
 import { COLUMN_BLOCK, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
 import { openSourceSync, type SyncSource } from "../container/source.js";
-import { BitnetError } from "../errors.js";
-import type { LinearSource, NetworkSources } from "../model/weights.js";
+import type { NetworkSources } from "../model/weights.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
-import { i2sScaleOffset } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import { type Packing, PIECE_BYTES, type PieceStats, type Ternarisation } from "../packing/packing.js";
+import { checkScale, storedScale } from "../packing/scale.js";
 import type { LinearPlan, NetworkPlan, TablePlan } from "./plan.js";
 
 /** Ternary roles of a layer, in the order of the plan. */
@@ -132,23 +131,8 @@ export function load(
     });
   };
 
-  const setScale = (source: LinearSource, to: LinearPlan, scale: number): void => {
-    if (!(scale > 0 && Number.isFinite(scale))) {
-      const { file, name } = source.scale ?? source.tensor;
-      throw new BitnetError("file", `${file}: the scale of tensor ${name} is ${scale}, which no scale can be: the file is damaged`, {
-        file,
-        tensor: name,
-      });
-    }
+  const setScale = (to: LinearPlan, scale: number): void => {
     new Float32Array(memory.buffer, to.scale, 1)[0] = scale;
-  };
-
-  const storedScale = (source: LinearSource): number => {
-    const value = new Float32Array(1);
-    if (source.scale === undefined)
-      readFloats("F32", read(source.tensor, i2sScaleOffset(source.rows, source.columns), 4, staging), value, 1);
-    else readFloats(source.scale.type, read(source.scale, 0, floatBytes(source.scale.type), staging), value, 1);
-    return source.inverseScale ? Math.fround(1 / value[0]!) : value[0]!;
   };
 
   const unpack = (packing: Packing, piece: number, to: LinearPlan, how: Ternarisation | undefined): void => {
@@ -186,7 +170,15 @@ export function load(
         return ternarisation(pieces, source.rows * source.columns);
       };
       if (packing.stats) statsFrom += packing.pieces;
-      else first.push({ bytes: 4, run: () => setScale(source, to, storedScale(source)) });
+      else
+        first.push({
+          bytes: 4,
+          run: () =>
+            setScale(
+              to,
+              storedScale(source, (tensor, start, length) => read(tensor, start, length, staging)),
+            ),
+        });
       for (let p = 0; p < packing.pieces; p++) {
         const bytes = packing.piece(p).length;
         if (!packing.stats) {
@@ -205,7 +197,7 @@ export function load(
           bytes,
           run: () => {
             const how = ternarise();
-            if (p === 0) setScale(source, to, how.scale);
+            if (p === 0) setScale(to, checkScale(source, how.scale));
             unpack(packing, p, to, how);
           },
         });

@@ -1,4 +1,4 @@
-import type { ArenaPlan } from "../compute/arena.js";
+import { ArenaPlan } from "../compute/arena.js";
 import { activationBytes, COLUMN_BLOCK, ROW_GROUP, SELF_TEST_BYTES, type Tier, ternaryScratch } from "../compute/kernels.js";
 import type { StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
@@ -129,8 +129,37 @@ const MAX_ROWS = 64;
 /** Outputs of a step. */
 const MAX_OUTPUTS = 32;
 
-/** Lays out the memory. @throws BitnetError memory: more than 32-bit addresses reach */
+/** Lays out the memory. @throws BitnetError memory: more than 32-bit addresses reach; it says which context length would fit */
 export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): NetworkPlan {
+  const from = arena.next;
+  const plan = layOut(arena, config, options);
+  const pages = arena.pages(() => {
+    const fitting = longestContext(from, config, options);
+    return fitting === 0
+      ? "even a context of 32 tokens wouldn't fit, so the model is too large"
+      : `a context of ${fitting} tokens would fit (contextLength, --ctx)`;
+  });
+  return { ...plan, pages };
+}
+
+/** Whole blocks of positions for which the plan fits; 0 if none does. */
+function longestContext(from: number, config: ModelConfig, options: PlanOptions): number {
+  const fits = (blocks: number): boolean => {
+    const arena = new ArenaPlan(from);
+    layOut(arena, config, { ...options, contextLength: blocks * KV_BLOCK });
+    return arena.fits;
+  };
+  let least = 0;
+  let most = Math.ceil(options.contextLength / KV_BLOCK); // doesn't fit
+  while (most - least > 1) {
+    const middle = Math.floor((least + most) / 2);
+    if (fits(middle)) least = middle;
+    else most = middle;
+  }
+  return least * KV_BLOCK;
+}
+
+function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Omit<NetworkPlan, "pages"> {
   const { tier, threads, contextLength, wideTables } = options;
   const { hiddenSize, ffnSize, headDim, heads, kvHeads, vocabSize } = config;
   const kvSize = kvHeads * headDim;
@@ -180,7 +209,7 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
   const scratchBytes = ternaryScratch(kPad) + 2 * stateBytes + KV_BLOCK * 4;
   const logitsStride = floatStride(up(vocabSize, ROW_GROUP));
   const rows = (name: string, count: number, stride: number): number => arena.take(name, count * stride);
-  const plan = {
+  return {
     config,
     tier,
     threads,
@@ -215,7 +244,6 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
     pieceStats: arena.take("scratch", 24 * options.statPieces),
     loading: arena.take("control", 8),
   };
-  return { ...plan, pages: arena.pages("choose a shorter context (--ctx)") };
 }
 
 /** u32 words of the step's description: counts, then rows, tables and outputs. */

@@ -1,13 +1,25 @@
 import type { TensorInfo } from "../container/checkpoint.js";
 import { openSourceSync } from "../container/source.js";
+import { BitnetError } from "../errors.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
-import { i2sScaleOffset } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
+import { checkScale, storedScale } from "../packing/scale.js";
 import type { ReferenceLayer, ReferenceLinear, ReferenceWeights } from "./reference.js";
+
+/** As much as the kernels' 32-bit memory: a file that only claims to be huge must not take the machine's. */
+const MAX_BYTES = 2 ** 32;
 
 /** Reads a whole network for the scalar path: norms and embedding as f32, ternary layers as codes. @throws BitnetError */
 export function loadReference(sources: NetworkSources): ReferenceWeights {
+  const bytes = weightBytes(sources);
+  if (bytes > MAX_BYTES) {
+    const mib = Math.ceil(bytes / 2 ** 20);
+    throw new BitnetError(
+      "memory",
+      `the weights take ${mib} MiB on the reference path, and at most 4096 MiB are possible: use a smaller model`,
+    );
+  }
   const read = (tensor: TensorInfo, start: number, length: number): Uint8Array => {
     const file = openSourceSync(tensor.file);
     try {
@@ -46,11 +58,7 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
         for (let column = 0; column < columns; column++) weights[row * columns + column] = codes[i * columns + column]! - 1;
       });
     }
-    if (how) return { rows, columns, weights, scale: how.scale };
-    const stored = new Float32Array(1);
-    if (source.scale) readFloats(source.scale.type, read(source.scale, 0, floatBytes(source.scale.type)), stored, 1);
-    else readFloats("F32", read(tensor, i2sScaleOffset(rows, columns), 4), stored, 1);
-    return { rows, columns, weights, scale: source.inverseScale ? Math.fround(1 / stored[0]!) : stored[0]! };
+    return { rows, columns, weights, scale: how ? checkScale(source, how.scale) : storedScale(source, read) };
   };
   const layers = sources.layers.map(
     (layer): ReferenceLayer => ({
@@ -69,4 +77,12 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
   );
   const embedding = floats(sources.embedding);
   return { embedding, layers, outputNorm: floats(sources.outputNorm), head: sources.head ? floats(sources.head) : embedding };
+}
+
+/** Bytes of what `loadReference` makes: 4 of each float, 1 of each code. */
+function weightBytes({ embedding, head, layers }: NetworkSources): number {
+  const tables = head ? [embedding, head] : [embedding];
+  const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
+  const floats = tables.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0);
+  return linears.reduce((sum, { rows, columns }) => sum + rows * columns, 4 * floats);
 }

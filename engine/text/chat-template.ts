@@ -1,7 +1,7 @@
 import { Environment, Interpreter, Template } from "@huggingface/jinja";
 import type { Checkpoint } from "../container/checkpoint.js";
+import { isObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
-import { isObject, readJsonSidecar } from "./json-vocabulary.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "./types.js";
 
 /** Elements that `range` gives in one rendering: a template must not ask for gigabytes. */
@@ -19,14 +19,14 @@ export async function loadChatTemplate(checkpoint: Checkpoint, tokenizer: Tokeni
   const found = checkpoint.format === "gguf" ? checkpoint.metadata.get("tokenizer.chat_template") : await readSidecarTemplate(checkpoint);
   if (found === undefined || found === null) return undefined;
   const file = checkpoint.path;
-  if (typeof found !== "string") throw new BitnetError("tokenizer", `${file}: the chat template is not a string.`, { file });
+  if (typeof found !== "string") throw new BitnetError("tokenizer", `${file}: the chat template is not a string`, { file });
   return createChatTemplate(found, file, tokenizer);
 }
 
 async function readSidecarTemplate(checkpoint: Checkpoint): Promise<unknown> {
   const jinja = await checkpoint.sidecar("chat_template.jinja");
   if (jinja !== undefined) return jinja;
-  const template = (await readJsonSidecar(checkpoint, "tokenizer_config.json"))?.chat_template;
+  const template = (await readJsonSidecar(checkpoint, "tokenizer_config.json", "tokenizer"))?.chat_template;
   if (!Array.isArray(template)) return template;
   const named: unknown = template.find((item: unknown) => isObject(item) && item.name === "default");
   return isObject(named) ? named.template : undefined;
@@ -72,8 +72,8 @@ export function createChatTemplate(source: string, file: string, tokenizer: Toke
           .slice(0, 300)
           .replace(/\.$/, "");
         throw error instanceof Raised
-          ? new BitnetError("usage", `The chat template of ${file} refuses these messages: ${reason}.`, { file }, { cause: error })
-          : new BitnetError("tokenizer", `${file}: the chat template fails: ${reason}.`, { file }, { cause: error });
+          ? new BitnetError("usage", `the chat template of ${file} refuses these messages: ${reason}`, { file }, { cause: error })
+          : new BitnetError("tokenizer", `${file}: the chat template fails: ${reason}`, { file }, { cause: error });
       }
     },
   };

@@ -36,7 +36,6 @@ export function fakeCheckpoint(content: {
     tensors: new Map(),
     metadata: new Map(Object.entries(metadata ?? {})),
     sidecar: async (name) => read(name),
-    read: none,
     sha256: none,
     close: async () => {},
   };

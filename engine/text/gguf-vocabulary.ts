@@ -24,7 +24,7 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   const file = checkpoint.path;
   const { metadata } = checkpoint;
   const refuse = (message: string): never => {
-    throw new BitnetError("tokenizer", `${file}: ${message}.`, { file });
+    throw new BitnetError("tokenizer", `${file}: ${message}`, { file });
   };
   const value = <T extends MetadataValue>(key: string, kind: string, is: (value: MetadataValue) => value is T): T | undefined => {
     const found = metadata.get(key);

@@ -1,29 +1,10 @@
 import type { Checkpoint } from "../container/checkpoint.js";
-import { quote } from "../container/quote.js";
+import { quote, show } from "../container/quote.js";
+import { isObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
 import { maxEntries } from "./bpe.js";
 import { type SplitRule, splitPatterns } from "./pretokenize.js";
 import type { PlainKind, Vocabulary } from "./vocabulary.js";
-
-/** A JSON object of unknown content. Names that come from the file are looked up with `Object.hasOwn` only. */
-export type JsonObject = Readonly<Record<string, unknown>>;
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** A JSON file beside the model as an object; undefined if there is none. Throws a BitnetError `tokenizer` if it is not JSON or no object. */
-export async function readJsonSidecar(checkpoint: Checkpoint, name: string): Promise<JsonObject | undefined> {
-  const text = await checkpoint.sidecar(name);
-  if (text === undefined) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isObject(value)) return value;
-  } catch {
-    // Falls through: no JSON at all.
-  }
-  throw new BitnetError("tokenizer", `${checkpoint.path}: ${name} is not a JSON object.`, { file: checkpoint.path });
-}
 
 /** Characters of an unknown split pattern that a message shows; LLaMA-3's has 112. */
 const maxPattern = 500;
@@ -31,7 +12,6 @@ const maxPattern = 500;
 /** Refuses the file: a message that begins with the key. */
 type Refuse = (message: string) => never;
 
-const show = (value: unknown) => quote(typeof value === "string" ? value : (JSON.stringify(value) ?? "nothing"));
 const isAbsent = (value: unknown): value is null | undefined => value === null || value === undefined;
 
 /**
@@ -41,10 +21,10 @@ const isAbsent = (value: unknown): value is null | undefined => value === null |
 export async function readJsonVocabulary(checkpoint: Checkpoint): Promise<Vocabulary> {
   const file = checkpoint.path;
   const refuse: Refuse = (message) => {
-    throw new BitnetError("tokenizer", `${file}: ${message}.`, { file });
+    throw new BitnetError("tokenizer", `${file}: ${message}`, { file });
   };
   const [main, config = {}, specialMap = {}] = await Promise.all(
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map((name) => readJsonSidecar(checkpoint, name)),
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map((name) => readJsonSidecar(checkpoint, name, "tokenizer")),
   );
   if (main === undefined) return refuse("the model has no tokenizer (tokenizer.json is missing)");
   const inMain: Refuse = (message) => refuse(`tokenizer.json: ${message}`);

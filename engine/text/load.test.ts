@@ -48,28 +48,28 @@ describe("GGUF", () => {
       expect([type, tokenizer.isSpecial(257), tokenizer.encode("<s>", { bos: false }).length === 1]).toEqual([type, special, found]);
     }
     expect(await errorOf(() => loadGguf(types(6)))).toBe(
-      "tokenizer: fake: tokenizer.ggml.token_type is 6 for token 257, which byte-level BPE does not have.",
+      "tokenizer: fake: tokenizer.ggml.token_type is 6 for token 257, which byte-level BPE does not have",
     );
   });
 
   test.each<[string, Record<string, MetadataValue | undefined>]>([
-    ["the file has no tokenizer (tokenizer.ggml.model is missing).", { "tokenizer.ggml.model": undefined }],
-    ['tokenizer.ggml.model is "llama"; this engine knows byte-level BPE only, "gpt2".', { "tokenizer.ggml.model": "llama" }],
-    ["tokenizer.ggml.model is not a string.", { "tokenizer.ggml.model": 2 }],
+    ["the file has no tokenizer (tokenizer.ggml.model is missing)", { "tokenizer.ggml.model": undefined }],
+    ['tokenizer.ggml.model is "llama"; this engine knows byte-level BPE only, "gpt2"', { "tokenizer.ggml.model": "llama" }],
+    ["tokenizer.ggml.model is not a string", { "tokenizer.ggml.model": 2 }],
     [
-      'tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows "llama-bpe" and "gpt-2").',
+      'tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows "llama-bpe" and "gpt-2")',
       { "tokenizer.ggml.pre": undefined },
     ],
-    ['tokenizer.ggml.pre is "qwen2"; this engine knows "llama-bpe" and "gpt-2".', { "tokenizer.ggml.pre": "qwen2" }],
-    ["tokenizer.ggml.tokens is missing.", { "tokenizer.ggml.tokens": undefined }],
-    ["tokenizer.ggml.tokens is not a list of strings.", { "tokenizer.ggml.tokens": [1, 2] }],
-    ["tokenizer.ggml.token_type is missing.", { "tokenizer.ggml.token_type": undefined }],
-    ["tokenizer.ggml.token_type has 1 entries, but tokenizer.ggml.tokens has 259.", { "tokenizer.ggml.token_type": [1] }],
-    ["tokenizer.ggml.merges is missing.", { "tokenizer.ggml.merges": undefined }],
-    ["tokenizer.ggml.bos_token_id is not a number.", { "tokenizer.ggml.bos_token_id": "257" }],
-    ["tokenizer.ggml.bos_token_id is 259, but the vocabulary has the ids 0 to 258.", { "tokenizer.ggml.bos_token_id": 259 }],
-    ["tokenizer.ggml.add_bos_token is not true or false.", { "tokenizer.ggml.add_bos_token": 1 }],
-    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing.", { "tokenizer.ggml.bos_token_id": undefined }],
+    ['tokenizer.ggml.pre is "qwen2"; this engine knows "llama-bpe" and "gpt-2"', { "tokenizer.ggml.pre": "qwen2" }],
+    ["tokenizer.ggml.tokens is missing", { "tokenizer.ggml.tokens": undefined }],
+    ["tokenizer.ggml.tokens is not a list of strings", { "tokenizer.ggml.tokens": [1, 2] }],
+    ["tokenizer.ggml.token_type is missing", { "tokenizer.ggml.token_type": undefined }],
+    ["tokenizer.ggml.token_type has 1 entries, but tokenizer.ggml.tokens has 259", { "tokenizer.ggml.token_type": [1] }],
+    ["tokenizer.ggml.merges is missing", { "tokenizer.ggml.merges": undefined }],
+    ["tokenizer.ggml.bos_token_id is not a number", { "tokenizer.ggml.bos_token_id": "257" }],
+    ["tokenizer.ggml.bos_token_id is 259, but the vocabulary has the ids 0 to 258", { "tokenizer.ggml.bos_token_id": 259 }],
+    ["tokenizer.ggml.add_bos_token is not true or false", { "tokenizer.ggml.add_bos_token": 1 }],
+    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", { "tokenizer.ggml.bos_token_id": undefined }],
   ])("refused: %s", async (message, changes) => {
     expect(await errorOf(() => loadGguf(changes))).toBe(`tokenizer: fake: ${message}`);
   });
@@ -146,7 +146,7 @@ describe("tokenizer.json", () => {
     expect((await wideWith({ type: "Sequence", pretokenizers: [{ type: "ByteLevel" }] })).encode("1234")).toEqual([258]);
     expect((await wideWith(splitThenBytes({ pattern: { Regex: splitPatterns.llama3 } }))).encode("1234")).toHaveLength(4);
     expect(await errorOf(() => numbers("\\p{N}|\\s+"))).toBe(
-      "tokenizer: fake: tokenizer.json: pre_tokenizer splits text by \"\\\\p{N}|\\\\s+\"; this engine knows LLaMA-3's rule and GPT-2's.",
+      "tokenizer: fake: tokenizer.json: pre_tokenizer splits text by \"\\\\p{N}|\\\\s+\"; this engine knows LLaMA-3's rule and GPT-2's",
     );
   });
 
@@ -162,19 +162,19 @@ describe("tokenizer.json", () => {
     const withProto = text.replace('"ab":256', '"__proto__":256');
     const load = (content: string) => loadTokenizer(fakeCheckpoint({ sidecars: { "tokenizer.json": content } }));
     expect((await load(text)).encode("__proto__constructortoString")).toHaveLength(10);
-    expect(await errorOf(() => load(withProto.replace('["a b"]', "[]")))).toContain('has "__proto__" twice, as 256 and 258.');
+    expect(await errorOf(() => load(withProto.replace('["a b"]', "[]")))).toContain('has "__proto__" twice, as 256 and 258');
     const template = { ...bosTemplate, single: [{ SpecialToken: { id: "constructor" } }, { Sequence: { id: "A" } }] };
     expect(await errorOf(() => loadJson({ post_processor: template }))).toContain('post_processor has no id for "constructor"');
   });
 
   test.each<[string, Json, Json?]>([
-    ['normalizer is "{\\"type\\":\\"NFC\\"}"', { normalizer: { type: "NFC" } }],
-    ['decoder is "null", not of type "ByteLevel"', { decoder: null }],
+    ['normalizer is {"type":"NFC"}', { normalizer: { type: "NFC" } }],
+    ['decoder is null, not of type "ByteLevel"', { decoder: null }],
     ["model is missing", { model: 3 }],
     ['model.type is "Unigram"', { model: { ...model, type: "Unigram" } }],
     ["model.vocab is not an object", { model: { ...model, vocab: ["a"] } }],
-    ['model.vocab has "a" with "-1" for an id', { model: { ...model, vocab: { a: -1 } } }],
-    ['model.vocab has "a" with "1e+99" for an id', { model: { ...model, vocab: { a: 1e99 } } }],
+    ['model.vocab has "a" with -1 for an id', { model: { ...model, vocab: { a: -1 } } }],
+    ['model.vocab has "a" with 1e+99 for an id', { model: { ...model, vocab: { a: 1e99 } } }],
     ['model.vocab has "a" with "zero" for an id', { model: { ...model, vocab: { a: "zero" } } }],
     ['model.vocab has two tokens with the id 7, "a" and "b"', { model: { ...model, vocab: { a: 7, b: 7 } } }],
     ["no token has the id 0, but there are higher ones", { model: { ...model, vocab: { a: 1 } } }],
@@ -190,7 +190,7 @@ describe("tokenizer.json", () => {
     ["pre_tokenizer is", { pre_tokenizer: splitThenBytes({ behavior: "Removed", pattern: { Regex: splitPatterns.gpt2 } }) }],
     ["pre_tokenizer splits text by", { pre_tokenizer: splitThenBytes({ pattern: { String: " " } }) }],
     ["added_tokens is not a list", { added_tokens: {} }],
-    ['added_tokens has "7", which is no token', { added_tokens: [7] }],
+    ["added_tokens has 7, which is no token", { added_tokens: [7] }],
     ['added_tokens has "<s>" with lstrip', { added_tokens: [{ ...special(257, "<s>"), lstrip: true }] }],
     ['added_tokens has "<s>" with single_word', { added_tokens: [{ ...special(257, "<s>"), single_word: true }] }],
     ['two tokens with the id 38, "&" and "<s>"', { added_tokens: [special(38, "<s>")] }],
@@ -203,18 +203,18 @@ describe("tokenizer.json", () => {
     ["bos_token is", {}, { bos_token: 257 }],
     ["add_bos_token is", {}, { add_bos_token: "yes" }],
     ["text is to begin with a BOS token, but bos_token is missing", {}, { add_bos_token: true }],
-    ['tokenizer_config.json: added_tokens has "x" with "null" for an id', {}, { added_tokens_decoder: { x: special(0, "x") } }],
+    ['tokenizer_config.json: added_tokens has "x" with NaN for an id', {}, { added_tokens_decoder: { x: special(0, "x") } }],
   ])("refused: %s", async (message, changes, config) => {
     const error = await errorOf(() => loadJson(changes, config));
-    expect(error).toMatch(/^tokenizer: fake: .*\.$/);
+    expect(error).toMatch(/^tokenizer: fake: .*[^.]$/);
     expect(error).toContain(message);
   });
 
   test("refused: a file that is missing, or no JSON object", async () => {
     const load = (sidecars: Record<string, string>) => errorOf(() => loadTokenizer(fakeCheckpoint({ sidecars })));
-    expect(await load({})).toBe("tokenizer: fake: the model has no tokenizer (tokenizer.json is missing).");
+    expect(await load({})).toBe("tokenizer: fake: the model has no tokenizer (tokenizer.json is missing)");
     for (const text of ["", "{", "[]", "null", '"text"']) {
-      expect(await load({ "tokenizer.json": text })).toBe("tokenizer: fake: tokenizer.json is not a JSON object.");
+      expect(await load({ "tokenizer.json": text })).toBe("tokenizer: fake: tokenizer.json is not a JSON object");
     }
     expect(await load({ "tokenizer.json": JSON.stringify(json), "tokenizer_config.json": "7" })).toContain("tokenizer_config.json is not");
   });

@@ -132,7 +132,7 @@ describe("options", () => {
 
   test("an id outside the vocabulary is refused", async () => {
     for (const id of [-1, 4096, 1.5, Number.NaN]) {
-      const message = `usage: Token id ${id} is not in the vocabulary, whose ids are 0 to 4095.`;
+      const message = `usage: token id ${id} is not in the vocabulary, whose ids are 0 to 4095`;
       expect(await errorOf(() => fromGguf.decode([1, id]))).toBe(message);
       expect(await errorOf(() => fromGguf.decoder().push(id))).toBe(message);
       expect(await errorOf(() => fromGguf.textOf(id))).toBe(message);
@@ -251,24 +251,24 @@ describe("a vocabulary that is refused", () => {
   const refused = (more: readonly string[], changes: Partial<Vocabulary>) => errorOf(() => createTokenizer(smallVocabulary(more, changes)));
 
   test.each<[string, readonly string[], Partial<Vocabulary>]>([
-    ['tokenizer.ggml.tokens has "ab" twice, as 256 and 257.', ["ab", "ab"], {}],
-    ['tokenizer.ggml.tokens has "ab" twice, as 256 and 257.', ["ab", "ab"], { plain: new Map([[257, "special"]]) }],
-    ['tokenizer.ggml.tokens has "a b" twice, as 256 and 257.', ["a b", "a b"], { plain: new Map([[256, "added"]]) }],
-    ['tokenizer.ggml.tokens has "中" twice, as 256 and 257.', ["中", "中"], {}],
-    ["tokenizer.ggml.tokens has no token for the byte 0x00.", [], { tokens: ["a"] }],
-    ["tokenizer.ggml.tokens has a special token without text, 256.", [""], { plain: new Map([[256, "special"]]) }],
-    ["tokenizer.ggml.tokens has half a character in the special token 256.", ["\udc80"], { plain: new Map([[256, "added"]]) }],
-    ["tokenizer.ggml.bos_token_id is 256, but the vocabulary has the ids 0 to 255.", [], { bosId: 256 }],
-    ["tokenizer.ggml.bos_token_id is -1, but the vocabulary has the ids 0 to 255.", [], { bosId: -1 }],
-    ["tokenizer.ggml.eos_token_id is 1.5, but the vocabulary has the ids 0 to 255.", [], { eosIds: [1.5] }],
-    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing.", [], { addsBos: true }],
-    ['tokenizer.ggml.merges has "a b" at 0, which does not name two tokens that make a third.', [], { merges: ["a b"] }],
-    ['tokenizer.ggml.merges has "ab c" at 1, which does not name two tokens that make a third.', ["ab"], { merges: ["a b", "ab c"] }],
-    ['tokenizer.ggml.merges has "ab" at 0, which does not name two tokens that make a third.', ["ab"], { merges: ["ab"] }],
-    ['tokenizer.ggml.merges has "a  b" at 0, which does not name two tokens that make a third.', ["ab"], { merges: ["a  b"] }],
-    ['tokenizer.ggml.merges has "" at 0, which does not name two tokens that make a third.', ["ab"], { merges: [""] }],
-    ['tokenizer.ggml.merges has "a 中" at 0, which does not name two tokens that make a third.', ["ab"], { merges: [["a", "中"]] }],
-    ['tokenizer.ggml.merges has "a b" twice, at 0 and 1.', ["ab"], { merges: ["a b", "a b"] }],
+    ['tokenizer.ggml.tokens has "ab" twice, as 256 and 257', ["ab", "ab"], {}],
+    ['tokenizer.ggml.tokens has "ab" twice, as 256 and 257', ["ab", "ab"], { plain: new Map([[257, "special"]]) }],
+    ['tokenizer.ggml.tokens has "a b" twice, as 256 and 257', ["a b", "a b"], { plain: new Map([[256, "added"]]) }],
+    ['tokenizer.ggml.tokens has "中" twice, as 256 and 257', ["中", "中"], {}],
+    ["tokenizer.ggml.tokens has no token for the byte 0x00", [], { tokens: ["a"] }],
+    ["tokenizer.ggml.tokens has a special token without text, 256", [""], { plain: new Map([[256, "special"]]) }],
+    ["tokenizer.ggml.tokens has half a character in the special token 256", ["\udc80"], { plain: new Map([[256, "added"]]) }],
+    ["tokenizer.ggml.bos_token_id is 256, but the vocabulary has the ids 0 to 255", [], { bosId: 256 }],
+    ["tokenizer.ggml.bos_token_id is -1, but the vocabulary has the ids 0 to 255", [], { bosId: -1 }],
+    ["tokenizer.ggml.eos_token_id is 1.5, but the vocabulary has the ids 0 to 255", [], { eosIds: [1.5] }],
+    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", [], { addsBos: true }],
+    ['tokenizer.ggml.merges has "a b" at 0, which does not name two tokens that make a third', [], { merges: ["a b"] }],
+    ['tokenizer.ggml.merges has "ab c" at 1, which does not name two tokens that make a third', ["ab"], { merges: ["a b", "ab c"] }],
+    ['tokenizer.ggml.merges has "ab" at 0, which does not name two tokens that make a third', ["ab"], { merges: ["ab"] }],
+    ['tokenizer.ggml.merges has "a  b" at 0, which does not name two tokens that make a third', ["ab"], { merges: ["a  b"] }],
+    ['tokenizer.ggml.merges has "" at 0, which does not name two tokens that make a third', ["ab"], { merges: [""] }],
+    ['tokenizer.ggml.merges has "a 中" at 0, which does not name two tokens that make a third', ["ab"], { merges: [["a", "中"]] }],
+    ['tokenizer.ggml.merges has "a b" twice, at 0 and 1', ["ab"], { merges: ["a b", "a b"] }],
   ])("%s", async (message, more, changes) => {
     expect(await refused(more, changes)).toBe(`tokenizer: small.gguf: ${message}`);
   });
@@ -293,6 +293,6 @@ describe("a vocabulary that is refused", () => {
       );
       if (slotOfHash(hashBytes(bytes, 0, 5), 2048) === 7) colliding.push(String.fromCharCode(...bytes)); // 656 tokens get 2,048 slots
     }
-    expect(await refused(colliding, {})).toBe("tokenizer: small.gguf: tokenizer.ggml.tokens are made to collide in a hash table.");
+    expect(await refused(colliding, {})).toBe("tokenizer: small.gguf: tokenizer.ggml.tokens are made to collide in a hash table");
   });
 });

@@ -22,7 +22,7 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
   const { source, tokens, plain, split, ignoreMerges, bosId, eosIds, addsBos } = vocabulary;
   const keys = vocabularyKeys[source];
   const refuse: Refuse = (message) => {
-    throw new BitnetError("tokenizer", `${vocabulary.file}: ${message}.`, { file: vocabulary.file });
+    throw new BitnetError("tokenizer", `${vocabulary.file}: ${message}`, { file: vocabulary.file });
   };
   const size = tokens.length;
   if (size > maxEntries) refuse(`${keys.tokens} has ${size} tokens, more than the ${maxEntries} this engine takes`);
@@ -47,7 +47,7 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
 
   const isSpecial = (id: number) => plain.has(id) && plain.get(id) !== "added";
   const bytesOf = (id: number, special: boolean): Uint8Array => {
-    if (!isId(id)) throw new BitnetError("usage", `Token id ${id} is not in the vocabulary, whose ids are 0 to ${size - 1}.`);
+    if (!isId(id)) throw new BitnetError("usage", `token id ${id} is not in the vocabulary, whose ids are 0 to ${size - 1}`);
     return !special && isSpecial(id) ? noBytes : table.bytes.subarray(table.starts[id]!, table.starts[id + 1]!);
   };
 

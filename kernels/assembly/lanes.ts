@@ -1,4 +1,4 @@
-// The numerics that every float kernel shares. engine/network/numerics.ts says the same in plain TypeScript; tests hold the two bit-equal.
+// The numerics that every float kernel shares. engine/numerics.ts says the same in plain TypeScript; tests hold the two bit-equal.
 // Sums run in 8 lanes (lane = index mod 8), kept as two v128 of f32x4: `lo` lanes 0–3, `hi` lanes 4–7.
 
 /** The 8 lanes to one: ((0+1)+(2+3)) + ((4+5)+(6+7)). */

@@ -1,0 +1,246 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Checkpoint, type MetadataValue, openCheckpoint } from "../container/checkpoint.js";
+import { BitnetError } from "../errors.js";
+import { readConfig } from "./config.js";
+import { BF16, BITNET_25, errorOf, I2S, PACKED, withConfig, withMetadata } from "./fixtures.test.helper.js";
+
+let gguf: Checkpoint;
+let packed: Checkpoint;
+beforeAll(async () => {
+  gguf = await openCheckpoint(I2S);
+  packed = await openCheckpoint(PACKED);
+});
+afterAll(async () => {
+  await gguf.close();
+  await packed.close();
+});
+
+const ARCH = "bitnet-b1.58";
+const quantization = (changes: Readonly<Record<string, unknown>>) => ({
+  quantization_config: { quant_method: "bitnet", linear_class: "autobitlinear", quantization_mode: "offline", ...changes },
+});
+
+describe("sound files", () => {
+  test("GGUF and SafeTensors of one model say the same", async () => {
+    const fromGguf = await readConfig(gguf);
+    const fromHf = await readConfig(packed);
+    const { architecture: _, packing: __, rmsNormEps, ...rest } = fromHf;
+    expect(fromGguf).toMatchObject(rest);
+    expect(fromGguf.rmsNormEps).toBe(Math.fround(rmsNormEps)); // GGUF holds an f32
+    // What config.json and FORMATS say of this model.
+    expect(fromHf).toEqual({
+      architecture: "BitNetForCausalLM",
+      layers: 4,
+      hiddenSize: 256,
+      heads: 4,
+      kvHeads: 2,
+      headDim: 64,
+      ffnSize: 768,
+      vocabSize: 4096,
+      contextLength: 2048,
+      ropeTheta: 500000,
+      rmsNormEps: 1e-5,
+      activation: "relu2",
+      subNorms: true,
+      rope: "neox",
+      tiedHead: true,
+      packing: { mode: "offline", inverseScale: false },
+    });
+    expect(fromGguf.architecture).toBe(ARCH);
+  });
+
+  test("the older architecture name and the master weights", async () => {
+    for (const path of [BITNET_25, BF16]) {
+      const checkpoint = await openCheckpoint(path);
+      const { architecture, packing, ...config } = await readConfig(checkpoint);
+      await checkpoint.close();
+      expect(architecture).toBe(path === BITNET_25 ? "bitnet-25" : "BitNetForCausalLM");
+      expect(packing).toEqual(path === BITNET_25 ? undefined : { mode: "online", inverseScale: false });
+      const { architecture: _, packing: __, rmsNormEps, ...rest } = await readConfig(packed);
+      expect(config).toMatchObject(rest);
+      expect(Math.fround(config.rmsNormEps)).toBe(Math.fround(rmsNormEps));
+    }
+  });
+
+  test.each<[string, Record<string, MetadataValue | undefined>, object]>([
+    ["vocab_size is the embedding's rows", { [`${ARCH}.vocab_size`]: undefined }, { vocabSize: 4096 }],
+    ["head_count_kv is head_count", { [`${ARCH}.attention.head_count_kv`]: undefined }, { kvHeads: 4 }],
+    ["hidden_activation may say relu2", { [`${ARCH}.hidden_activation`]: "relu_squared" }, { activation: "relu2" }],
+    [
+      "with a key the vocabulary doesn't matter",
+      { [`${ARCH}.hidden_activation`]: "relu2", "tokenizer.ggml.model": "llama" },
+      { activation: "relu2" },
+    ],
+    ["RoPE scaled by 1 is not scaled", { [`${ARCH}.rope.scaling.type`]: "linear", [`${ARCH}.rope.scaling.factor`]: 1 }, { rope: "neox" }],
+    ["a head size in so many words", { [`${ARCH}.attention.key_length`]: 64, [`${ARCH}.attention.value_length`]: 64 }, { headDim: 64 }],
+  ])("GGUF: %s", async (_, changes, expected) => {
+    expect(await readConfig(withMetadata(gguf, changes))).toMatchObject(expected);
+  });
+
+  test.each<[string, Record<string, unknown>, object]>([
+    [
+      "a packing that says nothing more is bitlinear and offline",
+      { quantization_config: { quant_method: "bitnet" } },
+      { packing: { mode: "offline", inverseScale: true } },
+    ],
+    ["autobitlinear multiplies", quantization({}), { packing: { mode: "offline", inverseScale: false } }],
+    ["bitlinear divides", quantization({ linear_class: "bitlinear" }), { packing: { mode: "offline", inverseScale: true } }],
+    ["null is as good as missing", quantization({ use_rms_norm: null, modules_to_not_convert: null }), { tiedHead: true }],
+    ["the head isn't ternary anyway", quantization({ use_rms_norm: false, modules_to_not_convert: ["lm_head"] }), { tiedHead: true }],
+    ["no packing", { quantization_config: undefined }, { packing: undefined }],
+    ["no scaling, no bias, the usual head", { rope_scaling: null, attention_bias: false, head_dim: 64 }, { headDim: 64 }],
+    ["a head of its own", { tie_word_embeddings: false }, { tiedHead: false }],
+  ])("SafeTensors: %s", async (_, changes, expected) => {
+    expect(await readConfig(withConfig(packed, changes))).toMatchObject(expected);
+  });
+});
+
+describe("GGUF files that are refused", () => {
+  test.each<[string, string, MetadataValue | undefined, "file" | "unsupported"]>([
+    ["general.architecture", "metadata has no general.architecture", undefined, "file"],
+    ["general.architecture", "metadata has no general.architecture", 7, "file"],
+    // bitnet_b1_58-large and 3B: SiLU
+    ["general.architecture", 'general.architecture is "bitnet"; known are bitnet-b1.58, bitnet-25', "bitnet", "unsupported"],
+    ["general.architecture", 'general.architecture is "llama"', "llama", "unsupported"],
+    ["general.architecture", "general.architecture is", "evil\u001b[2J\n", "unsupported"],
+    ["block_count", "bitnet-b1.58.block_count must be a positive number, and is missing", undefined, "file"],
+    ["context_length", "context_length must be a positive number, and is missing", undefined, "file"],
+    ["embedding_length", "embedding_length must be a positive number, and is missing", undefined, "file"],
+    ["feed_forward_length", "feed_forward_length must be a positive number, and is missing", undefined, "file"],
+    ["attention.head_count", "attention.head_count must be a positive number, and is missing", undefined, "file"],
+    ["rope.freq_base", "rope.freq_base must be a positive number, and is missing", undefined, "file"],
+    ["attention.layer_norm_rms_epsilon", "rms_epsilon must be a positive number, and is missing", undefined, "file"],
+    ["block_count", 'block_count must be a positive number, and is "4"', "4", "file"],
+    ["block_count", "block_count must be a positive number, and is NaN", Number.NaN, "file"],
+    ["block_count", "block_count must be a positive number, and is 18446744073709551615", 2n ** 64n - 1n, "file"],
+    ["attention.head_count", "head_count must be a positive number, and is [4,4]", [4, 4], "file"],
+    ["attention.head_count_kv", "head_count_kv must be a positive number, and is 0", 0, "file"],
+    ["attention.head_count_kv", "4 heads can't share 3 key-value heads evenly", 3, "unsupported"],
+    ["attention.head_count_kv", "4 heads can't share 8 key-value heads evenly", 8, "unsupported"],
+    ["rope.freq_base", "ropeTheta is 0.5, and at least 1 is needed", 0.5, "unsupported"],
+    ["attention.layer_norm_rms_epsilon", "rmsNormEps is 1e-60", 1e-60, "unsupported"],
+    ["attention.layer_norm_rms_epsilon", "rmsNormEps is 1e+300", 1e300, "unsupported"],
+    ["hidden_activation", 'bitnet-b1.58.hidden_activation is "silu"; known are relu2, relu_squared', "silu", "unsupported"],
+    ["rope.scaling.type", 'bitnet-b1.58.rope.scaling.type is "yarn", and only unscaled RoPE is known here', "yarn", "unsupported"],
+    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 4, and only unscaled RoPE", 4, "unsupported"],
+    ["rope.scale_linear", "bitnet-b1.58.rope.scale_linear is 2", 2, "unsupported"],
+    ["rope.dimension_count", "rope.dimension_count is 32, and only the head size (64) is known here", 32, "unsupported"],
+    ["attention.key_length", "attention.key_length is 128, and only the head size (64)", 128, "unsupported"],
+    ["attention.value_length", "attention.value_length is 128, and only the head size (64)", 128, "unsupported"],
+  ])("%s: %s", async (key, message, value, code) => {
+    const changed = withMetadata(gguf, { [key.startsWith("general") ? key : `${ARCH}.${key}`]: value });
+    const error = await errorOf(() => readConfig(changed));
+    expect(error).toMatchObject({ code, file: I2S });
+    expect(error.message).toContain(message);
+    expect(error.message.startsWith(`${I2S}: `)).toBe(true);
+  });
+
+  test("bitnet-b1.58 with an SPM vocabulary may mean SiLU", async () => {
+    const error = await errorOf(() => readConfig(withMetadata(gguf, { "tokenizer.ggml.model": "llama" })));
+    expect(error).toMatchObject({ code: "unsupported" });
+    expect(error.message).toContain("SiLU, and bitnet-b1.58.hidden_activation doesn't say");
+  });
+});
+
+describe("SafeTensors that are refused", () => {
+  test.each<[string, string, unknown, "file" | "unsupported"]>([
+    ["architectures", "architectures[0] is missing; known are BitNetForCausalLM", undefined, "unsupported"],
+    ["architectures", 'architectures[0] is "LlamaForCausalLM"', ["LlamaForCausalLM"], "unsupported"],
+    // The older models with SiLU differ in the case of one letter.
+    ["architectures", 'architectures[0] is "BitnetForCausalLM"', ["BitnetForCausalLM"], "unsupported"],
+    ["hidden_act", 'hidden_act is "silu"; known are relu2', "silu", "unsupported"],
+    ["hidden_act", "hidden_act is missing", undefined, "unsupported"],
+    ["rope_scaling", 'rope_scaling is {"type":"linear","factor":2}, and only', { type: "linear", factor: 2 }, "unsupported"],
+    ["attention_bias", "attention_bias is true, and layers with bias are not known here", true, "unsupported"],
+    ["attention_bias", 'attention_bias is "yes"', "yes", "unsupported"],
+    ["head_dim", "head_dim is 128, and only hidden_size / num_attention_heads (64) is known here", 128, "unsupported"],
+    ["tie_word_embeddings", "tie_word_embeddings must be true or false, and is missing", undefined, "file"],
+    ["quantization_config", "quantization_config.quant_method is missing", 7, "unsupported"],
+    ["num_hidden_layers", "num_hidden_layers must be a positive number, and is missing", undefined, "file"],
+    ["hidden_size", "hidden_size must be a positive number, and is -256", -256, "file"],
+    ["hidden_size", "hidden size 250 over 4 heads gives heads of 62.5", 250, "unsupported"],
+    ["hidden_size", "hidden size 264 over 4 heads gives heads of 66", 264, "unsupported"],
+    ["num_attention_heads", "num_attention_heads must be a positive number, and is missing", undefined, "file"],
+    ["num_attention_heads", "gives heads of 85.33", 3, "unsupported"],
+    ["num_key_value_heads", "num_key_value_heads must be a positive number, and is null", null, "file"],
+    ["intermediate_size", "intermediate_size must be a positive number, and is missing", undefined, "file"],
+    ["intermediate_size", "feed-forward size 770 must be multiples of 8", 770, "unsupported"],
+    ["vocab_size", "vocab_size must be a positive number, and is missing", undefined, "file"],
+    ["vocab_size", "vocabSize is 4096.5, which is no whole number", 4096.5, "unsupported"],
+    ["vocab_size", "vocabSize is 1e+308, and at most 16777216 is possible here", 1e308, "unsupported"],
+    ["max_position_embeddings", "max_position_embeddings must be a positive number, and is missing", undefined, "file"],
+    ["max_position_embeddings", "contextLength is 2000000, and at most 1000000", 2e6, "unsupported"],
+    ["rope_theta", "rope_theta must be a positive number, and is missing", undefined, "file"],
+    ["rms_norm_eps", "rms_norm_eps must be a positive number, and is missing", undefined, "file"],
+  ])("%s: %s", async (key, message, value, code) => {
+    const error = await errorOf(() => readConfig(withConfig(packed, { [key]: value })));
+    expect(error).toMatchObject({ code, file: PACKED });
+    expect(error.message).toContain(message);
+    expect(error.message.startsWith(`${PACKED}: `)).toBe(true);
+  });
+
+  test.each<[string, unknown, string]>([
+    ["quant_method", "awq", '"awq"'],
+    ["quant_method", undefined, "missing"],
+    ["linear_class", "linear", '"linear"'],
+    ["quantization_mode", "later", '"later"'],
+    ["use_rms_norm", true, "true"],
+    ["modules_to_not_convert", ["model.layers.0"], '["model.layers.0"]'],
+    ["modules_to_not_convert", "lm_head", '"lm_head"'],
+  ])("quantization_config.%s %j", async (key, value, shown) => {
+    const error = await errorOf(() => readConfig(withConfig(packed, quantization({ [key]: value }))));
+    expect(error.code).toBe("unsupported");
+    expect(error.message).toBe(`${PACKED}: config.json: quantization_config.${key} is ${shown}, which is not known here`);
+  });
+
+  test.each([
+    [undefined, "there is no config.json beside the SafeTensors file"],
+    ["", "config.json is not a JSON object"],
+    ["[]", "config.json is not a JSON object"],
+  ])("config.json is %j", async (text, message) => {
+    const error = await errorOf(() => readConfig({ ...packed, sidecar: async () => text }));
+    expect(error.code).toBe("file");
+    expect(error.message).toBe(`${PACKED}: ${message}`);
+  });
+});
+
+describe("hostile numbers", () => {
+  const NUMBERS = [
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "vocab_size",
+    "max_position_embeddings",
+    "rope_theta",
+    "rms_norm_eps",
+    "head_dim",
+  ];
+  const value = fc.oneof(
+    fc.constantFrom<unknown>(0, -1, 0.5, 1e308, -1e308, 5e-324, 2 ** 31, 2 ** 32, 2 ** 53, "NaN", "4", true, null, [], {}, [4]),
+    fc.double({ noNaN: true }),
+    fc.integer(),
+  );
+
+  test("give a config of possible sizes or a clean error", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.dictionary(fc.constantFrom(...NUMBERS), value, { minKeys: 1, maxKeys: 4 }), async (changes) => {
+        try {
+          const config = await readConfig(withConfig(packed, changes));
+          const { layers, hiddenSize, heads, kvHeads, headDim, ffnSize, vocabSize, contextLength } = config;
+          for (const size of [layers, hiddenSize, heads, kvHeads, headDim, ffnSize, vocabSize, contextLength]) {
+            expect(Number.isInteger(size) && size > 0 && size <= 2 ** 24).toBe(true);
+          }
+          expect(heads * headDim).toBe(hiddenSize);
+          expect(heads % kvHeads).toBe(0);
+        } catch (error) {
+          expect(error).toBeInstanceOf(BitnetError);
+          expect(["file", "unsupported"]).toContain((error as BitnetError).code);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,119 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { ArenaPlan } from "../compute/arena.js";
+import { BitnetError } from "../errors.js";
+import type { ModelConfig } from "../model/config.js";
+import { type NetworkPlan, type PlanOptions, planNetwork } from "./plan.js";
+
+/** The shape of the 2B4T model. */
+const SHAPE_2B4T: ModelConfig = {
+  architecture: "bitnet-b1.58",
+  layers: 30,
+  hiddenSize: 2560,
+  heads: 20,
+  kvHeads: 5,
+  headDim: 128,
+  ffnSize: 6912,
+  vocabSize: 128256,
+  contextLength: 131072,
+  ropeTheta: 500000,
+  rmsNormEps: 1e-5,
+  activation: "relu2",
+  subNorms: true,
+  rope: "neox",
+  tiedHead: true,
+  packing: undefined,
+};
+
+const OPTIONS: PlanOptions = { tier: "plain", threads: 4, contextLength: 4096, wideTables: false, stagingBytes: 2 ** 21, statPieces: 0 };
+
+const plan = (changes: Partial<PlanOptions> = {}, config: Partial<ModelConfig> = {}, from?: number): NetworkPlan =>
+  planNetwork(new ArenaPlan(from), { ...SHAPE_2B4T, ...config }, { ...OPTIONS, ...changes });
+
+function refused(changes: Partial<PlanOptions>, config: Partial<ModelConfig> = {}, from?: number): BitnetError {
+  try {
+    plan(changes, config, from);
+  } catch (error) {
+    if (error instanceof BitnetError) return error;
+    throw error;
+  }
+  throw new Error("it fits");
+}
+
+const MOST_PAGES = 65536;
+const fittingIn = (error: BitnetError): number =>
+  Number(/: a context of (\d+) tokens would fit \(contextLength, --ctx\)$/.exec(error.message)?.[1]);
+
+describe("a plan that fits", () => {
+  test("has the size that the parts of 2B4T add up to", () => {
+    const { pages, cacheBlockBytes, limits } = plan();
+    const linears = 30 * (2 * 2560 * 2560 + 2 * 640 * 2560 + 3 * 6912 * 2560);
+    const weights = linears / 4 + 128256 * 2560 * 2;
+    const cache = 4096 * 30 * 5 * 2 * 128 * 4;
+    expect(cacheBlockBytes * limits.blocks).toBe(cache);
+    expect(pages * 65536).toBeGreaterThan(weights + cache);
+    expect(pages * 65536).toBeLessThan(weights + cache + 80 * 2 ** 20); // activations, logits, staging
+  });
+});
+
+describe("a plan over 4 GiB", () => {
+  test("names its largest parts and the longest context that fits", () => {
+    const error = refused({ contextLength: 131072 });
+    expect(error.code).toBe("memory");
+    expect(error.message).toMatch(
+      /^the model needs \d+ MiB of memory and WebAssembly has 4096 MiB \(KV cache 19200 MiB, embedding 627 MiB, weights \d+ MiB\): /,
+    );
+    const fitting = fittingIn(error);
+    expect(fitting % 32).toBe(0);
+    expect(plan({ contextLength: fitting }).pages).toBeLessThanOrEqual(MOST_PAGES);
+    expect(fittingIn(refused({ contextLength: fitting + 1 }))).toBe(fitting);
+  });
+
+  test("the longest context is right for any shape, tier, number of threads and first address", () => {
+    const shape = fc.record({
+      layers: fc.integer({ min: 1, max: 40 }),
+      kvHeads: fc.constantFrom(1, 2, 5, 20),
+      ffnSize: fc.integer({ min: 100, max: 900 }).map((n) => 8 * n),
+      vocabSize: fc.integer({ min: 1, max: 500_000 }),
+      tiedHead: fc.boolean(),
+    });
+    const options = fc.record({
+      tier: fc.constantFrom<PlanOptions["tier"]>("plain", "relaxed"),
+      threads: fc.integer({ min: 1, max: 64 }),
+      wideTables: fc.boolean(),
+      contextLength: fc.integer({ min: 1, max: 1_000_000 }),
+    });
+    const first = fc.option(fc.constant(2 ** 31 + 4096), { nil: undefined });
+    fc.assert(
+      fc.property(shape, options, first, (config, changes, from) => {
+        let error: BitnetError;
+        try {
+          expect(plan(changes, config, from).pages).toBeLessThanOrEqual(MOST_PAGES);
+          return;
+        } catch (caught) {
+          if (!(caught instanceof BitnetError)) throw caught;
+          error = caught;
+        }
+        const fitting = fittingIn(error);
+        if (Number.isNaN(fitting)) {
+          expect(error.message).toMatch(/: even a context of 32 tokens wouldn't fit, so the model is too large$/);
+          expect(() => plan({ ...changes, contextLength: 32 }, config, from)).toThrow(BitnetError);
+          return;
+        }
+        expect(fitting).toBeLessThan(changes.contextLength);
+        expect(() => plan({ ...changes, contextLength: fitting }, config, from)).not.toThrow();
+        expect(() => plan({ ...changes, contextLength: fitting + 32 }, config, from)).toThrow(BitnetError);
+      }),
+    );
+  });
+
+  test("sizes that no memory has", () => {
+    const most = 2 ** 24; // what a config can say
+    const error = refused(
+      { contextLength: 1_000_000 },
+      { hiddenSize: most, heads: 4, kvHeads: 4, headDim: most / 4, ffnSize: most, vocabSize: most },
+    );
+    expect(error.code).toBe("memory");
+    expect(error.message).toContain("even a context of 32 tokens wouldn't fit");
+  });
+});
