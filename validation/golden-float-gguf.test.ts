@@ -1,17 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { deriveF32Gguf, temporaryDirectory } from "./derive.test.helper.js";
-import { type FloatResult, GREEDY_TIE, runFloat } from "./golden-float.test.helper.js";
+import { type FloatResult, GREEDY_TIE, requests, runFloat } from "./golden-float.test.helper.js";
 import { median } from "./kendall.js";
-
-/** All short prompts and two windows of each kind of text; the SafeTensors test runs the same arithmetic over all requests. */
-const SOME = /^(prompt|(tiny|book|wiki)0[02])/;
 
 // The GGUF's scales are f32 where the references' are bf16 (hf) or its cache is f16 (bitnet.cpp): the gates are as wide as that.
 describe("float path, GGUF F32 ↔ hf-f32ref and bitnetcpp-f32", () => {
   const directory = temporaryDirectory();
   let results: FloatResult[];
   beforeAll(async () => {
-    results = await runFloat(await deriveF32Gguf(directory.path), ["hf-f32ref", "bitnetcpp-f32"], SOME);
+    results = await runFloat(await deriveF32Gguf(directory.path), ["hf-f32ref", "bitnetcpp-f32"], requests(/^(prompt|(tiny|book|wiki)00)/));
   });
   afterAll(directory.remove);
 

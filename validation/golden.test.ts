@@ -23,7 +23,7 @@ function run(path: string, variant: Variant): Promise<Run> {
 }
 
 async function compute(path: string, variant: Variant): Promise<Run> {
-  const model = await loadModel(path, { v8Flags: true });
+  const model = await loadModel(path, { v8Flags: true, threads: 1 });
   const oracle = new Oracle(variant);
   const hash = createHash("sha256");
   try {

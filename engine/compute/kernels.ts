@@ -42,6 +42,9 @@ export interface Kernels {
     yStride: number,
     scratch: number,
   ): void;
+  unpackI2s(codes: number, bytes: number, blocks: number): number;
+  unpackHf(codes: number, bytes: number, n: number, k: number): number;
+  widen(out: number, bytes: number, n: number, type: number): number;
   packRow(out: number, codes: number, kPad: number): void;
   packBf16(out: number, x: number, kPad: number): void;
   embed(out: number, row: number, kPad: number, wide: number): void;

@@ -20,7 +20,7 @@ async function use(way: number): Promise<void> {
     );
     return;
   }
-  const model = await loadModel(undefined, { threads: 1 + (way % 2) });
+  const model = await loadModel(undefined, { threads: way === 1 ? 2 : 1 });
   const answer = model.generate("Once upon a time", { maxTokens: way === 1 ? 4 : 200, signal: controller.signal });
   const failing = model.score("Once upon a time there was", {
     onLogits: () => {

@@ -1,8 +1,9 @@
 import { COLUMN_BLOCK, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
 import { openSourceSync, type SyncSource } from "../container/source.js";
-import type { NetworkSources } from "../model/weights.js";
-import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
+import type { LinearSource, NetworkSources } from "../model/weights.js";
+import { floatBytes, notFinite, ternarisation } from "../packing/dense.js";
+import { I2S_BLOCK_BYTES } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import { type Packing, PIECE_BYTES, type PieceStats, type Ternarisation } from "../packing/packing.js";
 import { checkScale, storedScale } from "../packing/scale.js";
@@ -48,6 +49,11 @@ const align = (n: number, unit = 64): number => Math.ceil(n / unit) * unit;
 function tablePieceRows(tensor: TensorInfo): number {
   return Math.max(1, Math.floor(PIECE_BYTES / (tensor.shape[1]! * 4)));
 }
+
+/** Types of plain floats, in the numbering of the kernel `widen`, and what it answers. */
+const FLOAT_TYPES = ["F32", "F16", "BF16"];
+const NOT_FINITE = 1;
+const NOT_BF16 = 2;
 
 /** Shared by the loading threads: u32 words at `plan.loading`. */
 const LOADED_KIB = 0;
@@ -97,9 +103,8 @@ export function load(
     bytes: tensor.byteLength,
     run: () => {
       const n = tensor.shape[0]!;
-      const out = new Float32Array(memory.buffer, to, n);
-      readFloats(tensor.type, read(tensor, 0, n * floatBytes(tensor.type), staging), out, n);
-      if (out.some((value) => !Number.isFinite(value))) throw notFinite(tensor, tensor.offset);
+      read(tensor, 0, n * floatBytes(tensor.type), staging);
+      if (kernels.widen(to, staging, n, FLOAT_TYPES.indexOf(tensor.type)) & NOT_FINITE) throw notFinite(tensor, tensor.offset);
     },
   });
 
@@ -115,16 +120,11 @@ export function load(
         run: () => {
           const start = staging + rows * hidden * 4;
           const n = count * hidden;
-          const values = new Float32Array(memory.buffer, staging, n);
-          readFloats(tensor.type, read(tensor, first * rowBytes, n * floatBytes(tensor.type), start), values, n);
-          const words = new Uint32Array(memory.buffer, staging, n);
-          let low = 0;
-          for (let i = 0; i < n; i++) {
-            if ((words[i]! & 0x7f800000) === 0x7f800000) throw notFinite(tensor, tensor.offset + first * rowBytes);
-            low |= words[i]! & 0xffff;
-          }
-          if (to.wide) new Float32Array(memory.buffer, to.at + first * to.rowBytes, n).set(values);
-          else if (low !== 0) Atomics.store(shared, INEXACT, 1);
+          read(tensor, first * rowBytes, n * floatBytes(tensor.type), start);
+          const found = kernels.widen(to.wide ? to.at + first * to.rowBytes : staging, start, n, FLOAT_TYPES.indexOf(tensor.type));
+          if (found & NOT_FINITE) throw notFinite(tensor, tensor.offset + first * rowBytes);
+          if (to.wide) return;
+          if (found & NOT_BF16) Atomics.store(shared, INEXACT, 1);
           else for (let i = 0; i < count; i++) kernels.packBf16(to.at + (first + i) * to.rowBytes, staging + i * hidden * 4, hidden);
         },
       };
@@ -135,12 +135,27 @@ export function load(
     new Float32Array(memory.buffer, to.scale, 1)[0] = scale;
   };
 
+  /** Decodes the staged piece by the kernels. False if they don't know its form or found a fault: TypeScript's decode then tells which. */
+  const decode = ({ tensor, columns }: LinearSource, rows: number, length: number, codes: number, kPad: number): boolean => {
+    if (tensor.type === "I2_S" && columns === kPad) return kernels.unpackI2s(codes, staging, length / I2S_BLOCK_BYTES) === 0;
+    if (tensor.type !== "U8" || columns !== kPad) return false;
+    const packedRows = rows / 4;
+    let bad = 0;
+    for (let row = 0; row < rows; row++) {
+      bad |= kernels.unpackHf(codes + row * kPad, staging + (row % packedRows) * columns, columns, Math.floor(row / packedRows));
+    }
+    return bad === 0;
+  };
+
   const unpack = (packing: Packing, piece: number, to: LinearPlan, how: Ternarisation | undefined): void => {
     const { start, length, rows } = packing.piece(piece);
     const at = staging + align(length);
-    const codes = new Uint8Array(memory.buffer, at, rows.length * to.kPad);
-    if (to.kPad !== to.columns) codes.fill(0); // the columns that pad a row meet zeros, but must be codes
-    packing.decode(piece, read(packing.source.tensor, start, length, staging), codes, to.kPad, how);
+    const bytes = read(packing.source.tensor, start, length, staging);
+    if (!decode(packing.source, rows.length, length, at, to.kPad)) {
+      const codes = new Uint8Array(memory.buffer, at, rows.length * to.kPad);
+      if (to.kPad !== to.columns) codes.fill(0); // the columns that pad a row meet zeros, but must be codes
+      packing.decode(piece, bytes, codes, to.kPad, how);
+    }
     rows.forEach((row, i) => {
       kernels.packRow(
         to.weights + (Math.floor(row / ROW_GROUP) * ROW_GROUP * to.kPad) / 4 + (row % ROW_GROUP) * 16,

@@ -4,7 +4,7 @@ import { type Packing, PIECE_BYTES } from "./packing.js";
 
 /** Elements in a block of 32 bytes. */
 const BLOCK = 128;
-const BLOCK_BYTES = 32;
+export const I2S_BLOCK_BYTES = 32;
 
 /** Offset of the scale, an f32, from the tensor's first byte: behind the codes. */
 export function i2sScaleOffset(rows: number, columns: number): number {
@@ -52,7 +52,7 @@ export function i2sPacking(source: LinearSource): Packing {
           const row = Math.floor(element / columns);
           const to = row * stride + (element - row * columns);
           const shift = 6 - 2 * g;
-          const from = block * BLOCK_BYTES;
+          const from = block * I2S_BLOCK_BYTES;
           for (let p = 0; p < 32; p++) {
             const code = (bytes[from + p]! >> shift) & 3;
             bad |= code & (code << 1);
@@ -60,7 +60,7 @@ export function i2sPacking(source: LinearSource): Packing {
           }
         }
       }
-      if (bad & 2) throw codeThree(source, (first(index) * columns) / 4, bytes.subarray(0, blocks * BLOCK_BYTES));
+      if (bad & 2) throw codeThree(source, (first(index) * columns) / 4, bytes.subarray(0, blocks * I2S_BLOCK_BYTES));
     },
   };
 }

@@ -1,0 +1,77 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { LinearSource } from "../engine/model/weights.js";
+import { readFloats } from "../engine/packing/dense.js";
+import { openPacking } from "../engine/packing/open.js";
+import { Bench, bitsOf, TIERS } from "./harness.test.helper.js";
+
+/** The 2-bit fields of these bytes, none of them 3. */
+const ternaryBytes = (n: number): fc.Arbitrary<Uint8Array> =>
+  fc.uint8Array({ minLength: n, maxLength: n }).map((bytes) => bytes.map((byte) => byte & ~(byte & (byte >> 1) & 0x55)));
+
+function source(type: string, rows: number, columns: number, byteLength: number): LinearSource {
+  const tensor = { name: "w", shape: [rows, columns], type, file: "made up", offset: 0, byteLength };
+  return { tensor, rows, columns, scale: undefined, inverseScale: false };
+}
+
+describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => {
+  const bench = new Bench(tier, 1 << 20);
+  const { kernels } = bench;
+  const input = bench.take(1 << 16);
+  const output = bench.take(1 << 18);
+
+  it("I2_S, and sees a code 3", () => {
+    const [rows, columns] = [8, 192];
+    const packing = openPacking(source("I2_S", rows, columns, (rows * columns) / 4 + 32));
+    fc.assert(
+      fc.property(ternaryBytes((rows * columns) / 4), fc.nat(), (bytes, at) => {
+        const codes = new Uint8Array(rows * columns);
+        packing.decode(0, bytes, codes, columns, undefined);
+        bench.u8(input, bytes.length).set(bytes);
+        expect(kernels.unpackI2s(output, input, bytes.length / 32)).toBe(0);
+        expect(bench.u8(output, codes.length).slice()).toEqual(codes);
+        bench.u8(input, bytes.length)[at % bytes.length]! |= 3 << (2 * (at % 4));
+        expect(kernels.unpackI2s(output, input, bytes.length / 32)).not.toBe(0);
+      }),
+    );
+  });
+
+  it("packed U8, and sees a code 3", () => {
+    const [rows, columns] = [8, 64];
+    const packing = openPacking(source("U8", rows, columns, (rows * columns) / 4));
+    fc.assert(
+      fc.property(ternaryBytes((rows * columns) / 4), fc.nat(), (bytes, at) => {
+        const codes = new Uint8Array(rows * columns);
+        packing.decode(0, bytes, codes, columns, undefined);
+        bench.u8(input, bytes.length).set(bytes);
+        for (let row = 0; row < rows; row++) {
+          expect(kernels.unpackHf(output + row * columns, input + (row % 2) * columns, columns, Math.floor(row / 2))).toBe(0);
+        }
+        expect(bench.u8(output, codes.length).slice()).toEqual(codes);
+        const k = at % 4;
+        bench.u8(input, bytes.length)[at % columns]! |= 3 << (2 * k);
+        expect(kernels.unpackHf(output, input, columns, k)).not.toBe(0);
+      }),
+    );
+  });
+
+  it("floats: every f16, and f32 and bf16 of all kinds, to the bit; says what is infinite or no bf16", () => {
+    const every = Uint16Array.from({ length: 65536 }, (_, i) => i);
+    for (const [number, type] of ["F32", "F16", "BF16"].entries()) {
+      const n = type === "F32" ? every.length / 2 : every.length;
+      for (let first = 0; first < n; first += 4096) {
+        const bytes = new Uint8Array(every.buffer).slice((first * every.byteLength) / n, ((first + 4096) * every.byteLength) / n);
+        const right = new Float32Array(4096);
+        readFloats(type, bytes, right, right.length);
+        bench.u8(input, bytes.length).set(bytes);
+        const found = kernels.widen(output, input, right.length, number);
+        const got = bench.u32(output, right.length);
+        // Of infinities and NaNs only the exponent counts: they are refused.
+        const words = bitsOf(right).map((word) => ((word & 0x7f800000) === 0x7f800000 ? word & 0xff800000 : word));
+        expect(got.map((word) => ((word & 0x7f800000) === 0x7f800000 ? word & 0xff800000 : word))).toEqual(words);
+        expect(found & 1).toBe(right.every((value) => Number.isFinite(value)) ? 0 : 1);
+        if (!(found & 1)) expect(found & 2).toBe(words.every((word) => (word & 0xffff) === 0) ? 0 : 2);
+      }
+    }
+  });
+});
