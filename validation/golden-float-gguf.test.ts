@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { deriveF32Gguf, temporaryDirectory } from "./derive.test.helper.js";
-import { type FloatResult, GREEDY_TIE, requests, runFloat } from "./golden-float.test.helper.js";
+import { type FloatResult, GREEDY_TIE, MINUTES, requests, runFloat } from "./golden-float.test.helper.js";
 import { median } from "./kendall.js";
 
 // The GGUF's scales are f32 where the references' are bf16 (hf) or its cache is f16 (bitnet.cpp): the gates are as wide as that.
@@ -9,7 +9,7 @@ describe("float path, GGUF F32 ↔ hf-f32ref and bitnetcpp-f32", () => {
   let results: FloatResult[];
   beforeAll(async () => {
     results = await runFloat(await deriveF32Gguf(directory.path), ["hf-f32ref", "bitnetcpp-f32"], requests(/^(prompt|(tiny|book|wiki)00)/));
-  });
+  }, MINUTES);
   afterAll(directory.remove);
 
   it("every stored logit and each request's NLL are the references'", () => {

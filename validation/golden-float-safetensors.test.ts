@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { deriveF32Safetensors, temporaryDirectory } from "./derive.test.helper.js";
-import { type FloatResult, GREEDY_TIE, requests, runFloat } from "./golden-float.test.helper.js";
+import { type FloatResult, GREEDY_TIE, MINUTES, requests, runFloat } from "./golden-float.test.helper.js";
 import { median } from "./kendall.js";
 
 describe("float path, SafeTensors F32 ↔ hf-f32ref", () => {
@@ -8,7 +8,7 @@ describe("float path, SafeTensors F32 ↔ hf-f32ref", () => {
   let results: FloatResult[];
   beforeAll(async () => {
     results = await runFloat(await deriveF32Safetensors(directory.path), ["hf-f32ref"], requests(/^(prompt|(tiny|book|wiki)00)/));
-  });
+  }, MINUTES);
   afterAll(directory.remove);
 
   it("every stored logit and each request's NLL are the reference's", () => {

@@ -52,5 +52,8 @@ export async function runFloat(path: string, variants: readonly Variant[], which
     });
 }
 
+/** What all requests may take on a slow machine, ms. */
+export const MINUTES = 15 * 60_000;
+
 /** The two best logits of the reference may be this near where the texts part. */
 export const GREEDY_TIE = 0.02;

@@ -152,6 +152,7 @@ describe("SafeTensors that are refused", () => {
     ["hidden_act", 'hidden_act is "silu"; known are relu2', "silu", "unsupported"],
     ["hidden_act", "hidden_act is missing", undefined, "unsupported"],
     ["rope_scaling", 'rope_scaling is {"type":"linear","factor":2}, and only', { type: "linear", factor: 2 }, "unsupported"],
+    ["rope_parameters", 'rope_parameters is {"rope_type":"yarn"}, and only', { rope_type: "yarn" }, "unsupported"],
     ["attention_bias", "attention_bias is true, and layers with bias are not known here", true, "unsupported"],
     ["attention_bias", 'attention_bias is "yes"', "yes", "unsupported"],
     ["head_dim", "head_dim is 128, and only hidden_size / num_attention_heads (64) is known here", 128, "unsupported"],

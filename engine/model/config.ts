@@ -146,6 +146,8 @@ async function fromHuggingFace(checkpoint: Checkpoint): Promise<ModelConfig> {
   const architecture = known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   if (json.rope_scaling != null)
     refuse(path, `config.json: rope_scaling is ${show(json.rope_scaling)}, and only unscaled RoPE is known here`);
+  if (json.rope_parameters != null)
+    refuse(path, `config.json: rope_parameters is ${show(json.rope_parameters)}, and only rope_theta is known here`);
   if (json.attention_bias != null && json.attention_bias !== false) {
     refuse(path, `config.json: attention_bias is ${show(json.attention_bias)}, and layers with bias are not known here`);
   }

@@ -1,0 +1,54 @@
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { makeModel } from "../bench/make-model.js";
+import type { Tier } from "../engine/compute/kernels.js";
+import { openCheckpoint } from "../engine/container/checkpoint.js";
+import { readConfig } from "../engine/model/config.js";
+import { readWeights } from "../engine/model/weights.js";
+import { Reference, ReferenceCache } from "../engine/network/reference.js";
+import { loadReference } from "../engine/network/reference-load.js";
+import { temporaryDirectory } from "./derive.test.helper.js";
+import { logitsInProcess } from "./in-process.test.helper.js";
+
+/** More than a block of the cache. */
+const TOKENS = Array.from({ length: 36 }, (_, i) => (i * 89 + 7) % 700);
+const VOCAB = 704;
+
+/** Heads of the sizes that models have, every ratio of query to key-value heads up to 8, and rows that don't fill the layout's blocks. */
+const SHAPES: readonly (readonly [headDim: number, heads: number, kvHeads: number, ffn: number])[] = [
+  [64, 8, 8, 256],
+  [64, 8, 4, 288],
+  [64, 12, 4, 256],
+  [64, 20, 5, 256],
+  [64, 10, 2, 256],
+  [64, 12, 2, 256],
+  [64, 7, 1, 256],
+  [64, 8, 1, 256],
+  [96, 8, 2, 256],
+  [100, 8, 2, 256],
+  [128, 5, 5, 256],
+  [128, 20, 5, 256],
+  [256, 4, 2, 256],
+];
+
+describe("the kernels equal the scalar reference, bit for bit, whatever the shape", () => {
+  const directory = temporaryDirectory();
+  afterAll(directory.remove);
+
+  it.each(SHAPES)("head size %i, %i heads over %i, feed-forward %i", async (headDim, heads, kvHeads, ffn) => {
+    const path = join(directory.path, `${headDim}-${heads}-${kvHeads}.gguf`);
+    await makeModel(path, { layers: 1, hidden: headDim * heads, heads, kvHeads, ffn, vocab: VOCAB, context: 64 }, "i2_s", "f16");
+    const checkpoint = await openCheckpoint(path);
+    const config = await readConfig(checkpoint);
+    const reference = new Reference(config, loadReference(readWeights(checkpoint, config)), true);
+    await checkpoint.close();
+    const cache = new ReferenceCache(config, TOKENS.length);
+    const right = TOKENS.map((token, position) => reference.logits(reference.forward(token, position, cache)));
+    expect(new Set(right.at(-1)).size).toBeGreaterThan(VOCAB / 2); // a network that says nothing would be equal too
+    for (const tier of ["plain", "relaxed"] satisfies Tier[]) {
+      const got = await logitsInProcess(path, TOKENS, { tier });
+      for (const [t, row] of got.entries())
+        expect(new Uint32Array(row.buffer), `${tier}, token ${t}`).toEqual(new Uint32Array(right[t]!.buffer));
+    }
+  });
+});
