@@ -167,7 +167,17 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const defaults = await generationDefaults(checkpoint, tokenizer);
     const running = await starting;
     options.signal?.throwIfAborted();
-    return new Model({ checkpoint, config, tokenizer, chatTemplate, defaults, running, loadMs: performance.now() - start });
+    // The lists of tokens and merges are the tokenizer's now: of a large vocabulary they are tens of MB.
+    const metadata = new Map([...checkpoint.metadata].filter(([, value]) => !Array.isArray(value)));
+    return new Model({
+      checkpoint: { ...checkpoint, metadata },
+      config,
+      tokenizer,
+      chatTemplate,
+      defaults,
+      running,
+      loadMs: performance.now() - start,
+    });
   } catch (error) {
     failed.abort();
     const running = await starting?.catch(() => undefined);
