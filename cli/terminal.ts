@@ -21,7 +21,7 @@ export function style(format: "dim" | "bold" | "red", text: string, stream: Outp
 }
 
 /** Everything on standard input, byte for byte. */
-export async function readStdin(): Promise<Uint8Array> {
+async function readStdin(): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   try {
     for await (const piece of process.stdin) pieces.push(piece as Uint8Array);

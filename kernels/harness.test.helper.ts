@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { chooseKernels, instantiate, type Kernels, type Tier } from "../engine/compute/kernels.js";
 
 export const TIERS: readonly Tier[] = ["plain", "relaxed"];
@@ -60,9 +59,4 @@ export function noise(n: number, seed: number): Float32Array {
 /** The bits of floats: what must be equal, so that −0 and NaN count. */
 export function bitsOf(values: Float32Array): Uint32Array {
   return new Uint32Array(values.slice().buffer);
-}
-
-/** Text form of a tier's module. */
-export function watOf(tier: Tier): string {
-  return readFileSync(new URL(`./${tier}.wat`, import.meta.url), "utf8");
 }
