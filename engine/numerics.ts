@@ -10,6 +10,8 @@ export const NUMERICS_VERSION = 1;
 export const KV_BLOCK = 32;
 /** Positions in a span: spans of attention are computed apart and merged in order. */
 export const KV_SPAN = 256;
+/** How the KV cache holds keys and values: as they are, or in 8 bits with a scale for each token and head. */
+export type KvType = "f32" | "q8";
 /** What the absolute maximum of a token's activations is at the least when it is quantised. */
 const MIN_ACTIVATION_MAX = Math.fround(1e-5);
 
@@ -216,15 +218,126 @@ export function attend(
         for (let d = 0; d < headDim; d++) span.sums[d] = span.sums[d]! + f(weight * values[v + d]!);
       }
     }
-    const m = Math.max(total.m, span.m);
-    const keep = expF32(f(total.m - m));
-    const take = expF32(f(span.m - m));
-    total.m = m;
-    total.l = f(f(total.l * keep) + f(span.l * take));
-    for (let d = 0; d < headDim; d++) total.sums[d] = f(total.sums[d]! * keep) + f(span.sums[d]! * take);
+    merge(total, span);
   }
   const inverse = f(1 / total.l);
   for (let d = 0; d < headDim; d++) out[outFrom + d] = total.sums[d]! * inverse;
 }
 
 const ONES = new Float32Array(KV_BLOCK).fill(1);
+
+/** Keys or values of 8 bits: code · scale. */
+export interface QuantizedVectors {
+  /** [positions, kvHeads, headDim] −127 … 127 */
+  readonly codes: Int8Array;
+  /** [positions, kvHeads] f32 */
+  readonly scales: Float32Array;
+}
+
+/** Levels of what is multiplied with the codes: queries and weights, int16. */
+const LEVELS = 32767;
+/** (2^31 − 1) / 127: what a query's levels times headDim may be at the most, that sums stay in int32. */
+const SCORE_BOUND = 16909320;
+/** Maxima below this count as 0: their inverses leave f32's range. */
+const LEAST_MAX = f(1e-30);
+
+/** max|x| of [n] from `from` on */
+function absMax(x: Float32Array, from: number, n: number): number {
+  let max = 0;
+  for (let i = from; i < from + n; i++) max = Math.max(max, Math.abs(x[i]!));
+  return max;
+}
+
+/** out[i] = round-half-even(x[i] · levels/max|x|), i < n. @returns what 1 is worth, max|x|/levels; 0 where all is 0 */
+function toLevels(out: Int8Array | Int16Array, outFrom: number, x: Float32Array, from: number, n: number, levels: number): number {
+  const max = absMax(x, from, n);
+  const zero = max < LEAST_MAX;
+  const s = zero ? 0 : f(levels / max);
+  for (let i = 0; i < n; i++) out[outFrom + i] = f(f(f(x[from + i]! * s) + ROUNDER) - ROUNDER);
+  return zero ? 0 : f(max / levels);
+}
+
+/** Quantises one token's keys or values, [kvHeads, headDim] f32, each head by itself: scale = max|x|/127, code = round(x · 127/max|x|). */
+export function quantizeHeads(out: QuantizedVectors, position: number, x: Float32Array, kvHeads: number, headDim: number): void {
+  for (let head = 0; head < kvHeads; head++) {
+    const at = position * kvHeads + head;
+    out.scales[at] = toLevels(out.codes, at * headDim, x, head * headDim, headDim, 127);
+  }
+}
+
+/**
+ * `attend` on keys and values of 8 bits. The query, and in each block the probabilities times the values' scales, go to int16; their products
+ * with the codes are summed as integers, exactly. All else is as in `attend`.
+ * @param out [headDim] f32 at `outFrom`
+ * @param q [headDim] f32 at `qFrom`
+ * @param kvHead which of the `kvHeads` heads of keys and values
+ */
+export function attendQ8(
+  out: Float32Array,
+  outFrom: number,
+  q: Float32Array,
+  qFrom: number,
+  keys: QuantizedVectors,
+  values: QuantizedVectors,
+  kvHead: number,
+  kvHeads: number,
+  count: number,
+  headDim: number,
+): void {
+  const codes = new Int16Array(headDim);
+  const worth = toLevels(codes, 0, q, qFrom, headDim, Math.min(LEVELS, Math.floor(SCORE_BOUND / headDim)));
+  const factor = f(worth * f(1 / Math.sqrt(headDim)));
+  const total = { m: Number.NEGATIVE_INFINITY, l: 0, sums: new Float32Array(headDim) };
+  const span = { m: 0, l: 0, sums: new Float32Array(headDim) };
+  const p = new Float32Array(KV_BLOCK);
+  const weights = new Int16Array(KV_BLOCK);
+  for (let spanStart = 0; spanStart < count; spanStart += KV_SPAN) {
+    span.m = Number.NEGATIVE_INFINITY;
+    span.l = 0;
+    span.sums.fill(0);
+    const spanEnd = Math.min(spanStart + KV_SPAN, count);
+    for (let start = spanStart; start < spanEnd; start += KV_BLOCK) {
+      const seen = Math.min(spanEnd - start, KV_BLOCK);
+      let most = span.m;
+      for (let j = 0; j < seen; j++) {
+        const at = (start + j) * kvHeads + kvHead;
+        let sum = 0;
+        for (let d = 0, k = at * headDim; d < headDim; d++, k++) sum += codes[d]! * keys.codes[k]!;
+        p[j] = f(sum) * f(keys.scales[at]! * factor);
+        most = Math.max(most, p[j]!);
+      }
+      const shrink = expF32(f(span.m - most));
+      span.m = most;
+      for (let j = 0; j < seen; j++) p[j] = expF32(f(p[j]! - most));
+      p.fill(0, seen);
+      span.l = f(f(span.l * shrink) + dot8(p, 0, ONES, 0, KV_BLOCK));
+      for (let j = 0; j < seen; j++) p[j] = p[j]! * values.scales[(start + j) * kvHeads + kvHead]!;
+      const step = toLevels(weights, 0, p, 0, KV_BLOCK, LEVELS);
+      for (let d = 0; d < headDim; d++) {
+        let sum = 0;
+        for (let j = 0; j < seen; j++) sum += weights[j]! * values.codes[((start + j) * kvHeads + kvHead) * headDim + d]!;
+        span.sums[d] = f(span.sums[d]! * shrink) + f(f(sum) * step);
+      }
+    }
+    merge(total, span);
+  }
+  const inverse = f(1 / total.l);
+  for (let d = 0; d < headDim; d++) out[outFrom + d] = total.sums[d]! * inverse;
+}
+
+/** Maximum, sum and weighted sums of a softmax, not yet divided. */
+interface SoftmaxState {
+  m: number;
+  l: number;
+  readonly sums: Float32Array;
+}
+
+/** Takes the next span into the total of those before. */
+function merge(total: SoftmaxState, span: SoftmaxState): void {
+  const m = Math.max(total.m, span.m);
+  const keep = expF32(f(total.m - m));
+  const take = expF32(f(span.m - m));
+  total.m = m;
+  total.l = f(f(total.l * keep) + f(span.l * take));
+  for (let d = 0; d < span.sums.length; d++) total.sums[d] = f(total.sums[d]! * keep) + f(span.sums[d]! * take);
+}

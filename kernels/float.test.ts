@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { attend, dot8, expF32, KV_BLOCK, KV_SPAN, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies } from "../engine/numerics.js";
+import { dot8, expF32, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies } from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
 const HEAD_SIZES = [64, 96, 100, 128, 256];
@@ -35,57 +35,6 @@ describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s"
     bench.kernels.rope(px, 3, headDim, pa);
     rope(x, 0, 3, headDim, angles);
     expect(bitsOf(bench.f32(px, x.length))).toEqual(bitsOf(x));
-  });
-
-  it.each(HEAD_SIZES)("attention, head size %i, over block and span ends", (headDim) => {
-    const counts = [1, 2, 31, 32, 33, 64, 255, 256, 257, 300, 520];
-    const positions = Math.max(...counts);
-    const blocks = Math.ceil(positions / KV_BLOCK);
-    const blockBytes = 2 * headDim * KV_BLOCK * 4;
-    const bench = new Bench(tier, (blocks + 1) * blockBytes + (1 << 16));
-    const { kernels } = bench;
-    const cache = bench.take((blocks + 1) * blockBytes);
-    const table = bench.take(4 * blocks);
-    // Blocks in a scattered order: a sequence need not lie in one piece.
-    bench.u32(table, blocks).set(Array.from({ length: blocks }, (_, i) => (i * 5 + 3) % (blocks + 1)));
-    const keys = noise(positions * headDim, 11).map((v) => v * 3);
-    const values = noise(positions * headDim, 12);
-    const q = noise(headDim, 13).map((v) => v * 3);
-    const [pk, pv, pq] = [bench.take(headDim * 4), bench.take(headDim * 4), bench.put(q)];
-    for (let t = 0; t < positions; t++) {
-      bench.f32(pk, headDim).set(keys.subarray(t * headDim, (t + 1) * headDim));
-      bench.f32(pv, headDim).set(values.subarray(t * headDim, (t + 1) * headDim));
-      const block = cache + bench.u32(table, blocks)[Math.floor(t / KV_BLOCK)]! * blockBytes;
-      kernels.storeKeyValue(block, t % KV_BLOCK, pk, pv, headDim);
-    }
-    const [state, next, out, scratch] = [
-      bench.take(16 + headDim * 4),
-      bench.take(16 + headDim * 4),
-      bench.take(headDim * 4),
-      bench.take(128),
-    ];
-    for (const count of counts) {
-      for (let span = 0; span * KV_SPAN < count; span++) {
-        const seen = Math.min(count - span * KV_SPAN, KV_SPAN);
-        const to = span === 0 ? state : next;
-        kernels.attendSpan(
-          to,
-          pq,
-          headDim,
-          table + (span * KV_SPAN * 4) / KV_BLOCK,
-          cache,
-          blockBytes,
-          seen,
-          1 / Math.sqrt(headDim),
-          scratch,
-        );
-        if (span > 0) kernels.mergeSpan(state, next, headDim);
-      }
-      kernels.finishSpans(out, state, headDim);
-      const right = new Float32Array(headDim);
-      attend(right, 0, q, 0, keys, values, 0, headDim, count, headDim);
-      expect(bitsOf(bench.f32(out, headDim)), `${count} positions`).toEqual(bitsOf(right));
-    }
   });
 
   it("embedding rows and output head, bf16 and f32", () => {

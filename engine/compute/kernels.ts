@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { BitnetError } from "../errors.js";
-import { outputFactor, quantize, rmsNorm } from "../numerics.js";
+import { KV_BLOCK, type KvType, outputFactor, quantize, rmsNorm } from "../numerics.js";
 
 /** A build of the kernels: same sums, other instructions and another row layout. */
 export type Tier = "plain" | "relaxed";
@@ -16,19 +16,10 @@ export interface Kernels {
   quantize(out: number, meta: number, x: number, n: number, kPad: number): void;
   rope(x: number, heads: number, headDim: number, angles: number): void;
   storeKeyValue(block: number, slot: number, k: number, v: number, headDim: number): void;
-  attendSpan(
-    state: number,
-    q: number,
-    headDim: number,
-    table: number,
-    cache: number,
-    blockBytes: number,
-    count: number,
-    scale: number,
-    scratch: number,
-  ): void;
-  mergeSpan(state: number, next: number, headDim: number): void;
-  finishSpans(out: number, state: number, headDim: number): void;
+  storeKeyValueQ8(block: number, slot: number, k: number, v: number, headDim: number): void;
+  attendSpan(...span: AttendSpanArguments): void;
+  attendSpanQ8(...span: AttendSpanArguments): void;
+  finishSpans(out: number, states: number, spans: number, stateBytes: number, headDim: number): void;
   ternary(
     w: number,
     rows: number,
@@ -49,6 +40,34 @@ export interface Kernels {
   packBf16(out: number, x: number, kPad: number): void;
   embed(out: number, row: number, kPad: number, wide: number): void;
   head(table: number, rows: number, kPad: number, wide: number, x: number, columns: number, y: number, yStride: number): void;
+}
+
+/** One span of up to MOST_QUERIES adjacent query heads that share one head of the cache; see kernels/assembly/attention.ts. */
+export type AttendSpanArguments = [
+  states: number,
+  stateBytes: number,
+  q: number,
+  queries: number,
+  headDim: number,
+  table: number,
+  cache: number,
+  blockBytes: number,
+  count: number,
+  scale: number,
+  scratch: number,
+];
+
+/** Query heads that one call of `attendSpan` takes. */
+export const MOST_QUERIES = 8;
+
+/** Bytes of a thread's own scratch for `attendSpan` and `attendSpanQ8`: two heads' probabilities and weights, factors, queries as int16. */
+export function attentionScratch(headDim: number): number {
+  return 2 * KV_BLOCK * 4 + 2 * KV_BLOCK * 2 + MOST_QUERIES * 4 + MOST_QUERIES * headDim * 2;
+}
+
+/** Bytes of one head's keys and values of one block of positions. */
+export function cacheHeadBytes(kv: KvType, headDim: number): number {
+  return 2 * KV_BLOCK * (kv === "f32" ? headDim * 4 : headDim + 4);
 }
 
 /** Columns of a packed ternary row: a multiple of this. */

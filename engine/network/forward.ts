@@ -21,6 +21,7 @@ export class Forward {
   readonly #memory: WebAssembly.Memory;
   readonly #frequencies: Float64Array; // [headDim/2]
   readonly #scales: Float32Array; // the whole memory as f32
+  readonly #thread: number;
   readonly #ternaryScratch: number;
   readonly #attentionScratch: number;
   readonly #hiddenStride: number;
@@ -33,6 +34,7 @@ export class Forward {
     this.#kernels = kernels;
     this.#plan = plan;
     this.#step = step;
+    this.#thread = thread;
     this.#memory = memory;
     const { headDim, hiddenSize, kvHeads, ffnSize, ropeTheta } = plan.config;
     this.#frequencies = ropeFrequencies(ropeTheta, headDim);
@@ -101,7 +103,9 @@ export class Forward {
       const seen = Math.min(this.#step.position(row) + 1 - span * KV_SPAN, KV_SPAN);
       kernels.attendSpan(
         state,
+        plan.stateBytes,
         plan.qkv + row * this.#qkvStride + head * headDim * 4,
+        1,
         headDim,
         this.#step.table(row) + span * (KV_SPAN / KV_BLOCK) * 4,
         layerCache + kvHead * headBytes,
@@ -127,14 +131,10 @@ export class Forward {
       this.#each(rows * heads, (item) => {
         const row = Math.floor(item / heads);
         const head = item % heads;
-        const state = this.#attentionScratch;
-        const next = state + plan.stateBytes;
-        attend(state, row, head, 0);
-        for (let span = 1; span < spansOf(row); span++) {
-          attend(next, row, head, span);
-          kernels.mergeSpan(state, next, headDim);
-        }
-        kernels.finishSpans(plan.attention + row * this.#hiddenStride + head * headDim * 4, state, headDim);
+        const spans = spansOf(row);
+        const state = stateOf(0, this.#thread, 0); // a region of this thread's own
+        for (let span = 0; span < spans; span++) attend(state + span * plan.stateBytes, row, head, span);
+        kernels.finishSpans(plan.attention + row * this.#hiddenStride + head * headDim * 4, state, spans, plan.stateBytes, headDim);
       });
     }
 
@@ -142,9 +142,7 @@ export class Forward {
       const attention = plan.attention + row * this.#hiddenStride;
       if (split) {
         for (let head = 0; head < heads; head++) {
-          const state = stateOf(row, head, 0);
-          for (let span = 1; span < spansOf(row); span++) kernels.mergeSpan(state, stateOf(row, head, span), headDim);
-          kernels.finishSpans(attention + head * headDim * 4, state, headDim);
+          kernels.finishSpans(attention + head * headDim * 4, stateOf(row, head, 0), spansOf(row), plan.stateBytes, headDim);
         }
       }
       this.#normAndQuantize(row, attention, layer.attnSubNorm, hiddenSize);

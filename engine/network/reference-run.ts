@@ -1,6 +1,6 @@
 import type { StepBatch, StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
-import { KV_BLOCK } from "../numerics.js";
+import { KV_BLOCK, type KvType } from "../numerics.js";
 import { Reference, ReferenceCache, type ReferenceWeights } from "./reference.js";
 
 /** Rows of a step: few, so that an abort is seen soon. */
@@ -10,13 +10,15 @@ const MAX_ROWS = 8;
 export class ReferenceRun {
   readonly limits: StepLimits;
   readonly #config: ModelConfig;
+  readonly #kv: KvType;
   readonly #reference: Reference;
   /** By the sequence's first block, which no other living sequence has. */
   readonly #caches = new Map<number, ReferenceCache>();
   #logits: Float32Array[] = []; // [outputs] of [vocab]
 
-  constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, contextLength: number) {
+  constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, contextLength: number, kv: KvType = "f32") {
     this.#config = config;
+    this.#kv = kv;
     this.#reference = new Reference(config, weights, activationQuant);
     this.limits = {
       maxRows: MAX_ROWS,
@@ -40,16 +42,14 @@ export class ReferenceRun {
 
   /** A sequence's cache, grown to all the blocks it has. */
   #cache(table: Int32Array): ReferenceCache {
-    const { kvHeads, headDim } = this.#config;
     const positions = table.length * KV_BLOCK;
-    const old = this.#caches.get(table[0]!);
-    if (old !== undefined && old.keys[0]!.length >= positions * kvHeads * headDim) return old;
-    const cache = new ReferenceCache(this.#config, old ? Math.min(2 * positions, this.limits.blocks * KV_BLOCK) : positions);
-    old?.keys.forEach((keys, layer) => {
-      cache.keys[layer]!.set(keys);
-      cache.values[layer]!.set(old.values[layer]!);
-    });
-    this.#caches.set(table[0]!, cache);
+    let cache = this.#caches.get(table[0]!);
+    if (cache === undefined) {
+      cache = new ReferenceCache(this.#config, positions, this.#kv);
+      this.#caches.set(table[0]!, cache);
+    } else if (cache.positions < positions) {
+      cache.grow(Math.min(2 * positions, this.limits.blocks * KV_BLOCK));
+    }
     return cache;
   }
 }

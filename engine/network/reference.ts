@@ -3,7 +3,21 @@
  * logits are those of the kernels, bit for bit.
  */
 import type { ModelConfig } from "../model/config.js";
-import { attend, dot8, outputFactor, quantize, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies } from "../numerics.js";
+import {
+  attend,
+  attendQ8,
+  dot8,
+  type KvType,
+  outputFactor,
+  type QuantizedVectors,
+  quantize,
+  quantizeHeads,
+  reluSquaredMul,
+  rmsNorm,
+  rope,
+  ropeAngles,
+  ropeFrequencies,
+} from "../numerics.js";
 
 /** A ternary layer. */
 export interface ReferenceLinear {
@@ -38,15 +52,76 @@ export interface ReferenceWeights {
   readonly head: Float32Array; // [vocab, hidden]; the embedding itself when tied
 }
 
-/** Keys and values of one sequence: [layer] → [position, kvHeads · headDim] f32. */
-export class ReferenceCache {
-  readonly keys: Float32Array[];
-  readonly values: Float32Array[];
+/** Keys and values of one layer, each [position, kvHeads, headDim]. */
+type LayerCache =
+  | { readonly kv: "f32"; readonly keys: Float32Array; readonly values: Float32Array }
+  | { readonly kv: "q8"; readonly keys: QuantizedVectors; readonly values: QuantizedVectors };
 
-  constructor(config: ModelConfig, positions: number) {
-    const size = positions * config.kvHeads * config.headDim;
-    this.keys = Array.from({ length: config.layers }, () => new Float32Array(size));
-    this.values = Array.from({ length: config.layers }, () => new Float32Array(size));
+/** Keys and values of one sequence, as they are or in 8 bits. */
+export class ReferenceCache {
+  readonly #config: ModelConfig;
+  #positions = 0;
+  #layers: readonly LayerCache[];
+
+  /** @param positions that there is room for */
+  constructor(config: ModelConfig, positions: number, kv: KvType = "f32") {
+    this.#config = config;
+    const none = { codes: new Int8Array(0), scales: new Float32Array(0) };
+    const empty: LayerCache =
+      kv === "f32" ? { kv, keys: new Float32Array(0), values: new Float32Array(0) } : { kv, keys: none, values: none };
+    this.#layers = Array.from({ length: config.layers }, () => empty);
+    this.grow(positions);
+  }
+
+  /** Positions that there is room for. */
+  get positions(): number {
+    return this.#positions;
+  }
+
+  /** Makes room for more; what is there stays. */
+  grow(positions: number): void {
+    const heads = positions * this.#config.kvHeads;
+    const floats = (old: Float32Array, size: number): Float32Array => {
+      const wider = new Float32Array(size);
+      wider.set(old);
+      return wider;
+    };
+    const quantized = (old: QuantizedVectors): QuantizedVectors => {
+      const codes = new Int8Array(heads * this.#config.headDim);
+      codes.set(old.codes);
+      return { codes, scales: floats(old.scales, heads) };
+    };
+    this.#layers = this.#layers.map((layer) => {
+      if (layer.kv === "q8") return { kv: "q8", keys: quantized(layer.keys), values: quantized(layer.values) };
+      const size = heads * this.#config.headDim;
+      return { kv: "f32", keys: floats(layer.keys, size), values: floats(layer.values, size) };
+    });
+    this.#positions = positions;
+  }
+
+  /** Puts one position's key and value in. @param k, v [kvHeads, headDim] f32 */
+  store(layer: number, position: number, k: Float32Array, v: Float32Array): void {
+    const { kvHeads, headDim } = this.#config;
+    const to = this.#layers[layer]!;
+    if (to.kv === "q8") {
+      quantizeHeads(to.keys, position, k, kvHeads, headDim);
+      quantizeHeads(to.values, position, v, kvHeads, headDim);
+    } else {
+      to.keys.set(k, position * kvHeads * headDim);
+      to.values.set(v, position * kvHeads * headDim);
+    }
+  }
+
+  /** Attention of all heads over positions 0 … count − 1. @param out, q [heads, headDim] f32 */
+  attend(layer: number, out: Float32Array, q: Float32Array, count: number): void {
+    const { heads, kvHeads, headDim } = this.#config;
+    const from = this.#layers[layer]!;
+    for (let head = 0; head < heads; head++) {
+      const at = head * headDim;
+      const kvHead = Math.floor((head * kvHeads) / heads);
+      if (from.kv === "q8") attendQ8(out, at, q, at, from.keys, from.values, kvHead, kvHeads, count, headDim);
+      else attend(out, at, q, at, from.keys, from.values, kvHead * headDim, kvHeads * headDim, count, headDim);
+    }
   }
 }
 
@@ -98,14 +173,8 @@ export class Reference {
       );
       rope(q, 0, heads, headDim, angles);
       rope(k, 0, kvHeads, headDim, angles);
-      const keys = cache.keys[index]!;
-      const values = cache.values[index]!;
-      keys.set(k, position * kvSize);
-      values.set(v, position * kvSize);
-      for (let head = 0; head < heads; head++) {
-        const kvHead = Math.floor((head * kvHeads) / heads);
-        attend(attention, head * headDim, q, head * headDim, keys, values, kvHead * headDim, kvSize, position + 1, headDim);
-      }
+      cache.store(index, position, k, v);
+      cache.attend(index, attention, q, position + 1);
       rmsNorm(normed, attention, layer.attnSubNorm, rmsNormEps);
       this.#linear([[layer.o, delta]], normed);
       for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;

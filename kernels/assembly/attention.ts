@@ -1,10 +1,11 @@
 // Attention over a cache of blocks of 32 positions. A head's block: keys transposed, [headDim][32] f32, then values, [32][headDim] f32, so
 // that scores and weighted sums both run along vectors, without sums across lanes. Softmax is online, block by block; blocks are gathered in
 // spans of 256 positions, each computed from nothing and then merged in order. Blocks and spans begin at fixed positions: how the work was
-// divided can't show in the result.
+// divided can't show in the result. Query heads that share keys and values are computed together, so that a block is fetched once; each of
+// them alone would give the same bits.
 import { exp1, exp4, sum8 } from "./lanes";
 
-const BLOCK: usize = 32;
+export const BLOCK: usize = 32;
 
 /** Puts a position's key and value into its block. @param block of this head @param slot position mod 32 @param k, v [headDim] f32 */
 export function storeKeyValue(block: usize, slot: u32, k: usize, v: usize, headDim: u32): void {
@@ -15,52 +16,89 @@ export function storeKeyValue(block: usize, slot: u32, k: usize, v: usize, headD
 }
 
 /**
- * One span of one query head: the softmax-weighted sum of its values, not yet divided.
- * @param state out: maximum m, sum l, two unused, then Σ e^(s−m)·v [headDim]; f32
- * @param q [headDim] f32
+ * One span of adjacent query heads that share one head of the cache: of each the softmax-weighted sum of its values, not yet divided.
+ * @param states out, one each `stateBytes`: maximum m, sum l, two unused, then Σ e^(s−m)·v [headDim]; f32
+ * @param q [queries][headDim] f32
+ * @param queries 1…8
  * @param table u32 block numbers of the sequence, from the span's first
  * @param cache this layer's and head's part of block 0
  * @param blockBytes from block to block
- * @param count positions of the span that this query sees, 1…256
+ * @param count positions of the span that these queries see, 1…256
  * @param scale 1/√headDim
- * @param scratch 32 f32 of this thread's own
+ * @param scratch of this thread's own: [2][32] f32
  */
-export function attendSpan(state: usize, q: usize, headDim: u32, table: usize, cache: usize, blockBytes: u32, count: u32, scale: f32, scratch: usize): void {
+export function attendSpan(
+  states: usize,
+  stateBytes: u32,
+  q: usize,
+  queries: u32,
+  headDim: u32,
+  table: usize,
+  cache: usize,
+  blockBytes: u32,
+  count: u32,
+  scale: f32,
+  scratch: usize,
+): void {
   const bytes = <usize>headDim << 2;
-  const sums = state + 16;
-  for (let i: usize = 0; i < bytes; i += 16) v128.store(sums + i, f32x4.splat(0));
-  let m: f32 = -Infinity;
-  let l: f32 = 0;
+  const end = states + <usize>queries * <usize>stateBytes;
+  for (let state = states; state < end; state += stateBytes) clearState(state, bytes);
   for (let first: u32 = 0; first < count; first += <u32>BLOCK, table += 4) {
     const keys = cache + <usize>load<u32>(table) * <usize>blockBytes;
+    const values = keys + bytes * BLOCK;
     const seen = min<u32>(count - first, <u32>BLOCK);
-    scores(scratch, q, keys, bytes, scale);
-    if (seen < <u32>BLOCK) for (let j = seen; j < <u32>BLOCK; j++) store<f32>(scratch + (<usize>j << 2), -Infinity);
-    // The new maximum, and what it does to what is there.
-    let top = v128.load(scratch);
-    for (let i: usize = 16; i < 128; i += 16) top = f32x4.max(top, v128.load(scratch + i));
-    const most = max<f32>(
-      m,
-      max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3))),
-    );
-    const shrink = exp1(m - most);
-    m = most;
-    const shift = f32x4.splat(most);
-    let lo = f32x4.splat(0);
-    let hi = f32x4.splat(0);
-    for (let i: usize = 0; i < 128; i += 32) {
-      const a = exp4(f32x4.sub(v128.load(scratch + i), shift));
-      const b = exp4(f32x4.sub(v128.load(scratch + i, 16), shift));
-      v128.store(scratch + i, a);
-      v128.store(scratch + i, b, 16);
-      lo = f32x4.add(lo, a);
-      hi = f32x4.add(hi, b);
+    let state = states;
+    let x = q;
+    for (; state + stateBytes < end; state += stateBytes << 1, x += bytes << 1) {
+      scoresOfTwo(scratch, x, keys, bytes, scale);
+      const a = softmax(state, scratch, seen);
+      const b = softmax(state + stateBytes, scratch + 128, seen);
+      gatherTwo(state + 16, state + stateBytes + 16, scratch, values, bytes, seen, f32x4.splat(a), f32x4.splat(b));
     }
-    l = l * shrink + sum8(lo, hi);
-    gather(sums, scratch, keys + bytes * BLOCK, bytes, seen, f32x4.splat(shrink));
+    if (state < end) {
+      scores(scratch, x, keys, bytes, scale);
+      const a = softmax(state, scratch, seen);
+      gather(state + 16, scratch, values, 0, bytes, seen, f32x4.splat(a));
+    }
   }
-  store<f32>(state, m);
-  store<f32>(state, l, 4);
+}
+
+/** A state before its first block. @param bytes of its sums */
+export function clearState(state: usize, bytes: usize): void {
+  store<f32>(state, -Infinity);
+  store<f32>(state, 0, 4);
+  memory.fill(state + 16, 0, bytes);
+}
+
+/**
+ * Takes a block's scores into a state's maximum and sum.
+ * @param p [32] f32: scores, of which `seen` count; out: e^(score − maximum), 0 where none counts
+ * @returns what the sums so far have to be multiplied by
+ */
+export function softmax(state: usize, p: usize, seen: u32): f32 {
+  for (let j = seen; j < <u32>BLOCK; j++) store<f32>(p + (<usize>j << 2), -Infinity);
+  const m = load<f32>(state);
+  let top = v128.load(p);
+  for (let i: usize = 16; i < 128; i += 16) top = f32x4.max(top, v128.load(p + i));
+  const most = max<f32>(
+    m,
+    max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3))),
+  );
+  const shrink = exp1(m - most);
+  const shift = f32x4.splat(most);
+  let lo = f32x4.splat(0);
+  let hi = f32x4.splat(0);
+  for (let i: usize = 0; i < 128; i += 32) {
+    const a = exp4(f32x4.sub(v128.load(p + i), shift));
+    const b = exp4(f32x4.sub(v128.load(p + i, 16), shift));
+    v128.store(p + i, a);
+    v128.store(p + i, b, 16);
+    lo = f32x4.add(lo, a);
+    hi = f32x4.add(hi, b);
+  }
+  store<f32>(state, most);
+  store<f32>(state, load<f32>(state, 4) * shrink + sum8(lo, hi), 4);
+  return shrink;
 }
 
 /** out[j] = scale · Σ_d q[d]·k[d][j] for the block's 32 positions, d ascending. */
@@ -85,12 +123,44 @@ function scores(out: usize, q: usize, keys: usize, bytes: usize, scale: f32): vo
   }
 }
 
-/** sums[d] = sums[d]·shrink + Σ_j p[j]·v[j][d], j ascending over the `seen` positions. */
+/** `scores` of two adjacent queries: out [2][32]. 8 sums, 4 loads and 2 splats stay in registers. */
 // @ts-ignore: decorator
 @inline
-function gather(sums: usize, p: usize, values: usize, bytes: usize, seen: u32, shrink: v128): void {
+function scoresOfTwo(out: usize, q: usize, keys: usize, bytes: usize, scale: f32): void {
+  const s = f32x4.splat(scale);
+  for (let half: usize = 0; half < 128; half += 64) {
+    let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
+    let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
+    let k = keys + half;
+    for (let p = q, end = q + bytes; p < end; p += 4, k += 128) {
+      const x = v128.load32_splat(p);
+      const y = v128.load32_splat(p + bytes);
+      const k0 = v128.load(k), k1 = v128.load(k, 16), k2 = v128.load(k, 32), k3 = v128.load(k, 48);
+      a0 = f32x4.add(a0, f32x4.mul(x, k0));
+      a1 = f32x4.add(a1, f32x4.mul(x, k1));
+      a2 = f32x4.add(a2, f32x4.mul(x, k2));
+      a3 = f32x4.add(a3, f32x4.mul(x, k3));
+      b0 = f32x4.add(b0, f32x4.mul(y, k0));
+      b1 = f32x4.add(b1, f32x4.mul(y, k1));
+      b2 = f32x4.add(b2, f32x4.mul(y, k2));
+      b3 = f32x4.add(b3, f32x4.mul(y, k3));
+    }
+    v128.store(out + half, f32x4.mul(a0, s));
+    v128.store(out + half, f32x4.mul(a1, s), 16);
+    v128.store(out + half, f32x4.mul(a2, s), 32);
+    v128.store(out + half, f32x4.mul(a3, s), 48);
+    v128.store(out + half, f32x4.mul(b0, s), 128);
+    v128.store(out + half, f32x4.mul(b1, s), 144);
+    v128.store(out + half, f32x4.mul(b2, s), 160);
+    v128.store(out + half, f32x4.mul(b3, s), 176);
+  }
+}
+
+/** sums[d] = sums[d]·shrink + Σ_j p[j]·v[j][d], j ascending over the `seen` positions; from byte `i` of the sums on. */
+// @ts-ignore: decorator
+@inline
+function gather(sums: usize, p: usize, values: usize, i: usize, bytes: usize, seen: u32, shrink: v128): void {
   const pEnd = p + (<usize>seen << 2);
-  let i: usize = 0;
   for (const whole = bytes & ~63; i < whole; i += 64) {
     let a0 = f32x4.mul(v128.load(sums + i), shrink);
     let a1 = f32x4.mul(v128.load(sums + i, 16), shrink);
@@ -117,24 +187,73 @@ function gather(sums: usize, p: usize, values: usize, bytes: usize, seen: u32, s
   }
 }
 
-/** Merges the state of the next span into the state of those before it. */
-export function mergeSpan(state: usize, next: usize, headDim: u32): void {
-  const before = load<f32>(state);
-  const after = load<f32>(next);
-  const m = max<f32>(before, after);
-  const keep = exp1(before - m);
-  const take = exp1(after - m);
-  store<f32>(state, m);
-  store<f32>(state, load<f32>(state, 4) * keep + load<f32>(next, 4) * take, 4);
-  const a = f32x4.splat(keep);
-  const b = f32x4.splat(take);
-  for (let i: usize = 16, end: usize = 16 + (<usize>headDim << 2); i < end; i += 16) {
-    v128.store(state + i, f32x4.add(f32x4.mul(v128.load(state + i), a), f32x4.mul(v128.load(next + i), b)));
+/** `gather` of two queries, p [2][32]. */
+// @ts-ignore: decorator
+@inline
+function gatherTwo(sumsA: usize, sumsB: usize, p: usize, values: usize, bytes: usize, seen: u32, shrinkA: v128, shrinkB: v128): void {
+  const pEnd = p + (<usize>seen << 2);
+  let i: usize = 0;
+  for (const whole = bytes & ~63; i < whole; i += 64) {
+    let a0 = f32x4.mul(v128.load(sumsA + i), shrinkA);
+    let a1 = f32x4.mul(v128.load(sumsA + i, 16), shrinkA);
+    let a2 = f32x4.mul(v128.load(sumsA + i, 32), shrinkA);
+    let a3 = f32x4.mul(v128.load(sumsA + i, 48), shrinkA);
+    let b0 = f32x4.mul(v128.load(sumsB + i), shrinkB);
+    let b1 = f32x4.mul(v128.load(sumsB + i, 16), shrinkB);
+    let b2 = f32x4.mul(v128.load(sumsB + i, 32), shrinkB);
+    let b3 = f32x4.mul(v128.load(sumsB + i, 48), shrinkB);
+    let v = values + i;
+    for (let j = p; j < pEnd; j += 4, v += bytes) {
+      const x = v128.load32_splat(j);
+      const y = v128.load32_splat(j, 128);
+      const v0 = v128.load(v), v1 = v128.load(v, 16), v2 = v128.load(v, 32), v3 = v128.load(v, 48);
+      a0 = f32x4.add(a0, f32x4.mul(x, v0));
+      a1 = f32x4.add(a1, f32x4.mul(x, v1));
+      a2 = f32x4.add(a2, f32x4.mul(x, v2));
+      a3 = f32x4.add(a3, f32x4.mul(x, v3));
+      b0 = f32x4.add(b0, f32x4.mul(y, v0));
+      b1 = f32x4.add(b1, f32x4.mul(y, v1));
+      b2 = f32x4.add(b2, f32x4.mul(y, v2));
+      b3 = f32x4.add(b3, f32x4.mul(y, v3));
+    }
+    v128.store(sumsA + i, a0);
+    v128.store(sumsA + i, a1, 16);
+    v128.store(sumsA + i, a2, 32);
+    v128.store(sumsA + i, a3, 48);
+    v128.store(sumsB + i, b0);
+    v128.store(sumsB + i, b1, 16);
+    v128.store(sumsB + i, b2, 32);
+    v128.store(sumsB + i, b3, 48);
+  }
+  if (i < bytes) {
+    gather(sumsA, p, values, i, bytes, seen, shrinkA);
+    gather(sumsB, p + 128, values, i, bytes, seen, shrinkB);
   }
 }
 
-/** out = Σ / l; [headDim] f32 */
-export function finishSpans(out: usize, state: usize, headDim: u32): void {
-  const inverse = f32x4.splat(<f32>1 / load<f32>(state, 4));
-  for (let i: usize = 0, end = <usize>headDim << 2; i < end; i += 16) v128.store(out + i, f32x4.mul(v128.load(state + i, 16), inverse));
+/**
+ * out = Σ / l of all spans, merged in order; the states stay as they are. [headDim] f32
+ * @param states of consecutive spans, one each `stateBytes`
+ */
+export function finishSpans(out: usize, states: usize, spans: u32, stateBytes: u32, headDim: u32): void {
+  const bytes = <usize>headDim << 2;
+  let m = load<f32>(states);
+  let l = load<f32>(states, 4);
+  memory.copy(out, states + 16, bytes);
+  for (let span: u32 = 1; span < spans; span++) {
+    states += stateBytes;
+    const before = m;
+    const after = load<f32>(states);
+    m = max<f32>(before, after);
+    const keep = exp1(before - m);
+    const take = exp1(after - m);
+    l = l * keep + load<f32>(states, 4) * take;
+    const a = f32x4.splat(keep);
+    const b = f32x4.splat(take);
+    for (let i: usize = 0; i < bytes; i += 16) {
+      v128.store(out + i, f32x4.add(f32x4.mul(v128.load(out + i), a), f32x4.mul(v128.load(states + i, 16), b)));
+    }
+  }
+  const inverse = f32x4.splat(<f32>1 / l);
+  for (let i: usize = 0; i < bytes; i += 16) v128.store(out + i, f32x4.mul(v128.load(out + i), inverse));
 }

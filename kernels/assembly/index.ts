@@ -1,4 +1,5 @@
-export { attendSpan, finishSpans, mergeSpan, storeKeyValue } from "./attention";
+export { attendSpan, finishSpans, storeKeyValue } from "./attention";
+export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
 export { add, quantize, reluSquaredMul, rmsNorm, rope } from "./rows";
 export { barrier, nextChunk } from "./sync";
 export { embed, head, packBf16 } from "./table";

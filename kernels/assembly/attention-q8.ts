@@ -1,0 +1,331 @@
+// Attention over keys and values of 8 bits: code · scale, one scale for a position's key and one for its value. Products are of int16 and
+// int8 in pairs, summed in int32, so they are exact. A head's block of 32 positions, laid out in the order in which it is read:
+//   key codes    [2 halves][headDim/2][16 positions][2 dims] int8
+//   key scales   [32] f32
+//   value codes  [headDim/16][16 pairs of positions][16 dims][2 positions] int8; the last headDim mod 16 dims in groups of 4 instead
+//   value scales [32] f32
+// The float steps are those of `attendQ8` in engine/numerics.ts, and those between them are `attendSpan`'s.
+import { BLOCK, clearState, softmax } from "./attention";
+
+/** Adding it to an f32 of magnitude < 2^22 rounds that to an integer, half to even, whose two's complement is in the low bits. */
+const ROUNDER: f32 = 12582912; // 1.5 · 2^23
+/** Maxima below this count as 0: their inverses leave f32's range. */
+const LEAST_MAX: f32 = 1e-30;
+/** Levels of a quantised query or weight. */
+const LEVELS: i32 = 32767;
+/** (2^31 − 1) / 127: what a query's levels times headDim may be at the most. */
+const SCORE_BOUND: i32 = 16909320;
+
+/** The greatest of 4 lanes. */
+// @ts-ignore: decorator
+@inline
+function max4(v: v128): f32 {
+  return max<f32>(max<f32>(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)), max<f32>(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
+}
+
+/** max|x| of [bytes/4] f32 */
+// @ts-ignore: decorator
+@inline
+function absMax(x: usize, bytes: usize): f32 {
+  let top = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) top = f32x4.max(top, f32x4.abs(v128.load(x + i)));
+  return max4(top);
+}
+
+/** round(x·s) of four, in the low bits of i32 lanes. |x·s| never passes the levels by more than its rounding error, so nothing is clamped. */
+// @ts-ignore: decorator
+@inline
+function round4(x: v128, s: v128): v128 {
+  return f32x4.add(f32x4.mul(x, s), f32x4.splat(ROUNDER));
+}
+
+/**
+ * Quantises a position's key and value into its block: scale = max|x|/127, code = round(x · 127/max|x|).
+ * @param block of this head @param slot position mod 32 @param k, v [headDim] f32
+ */
+export function storeKeyValueQ8(block: usize, slot: u32, k: usize, v: usize, headDim: u32): void {
+  const dims = <usize>headDim;
+  const bytes = dims << 2;
+  const at = <usize>slot;
+  const keyScales = block + dims * BLOCK;
+  const values = keyScales + (BLOCK << 2);
+
+  let most = absMax(k, bytes);
+  let zero = most < LEAST_MAX;
+  store<f32>(keyScales + (at << 2), zero ? 0 : most / <f32>127);
+  let s = f32x4.splat(zero ? 0 : <f32>127 / most);
+  let to = block + (at >> 4) * (dims << 4) + ((at & 15) << 1);
+  for (let i: usize = 0; i < bytes; i += 16, to += 64) {
+    const c = round4(v128.load(k + i), s);
+    store<u8>(to, i32x4.extract_lane(c, 0));
+    store<u8>(to, i32x4.extract_lane(c, 1), 1);
+    store<u8>(to, i32x4.extract_lane(c, 2), 32);
+    store<u8>(to, i32x4.extract_lane(c, 3), 33);
+  }
+
+  most = absMax(v, bytes);
+  zero = most < LEAST_MAX;
+  store<f32>(values + dims * BLOCK + (at << 2), zero ? 0 : most / <f32>127);
+  s = f32x4.splat(zero ? 0 : <f32>127 / most);
+  const whole = bytes & ~63;
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const c = round4(v128.load(v + i), s);
+    const d = i >> 2;
+    // The row of 16 dims, or of 4, in its group.
+    to = values + (at & 1) + (i < whole ? (d & ~15) * BLOCK + ((at >> 1) << 5) + ((d & 15) << 1) : d * BLOCK + ((at >> 1) << 3));
+    store<u8>(to, i32x4.extract_lane(c, 0));
+    store<u8>(to, i32x4.extract_lane(c, 1), 2);
+    store<u8>(to, i32x4.extract_lane(c, 2), 4);
+    store<u8>(to, i32x4.extract_lane(c, 3), 6);
+  }
+}
+
+/**
+ * `attendSpan` on a cache of 8 bits; the same arguments.
+ * @param scratch of this thread's own: p [2][32] f32, weights [2][32] int16, a factor for each of 8 queries f32, queries [8][headDim] int16
+ */
+export function attendSpanQ8(
+  states: usize,
+  stateBytes: u32,
+  q: usize,
+  queries: u32,
+  headDim: u32,
+  table: usize,
+  cache: usize,
+  blockBytes: u32,
+  count: u32,
+  scale: f32,
+  scratch: usize,
+): void {
+  const dims = <usize>headDim;
+  const weights = scratch + 256;
+  const factors = scratch + 384;
+  const codes = scratch + 416;
+  const codeBytes = dims << 1;
+  const end = states + <usize>queries * <usize>stateBytes;
+  for (let state = states, i: usize = 0; state < end; state += stateBytes, i++) {
+    clearState(state, dims << 2);
+    store<f32>(factors + (i << 2), quantizeQuery(codes + i * codeBytes, q + i * (dims << 2), headDim) * scale);
+  }
+  for (let first: u32 = 0; first < count; first += <u32>BLOCK, table += 4) {
+    const keys = cache + <usize>load<u32>(table) * <usize>blockBytes;
+    const keyScales = keys + dims * BLOCK;
+    const values = keyScales + (BLOCK << 2);
+    const valueScales = values + dims * BLOCK;
+    const seen = min<u32>(count - first, <u32>BLOCK);
+    let state = states;
+    let x = codes;
+    let factor = factors;
+    for (; state + stateBytes < end; state += stateBytes << 1, x += codeBytes << 1, factor += 8) {
+      const next = state + stateBytes;
+      scoresOfTwo(scratch, x, keys, codeBytes, keyScales, load<f32>(factor), load<f32>(factor, 4));
+      const shrinkA = softmax(state, scratch, seen);
+      const shrinkB = softmax(next, scratch + 128, seen);
+      const stepA = quantizeWeights(weights, scratch, valueScales, seen);
+      const stepB = quantizeWeights(weights + 64, scratch + 128, valueScales, seen);
+      gatherTwo(state + 16, next + 16, weights, values, dims, seen, shrinkA, shrinkB, stepA, stepB);
+    }
+    if (state < end) {
+      scores(scratch, x, keys, codeBytes, keyScales, load<f32>(factor));
+      const shrink = softmax(state, scratch, seen);
+      const step = quantizeWeights(weights, scratch, valueScales, seen);
+      gather(state + 16, weights, values, dims, seen, shrink, step);
+    }
+  }
+}
+
+/** A query head to int16. @returns what 1 is worth; 0 with codes 0 for a head of zeros */
+function quantizeQuery(out: usize, q: usize, headDim: u32): f32 {
+  const bytes = <usize>headDim << 2;
+  const levels = <f32>min<i32>(LEVELS, SCORE_BOUND / headDim);
+  const most = absMax(q, bytes);
+  const zero = most < LEAST_MAX;
+  const s = f32x4.splat(zero ? 0 : levels / most);
+  for (let i: usize = 0; i < bytes; i += 16, out += 8) {
+    const c = i32x4.sub(round4(v128.load(q + i), s), i32x4.splat(0x4b400000));
+    v128.store64_lane(out, i16x8.narrow_i32x4_s(c, c), 0);
+  }
+  return zero ? 0 : most / levels;
+}
+
+/**
+ * The weights p·scale of a block's values to int16, relative to their maximum; 0 where none counts.
+ * @param out [32] int16 @param p [32] f32 @param scales [32] f32, of which `seen` count
+ * @returns what 1 is worth
+ */
+function quantizeWeights(out: usize, p: usize, scales: usize, seen: u32): f32 {
+  for (let i: usize = 0; i < 128; i += 32) {
+    const a = f32x4.mul(v128.load(p + i), v128.load(scales + i));
+    const b = f32x4.mul(v128.load(p + i, 16), v128.load(scales + i, 16));
+    v128.store(p + i, a);
+    v128.store(p + i, b, 16);
+  }
+  // What lies in the cache behind the last position may be anything, and 0 times it NaN.
+  for (let j = seen; j < <u32>BLOCK; j++) store<f32>(p + (<usize>j << 2), 0);
+  const most = absMax(p, 128);
+  const zero = most < LEAST_MAX;
+  const s = f32x4.splat(zero ? 0 : <f32>LEVELS / most);
+  for (let i: usize = 0; i < 128; i += 32, out += 16) {
+    const a = i32x4.sub(round4(v128.load(p + i), s), i32x4.splat(0x4b400000));
+    const b = i32x4.sub(round4(v128.load(p + i, 16), s), i32x4.splat(0x4b400000));
+    v128.store(out, i16x8.narrow_i32x4_s(a, b));
+  }
+  return zero ? 0 : most / <f32>LEVELS;
+}
+
+/** out[j] = f32(Σ_d q[d]·k[d][j]) · (scale[j]·factor) for the block's 32 positions. @param bytes of a query's codes */
+// @ts-ignore: decorator
+@inline
+function scores(out: usize, q: usize, keys: usize, bytes: usize, scales: usize, factor: f32): void {
+  const f = f32x4.splat(factor);
+  for (let half: usize = 0; half < 128; half += 64) {
+    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+    for (let p = q, end = q + bytes; p < end; p += 4, keys += 32) {
+      const x = v128.load32_splat(p);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(v128.load8x8_s(keys), x));
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(v128.load8x8_s(keys, 8), x));
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(v128.load8x8_s(keys, 16), x));
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(v128.load8x8_s(keys, 24), x));
+    }
+    const s0 = v128.load(scales + half), s1 = v128.load(scales + half, 16), s2 = v128.load(scales + half, 32), s3 = v128.load(scales + half, 48);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, f)));
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, f)), 16);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a2), f32x4.mul(s2, f)), 32);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a3), f32x4.mul(s3, f)), 48);
+  }
+}
+
+/** `scores` of two adjacent queries: out [2][32]. */
+// @ts-ignore: decorator
+@inline
+function scoresOfTwo(out: usize, q: usize, keys: usize, bytes: usize, scales: usize, factorA: f32, factorB: f32): void {
+  const fa = f32x4.splat(factorA);
+  const fb = f32x4.splat(factorB);
+  for (let half: usize = 0; half < 128; half += 64) {
+    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+    let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
+    for (let p = q, end = q + bytes; p < end; p += 4, keys += 32) {
+      const x = v128.load32_splat(p);
+      const y = v128.load32_splat(p + bytes);
+      const k0 = v128.load8x8_s(keys), k1 = v128.load8x8_s(keys, 8), k2 = v128.load8x8_s(keys, 16), k3 = v128.load8x8_s(keys, 24);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(k0, x));
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(k1, x));
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(k2, x));
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(k3, x));
+      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(k0, y));
+      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(k1, y));
+      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(k2, y));
+      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(k3, y));
+    }
+    const s0 = v128.load(scales + half), s1 = v128.load(scales + half, 16), s2 = v128.load(scales + half, 32), s3 = v128.load(scales + half, 48);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, fa)));
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, fa)), 16);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a2), f32x4.mul(s2, fa)), 32);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(a3), f32x4.mul(s3, fa)), 48);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(b0), f32x4.mul(s0, fb)), 128);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(b1), f32x4.mul(s1, fb)), 144);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(b2), f32x4.mul(s2, fb)), 160);
+    v128.store(out + half, f32x4.mul(f32x4.convert_i32x4_s(b3), f32x4.mul(s3, fb)), 176);
+  }
+}
+
+/** sums[d]·shrink + f32(Σ_j w[j]·v[j][d])·step of 4 dims */
+// @ts-ignore: decorator
+@inline
+function taken(sums: v128, shrink: v128, sum: v128, step: v128): v128 {
+  return f32x4.add(f32x4.mul(sums, shrink), f32x4.mul(f32x4.convert_i32x4_s(sum), step));
+}
+
+/** sums[d] = sums[d]·shrink + f32(Σ_j w[j]·v[j][d])·step over the `seen` positions, whose weights are w [32] int16. */
+// @ts-ignore: decorator
+@inline
+function gather(sums: usize, w: usize, values: usize, dims: usize, seen: u32, shrink: f32, step: f32): void {
+  const pairs = <usize>((seen + 1) >> 1) << 2; // bytes of the pairs of weights
+  const f = f32x4.splat(shrink);
+  const g = f32x4.splat(step);
+  const whole = dims & ~15;
+  for (let d: usize = 0; d < whole; d += 16, values += 16 * BLOCK, sums += 64) {
+    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+    for (let p = w, v = values, end = w + pairs; p < end; p += 4, v += 32) {
+      const x = v128.load32_splat(p);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(v128.load8x8_s(v), x));
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(v128.load8x8_s(v, 8), x));
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(v128.load8x8_s(v, 16), x));
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(v128.load8x8_s(v, 24), x));
+    }
+    const s0 = v128.load(sums), s1 = v128.load(sums, 16), s2 = v128.load(sums, 32), s3 = v128.load(sums, 48);
+    v128.store(sums, taken(s0, f, a0, g));
+    v128.store(sums, taken(s1, f, a1, g), 16);
+    v128.store(sums, taken(s2, f, a2, g), 32);
+    v128.store(sums, taken(s3, f, a3, g), 48);
+  }
+  if (whole < dims) gatherRest(sums, w, values, dims - whole, pairs, f, g);
+}
+
+/** The last dims of `gather`, 4 at a time. @param pairs bytes of the pairs of weights */
+function gatherRest(sums: usize, w: usize, values: usize, dims: usize, pairs: usize, shrink: v128, step: v128): void {
+  for (const end = sums + (dims << 2); sums < end; sums += 16, values += 4 * BLOCK) {
+    let a = i32x4.splat(0);
+    for (let i: usize = 0; i < pairs; i += 4) {
+      a = i32x4.add(a, i32x4.dot_i16x8_s(v128.load8x8_s(values + (i << 1)), v128.load32_splat(w + i)));
+    }
+    v128.store(sums, taken(v128.load(sums), shrink, a, step));
+  }
+}
+
+/** `gather` of two queries, w [2][32]. */
+// @ts-ignore: decorator
+@inline
+function gatherTwo(
+  sumsA: usize,
+  sumsB: usize,
+  w: usize,
+  values: usize,
+  dims: usize,
+  seen: u32,
+  shrinkA: f32,
+  shrinkB: f32,
+  stepA: f32,
+  stepB: f32,
+): void {
+  const pairs = <usize>((seen + 1) >> 1) << 2;
+  const fa = f32x4.splat(shrinkA);
+  const fb = f32x4.splat(shrinkB);
+  const ga = f32x4.splat(stepA);
+  const gb = f32x4.splat(stepB);
+  const whole = dims & ~15;
+  for (let d: usize = 0; d < whole; d += 16, values += 16 * BLOCK, sumsA += 64, sumsB += 64) {
+    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+    let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
+    for (let p = w, v = values, end = w + pairs; p < end; p += 4, v += 32) {
+      const x = v128.load32_splat(p);
+      const y = v128.load32_splat(p, 64);
+      const v0 = v128.load8x8_s(v), v1 = v128.load8x8_s(v, 8), v2 = v128.load8x8_s(v, 16), v3 = v128.load8x8_s(v, 24);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(v0, x));
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(v1, x));
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(v2, x));
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(v3, x));
+      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(v0, y));
+      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(v1, y));
+      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(v2, y));
+      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(v3, y));
+    }
+    let s0 = v128.load(sumsA), s1 = v128.load(sumsA, 16), s2 = v128.load(sumsA, 32), s3 = v128.load(sumsA, 48);
+    v128.store(sumsA, taken(s0, fa, a0, ga));
+    v128.store(sumsA, taken(s1, fa, a1, ga), 16);
+    v128.store(sumsA, taken(s2, fa, a2, ga), 32);
+    v128.store(sumsA, taken(s3, fa, a3, ga), 48);
+    s0 = v128.load(sumsB);
+    s1 = v128.load(sumsB, 16);
+    s2 = v128.load(sumsB, 32);
+    s3 = v128.load(sumsB, 48);
+    v128.store(sumsB, taken(s0, fb, b0, gb));
+    v128.store(sumsB, taken(s1, fb, b1, gb), 16);
+    v128.store(sumsB, taken(s2, fb, b2, gb), 32);
+    v128.store(sumsB, taken(s3, fb, b3, gb), 48);
+  }
+  if (whole < dims) {
+    gatherRest(sumsA, w, values, dims - whole, pairs, fa, ga);
+    gatherRest(sumsB, w + 64, values, dims - whole, pairs, fb, gb);
+  }
+}
