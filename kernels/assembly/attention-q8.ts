@@ -5,10 +5,9 @@
 //   value codes  [headDim/16][16 pairs of positions][16 dims][2 positions] int8; the last headDim mod 16 dims in groups of 4 instead
 //   value scales [32] f32
 // The float steps are those of `attendQ8` in engine/numerics.ts, and those between them are `attendSpan`'s.
-import { BLOCK, clearState, softmax } from "./attention";
+import { clearState } from "./attention";
+import { BLOCK, ROUNDER, softmax } from "./softmax";
 
-/** Adding it to an f32 of magnitude < 2^22 rounds that to an integer, half to even, whose two's complement is in the low bits. */
-const ROUNDER: f32 = 12582912; // 1.5 · 2^23
 /** Maxima below this count as 0: their inverses leave f32's range. */
 const LEAST_MAX: f32 = 1e-30;
 /** Levels of a quantised query or weight. */
@@ -16,11 +15,12 @@ const LEVELS: i32 = 32767;
 /** (2^31 − 1) / 127: what a query's levels times headDim may be at the most. */
 const SCORE_BOUND: i32 = 16909320;
 
-/** The greatest of 4 lanes. */
+/** The greatest of 4 lanes ≥ 0. As integers they have the same order, and NaN is the greatest. */
 // @ts-ignore: decorator
 @inline
 function max4(v: v128): f32 {
-  return max<f32>(max<f32>(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)), max<f32>(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
+  v = i32x4.max_u(v, v128.shuffle<i32>(v, v, 2, 3, 0, 1));
+  return f32x4.extract_lane(i32x4.max_u(v, v128.shuffle<i32>(v, v, 1, 0, 3, 2)), 0);
 }
 
 /** max|x| of [bytes/4] f32 */
@@ -28,7 +28,7 @@ function max4(v: v128): f32 {
 @inline
 function absMax(x: usize, bytes: usize): f32 {
   let top = f32x4.splat(0);
-  for (let i: usize = 0; i < bytes; i += 16) top = f32x4.max(top, f32x4.abs(v128.load(x + i)));
+  for (let i: usize = 0; i < bytes; i += 16) top = i32x4.max_u(top, f32x4.abs(v128.load(x + i)));
   return max4(top);
 }
 
@@ -37,6 +37,13 @@ function absMax(x: usize, bytes: usize): f32 {
 @inline
 function round4(x: v128, s: v128): v128 {
   return f32x4.add(f32x4.mul(x, s), f32x4.splat(ROUNDER));
+}
+
+/** What `round4` rounded, as i32. */
+// @ts-ignore: decorator
+@inline
+function integers(rounded: v128): v128 {
+  return i32x4.sub(rounded, f32x4.splat(ROUNDER));
 }
 
 /**
@@ -142,7 +149,7 @@ function quantizeQuery(out: usize, q: usize, headDim: u32): f32 {
   const zero = most < LEAST_MAX;
   const s = f32x4.splat(zero ? 0 : levels / most);
   for (let i: usize = 0; i < bytes; i += 16, out += 8) {
-    const c = i32x4.sub(round4(v128.load(q + i), s), i32x4.splat(0x4b400000));
+    const c = integers(round4(v128.load(q + i), s));
     v128.store64_lane(out, i16x8.narrow_i32x4_s(c, c), 0);
   }
   return zero ? 0 : most / levels;
@@ -154,21 +161,31 @@ function quantizeQuery(out: usize, q: usize, headDim: u32): f32 {
  * @returns what 1 is worth
  */
 function quantizeWeights(out: usize, p: usize, scales: usize, seen: u32): f32 {
-  for (let i: usize = 0; i < 128; i += 32) {
-    const a = f32x4.mul(v128.load(p + i), v128.load(scales + i));
-    const b = f32x4.mul(v128.load(p + i, 16), v128.load(scales + i, 16));
-    v128.store(p + i, a);
-    v128.store(p + i, b, 16);
+  const end = p + 128;
+  let top = f32x4.splat(0);
+  for (let i = p; i < end; i += 64, scales += 64) {
+    const a = f32x4.mul(v128.load(i), v128.load(scales)), b = f32x4.mul(v128.load(i, 16), v128.load(scales, 16));
+    const c = f32x4.mul(v128.load(i, 32), v128.load(scales, 32)), d = f32x4.mul(v128.load(i, 48), v128.load(scales, 48));
+    v128.store(i, a);
+    v128.store(i, b, 16);
+    v128.store(i, c, 32);
+    v128.store(i, d, 48);
+    top = i32x4.max_u(top, i32x4.max_u(i32x4.max_u(a, b), i32x4.max_u(c, d)));
   }
-  // What lies in the cache behind the last position may be anything, and 0 times it NaN.
-  for (let j = seen; j < <u32>BLOCK; j++) store<f32>(p + (<usize>j << 2), 0);
-  const most = absMax(p, 128);
+  if (seen < <u32>BLOCK) {
+    // What lies in the cache behind the last position may be anything, and 0 times it NaN.
+    for (let j = seen; j < <u32>BLOCK; j++) store<f32>(p + (<usize>j << 2), 0);
+    top = f32x4.splat(0);
+    for (let i = p; i < end; i += 16) top = i32x4.max_u(top, v128.load(i));
+  }
+  const most = max4(top);
   const zero = most < LEAST_MAX;
   const s = f32x4.splat(zero ? 0 : <f32>LEVELS / most);
-  for (let i: usize = 0; i < 128; i += 32, out += 16) {
-    const a = i32x4.sub(round4(v128.load(p + i), s), i32x4.splat(0x4b400000));
-    const b = i32x4.sub(round4(v128.load(p + i, 16), s), i32x4.splat(0x4b400000));
+  for (let i = p; i < end; i += 64, out += 32) {
+    const a = integers(round4(v128.load(i), s)), b = integers(round4(v128.load(i, 16), s));
+    const c = integers(round4(v128.load(i, 32), s)), d = integers(round4(v128.load(i, 48), s));
     v128.store(out, i16x8.narrow_i32x4_s(a, b));
+    v128.store(out, i16x8.narrow_i32x4_s(c, d), 16);
   }
   return zero ? 0 : most / <f32>LEVELS;
 }

@@ -3,9 +3,7 @@
 // spans of 256 positions, each computed from nothing and then merged in order. Blocks and spans begin at fixed positions: how the work was
 // divided can't show in the result. Query heads that share keys and values are computed together, so that a block is fetched once; each of
 // them alone would give the same bits.
-import { exp1, exp4, sum8 } from "./lanes";
-
-export const BLOCK: usize = 32;
+import { BLOCK, exp1, softmax } from "./softmax";
 
 /** Puts a position's key and value into its block. @param block of this head @param slot position mod 32 @param k, v [headDim] f32 */
 export function storeKeyValue(block: usize, slot: u32, k: usize, v: usize, headDim: u32): void {
@@ -68,37 +66,6 @@ export function clearState(state: usize, bytes: usize): void {
   store<f32>(state, -Infinity);
   store<f32>(state, 0, 4);
   memory.fill(state + 16, 0, bytes);
-}
-
-/**
- * Takes a block's scores into a state's maximum and sum.
- * @param p [32] f32: scores, of which `seen` count; out: e^(score − maximum), 0 where none counts
- * @returns what the sums so far have to be multiplied by
- */
-export function softmax(state: usize, p: usize, seen: u32): f32 {
-  for (let j = seen; j < <u32>BLOCK; j++) store<f32>(p + (<usize>j << 2), -Infinity);
-  const m = load<f32>(state);
-  let top = v128.load(p);
-  for (let i: usize = 16; i < 128; i += 16) top = f32x4.max(top, v128.load(p + i));
-  const most = max<f32>(
-    m,
-    max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3))),
-  );
-  const shrink = exp1(m - most);
-  const shift = f32x4.splat(most);
-  let lo = f32x4.splat(0);
-  let hi = f32x4.splat(0);
-  for (let i: usize = 0; i < 128; i += 32) {
-    const a = exp4(f32x4.sub(v128.load(p + i), shift));
-    const b = exp4(f32x4.sub(v128.load(p + i, 16), shift));
-    v128.store(p + i, a);
-    v128.store(p + i, b, 16);
-    lo = f32x4.add(lo, a);
-    hi = f32x4.add(hi, b);
-  }
-  store<f32>(state, most);
-  store<f32>(state, load<f32>(state, 4) * shrink + sum8(lo, hi), 4);
-  return shrink;
 }
 
 /** out[j] = scale · Σ_d q[d]·k[d][j] for the block's 32 positions, d ascending. */

@@ -24,33 +24,3 @@ export function sum8x4(lo0: v128, hi0: v128, lo1: v128, hi1: v128, lo2: v128, hi
   const b = f32x4.add(v128.shuffle<f32>(p2, p3, 0, 2, 4, 6), v128.shuffle<f32>(p2, p3, 1, 3, 5, 7));
   return f32x4.add(v128.shuffle<f32>(a, b, 0, 2, 4, 6), v128.shuffle<f32>(a, b, 1, 3, 5, 7));
 }
-
-// e^x for x ≤ 0: x = n·ln 2 + r, |r| ≤ ln 2 / 2; e^r by the degree-5 polynomial of the Cephes library's expf; then n goes into the exponent.
-// ln 2 is split so that n·LN2_HI is exact. Below −87 the answer is 0: no subnormals.
-
-/** e^x of four lanes, x ≤ 0 (−∞ gives 0). */
-// @ts-ignore: decorator
-@inline
-export function exp4(x: v128): v128 {
-  const keep = f32x4.ge(x, f32x4.splat(-87));
-  const t = f32x4.max(x, f32x4.splat(-87));
-  const n = f32x4.nearest(f32x4.mul(t, f32x4.splat(1.4426950408889634)));
-  let r = f32x4.sub(t, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
-  let p = f32x4.splat(1.9875691500e-4);
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.3981999507e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(8.3334519073e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(4.1665795894e-2));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.6666665459e-1));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(5.0000001201e-1));
-  p = f32x4.add(f32x4.add(f32x4.mul(p, f32x4.mul(r, r)), r), f32x4.splat(1));
-  const scaled = i32x4.add(p, i32x4.shl(i32x4.trunc_sat_f32x4_s(n), 23));
-  return v128.and(scaled, keep);
-}
-
-/** e^x of one number, by the same steps. */
-// @ts-ignore: decorator
-@inline
-export function exp1(x: f32): f32 {
-  return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);
-}
