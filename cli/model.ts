@@ -7,7 +7,9 @@ export interface ModelFlags {
   readonly model?: string;
   readonly ctx?: number;
   readonly threads?: number;
-  readonly tier?: "auto" | "plain" | "relaxed";
+  readonly tier?: LoadOptions["tier"];
+  readonly head?: LoadOptions["head"];
+  readonly kv?: LoadOptions["kv"];
 }
 
 /** Flags of every command that writes text. */
@@ -33,6 +35,8 @@ export async function openModel(flags: ModelFlags, environment: Environment, mor
       ...(threads !== undefined && { threads }),
       ...(flags.ctx !== undefined && { contextLength: flags.ctx }),
       ...(flags.tier !== undefined && { tier: flags.tier }),
+      ...(flags.head !== undefined && { head: flags.head }),
+      ...(flags.kv !== undefined && { kv: flags.kv }),
       v8Flags: true,
       onProgress: ({ done, total }) => status.update(done / Math.max(total, 1)),
       ...more,

@@ -83,7 +83,20 @@ function command(program: Command, name: string, summary: string, example: strin
 
 /** Flags of the commands that load weights. */
 function addEngineFlags(command: Command): void {
-  command.option("--ctx <tokens>", "positions of the context (default: the model's, at most 4096)", integer(1, MAX_TOKENS));
+  command
+    .option("--ctx <tokens>", "positions of the context (default: the model's, at most 4096)", integer(1, MAX_TOKENS))
+    .addOption(
+      new Option("--kv <type>", "keys and values of the context: f32, or 8 bits in a quarter of the memory (default: f32)").choices([
+        "f32",
+        "q8",
+      ]),
+    )
+    .addOption(
+      new Option(
+        "--head <kind>",
+        "output head: rows in memory, or 8-bit codes that say which rows to read; same tokens (default: auto)",
+      ).choices(["auto", "exact", "two-stage"]),
+    );
   addKernelFlags(command);
 }
 
@@ -92,7 +105,12 @@ function addKernelFlags(command: Command): void {
   command
     .option("--threads <n>", "worker threads (default: one a core, at most what helps)", parseThreads)
     .addOption(
-      new Option("--tier <tier>", "kernels: which WebAssembly features to use (default: auto)").choices(["auto", "plain", "relaxed"]),
+      new Option("--tier <tier>", "kernels: which WebAssembly features to use (default: auto)").choices([
+        "auto",
+        "plain",
+        "relaxed",
+        "wide",
+      ]),
     );
 }
 

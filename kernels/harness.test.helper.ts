@@ -1,6 +1,7 @@
-import { chooseKernels, instantiate, type Kernels, type Tier } from "../engine/compute/kernels.js";
+import { instantiate, type Kernels, TIERS, type Tier } from "../engine/compute/kernels.js";
+import { chooseKernels } from "../engine/compute/tier.js";
 
-export const TIERS: readonly Tier[] = ["plain", "relaxed"];
+export { TIERS };
 
 /** A tier's kernels over a memory of their own, and addresses in it. */
 export class Bench {
@@ -16,7 +17,7 @@ export class Bench {
   ) {
     const pages = Math.ceil((from + bytes) / 65536);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-    this.kernels = instantiate(chooseKernels(tier, true).module, this.memory);
+    this.kernels = instantiate(chooseKernels(tier, true, 0).module, this.memory, tier);
     this.#next = from;
   }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { activationBytes, SELF_TEST_BYTES, selfTest, ternaryScratch } from "../engine/compute/kernels.js";
+import { activationBytes, columnBlock, ternaryScratch } from "../engine/compute/kernels.js";
+import { SELF_TEST_BYTES, selfTest } from "../engine/compute/self-test.js";
 import { outputFactor, quantize } from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
@@ -31,7 +32,7 @@ function expected(codes: Uint8Array, k: number, x: Float32Array): Float32Array {
 /** Packs, quantises and multiplies `columns` vectors. */
 function run(bench: Bench, codes: Uint8Array, k: number, xs: readonly Float32Array[]): Float32Array[] {
   const { kernels, tier } = bench;
-  const kPad = Math.ceil(k / 64) * 64;
+  const kPad = Math.ceil(k / columnBlock(tier)) * columnBlock(tier);
   const xBytes = kPad * activationBytes(tier);
   const columns = xs.length;
   const weights = bench.take((ROWS * kPad) / 4);
@@ -39,7 +40,7 @@ function run(bench: Bench, codes: Uint8Array, k: number, xs: readonly Float32Arr
   for (let r = 0; r < ROWS; r++) {
     bench.u8(row, kPad).fill(0);
     bench.u8(row, k).set(codes.subarray(r * k, (r + 1) * k));
-    kernels.packRow(weights + Math.floor(r / 4) * kPad + (r % 4) * 16, row, kPad);
+    kernels.packRow(weights + Math.floor(r / 4) * kPad, r % 4, row, kPad);
   }
   const quantized = bench.take((columns + 1) * xBytes);
   const meta = bench.take((columns + 1) * 8);

@@ -66,9 +66,9 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
         bench.u8(input, bytes.length).set(bytes);
         const found = kernels.widen(output, input, right.length, number);
         const got = bench.u32(output, right.length);
-        // Of infinities and NaNs only the exponent counts: they are refused.
-        const words = bitsOf(right).map((word) => ((word & 0x7f800000) === 0x7f800000 ? word & 0xff800000 : word));
-        expect(got.map((word) => ((word & 0x7f800000) === 0x7f800000 ? word & 0xff800000 : word))).toEqual(words);
+        // Infinities and NaNs are only reported: what was written is used by nobody.
+        const words = bitsOf(right);
+        for (const [i, value] of right.entries()) if (Number.isFinite(value)) expect(got[i]).toBe(words[i]);
         expect(found & 1).toBe(right.every((value) => Number.isFinite(value)) ? 0 : 1);
         if (!(found & 1)) expect(found & 2).toBe(words.every((word) => (word & 0xffff) === 0) ? 0 : 2);
       }

@@ -9,7 +9,7 @@ import { openCheckpoint } from "../engine/container/checkpoint.js";
 import { type LoadOptions, startRunner } from "../engine/generation/runner.js";
 import { readConfig } from "../engine/model/config.js";
 import { readWeights } from "../engine/model/weights.js";
-import { NUMERICS_VERSION } from "../engine/numerics.js";
+import { type KvType, NUMERICS_VERSION } from "../engine/numerics.js";
 import { EMBEDDED } from "./derive.test.helper.js";
 import { golden } from "./golden.test.helper.js";
 import { logitsInProcess } from "./in-process.test.helper.js";
@@ -26,6 +26,8 @@ const STRANGER = text.slice(500, 500 + LENGTH - 3);
  * SHA-256 of the compared logits of IDS. It may change only with NUMERICS_VERSION: every machine, Node and tier must give it.
  */
 const HASH = { version: 1, sha256: "33649a1f127f582688cde4ba87be190d7872e8df268afc961fb7eb9dfd31495e" };
+/** The same with an 8-bit cache of keys and values. */
+const HASH_Q8 = "d131ce154c13d62864040fe472b74669ef702b8a0ecbcb92c6e083b8ae922092";
 
 /** One sequence's rows of a step: `take` more of its tokens. */
 interface Piece {
@@ -83,32 +85,48 @@ async function withRunner<T>(options: LoadOptions, use: (runner: StepRunner) => 
 }
 
 describe("the same bits", () => {
-  const cases: readonly (readonly [tier: Tier, threads: number])[] = [
-    ["relaxed", 1],
-    ["relaxed", 2],
-    ["relaxed", 3],
-    ["plain", 1],
-    ["plain", 2],
-    ["plain", 3],
+  const cases: readonly (readonly [tier: Tier, threads: number, kv: KvType, hash: string])[] = [
+    ["relaxed", 1, "f32", HASH.sha256],
+    ["relaxed", 2, "f32", HASH.sha256],
+    ["plain", 2, "f32", HASH.sha256],
+    ["plain", 3, "f32", HASH.sha256],
+    ["wide", 1, "f32", HASH.sha256],
+    ["wide", 3, "f32", HASH.sha256],
+    ["plain", 1, "q8", HASH_Q8],
+    ["relaxed", 3, "q8", HASH_Q8],
+    ["wide", 2, "q8", HASH_Q8],
   ];
-  it.each(cases)("%s kernels, %i threads: in large batches, in pieces, token by token, among strangers", async (tier, threads) => {
-    await withRunner({ tier, threads }, async (runner) => {
+  it.each(cases)(
+    "%s kernels, %i threads, %s cache: in large batches, in pieces, token by token, among strangers",
+    async (tier, threads, kv, hash) => {
+      await withRunner({ tier, threads, kv }, async (runner) => {
+        expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows)))).toEqual([hash]);
+        expect(await feed(runner, [IDS], alone([1, 31, 7, 64, 33, 5, 64, 2, 64, 15, 4]))).toEqual([hash]);
+        expect(await feed(runner, [IDS], alone(repeat(1)))).toEqual([hash]);
+        const [stranger] = await feed(runner, [STRANGER], alone(repeat(runner.limits.maxRows)));
+        // Two sequences in every batch, of changing make-up, and both decoding at the end.
+        const mixed = Array.from({ length: 2 * LENGTH }, (_, i): Piece[] => [
+          { sequence: 0, take: 1 + (i % 3) },
+          { sequence: 1, take: 1 + ((i * 7) % 5) },
+        ]);
+        expect(await feed(runner, [IDS, STRANGER], trimmed(mixed))).toEqual([hash, stranger]);
+      });
+    },
+  );
+
+  it.each(["relaxed", "wide"] as const)("%s kernels, with a two-stage head that reads all rows from the file", async (tier) => {
+    await withRunner({ tier, threads: 2, head: "two-stage" }, async (runner) => {
       expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows)))).toEqual([HASH.sha256]);
-      expect(await feed(runner, [IDS], alone([1, 31, 7, 64, 33, 5, 64, 2, 64, 15, 4]))).toEqual([HASH.sha256]);
       expect(await feed(runner, [IDS], alone(repeat(1)))).toEqual([HASH.sha256]);
-      const [stranger] = await feed(runner, [STRANGER], alone(repeat(runner.limits.maxRows)));
-      // Two sequences in every batch, of changing make-up, and both decoding at the end.
-      const mixed = Array.from({ length: 2 * LENGTH }, (_, i): Piece[] => [
-        { sequence: 0, take: 1 + (i % 3) },
-        { sequence: 1, take: 1 + ((i * 7) % 5) },
-      ]);
-      expect(await feed(runner, [IDS, STRANGER], trimmed(mixed))).toEqual([HASH.sha256, stranger]);
     });
   });
 
-  it("the scalar reference too", async () => {
-    await withRunner({ reference: true }, async (runner) => {
-      expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows)))).toEqual([HASH.sha256]);
+  it.each([
+    ["f32", HASH.sha256],
+    ["q8", HASH_Q8],
+  ] as const)("the scalar reference too, %s cache", async (kv, hash) => {
+    await withRunner({ reference: true, kv }, async (runner) => {
+      expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows)))).toEqual([hash]);
     });
   });
 

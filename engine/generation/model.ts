@@ -1,5 +1,5 @@
-import { chooseKernels } from "../compute/kernels.js";
 import { defaultThreads } from "../compute/pool.js";
+import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { pathOfUrl } from "../container/source.js";
 import { BitnetError } from "../errors.js";
@@ -206,12 +206,14 @@ export async function describeModel(
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
     const config = await readConfig(checkpoint);
-    readWeights(checkpoint, config);
+    const { layers } = readWeights(checkpoint, config);
     const tokenizer = await loadTokenizer(checkpoint);
     checkVocabulary(checkpoint.path, tokenizer, config);
     const template = await loadChatTemplate(checkpoint, tokenizer);
     const defaults = await generationDefaults(checkpoint, tokenizer);
-    const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false);
+    const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
+    const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
+    const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false, weightBytes);
     return await describe(
       checkpoint,
       config,

@@ -1,10 +1,11 @@
-import type { Tier } from "../compute/kernels.js";
+import { TIERS, type Tier } from "../compute/kernels.js";
 import { defaultThreads, WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
-import type { Loaded, LoadRequest } from "./worker.js";
+import type { KvType } from "../numerics.js";
+import type { HeadOption, Loaded, LoadRequest } from "./worker.js";
 
 /** How to load a model. */
 export interface LoadOptions {
@@ -12,10 +13,21 @@ export interface LoadOptions {
   readonly threads?: number;
   /** Positions of the longest sequence, and of the KV cache that all sequences share; default: the model's own, at most 4096. */
   readonly contextLength?: number;
-  /** Which kernels: `plain` SIMD, `relaxed` SIMD; default `auto`, the fastest that works here. The results are the same to the bit. */
+  /**
+   * Which kernels: `plain` SIMD, `relaxed` SIMD, `wide` (for 256-bit code, Node 24 and newer); default `auto`, the fastest that works here.
+   * The results are the same to the bit.
+   */
   readonly tier?: Tier | "auto";
   /** Lets `auto` set process-wide V8 flags that this Node needs for a faster tier. Default false: a library asks first. */
   readonly v8Flags?: boolean;
+  /**
+   * The output head: `exact` keeps its rows in 16 bits or better; `two-stage` keeps 8-bit codes, finds with them the few tokens that can be
+   * chosen and computes those from the rows in the file (all rows, if no `topK` says how many can be chosen, or for likelihoods). Default
+   * `auto`: two-stage where the head is large. The results are the same to the bit.
+   */
+  readonly head?: HeadOption;
+  /** Keys and values of past tokens: as they are (`f32`, the default), or in 8 bits (`q8`): a quarter of the memory, other logits. */
+  readonly kv?: KvType;
   /** Compute in scalar TypeScript, without kernels: slow, and the same to the bit. */
   readonly reference?: boolean;
   /** With `reference`: false computes in f32 throughout, without quantising activations. Default true. */
@@ -44,7 +56,7 @@ const MOST_THREADS = 256;
 
 /** Starts the workers and has them load the network. @throws BitnetError, or the signal's reason; no worker is left running */
 export async function startRunner(config: ModelConfig, sources: NetworkSources, options: LoadOptions): Promise<RunningKernels> {
-  const { reference = false, activationQuant = true, tier = "auto", signal } = options;
+  const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
   const threads = reference ? 1 : wholeNumber("threads", options.threads ?? defaultThreads(), 1, MOST_THREADS);
   const contextLength = wholeNumber(
     "contextLength",
@@ -55,8 +67,9 @@ export async function startRunner(config: ModelConfig, sources: NetworkSources, 
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
   }
-  if (tier !== "auto" && tier !== "plain" && tier !== "relaxed")
-    throw new BitnetError("usage", `the tier must be auto, plain or relaxed, not ${String(tier)}`);
+  oneOf("tier", tier, ["auto", ...TIERS]);
+  oneOf("head", head, ["auto", "exact", "two-stage"]);
+  oneOf("kv", kv, ["f32", "q8"]);
   signal?.throwIfAborted(); // it may be aborted since the headers were read, when nobody listened
   let stopped: { readonly by: unknown } | undefined;
   const stop = (by: unknown): void => {
@@ -76,6 +89,8 @@ export async function startRunner(config: ModelConfig, sources: NetworkSources, 
     contextLength,
     tier,
     setFlags: options.v8Flags ?? false,
+    head,
+    kv,
     reference: reference ? { activationQuant } : undefined,
     firstAddress: options.firstAddress,
   };
@@ -103,4 +118,8 @@ function wholeNumber(name: string, value: number, least: number, most: number): 
     throw new BitnetError("usage", `${name} must be a whole number from ${least} to ${most}, not ${String(value)}`);
   }
   return value;
+}
+
+function oneOf(name: string, value: string, choices: readonly string[]): void {
+  if (!choices.includes(value)) throw new BitnetError("usage", `${name} must be one of ${choices.join(", ")}, not ${String(value)}`);
 }

@@ -1,19 +1,25 @@
 /** The program of every worker thread: loads the network into memory, then computes steps. */
 import { ArenaPlan, allocate } from "../compute/arena.js";
-import { chooseKernels, instantiate, type Kernels, selfTest, type Tier } from "../compute/kernels.js";
+import { instantiate, type Kernels, type Tier } from "../compute/kernels.js";
 import type { WorkerRole } from "../compute/messages.js";
 import type { RowOutput, StepBatch, StepLimits, StepOutput } from "../compute/step.js";
+import { chooseKernels } from "../compute/tier.js";
 import { type Answer, serveWorker } from "../compute/worker.js";
-import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
-import { Forward } from "../network/forward.js";
+import { Forward, scannedState, type Tables } from "../network/forward.js";
+import { HeadSearch } from "../network/head-search.js";
 import { type LoadNeeds, load, loadNeeds } from "../network/load.js";
-import { type NetworkPlan, planNetwork } from "../network/plan.js";
+import { type HeadKind, type NetworkPlan, planNetwork } from "../network/plan.js";
 import { loadReference } from "../network/reference-load.js";
 import { ReferenceRun } from "../network/reference-run.js";
 import { Operation, StepMemory } from "../network/step-memory.js";
-import { logNll, sampleToken } from "../sampling/sampler.js";
+import { ModelFiles, TableFile } from "../network/table-file.js";
+import type { KvType } from "../numerics.js";
+import { bestNeeded, logNll, penalised, sampleToken } from "../sampling/sampler.js";
+
+/** How the output head is kept; see `LoadOptions`. */
+export type HeadOption = "auto" | "exact" | "two-stage";
 
 /** What the leader is asked to load. */
 export interface LoadRequest {
@@ -23,6 +29,8 @@ export interface LoadRequest {
   readonly tier: Tier | "auto";
   /** May set process-wide V8 flags. */
   readonly setFlags: boolean;
+  readonly head: HeadOption;
+  readonly kv: KvType;
   /** Set: the scalar path, without kernels. */
   readonly reference: { readonly activationQuant: boolean } | undefined;
   /** First address of the memory plan; tests put it beyond 2 GiB. */
@@ -40,7 +48,8 @@ export interface Loaded {
 /** Computes batches; `logits` of an output are read before the next batch. */
 interface Engine {
   compute(batch: StepBatch): void;
-  logits(output: number): Float32Array;
+  /** Of an output of the batch: all, or −Infinity for those that can't be chosen. */
+  logits(index: number, output: RowOutput): Float32Array;
 }
 
 /** What the leader sends to the followers. */
@@ -68,17 +77,21 @@ serveWorker({
     }
     const batch = payload as StepBatch;
     engine!.compute(batch);
-    const outputs = batch.outputs.map((output, i) => answer(output, engine!.logits(i)));
+    const outputs = batch.outputs.map((output, i) => answer(output, engine!.logits(i, output)));
     return { value: outputs, transfer: outputs.flatMap(({ logits }) => (logits ? [logits.buffer as ArrayBuffer] : [])) };
   },
 
   follow(message, role) {
     const { module, memory, plan, sources } = message as Start;
-    const kernels = instantiate(module, memory);
+    const kernels = instantiate(module, memory, plan.tier);
     const needs = loadNeeds(sources);
-    if (!load(kernels, memory, plan, sources, needs, role.thread, () => {})) return;
+    const files = new ModelFiles(memory);
+    if (!load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {})) {
+      files.close();
+      return;
+    }
     const step = new StepMemory(memory, plan);
-    const forward = new Forward(kernels, memory, plan, step, role.thread);
+    const forward = new Forward(kernels, memory, plan, step, tablesOf(kernels, plan, sources, files, role.thread), role.thread);
     for (;;) {
       kernels.barrier(plan.control, plan.threads);
       if (step.operation === Operation.exit) return;
@@ -106,9 +119,10 @@ function leadKernels(
   send: (message: Start) => void,
   tell: (value: unknown) => void,
 ): { loaded: Loaded; ready: Engine } {
-  const { config, sources, contextLength, tier, setFlags } = request;
+  const { config, sources, contextLength, kv } = request;
   const needs = loadNeeds(sources);
-  let chosen = chooseKernels(tier, setFlags);
+  const weightBytes = needs.packings.reduce((sum, { source }) => sum + (source.rows * source.columns) / 4, 0);
+  const chosen = chooseKernels(request.tier, request.setFlags, weightBytes);
   const bytes = loadBytes(needs, sources);
   let told = 0;
   const onBytes = (done: number): void => {
@@ -117,53 +131,77 @@ function leadKernels(
     told = now;
     tell({ done: Math.min(done, bytes), total: bytes });
   };
-  // bf16 tables first: they are half as large, and all published models' embeddings fit them.
-  for (let wideTables = false; ; ) {
+  for (let head = headKind(request.head, config); ; ) {
     const plan = planNetwork(new ArenaPlan(request.firstAddress), config, {
       tier: chosen.tier,
+      kv,
+      head,
       threads: role.threads,
       contextLength,
-      wideTables,
       stagingBytes: needs.stagingBytes,
       statPieces: needs.statPieces,
     });
     const memory = allocate(plan.pages);
-    const kernels = instantiate(chosen.module, memory);
-    const wrong = selfTest(kernels, chosen.tier, memory, plan.selfTest);
-    if (wrong !== undefined) {
-      if (chosen.tier === "plain" || tier !== "auto")
-        throw new BitnetError("internal", `the ${chosen.tier} kernels compute wrongly on this machine: ${wrong}`);
-      chosen = { ...chooseKernels("plain", false), why: `the ${chosen.tier} kernels failed their self-test: ${wrong}` };
-      continue;
-    }
+    const kernels = instantiate(chosen.module, memory, plan.tier);
     send({ module: chosen.module, memory, plan, sources });
-    if (!load(kernels, memory, plan, sources, needs, role.thread, onBytes)) {
-      wideTables = true;
+    const files = new ModelFiles(memory);
+    if (!load(kernels, memory, plan, sources, needs, files.read, role.thread, onBytes)) {
+      files.close();
+      head = "f32";
       continue;
     }
     tell({ done: bytes, total: bytes });
     const loaded = { limits: plan.limits, tier: chosen.tier, why: chosen.why, memoryBytes: plan.pages * 65536 };
-    return { loaded, ready: kernelEngine(kernels, memory, plan) };
+    return { loaded, ready: kernelEngine(kernels, memory, plan, tablesOf(kernels, plan, sources, files, role.thread)) };
   }
 }
 
-function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan): Engine {
+/** Numbers in an output head from which a scan of 8-bit codes is worth it: a smaller one is quickly multiplied as it is. */
+const WORTH_SCAN = 2 ** 24;
+
+/** bf16 rows first: they are half as large as f32, and all published models' embeddings fit them. */
+function headKind(option: HeadOption, { vocabSize, hiddenSize }: ModelConfig): HeadKind {
+  const possible = hiddenSize % 16 === 0; // whole blocks of the scan; the exact head gives the same tokens
+  const wanted = option === "two-stage" || (option === "auto" && vocabSize * hiddenSize >= WORTH_SCAN);
+  return possible && wanted ? "scan" : "bf16";
+}
+
+function tablesOf(kernels: Kernels, plan: NetworkPlan, sources: NetworkSources, files: ModelFiles, thread: number): Tables {
+  const table = (tensor: NetworkSources["embedding"]): TableFile =>
+    new TableFile(kernels, files.read, tensor, plan.staging + thread * plan.stagingBytes);
+  const embedding = table(sources.embedding);
+  return { embedding, head: sources.head ? table(sources.head) : embedding };
+}
+
+function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, tables: Tables): Engine {
   const step = new StepMemory(memory, plan);
-  const forward = new Forward(kernels, memory, plan, step, 0);
+  const forward = new Forward(kernels, memory, plan, step, tables, 0);
+  const scans = plan.head.kind === "scan";
+  const search = scans ? new HeadSearch(kernels, memory, plan, tables.head, plan.scratch) : undefined;
+  const all = (output: number): Float32Array =>
+    new Float32Array(memory.buffer, plan.logits + output * plan.logitsStride, plan.config.vocabSize);
   return {
     compute(batch) {
-      step.write(batch);
+      step.write(batch, !scans || !batch.outputs.every((output) => output.want === "sample" && bestNeeded(output.options) !== undefined));
       step.operation = Operation.step;
       kernels.barrier(plan.control, plan.threads);
       forward.run();
     },
-    logits: (output) => new Float32Array(memory.buffer, plan.logits + output * plan.logitsStride, plan.config.vocabSize),
+    logits(index, output) {
+      if (step.full || search === undefined || output.want !== "sample") return all(index);
+      const { options, seen } = output;
+      const { repetitionPenalty } = options;
+      const x = plan.normed + index * plan.config.hiddenSize * 4;
+      const adjustment =
+        repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
+      return search.best(all(index), x, scannedState(plan, index).meta, bestNeeded(options)!, adjustment);
+    },
   };
 }
 
 function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Loaded; ready: Engine } {
-  const { config, sources, contextLength } = request;
-  const run = new ReferenceRun(config, loadReference(sources), activationQuant, contextLength);
+  const { config, sources, contextLength, kv } = request;
+  const run = new ReferenceRun(config, loadReference(sources), activationQuant, contextLength, kv);
   return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, asked for", memoryBytes: 0 }, ready: run };
 }
 

@@ -1,13 +1,39 @@
-import type { Kernels } from "../compute/kernels.js";
+import { attentionScratch, cacheHeadBytes, columnBlock, type Kernels, MOST_QUERIES, ROW_GROUP } from "../compute/kernels.js";
 import { KV_BLOCK, KV_SPAN, ropeAngles, ropeFrequencies } from "../numerics.js";
 import { floatStride, type LayerPlan, type LinearPlan, type NetworkPlan, SPLIT_ROWS } from "./plan.js";
 import type { StepMemory } from "./step-memory.js";
+import { type TableFile, tablePieceRows } from "./table-file.js";
 
 /** Rows of a ternary layer that a thread takes at a time: few enough to share evenly, enough to be worth the counter. */
 const LEAST_ROWS = 16;
 const MOST_ROWS = 128;
-/** Rows of the output head that a thread takes at a time. */
+/** Rows of the output head that a thread takes at a time: exact ones, and of a scan. */
 const HEAD_ROWS = 256;
+const SCAN_ROWS = 128;
+
+/** A thread's own access to the tables in the model's files. */
+export interface Tables {
+  readonly embedding: TableFile;
+  /** The embedding itself when tied. */
+  readonly head: TableFile;
+}
+
+/** Some rows of a ternary layer, and where their outputs go in a row of outputs. */
+interface LinearChunk {
+  readonly weights: number;
+  readonly rows: number;
+  readonly kPad: number;
+  readonly scale: number;
+  /** bytes */
+  readonly offset: number;
+}
+
+/** Layers with the same input, whose outputs lie side by side. */
+interface SideBySide {
+  readonly chunks: readonly LinearChunk[];
+}
+
+type LayerBlocks = Readonly<Record<"qkv" | "o" | "gateUp" | "down", SideBySide>>;
 
 /**
  * The forward pass of one thread. Every thread runs these same lines on the same step; work is handed out in chunks from a shared counter,
@@ -18,60 +44,68 @@ export class Forward {
   readonly #kernels: Kernels;
   readonly #plan: NetworkPlan;
   readonly #step: StepMemory;
-  readonly #memory: WebAssembly.Memory;
-  readonly #frequencies: Float64Array; // [headDim/2]
-  readonly #scales: Float32Array; // the whole memory as f32
+  readonly #tables: Tables;
   readonly #thread: number;
-  readonly #ternaryScratch: number;
-  readonly #attentionScratch: number;
+  readonly #frequencies: Float64Array; // [headDim/2]
+  readonly #memory: WebAssembly.Memory;
+  readonly #scales: Float32Array; // the whole memory as f32
+  readonly #scratch: number;
   readonly #hiddenStride: number;
   readonly #normedStride: number;
   readonly #qkvStride: number;
+  readonly #rotatedStride: number;
   readonly #gateUpStride: number;
   readonly #anglesStride: number;
+  readonly #blocks: readonly LayerBlocks[];
+  /** A step of one row: each thread computes what belongs to the row in a slot of its own, which saves half of the barriers. */
+  #alone = false;
 
-  constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, step: StepMemory, thread: number) {
+  constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, step: StepMemory, tables: Tables, thread: number) {
     this.#kernels = kernels;
     this.#plan = plan;
     this.#step = step;
+    this.#tables = tables;
     this.#thread = thread;
     this.#memory = memory;
     const { headDim, hiddenSize, kvHeads, ffnSize, ropeTheta } = plan.config;
     this.#frequencies = ropeFrequencies(ropeTheta, headDim);
     this.#scales = new Float32Array(memory.buffer);
-    const scratch = plan.scratch + thread * plan.scratchBytes;
-    this.#attentionScratch = scratch;
-    this.#ternaryScratch = scratch + 2 * plan.stateBytes + KV_BLOCK * 4;
+    this.#scratch = plan.scratch + thread * plan.scratchBytes;
     this.#hiddenStride = floatStride(hiddenSize);
     this.#normedStride = floatStride(Math.max(hiddenSize, ffnSize));
     this.#qkvStride = floatStride(hiddenSize + 2 * kvHeads * headDim);
+    this.#rotatedStride = floatStride(hiddenSize + kvHeads * headDim);
     this.#gateUpStride = floatStride(2 * ffnSize);
     this.#anglesStride = floatStride(headDim);
+    this.#blocks = plan.layers.map(({ q, k, v, o, gate, up, down }) => ({
+      qkv: sideBySide([q, k, v], plan.threads),
+      o: sideBySide([o], plan.threads),
+      gateUp: sideBySide([gate, up], plan.threads),
+      down: sideBySide([down], plan.threads),
+    }));
   }
 
   /** Computes the step in memory up to its logits. Ends behind a barrier: all logits are there. */
   run(): void {
-    const kernels = this.#kernels;
     const plan = this.#plan;
     const { config } = plan;
     // The step is read only before its last barrier: behind that the leader may be writing the next one.
-    const { rows, outputs } = this.#step;
-    this.#eachRow((row) => {
-      kernels.embed(
-        this.#x(row),
-        plan.embedding.at + this.#step.token(row) * plan.embedding.rowBytes,
-        config.hiddenSize,
-        plan.embedding.wide ? 1 : 0,
-      );
-      const angles = new Float32Array(this.#memory.buffer, plan.angles + row * this.#anglesStride, config.headDim);
+    const { rows, outputs, full } = this.#step;
+    this.#alone = rows === 1;
+    this.#eachRow(rows, (row, slot) => {
+      this.#tables.embedding.row(this.#step.token(row), this.#x(slot));
+      const angles = new Float32Array(this.#memory.buffer, plan.angles + slot * this.#anglesStride, config.headDim);
       ropeAngles(angles, this.#step.position(row), this.#frequencies);
-      this.#normAndQuantize(row, this.#x(row), plan.layers[0]!.attnNorm, config.hiddenSize);
+      this.#normAndQuantize(slot, this.#x(slot), plan.layers[0]!.attnNorm, config.hiddenSize);
     });
     plan.layers.forEach((layer, index) => {
       this.#attentionBlock(layer, index, rows);
-      this.#ffnBlock(layer, rows, plan.layers[index + 1]?.attnNorm);
+      this.#ffnBlock(layer, index, rows);
     });
-    if (outputs > 0) this.#head(outputs);
+    if (outputs === 0) return;
+    if (plan.head.kind !== "scan") this.#exactHead(outputs);
+    else if (full) this.#fileHead(outputs);
+    else this.#scanHead(outputs);
   }
 
   /** q, k, v → RoPE → cache → attention → sub-norm → output projection → residual; then the feed-forward norm. */
@@ -81,173 +115,220 @@ export class Forward {
     const { heads, kvHeads, headDim, hiddenSize } = plan.config;
     const k = hiddenSize * 4;
     const v = k + kvHeads * headDim * 4;
-    const headBytes = 2 * headDim * KV_BLOCK * 4;
+    const headBytes = cacheHeadBytes(plan.kv, headDim);
     const layerCache = plan.cache + index * kvHeads * headBytes;
+    const store = plan.kv === "q8" ? kernels.storeKeyValueQ8 : kernels.storeKeyValue;
+    const attend = plan.kv === "q8" ? kernels.attendSpanQ8 : kernels.attendSpan;
 
-    this.#linears([layer.q, layer.k, layer.v], plan.qkv, this.#qkvStride, rows);
+    this.#linears(this.#blocks[index]!.qkv, plan.qkv, this.#qkvStride, rows);
 
-    this.#eachRow((row) => {
-      const angles = plan.angles + row * this.#anglesStride;
+    this.#eachRow(rows, (row, slot) => {
+      const angles = plan.angles + slot * this.#anglesStride;
       const qkv = plan.qkv + row * this.#qkvStride;
-      kernels.rope(qkv, heads, headDim, angles);
-      kernels.rope(qkv + k, kvHeads, headDim, angles);
+      const rotated = plan.rotated + slot * this.#rotatedStride;
+      kernels.rope(rotated, qkv, heads + kvHeads, headDim, angles);
+      // A lone row's key and value are stored by every thread: the same bytes, so that each sees them without a barrier.
       const block = layerCache + this.#step.ownBlock(row, KV_BLOCK) * plan.cacheBlockBytes;
       for (let head = 0; head < kvHeads; head++) {
         const offset = head * headDim * 4;
-        kernels.storeKeyValue(block + head * headBytes, this.#step.position(row) % KV_BLOCK, qkv + k + offset, qkv + v + offset, headDim);
+        store(block + head * headBytes, this.#step.position(row) % KV_BLOCK, rotated + k + offset, qkv + v + offset, headDim);
       }
     });
 
-    const attend = (state: number, row: number, head: number, span: number): void => {
-      const kvHead = Math.floor((head * kvHeads) / heads);
-      const seen = Math.min(this.#step.position(row) + 1 - span * KV_SPAN, KV_SPAN);
-      kernels.attendSpan(
-        state,
-        plan.stateBytes,
-        plan.qkv + row * this.#qkvStride + head * headDim * 4,
-        1,
+    const { stateBytes } = plan;
+    const group = heads / kvHeads;
+    const spansOf = (row: number): number => Math.ceil((this.#step.position(row) + 1) / KV_SPAN);
+    /** States of `queries` heads from `head` on: [queries][spans] at `states`, `stride` bytes from head to head. */
+    const attendTo = (states: number, stride: number, row: number, head: number, queries: number, span: number): void =>
+      attend(
+        states + span * stateBytes,
+        stride,
+        plan.rotated + this.#slot(row) * this.#rotatedStride + head * headDim * 4,
+        queries,
         headDim,
         this.#step.table(row) + span * (KV_SPAN / KV_BLOCK) * 4,
-        layerCache + kvHead * headBytes,
+        layerCache + Math.floor(head / group) * headBytes,
         plan.cacheBlockBytes,
-        seen,
+        Math.min(this.#step.position(row) + 1 - span * KV_SPAN, KV_SPAN),
         1 / Math.sqrt(headDim),
-        this.#attentionScratch + 2 * plan.stateBytes,
+        this.#scratch,
       );
-    };
-    const spansOf = (row: number): number => Math.ceil((this.#step.position(row) + 1) / KV_SPAN);
+    const finish = (slot: number, head: number, states: number, spans: number): void =>
+      kernels.finishSpans(plan.attention + slot * this.#hiddenStride + head * headDim * 4, states, spans, stateBytes, headDim);
+
     const split = rows <= SPLIT_ROWS;
-    const stateOf = (row: number, head: number, span: number): number =>
-      plan.spans + ((row * heads + head) * Math.ceil(plan.limits.contextLength / KV_SPAN) + span) * plan.stateBytes;
+    // Heads that share keys are computed together, as many as still feeds all threads.
+    let items = 0;
+    for (let row = 0; row < rows; row++) items += kvHeads * (split ? spansOf(row) : 1);
+    const queries = Math.min(group, MOST_QUERIES, items >= 4 * plan.threads ? group : 2);
+    const parts = Math.ceil(group / queries); // of a group
+    const mostSpans = Math.ceil(plan.limits.contextLength / KV_SPAN);
+    const splitStates = (row: number, head: number): number => plan.spans + (row * heads + head) * mostSpans * stateBytes;
+    const inPart = (part: number): number => Math.min(queries, group - (part % parts) * queries);
+    const headOf = (part: number): number => Math.floor(part / parts) * group + (part % parts) * queries;
 
     if (split) {
-      const counts = Array.from({ length: rows }, (_, row) => heads * spansOf(row));
+      const counts = Array.from({ length: rows }, (_, row) => kvHeads * parts * spansOf(row));
       this.#eachPart(counts, (row, item) => {
-        const spans = spansOf(row);
-        const head = Math.floor(item / spans);
-        attend(stateOf(row, head, item % spans), row, head, item % spans);
+        const part = Math.floor(item / spansOf(row));
+        const head = headOf(part);
+        attendTo(splitStates(row, head), mostSpans * stateBytes, row, head, inPart(part), item % spansOf(row));
       });
     } else {
-      this.#each(rows * heads, (item) => {
-        const row = Math.floor(item / heads);
-        const head = item % heads;
+      const states = this.#scratch + attentionScratch(headDim);
+      this.#each(rows * kvHeads * parts, (item) => {
+        const row = Math.floor(item / (kvHeads * parts));
+        const part = item % (kvHeads * parts);
         const spans = spansOf(row);
-        const state = stateOf(0, this.#thread, 0); // a region of this thread's own
-        for (let span = 0; span < spans; span++) attend(state + span * plan.stateBytes, row, head, span);
-        kernels.finishSpans(plan.attention + row * this.#hiddenStride + head * headDim * 4, state, spans, plan.stateBytes, headDim);
+        for (let span = 0; span < spans; span++) attendTo(states, spans * stateBytes, row, headOf(part), inPart(part), span);
+        for (let i = 0; i < inPart(part); i++) finish(row, headOf(part) + i, states + i * spans * stateBytes, spans);
       });
     }
 
-    this.#eachRow((row) => {
-      const attention = plan.attention + row * this.#hiddenStride;
-      if (split) {
-        for (let head = 0; head < heads; head++) {
-          kernels.finishSpans(attention + head * headDim * 4, stateOf(row, head, 0), spansOf(row), plan.stateBytes, headDim);
-        }
-      }
-      this.#normAndQuantize(row, attention, layer.attnSubNorm, hiddenSize);
+    this.#eachRow(rows, (row, slot) => {
+      const attention = plan.attention + slot * this.#hiddenStride;
+      if (split) for (let head = 0; head < heads; head++) finish(slot, head, splitStates(row, head), spansOf(row));
+      this.#normAndQuantize(slot, attention, layer.attnSubNorm, hiddenSize);
     });
 
-    this.#linears([layer.o], plan.delta, this.#hiddenStride, rows);
+    this.#linears(this.#blocks[index]!.o, plan.delta, this.#hiddenStride, rows);
 
-    this.#eachRow((row) => {
-      kernels.add(this.#x(row), plan.delta + row * this.#hiddenStride, hiddenSize);
-      this.#normAndQuantize(row, this.#x(row), layer.ffnNorm, hiddenSize);
+    this.#eachRow(rows, (row, slot) => {
+      kernels.add(this.#x(slot), plan.delta + row * this.#hiddenStride, hiddenSize);
+      this.#normAndQuantize(slot, this.#x(slot), layer.ffnNorm, hiddenSize);
     });
   }
 
   /** gate, up → relu(gate)²·up → sub-norm → down projection → residual; then the next layer's attention norm, if there is one. */
-  #ffnBlock(layer: LayerPlan, rows: number, nextNorm: number | undefined): void {
+  #ffnBlock(layer: LayerPlan, index: number, rows: number): void {
     const kernels = this.#kernels;
     const plan = this.#plan;
     const { hiddenSize, ffnSize } = plan.config;
+    const nextNorm = plan.layers[index + 1]?.attnNorm;
 
-    this.#linears([layer.gate, layer.up], plan.gateUp, this.#gateUpStride, rows);
+    this.#linears(this.#blocks[index]!.gateUp, plan.gateUp, this.#gateUpStride, rows);
 
-    this.#eachRow((row) => {
+    this.#eachRow(rows, (row, slot) => {
       const gate = plan.gateUp + row * this.#gateUpStride;
-      kernels.reluSquaredMul(gate, gate + ffnSize * 4, ffnSize);
-      this.#normAndQuantize(row, gate, layer.ffnSubNorm, ffnSize);
+      const product = plan.normed + slot * this.#normedStride;
+      kernels.reluSquaredMul(product, gate, gate + ffnSize * 4, ffnSize);
+      this.#normAndQuantize(slot, product, layer.ffnSubNorm, ffnSize);
     });
 
-    this.#linears([layer.down], plan.delta, this.#hiddenStride, rows);
+    this.#linears(this.#blocks[index]!.down, plan.delta, this.#hiddenStride, rows);
 
-    this.#eachRow((row) => {
-      kernels.add(this.#x(row), plan.delta + row * this.#hiddenStride, hiddenSize);
-      if (nextNorm !== undefined) this.#normAndQuantize(row, this.#x(row), nextNorm, hiddenSize);
+    this.#eachRow(rows, (row, slot) => {
+      kernels.add(this.#x(slot), plan.delta + row * this.#hiddenStride, hiddenSize);
+      if (nextNorm !== undefined) this.#normAndQuantize(slot, this.#x(slot), nextNorm, hiddenSize);
     });
   }
 
-  /** Last norm and logits of the rows that want them. */
-  #head(outputs: number): void {
-    const kernels = this.#kernels;
+  /** Last norm of the rows that want logits, side by side: [outputs][hidden] f32. @returns where */
+  #outputNorm(outputs: number): number {
     const plan = this.#plan;
     const { hiddenSize, rmsNormEps } = plan.config;
-    const stride = hiddenSize * 4; // the head's columns lie close: [outputs][hidden]
+    if (this.#alone) {
+      const normed = plan.normed + this.#thread * this.#normedStride;
+      this.#kernels.rmsNorm(normed, this.#x(this.#thread), plan.outputNorm, hiddenSize, rmsNormEps);
+      return normed;
+    }
     this.#each(outputs, (i) =>
-      kernels.rmsNorm(plan.normed + i * stride, this.#x(this.#step.output(i)), plan.outputNorm, hiddenSize, rmsNormEps),
+      this.#kernels.rmsNorm(plan.normed + i * hiddenSize * 4, this.#x(this.#step.output(i)), plan.outputNorm, hiddenSize, rmsNormEps),
     );
-    const { at, rows, rowBytes, wide } = plan.head;
+    return plan.normed;
+  }
+
+  /** All logits, from rows in memory. */
+  #exactHead(outputs: number): void {
+    const plan = this.#plan;
+    const { hiddenSize } = plan.config;
+    const x = this.#outputNorm(outputs);
+    const { at, rows, rowBytes, kind } = plan.head;
+    const wide = kind === "f32" ? 1 : 0;
     this.#each(Math.ceil(rows / HEAD_ROWS), (chunk) => {
       const first = chunk * HEAD_ROWS;
       const count = Math.min(HEAD_ROWS, rows - first);
-      kernels.head(
-        at + first * rowBytes,
-        count,
-        hiddenSize,
-        wide ? 1 : 0,
-        plan.normed,
-        outputs,
-        plan.logits + first * 4,
-        plan.logitsStride,
-      );
+      this.#kernels.head(at + first * rowBytes, count, hiddenSize, wide, x, outputs, plan.logits + first * 4, plan.logitsStride);
     });
   }
 
-  #x(row: number): number {
-    return this.#plan.x + row * this.#hiddenStride;
+  /** All logits, from rows that are read from the file for it. */
+  #fileHead(outputs: number): void {
+    const plan = this.#plan;
+    const { hiddenSize, vocabSize } = plan.config;
+    const x = this.#outputNorm(outputs);
+    const table = this.#tables.head;
+    const most = tablePieceRows(hiddenSize);
+    this.#each(Math.ceil(vocabSize / most), (chunk) => {
+      const first = chunk * most;
+      const count = Math.min(most, vocabSize - first);
+      table.piece(first, count);
+      const groups = Math.ceil(count / ROW_GROUP) * ROW_GROUP;
+      this.#kernels.head(table.rows, groups, hiddenSize, 1, x, outputs, plan.logits + first * 4, plan.logitsStride);
+    });
+  }
+
+  /** Coarse logits, from the codes in memory; `HeadSearch` makes exact ones of the best. */
+  #scanHead(outputs: number): void {
+    const kernels = this.#kernels;
+    const plan = this.#plan;
+    const { hiddenSize } = plan.config;
+    const normed = this.#outputNorm(outputs);
+    const prepare = (i: number, slot: number): void => {
+      const out = scannedState(plan, slot);
+      kernels.prepareScan(out.codes, out.meta, normed + i * hiddenSize * 4, hiddenSize, scanLevels(hiddenSize));
+    };
+    if (this.#alone) prepare(0, this.#thread);
+    else this.#each(outputs, (i) => prepare(i, i));
+    const { at, rows, rowBytes, scales } = plan.head;
+    this.#each(Math.ceil(rows / SCAN_ROWS), (chunk) => {
+      const first = chunk * SCAN_ROWS;
+      const count = Math.min(SCAN_ROWS, rows - first);
+      for (let i = 0; i < outputs; i++) {
+        const { codes, meta } = scannedState(plan, this.#alone ? this.#thread : i);
+        const y = plan.logits + i * plan.logitsStride + first * 4;
+        kernels.scan(at + first * rowBytes, scales + first * 4, count, hiddenSize, codes, meta, y, this.#scratch);
+      }
+    });
+  }
+
+  #slot(row: number): number {
+    return this.#alone ? this.#thread : row;
+  }
+
+  #x(slot: number): number {
+    return this.#plan.x + slot * this.#hiddenStride;
   }
 
   /** RMSNorm of a row of `n` floats and its quantised form, the input of the next ternary layers. */
-  #normAndQuantize(row: number, x: number, weight: number, n: number): void {
+  #normAndQuantize(slot: number, x: number, weight: number, n: number): void {
     const plan = this.#plan;
-    const normed = plan.normed + row * this.#normedStride;
+    const block = columnBlock(plan.tier);
+    const normed = plan.normed + slot * this.#normedStride;
     this.#kernels.rmsNorm(normed, x, weight, n, plan.config.rmsNormEps);
-    this.#kernels.quantize(plan.quantized + row * plan.quantizedStride, plan.meta + row * 8, normed, n, Math.ceil(n / 64) * 64);
+    this.#kernels.quantize(plan.quantized + slot * plan.quantizedStride, plan.meta + slot * 8, normed, n, Math.ceil(n / block) * block);
   }
 
   /** Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`. */
-  #linears(linears: readonly LinearPlan[], out: number, outStride: number, columns: number): void {
+  #linears({ chunks }: SideBySide, out: number, outStride: number, columns: number): void {
     const plan = this.#plan;
-    const total = linears.reduce((sum, linear) => sum + linear.rows, 0);
-    const share = Math.ceil(total / plan.threads / 4 / LEAST_ROWS) * LEAST_ROWS;
-    const size = Math.min(Math.max(share, LEAST_ROWS), MOST_ROWS);
-    let offset = 0;
-    const offsets = linears.map((linear) => {
-      const at = offset;
-      offset += linear.rows * 4;
-      return at;
+    const slot = this.#slot(0);
+    this.#each(chunks.length, (item) => {
+      const { weights, rows, kPad, scale, offset } = chunks[item]!;
+      this.#kernels.ternary(
+        weights,
+        rows,
+        kPad,
+        this.#scales[scale / 4]!,
+        plan.quantized + slot * plan.quantizedStride,
+        plan.quantizedStride,
+        plan.meta + slot * 8,
+        columns,
+        out + offset,
+        outStride,
+        this.#scratch,
+      );
     });
-    this.#eachPart(
-      linears.map((linear) => Math.ceil(linear.rows / size)),
-      (index, chunk) => {
-        const { weights, rows, kPad, scale } = linears[index]!;
-        const first = chunk * size;
-        this.#kernels.ternary(
-          weights + first * (kPad / 4),
-          Math.min(size, rows - first),
-          kPad,
-          this.#scales[scale / 4]!,
-          plan.quantized,
-          plan.quantizedStride,
-          plan.meta,
-          columns,
-          out + offsets[index]! + first * 4,
-          outStride,
-          this.#ternaryScratch,
-        );
-      },
-    );
   }
 
   /** Hands out 0 … count − 1 to the threads; ends behind a barrier. */
@@ -257,8 +338,10 @@ export class Forward {
     this.#kernels.barrier(control, threads);
   }
 
-  #eachRow(work: (row: number) => void): void {
-    this.#each(this.#step.rows, work);
+  /** Work on single rows: shared out, behind a barrier; a lone row is every thread's, in its own slot. */
+  #eachRow(rows: number, work: (row: number, slot: number) => void): void {
+    if (this.#alone) work(0, this.#thread);
+    else this.#each(rows, (row) => work(row, row));
   }
 
   /** Hands out the items of several parts, `counts[part]` of each, as one sequence. */
@@ -272,4 +355,32 @@ export class Forward {
       },
     );
   }
+}
+
+/** Where an output's hidden state lies for the scan: codes, and what `prepareScan` says of it. */
+export function scannedState(plan: NetworkPlan, slot: number): { readonly codes: number; readonly meta: number } {
+  const codes = plan.scanned + slot * plan.scannedStride;
+  return { codes, meta: codes + plan.scannedStride - 64 };
+}
+
+/** Levels of the scan's hidden state: a 32-bit lane sums a quarter of the products of at most 127 · levels. */
+function scanLevels(hiddenSize: number): number {
+  return Math.min(32767, Math.floor((2 ** 31 - 1) / (127 * Math.ceil(hiddenSize / 4))));
+}
+
+/** Splits layers that share their input into chunks that threads take one by one. */
+function sideBySide(linears: readonly LinearPlan[], threads: number): SideBySide {
+  const total = linears.reduce((sum, linear) => sum + linear.rows, 0);
+  const share = Math.ceil(total / threads / 4 / LEAST_ROWS) * LEAST_ROWS;
+  const size = Math.min(Math.max(share, LEAST_ROWS), MOST_ROWS);
+  const chunks: LinearChunk[] = [];
+  let offset = 0;
+  for (const { weights, rows, kPad, scale } of linears) {
+    for (let first = 0; first < rows; first += size) {
+      const count = Math.min(size, rows - first);
+      chunks.push({ weights: weights + first * (kPad / 4), rows: count, kPad, scale, offset: offset + first * 4 });
+    }
+    offset += rows * 4;
+  }
+  return { chunks };
 }

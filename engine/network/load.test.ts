@@ -208,13 +208,13 @@ describe("too large", () => {
     return path;
   }
 
-  test("an embedding of 5 GiB is refused before memory is taken", async () => {
+  test("an output head of 5 GiB is refused before memory is taken", async () => {
     const path = await sparse(10 * 2 ** 20);
     const before = process.memoryUsage().rss;
     for (const [options, message] of [
       [
-        { threads: 2 },
-        /^the model needs \d+ MiB of memory and WebAssembly has 4096 MiB \(embedding 5120 MiB, .*: even a context of 32 tokens/,
+        { threads: 2, head: "exact" },
+        /^the model needs \d+ MiB of memory and WebAssembly has 4096 MiB \(output head 5120 MiB, .*: even a context of 32 tokens/,
       ],
       [REFERENCE, /^the weights take 10243 MiB on the reference path, and at most 4096 MiB are possible/],
     ] as const) {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ArenaPlan } from "../compute/arena.js";
+import { TIERS } from "../compute/kernels.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import { type NetworkPlan, type PlanOptions, planNetwork } from "./plan.js";
@@ -25,7 +26,15 @@ const SHAPE_2B4T: ModelConfig = {
   packing: undefined,
 };
 
-const OPTIONS: PlanOptions = { tier: "plain", threads: 4, contextLength: 4096, wideTables: false, stagingBytes: 2 ** 21, statPieces: 0 };
+const OPTIONS: PlanOptions = {
+  tier: "plain",
+  kv: "f32",
+  head: "bf16",
+  threads: 4,
+  contextLength: 4096,
+  stagingBytes: 2 ** 21,
+  statPieces: 0,
+};
 
 const plan = (changes: Partial<PlanOptions> = {}, config: Partial<ModelConfig> = {}, from?: number): NetworkPlan =>
   planNetwork(new ArenaPlan(from), { ...SHAPE_2B4T, ...config }, { ...OPTIONS, ...changes });
@@ -61,7 +70,7 @@ describe("a plan over 4 GiB", () => {
     const error = refused({ contextLength: 131072 });
     expect(error.code).toBe("memory");
     expect(error.message).toMatch(
-      /^the model needs \d+ MiB of memory and WebAssembly has 4096 MiB \(KV cache 19200 MiB, embedding 627 MiB, weights \d+ MiB\): /,
+      /^the model needs \d+ MiB of memory and WebAssembly has 4096 MiB \(KV cache 19200 MiB, output head 627 MiB, weights \d+ MiB\): /,
     );
     const fitting = fittingIn(error);
     expect(fitting % 32).toBe(0);
@@ -78,9 +87,10 @@ describe("a plan over 4 GiB", () => {
       tiedHead: fc.boolean(),
     });
     const options = fc.record({
-      tier: fc.constantFrom<PlanOptions["tier"]>("plain", "relaxed"),
+      tier: fc.constantFrom(...TIERS),
       threads: fc.integer({ min: 1, max: 64 }),
-      wideTables: fc.boolean(),
+      head: fc.constantFrom<PlanOptions["head"]>("bf16", "f32", "scan"),
+      kv: fc.constantFrom<PlanOptions["kv"]>("f32", "q8"),
       contextLength: fc.integer({ min: 1, max: 1_000_000 }),
     });
     const first = fc.option(fc.constant(2 ** 31 + 4096), { nil: undefined });
@@ -96,7 +106,9 @@ describe("a plan over 4 GiB", () => {
         }
         const fitting = fittingIn(error);
         if (Number.isNaN(fitting)) {
-          expect(error.message).toMatch(/: even a context of 32 tokens wouldn't fit, so the model is too large$/);
+          const small = /: with an 8-bit cache \(kv: "q8", --kv q8\) a context of (\d+) tokens would fit$/.exec(error.message)?.[1];
+          if (small) expect(() => plan({ ...changes, kv: "q8", contextLength: Number(small) }, config, from)).not.toThrow();
+          else expect(error.message).toMatch(/: even a context of 32 tokens wouldn't fit, so the model is too large$/);
           expect(() => plan({ ...changes, contextLength: 32 }, config, from)).toThrow(BitnetError);
           return;
         }

@@ -1,8 +1,17 @@
 import { ArenaPlan } from "../compute/arena.js";
-import { activationBytes, COLUMN_BLOCK, ROW_GROUP, SELF_TEST_BYTES, type Tier, ternaryScratch } from "../compute/kernels.js";
+import {
+  activationBytes,
+  attentionScratch,
+  cacheHeadBytes,
+  columnBlock,
+  MOST_QUERIES,
+  ROW_GROUP,
+  type Tier,
+  ternaryScratch,
+} from "../compute/kernels.js";
 import type { StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
-import { KV_BLOCK, KV_SPAN } from "../numerics.js";
+import { KV_BLOCK, KV_SPAN, type KvType } from "../numerics.js";
 
 /** A ternary layer in memory. */
 export interface LinearPlan {
@@ -31,62 +40,74 @@ export interface LayerPlan {
   readonly down: LinearPlan;
 }
 
-/** An embedding table in memory. */
-export interface TablePlan {
+/**
+ * How the output head is kept. `bf16`, `f32`: exact rows. `scan`: 8-bit codes and how far they are from the rows; the few rows that can
+ * still win are read from the file and computed exactly, and so are all rows where all logits are wanted.
+ */
+export type HeadKind = "bf16" | "f32" | "scan";
+
+/** The output head in memory. */
+export interface HeadPlan {
+  readonly kind: HeadKind;
   /** Rows, rounded up to a group of 4; those past the vocabulary are zero. */
   readonly rows: number;
-  /** f32 rather than bf16. */
-  readonly wide: boolean;
   readonly rowBytes: number;
   readonly at: number;
+  /** [rows] f32: scale of each row's codes, and their distance √Σ(row − code·scale)²; only `scan` */
+  readonly scales: number;
+  readonly errors: number;
 }
 
 /** Where everything lies in the linear memory, and how large a step can be. Plain data: it is posted to the workers. */
 export interface NetworkPlan {
   readonly config: ModelConfig;
   readonly tier: Tier;
+  readonly kv: KvType;
   readonly threads: number;
   readonly limits: StepLimits;
   readonly pages: number;
 
   /** The barrier's block. */
   readonly control: number;
-  readonly selfTest: number;
 
-  readonly embedding: TablePlan;
-  /** The embedding itself when tied. */
-  readonly head: TablePlan;
+  readonly head: HeadPlan;
   readonly layers: readonly LayerPlan[];
   readonly outputNorm: number;
 
-  /** Blocks of the KV cache: [blocks][layers][kvHeads][keys, values][headDim · 32] f32. */
+  /** Blocks of the KV cache: [blocks][layers][kvHeads] of `cacheHeadBytes`. */
   readonly cache: number;
   readonly cacheBlockBytes: number;
 
   /** The step under way, u32; see `StepMemory`. */
   readonly step: number;
-  /** [maxRows][hidden] f32: the residual stream */
+  // A slot is a row of a batch, or a thread's own copy of a lone row.
+  /** [slots][hidden] f32: the residual stream */
   readonly x: number;
-  /** [maxRows + 1][hidden] f32: what a block adds to it */
+  /** [MAX_ROWS + 1][hidden] f32: what a block adds to it */
   readonly delta: number;
-  /** [maxRows][max(hidden, ffn)] f32: output of a norm */
+  /** [slots][max(hidden, ffn)] f32: output of a norm */
   readonly normed: number;
-  /** [maxRows + 1][kPad] quantised activations */
+  /** [slots + 1][kPad] quantised activations */
   readonly quantized: number;
   readonly quantizedStride: number;
-  /** [maxRows + 1] of 8 bytes: sum and maximum of each */
+  /** [slots + 1] of 8 bytes: sum and maximum of each */
   readonly meta: number;
-  /** [maxRows + 1][q | k | v] f32 */
+  /** [MAX_ROWS + 1][q | k | v] f32 */
   readonly qkv: number;
-  /** [maxRows][hidden] f32 */
+  /** [slots][q | k] f32: rotated */
+  readonly rotated: number;
+  /** [slots][hidden] f32 */
   readonly attention: number;
-  /** [maxRows + 1][gate | up] f32 */
+  /** [MAX_ROWS + 1][gate | up] f32 */
   readonly gateUp: number;
-  /** [maxRows][headDim] f32: cosines, sines of each row's position */
+  /** [slots][headDim] f32: cosines, sines of each row's position */
   readonly angles: number;
   /** [SPLIT_ROWS][heads][spans] states of attention, f32 */
   readonly spans: number;
   readonly stateBytes: number;
+  /** [slots] hidden states for the scan: hidden int16, then 64 bytes of scale and norms */
+  readonly scanned: number;
+  readonly scannedStride: number;
   /** [maxOutputs][vocab] f32 */
   readonly logits: number;
   readonly logitsStride: number;
@@ -115,10 +136,10 @@ export function floatStride(n: number): number {
 /** What a plan hangs on besides the model. */
 export interface PlanOptions {
   readonly tier: Tier;
+  readonly kv: KvType;
+  readonly head: HeadKind;
   readonly threads: number;
   readonly contextLength: number;
-  /** The tables hold numbers that bf16 can't. */
-  readonly wideTables: boolean;
   readonly stagingBytes: number;
   /** Pieces of master weights, all tensors together. */
   readonly statPieces: number;
@@ -135,9 +156,12 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
   const plan = layOut(arena, config, options);
   const pages = arena.pages(() => {
     const fitting = longestContext(from, config, options);
-    return fitting === 0
-      ? "even a context of 32 tokens wouldn't fit, so the model is too large"
-      : `a context of ${fitting} tokens would fit (contextLength, --ctx)`;
+    if (fitting > 0) return `a context of ${fitting} tokens would fit (contextLength, --ctx)`;
+    if (options.kv === "f32") {
+      const small = longestContext(from, config, { ...options, kv: "q8" });
+      if (small > 0) return `with an 8-bit cache (kv: "q8", --kv q8) a context of ${small} tokens would fit`;
+    }
+    return "even a context of 32 tokens wouldn't fit, so the model is too large";
   });
   return { ...plan, pages };
 }
@@ -150,7 +174,7 @@ function longestContext(from: number, config: ModelConfig, options: PlanOptions)
     return arena.fits;
   };
   let least = 0;
-  let most = Math.ceil(options.contextLength / KV_BLOCK); // doesn't fit
+  let most = Math.ceil(options.contextLength / KV_BLOCK) + 1; // one too many
   while (most - least > 1) {
     const middle = Math.floor((least + most) / 2);
     if (fits(middle)) least = middle;
@@ -160,27 +184,20 @@ function longestContext(from: number, config: ModelConfig, options: PlanOptions)
 }
 
 function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Omit<NetworkPlan, "pages"> {
-  const { tier, threads, contextLength, wideTables } = options;
+  const { tier, kv, threads, contextLength } = options;
   const { hiddenSize, ffnSize, headDim, heads, kvHeads, vocabSize } = config;
   const kvSize = kvHeads * headDim;
   const blocks = Math.ceil(contextLength / KV_BLOCK);
   const limits: StepLimits = { maxRows: MAX_ROWS, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength };
+  const block = columnBlock(tier);
 
   const control = arena.take("control", 256);
-  const selfTest = arena.take("self-test", SELF_TEST_BYTES);
 
   const norm = (n: number): number => arena.take("norms", floatStride(n));
   const linear = (rows: number, columns: number): LinearPlan => {
-    const kPad = up(columns, COLUMN_BLOCK);
+    const kPad = up(columns, block);
     return { rows, columns, kPad, weights: arena.take("weights", (up(rows, ROW_GROUP) * kPad) / 4), scale: arena.take("scales", 4) };
   };
-  const table = (): TablePlan => {
-    const rows = up(vocabSize, ROW_GROUP);
-    const rowBytes = hiddenSize * (wideTables ? 4 : 2);
-    return { rows, wide: wideTables, rowBytes, at: arena.take("embedding", rows * rowBytes) };
-  };
-  const embedding = table();
-  const head = config.tiedHead ? embedding : table();
   const layers = Array.from(
     { length: config.layers },
     (): LayerPlan => ({
@@ -198,48 +215,64 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     }),
   );
   const outputNorm = norm(hiddenSize);
+  const headRows = up(vocabSize, ROW_GROUP);
+  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize }[options.head];
+  const scanBytes = options.head === "scan" ? headRows * 4 : 0;
+  const head: HeadPlan = {
+    kind: options.head,
+    rows: headRows,
+    rowBytes,
+    at: arena.take("output head", headRows * rowBytes),
+    scales: arena.take("output head", scanBytes),
+    errors: arena.take("output head", scanBytes),
+  };
 
-  const cacheBlockBytes = config.layers * kvHeads * 2 * headDim * KV_BLOCK * 4;
+  const cacheBlockBytes = config.layers * kvHeads * cacheHeadBytes(kv, headDim);
   const cache = arena.take("KV cache", blocks * cacheBlockBytes);
 
+  const slots = Math.max(MAX_ROWS, threads);
   const widest = Math.max(hiddenSize, ffnSize);
-  const kPad = up(widest, COLUMN_BLOCK);
+  const kPad = up(widest, block);
   const quantizedStride = kPad * activationBytes(tier);
   const stateBytes = floatStride(4 + headDim);
-  const scratchBytes = ternaryScratch(kPad) + 2 * stateBytes + KV_BLOCK * 4;
+  const spans = Math.ceil(contextLength / KV_SPAN);
+  const scratchBytes = up(Math.max(ternaryScratch(kPad), attentionScratch(headDim) + MOST_QUERIES * spans * stateBytes), 64);
   const logitsStride = floatStride(up(vocabSize, ROW_GROUP));
-  const rows = (name: string, count: number, stride: number): number => arena.take(name, count * stride);
+  const scannedStride = up(hiddenSize * 2, 64) + 64;
+  const activations = (count: number, stride: number): number => arena.take("activations", count * stride);
   return {
     config,
     tier,
+    kv,
     threads,
     limits,
     control,
-    selfTest,
-    embedding,
     head,
     layers,
     outputNorm,
     cache,
     cacheBlockBytes,
     step: arena.take("step", stepBytes(limits)),
-    x: rows("activations", MAX_ROWS, floatStride(hiddenSize)),
-    delta: rows("activations", MAX_ROWS + 1, floatStride(hiddenSize)),
-    normed: rows("activations", MAX_ROWS, floatStride(widest)),
-    quantized: rows("activations", MAX_ROWS + 1, quantizedStride),
+    x: activations(slots, floatStride(hiddenSize)),
+    delta: activations(MAX_ROWS + 1, floatStride(hiddenSize)),
+    normed: activations(slots, floatStride(widest)),
+    quantized: activations(slots + 1, quantizedStride),
     quantizedStride,
-    meta: arena.take("activations", (MAX_ROWS + 1) * 8),
-    qkv: rows("activations", MAX_ROWS + 1, floatStride(hiddenSize + 2 * kvSize)),
-    attention: rows("activations", MAX_ROWS, floatStride(hiddenSize)),
-    gateUp: rows("activations", MAX_ROWS + 1, floatStride(2 * ffnSize)),
-    angles: rows("activations", MAX_ROWS, floatStride(headDim)),
-    spans: arena.take("activations", SPLIT_ROWS * heads * Math.ceil(contextLength / KV_SPAN) * stateBytes),
+    meta: activations(slots + 1, 8),
+    qkv: activations(MAX_ROWS + 1, floatStride(hiddenSize + 2 * kvSize)),
+    rotated: activations(slots, floatStride(hiddenSize + kvSize)),
+    attention: activations(slots, floatStride(hiddenSize)),
+    gateUp: activations(MAX_ROWS + 1, floatStride(2 * ffnSize)),
+    angles: activations(slots, floatStride(headDim)),
+    spans: activations(SPLIT_ROWS * heads * spans, stateBytes),
     stateBytes,
-    logits: rows("logits", MAX_OUTPUTS, logitsStride),
+    scanned: activations(options.head === "scan" ? slots : 0, scannedStride),
+    scannedStride,
+    logits: arena.take("logits", MAX_OUTPUTS * logitsStride),
     logitsStride,
-    scratch: rows("scratch", threads, up(scratchBytes, 64)),
-    scratchBytes: up(scratchBytes, 64),
-    staging: rows("scratch", threads, up(options.stagingBytes, 64)),
+    scratch: arena.take("scratch", threads * scratchBytes),
+    scratchBytes,
+    staging: arena.take("scratch", threads * up(options.stagingBytes, 64)),
     stagingBytes: up(options.stagingBytes, 64),
     pieceStats: arena.take("scratch", 24 * options.statPieces),
     loading: arena.take("control", 8),
@@ -255,7 +288,7 @@ export function stepWords(limits: StepLimits): {
   blocks: number;
   end: number;
 } {
-  const tokens = 4; // operation, rows, outputs, one spare
+  const tokens = 4; // operation, rows, outputs, whether all logits are wanted
   const positions = tokens + limits.maxRows;
   const tables = positions + limits.maxRows; // first word of each row's table, counted from `blocks`
   const outputs = tables + limits.maxRows; // row of each output

@@ -32,6 +32,11 @@ export class StepMemory {
     return this.#words[2]!;
   }
 
+  /** Whether all logits of the outputs are wanted; else only those that can be among the best few. */
+  get full(): boolean {
+    return this.#words[3] !== 0;
+  }
+
   token(row: number): number {
     return this.#words[this.#layout.tokens + row]!;
   }
@@ -56,12 +61,13 @@ export class StepMemory {
     return this.#words[this.#layout.outputs + index]!;
   }
 
-  /** Describes a batch, which must be within the limits. */
-  write(batch: StepBatch): void {
+  /** Describes a batch, which must be within the limits. @param full whether all logits of its outputs are wanted */
+  write(batch: StepBatch, full: boolean): void {
     const { tokens, positions, tables, outputs, blocks } = this.#layout;
     const words = this.#words;
     words[1] = batch.tokens.length;
     words[2] = batch.outputs.length;
+    words[3] = full ? 1 : 0;
     words.set(batch.tokens, tokens);
     words.set(batch.positions, positions);
     const starts: number[] = [];

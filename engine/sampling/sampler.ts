@@ -49,14 +49,16 @@ function highest(logits: Float32Array): number {
   return max;
 }
 
-/** Keskar et al. 2019 (CTRL): positive logits of seen tokens are divided, negative ones multiplied. Rounded to f32. */
+/** Keskar et al. 2019 (CTRL): a positive logit of a seen token is divided, a negative one multiplied. Rises with the logit. */
+export function penalised(logit: number, penalty: number): number {
+  return logit > 0 ? logit / penalty : logit * penalty;
+}
+
+/** Logits with the penalty of the tokens seen, rounded to f32. */
 function penalise(logits: Float32Array, seen: Int32Array, penalty: number): Float32Array {
-  const penalised = logits.slice();
-  for (const id of seen) {
-    const logit = logits[id]!; // the given one, so that an id seen twice is penalised once
-    penalised[id] = logit > 0 ? logit / penalty : logit * penalty;
-  }
-  return penalised;
+  const scores = logits.slice();
+  for (const id of seen) scores[id] = penalised(logits[id]!, penalty); // of the given one, so that an id seen twice is penalised once
+  return scores;
 }
 
 /** A 32-bit number that falls as the float with these bits rises; −0 is +0. */
@@ -90,6 +92,15 @@ function selectBest(logits: Float32Array, count: number): Int32Array {
   const ids = new Int32Array(count);
   for (let i = 0; i < count; i++) ids[i] = keys[i]! % MAX_VOCAB;
   return ids;
+}
+
+/** More of the best than this are not worth seeking: all logits are computed. */
+const MOST_BEST = 256;
+
+/** How many of the highest logits decide which token is chosen; undefined: all of them may. `sampleToken` sees −Infinity for the others. */
+export function bestNeeded({ temperature, topK }: SamplingOptions): number | undefined {
+  if (temperature === 0) return 1;
+  return topK > 0 && topK <= MOST_BEST ? topK : undefined;
 }
 
 /**

@@ -24,3 +24,10 @@ export function sum8x4(lo0: v128, hi0: v128, lo1: v128, hi1: v128, lo2: v128, hi
   const b = f32x4.add(v128.shuffle<f32>(p2, p3, 0, 2, 4, 6), v128.shuffle<f32>(p2, p3, 1, 3, 5, 7));
   return f32x4.add(v128.shuffle<f32>(a, b, 0, 2, 4, 6), v128.shuffle<f32>(a, b, 1, 3, 5, 7));
 }
+
+/** `value`, hidden from the compiler: V8 rebuilds a splatted constant at each use, and keeps one it doesn't know in a register. */
+// @ts-ignore: decorator
+@inline
+export function opaque(value: i32, nonzero: u32): i32 {
+  return nonzero ? value : 0;
+}

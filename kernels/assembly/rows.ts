@@ -6,7 +6,7 @@ export function add(x: usize, y: usize, n: u32): void {
   for (let end = x + (<usize>n << 2); x < end; x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), v128.load(y)));
 }
 
-/** RMSNorm: out = x · 1/√(Σx²/n + eps) · weight; [n] f32. The factor first, then the weight, as the original does. */
+/** RMSNorm, also in place: out = x · 1/√(Σx²/n + eps) · weight; [n] f32. The factor first, then the weight, as the original does. */
 export function rmsNorm(out: usize, x: usize, weight: usize, n: u32, eps: f32): void {
   let lo = f32x4.splat(0);
   let hi = f32x4.splat(0);
@@ -23,11 +23,11 @@ export function rmsNorm(out: usize, x: usize, weight: usize, n: u32, eps: f32): 
   }
 }
 
-/** gate = relu(gate)² · up; [n] f32 */
-export function reluSquaredMul(gate: usize, up: usize, n: u32): void {
-  for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16) {
+/** out = relu(gate)² · up; [n] f32 */
+export function reluSquaredMul(out: usize, gate: usize, up: usize, n: u32): void {
+  for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
     const g = f32x4.max(v128.load(gate), f32x4.splat(0));
-    v128.store(gate, f32x4.mul(f32x4.mul(g, g), v128.load(up)));
+    v128.store(out, f32x4.mul(f32x4.mul(g, g), v128.load(up)));
   }
 }
 
@@ -78,11 +78,11 @@ export function quantize(out: usize, meta: usize, x: usize, n: u32, kPad: u32): 
 }
 
 /**
- * Rotary embedding in place, NEOX style: (a, b) = (x[i], x[i + d/2]) → (a·cos − b·sin, b·cos + a·sin).
- * @param x [heads, headDim] f32
+ * Rotary embedding, NEOX style: (a, b) = (x[i], x[i + d/2]) → (a·cos − b·sin, b·cos + a·sin).
+ * @param out, x [heads, headDim] f32
  * @param angles cos [headDim/2] then sin [headDim/2], f32, of this position
  */
-export function rope(x: usize, heads: u32, headDim: u32, angles: usize): void {
+export function rope(out: usize, x: usize, heads: u32, headDim: u32, angles: usize): void {
   const half = <usize>(headDim >> 1) << 2;
   const whole = half & ~15;
   for (let h: u32 = 0; h < heads; h++) {
@@ -92,17 +92,18 @@ export function rope(x: usize, heads: u32, headDim: u32, angles: usize): void {
       const s = v128.load(angles + half + i);
       const a = v128.load(x + i);
       const b = v128.load(x + half + i);
-      v128.store(x + i, f32x4.sub(f32x4.mul(a, c), f32x4.mul(b, s)));
-      v128.store(x + half + i, f32x4.add(f32x4.mul(b, c), f32x4.mul(a, s)));
+      v128.store(out + i, f32x4.sub(f32x4.mul(a, c), f32x4.mul(b, s)));
+      v128.store(out + half + i, f32x4.add(f32x4.mul(b, c), f32x4.mul(a, s)));
     }
     for (; i < half; i += 4) {
       const c = load<f32>(angles + i);
       const s = load<f32>(angles + half + i);
       const a = load<f32>(x + i);
       const b = load<f32>(x + half + i);
-      store<f32>(x + i, a * c - b * s);
-      store<f32>(x + half + i, b * c + a * s);
+      store<f32>(out + i, a * c - b * s);
+      store<f32>(out + half + i, b * c + a * s);
     }
     x += half << 1;
+    out += half << 1;
   }
 }

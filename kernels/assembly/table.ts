@@ -1,4 +1,4 @@
-// The embedding table, also the output head. Rows are exact: bf16 where every value is one (8 elements in 16 bytes: lane j of four holds
+// The output head in exact rows: bf16 where every value is one (8 elements in 16 bytes: lane j of four holds
 // element j in its low and element j + 4 in its high half, so that a shift and a mask give two vectors in order), else f32.
 // A row has kPad elements, zero from n on; kPad is a multiple of 8.
 import { sum8x4 } from "./lanes";
@@ -7,20 +7,6 @@ import { sum8x4 } from "./lanes";
 export function packBf16(out: usize, x: usize, kPad: u32): void {
   for (const end = x + (<usize>kPad << 2); x < end; x += 32, out += 16) {
     v128.store(out, v128.or(i32x4.shr_u(v128.load(x), 16), v128.load(x, 16)));
-  }
-}
-
-/** A table row to [kPad] f32. @param wide 1: f32 table, 0: bf16 */
-export function embed(out: usize, row: usize, kPad: u32, wide: u32): void {
-  if (wide) {
-    memory.copy(out, row, <usize>kPad << 2);
-    return;
-  }
-  const high = i32x4.splat(0xffff0000);
-  for (const end = row + (<usize>kPad << 1); row < end; row += 16, out += 32) {
-    const v = v128.load(row);
-    v128.store(out, i32x4.shl(v, 16));
-    v128.store(out, v128.and(v, high), 16);
   }
 }
 

@@ -6,17 +6,12 @@
 //
 // A batch of one streams the packed rows once (GEMV). A larger one unpacks a group to `scratch` and multiplies it with all columns (GEMM).
 
-/** `value`, hidden from the compiler: V8 rebuilds a splatted constant at each use, and keeps one it doesn't know in a register. */
-// @ts-ignore: decorator
-@inline
-function opaque(value: i32, nonzero: u32): i32 {
-  return nonzero ? value : 0;
-}
+import { opaque } from "./lanes";
 
 /** Four vectors of partial sums to the four totals. */
 // @ts-ignore: decorator
 @inline
-function total4(a: v128, b: v128, c: v128, d: v128): v128 {
+export function total4(a: v128, b: v128, c: v128, d: v128): v128 {
   const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
   const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 2, 4, 6), v128.shuffle<i32>(c, d, 1, 3, 5, 7));
   return i32x4.add(v128.shuffle<i32>(ab, cd, 0, 2, 4, 6), v128.shuffle<i32>(ab, cd, 1, 3, 5, 7));
@@ -25,14 +20,14 @@ function total4(a: v128, b: v128, c: v128, d: v128): v128 {
 /** What turns an integer sum into an activation: scale · max|x| / 127, rounded once. */
 // @ts-ignore: decorator
 @inline
-function factor(scale: f32, meta: usize): v128 {
+export function factor(scale: f32, meta: usize): v128 {
   return f32x4.splat(<f32>((<f64>scale * <f64>load<f32>(meta, 4)) / 127.0));
 }
 
 /** Stores four rows of one column. `sums` are Σ c·x (or Σ w·x, then with `less` 0). */
 // @ts-ignore: decorator
 @inline
-function store4(y: usize, sums: v128, less: i32, r: v128): void {
+export function store4(y: usize, sums: v128, less: i32, r: v128): void {
   v128.store(y, f32x4.mul(f32x4.convert_i32x4_s(i32x4.sub(sums, i32x4.splat(less))), r));
 }
 
@@ -57,7 +52,7 @@ export function ternary(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xS
 /** 16 columns × 16 activations to 8 sums of 16 bits. Activations first: on x86 the second operand is taken as unsigned. */
 // @ts-ignore: decorator
 @inline
-function dot7(x: v128, codes: v128): v128 {
+export function dot7(x: v128, codes: v128): v128 {
   return i16x8.relaxed_dot_i8x16_i7x16_s(x, codes);
 }
 
@@ -259,10 +254,11 @@ function split(totals: usize, pair: v128): void {
 
 /**
  * Packs one row into its group.
- * @param out the group's base + 16·(row mod 4)
+ * @param row 0…3
  * @param codes [kPad] bytes, 0…2
  */
-export function packRow(out: usize, codes: usize, kPad: u32): void {
+export function packRow(group: usize, row: u32, codes: usize, kPad: u32): void {
+  let out = group + (<usize>row << 4);
   for (const end = codes + kPad; codes < end; codes += 64, out += 64) {
     let v: v128;
     if (ASC_FEATURE_RELAXED_SIMD) {

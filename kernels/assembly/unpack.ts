@@ -1,4 +1,5 @@
 // The encodings of files, decoded: ternary codes to bytes 0, 1, 2, and floats to f32. engine/packing says the same in TypeScript.
+import { opaque } from "./lanes";
 
 /**
  * I2_S blocks, 128-element layout: element 32·g + p of a block in byte p, bits 6 − 2g and 7 − 2g.
@@ -39,8 +40,8 @@ export function unpackHf(codes: usize, bytes: usize, n: u32, k: u32): u32 {
   return <u32>v128.any_true(v128.and(bad, i8x16.splat(1)));
 }
 
-const F32: u32 = 0;
 const F16: u32 = 1;
+const BF16: u32 = 2;
 
 /** `widen` found an infinity or a NaN. */
 const NOT_FINITE: u32 = 1;
@@ -49,38 +50,48 @@ const NOT_BF16: u32 = 2;
 
 /**
  * Little-endian floats to f32, exactly.
- * @param out [n] f32
- * @param bytes n numbers; n is a multiple of 4
+ * @param out [n] f32, written in whole groups of 8
+ * @param bytes n numbers, read in whole groups of 8
  * @param type 0 F32, 1 F16, 2 BF16
  * @returns NOT_FINITE | NOT_BF16
  */
 export function widen(out: usize, bytes: usize, n: u32, type: u32): u32 {
-  const exponent = i32x4.splat(0x7f800000);
-  let infinite = i32x4.splat(0);
-  let low = i32x4.splat(0);
-  for (const end = out + (<usize>n << 2); out < end; out += 16) {
-    let v: v128;
-    if (type == F32) {
-      v = v128.load(bytes);
-      bytes += 16;
-    } else {
-      const h = v128.load_ext<u16>(bytes); // four of them, in 32 bits each
-      bytes += 8;
-      if (type == F16) {
-        const rest = v128.and(h, i32x4.splat(0x7fff));
-        // Normal: the exponent from bias 15 to 127. Subnormal: rest · 2^-24. Infinite or no number: the largest exponent.
-        const normal = i32x4.add(i32x4.shl(rest, 13), i32x4.splat((127 - 15) << 23));
-        const subnormal = f32x4.mul(f32x4.convert_i32x4_s(rest), f32x4.splat(5.9604644775390625e-8));
-        let magnitude = v128.bitselect(subnormal, normal, i32x4.lt_s(rest, i32x4.splat(0x400)));
-        magnitude = v128.or(magnitude, v128.and(i32x4.ge_s(rest, i32x4.splat(0x7c00)), exponent));
-        v = v128.or(magnitude, i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16));
-      } else {
-        v = i32x4.shl(h, 16);
-      }
+  const end = out + (<usize>(n + 7) & ~7) * 4;
+  let infinite = i32x4.splat(0); // exponents that are all ones
+  let low = i32x4.splat(0); // bits that bf16 hasn't
+  if (type == F16) {
+    const exponent = i16x8.splat(<i16>opaque(0x7c00, n));
+    const keep = i32x4.splat(opaque(0x8fffe000, n));
+    // Moved into place, the exponent is 112 too small; multiplied, subnormal numbers come out right too.
+    const rebias = f32x4.splat(reinterpret<f32>(opaque((127 + 112) << 23, n)));
+    for (; out < end; out += 32, bytes += 16) {
+      const v = v128.load(bytes);
+      infinite = v128.or(infinite, i16x8.eq(v128.and(v, exponent), exponent));
+      const a = f32x4.mul(v128.and(i32x4.shl(i32x4.extend_low_i16x8_s(v), 13), keep), rebias);
+      const b = f32x4.mul(v128.and(i32x4.shl(i32x4.extend_high_i16x8_s(v), 13), keep), rebias);
+      low = v128.or(low, v128.or(a, b));
+      v128.store(out, a);
+      v128.store(out, b, 16);
     }
-    infinite = v128.or(infinite, i32x4.eq(v128.and(v, exponent), exponent));
-    low = v128.or(low, v);
-    v128.store(out, v);
+  } else {
+    const exponent = i32x4.splat(opaque(0x7f800000, n));
+    for (; out < end; out += 32) {
+      let a: v128, b: v128;
+      if (type == BF16) {
+        const v = v128.load(bytes);
+        a = i32x4.shl(i32x4.extend_low_i16x8_u(v), 16);
+        b = i32x4.shl(i32x4.extend_high_i16x8_u(v), 16);
+        bytes += 16;
+      } else {
+        a = v128.load(bytes);
+        b = v128.load(bytes, 16);
+        bytes += 32;
+      }
+      infinite = v128.or(infinite, v128.or(i32x4.eq(v128.and(a, exponent), exponent), i32x4.eq(v128.and(b, exponent), exponent)));
+      low = v128.or(low, v128.or(a, b));
+      v128.store(out, a);
+      v128.store(out, b, 16);
+    }
   }
   return (v128.any_true(infinite) ? NOT_FINITE : 0) | (v128.any_true(v128.and(low, i32x4.splat(0xffff))) ? NOT_BF16 : 0);
 }

@@ -1,0 +1,116 @@
+import { readFileSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { BitnetError } from "../errors.js";
+import { instantiate, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "./kernels.js";
+import { SELF_TEST_BYTES, selfTest } from "./self-test.js";
+
+/** Compiled kernels and why these. */
+export interface ChosenKernels {
+  readonly tier: Tier;
+  readonly why: string;
+  readonly module: WebAssembly.Module;
+}
+
+/** Node 20 compiles relaxed SIMD only with this; newer Nodes do without, and complain about the flag. */
+const RELAXED_FLAG = "--experimental-wasm-relaxed-simd";
+/** Turns pairs of 128-bit operations into 256-bit ones, where V8 is new enough and the processor has AVX2. */
+const WIDE_FLAG = "--experimental-wasm-revectorize";
+/** The first Node in which that flag does something. */
+const WIDE_NODE = 24;
+const NODE = Number(process.versions.node.split(".")[0]);
+/** The flag is experimental: less gain than this is not worth it. */
+const WIDE_GAIN = 1.15;
+/** Packed weights from which 256 bits are worth the time to measure them: smaller models are in the caches anyway. */
+const WORTH_WIDE_BYTES = 64 * 2 ** 20;
+const MEASURE_MS = 40;
+
+/**
+ * Picks the fastest tier that computes rightly here, or the one asked for.
+ * @param setFlags may set the process-wide V8 flags that a tier needs; a tier asked for by name sets them anyway
+ * @param weightBytes packed ternary weights of the model: a small one is not worth the time to measure the widest tier
+ * @throws BitnetError usage: the tier asked for can't run here; internal: it computes wrongly
+ */
+export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBytes: number): ChosenKernels {
+  if (wanted !== "auto") {
+    const module = compile(wanted, true);
+    if (module === undefined) {
+      throw new BitnetError("usage", `this Node has no relaxed SIMD, which the tier ${wanted} needs: use --tier auto or plain`);
+    }
+    const wrong = faultOf(module, wanted);
+    if (wrong !== undefined) throw new BitnetError("internal", `the ${wanted} kernels compute wrongly on this machine: ${wrong}`);
+    return { tier: wanted, why: "asked for", module };
+  }
+  const relaxed = compile("relaxed", setFlags);
+  if (relaxed === undefined) {
+    return plain(
+      setFlags ? "this Node has no relaxed SIMD" : "relaxed SIMD needs a V8 flag on this Node, and setting flags was not allowed (v8Flags)",
+    );
+  }
+  const wrong = faultOf(relaxed, "relaxed");
+  if (wrong !== undefined) return plain(`the relaxed kernels failed their self-test: ${wrong}`);
+  const stay = (why: string): ChosenKernels => ({ tier: "relaxed", why, module: relaxed });
+  if (NODE < WIDE_NODE) return stay("fastest that this Node runs");
+  if (weightBytes < WORTH_WIDE_BYTES) return stay("256 bits gain nothing on a model of this size");
+  if (!setFlags) return stay("256 bits need a V8 flag, and setting flags was not allowed (v8Flags)");
+  const wide = compile("wide", true)!;
+  const gain = wideGain(wide);
+  const times = `${gain.toFixed(2)} times as fast as 128 bits in a short measurement`;
+  if (gain < WIDE_GAIN) return stay(`256 bits were ${times}`);
+  // After the measurement: it is the optimised code that is tested.
+  const wrongWide = faultOf(wide, "wide");
+  if (wrongWide !== undefined) return stay(`the 256-bit kernels failed their self-test: ${wrongWide}`);
+  return { tier: "wide", why: `256 bits were ${times}`, module: wide };
+}
+
+/** The module of a tier; undefined if this Node can't compile it. */
+function compile(tier: Tier, setFlags: boolean): WebAssembly.Module | undefined {
+  if (tier === "plain") return plain("").module;
+  const bytes = readModule("relaxed");
+  // Only where it is needed: newer Nodes know the feature by default and complain about the flag.
+  if (setFlags && !WebAssembly.validate(bytes)) setFlagsFromString(RELAXED_FLAG);
+  if (!WebAssembly.validate(bytes)) return undefined;
+  if (tier === "wide" && NODE >= WIDE_NODE) setFlagsFromString(WIDE_FLAG);
+  return new WebAssembly.Module(bytes);
+}
+
+function plain(why: string): ChosenKernels {
+  return { tier: "plain", why, module: new WebAssembly.Module(readModule("plain")) };
+}
+
+function readModule(name: "plain" | "relaxed"): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(readFileSync(new URL(`../../kernels/${name}.wasm`, import.meta.url)));
+}
+
+/** What the tier's kernels compute wrongly, if anything. */
+function faultOf(module: WebAssembly.Module, tier: Tier): string | undefined {
+  const memory = smallMemory(SELF_TEST_BYTES);
+  return selfTest(instantiate(module, memory, tier), tier, memory, 0);
+}
+
+function smallMemory(bytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(bytes / 65536);
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+}
+
+/** How many times as fast a product in the wide layout is as in the layout of `relaxed`, both in the cache. */
+function wideGain(module: WebAssembly.Module): number {
+  const columns = 2560; // of the published 2B model
+  const rows = 64;
+  const weights = 0;
+  const x = weights + (rows * columns) / ROW_GROUP;
+  const meta = x + 2 * columns;
+  const y = meta + 64;
+  const scratch = y + rows * 4;
+  const memory = smallMemory(scratch + ternaryScratch(columns));
+  const kernels: readonly Kernels[] = [instantiate(module, memory, "relaxed"), instantiate(module, memory, "wide")];
+  const best = [Infinity, Infinity];
+  // Long enough for V8 to have both optimised; the fastest of many is what they can do.
+  for (const end = performance.now() + MEASURE_MS; performance.now() < end; ) {
+    kernels.forEach(({ ternary }, i) => {
+      const start = performance.now();
+      for (let call = 0; call < 8; call++) ternary(weights, rows, columns, 1, x, columns, meta, 1, y, rows * 4, scratch);
+      best[i] = Math.min(best[i]!, performance.now() - start);
+    });
+  }
+  return best[0]! / best[1]!;
+}

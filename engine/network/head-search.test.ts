@@ -1,0 +1,136 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { instantiate, type Kernels } from "../compute/kernels.js";
+import { chooseKernels } from "../compute/tier.js";
+import { dot8 } from "../numerics.js";
+import { HeadSearch } from "./head-search.js";
+import type { NetworkPlan } from "./plan.js";
+import type { TableFile } from "./table-file.js";
+
+const N = 64; // hidden size
+const VOCAB = 203;
+const LEVELS = 32767;
+
+interface Setting {
+  readonly search: HeadSearch;
+  readonly coarse: Float32Array; // [VOCAB]
+  readonly exact: Float32Array; // [VOCAB]
+  readonly x: number;
+  readonly meta: number;
+}
+
+/** A head and a hidden state; with `spoil` the search believes the codes to be exact. */
+function setting(table: Float32Array, hidden: Float32Array, spoil = false): Setting {
+  const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
+  const kernels: Kernels = instantiate(chooseKernels("plain", true, 0).module, memory, "plain");
+  let next = 64;
+  const take = (bytes: number): number => {
+    const at = next;
+    next = Math.ceil((next + bytes) / 64) * 64;
+    return at;
+  };
+  const floats = (at: number, n: number): Float32Array => new Float32Array(memory.buffer, at, n);
+  const groups = Math.ceil(VOCAB / 4) * 4;
+  const [codes, scales, errors] = [take(groups * N), take(groups * 4), take(groups * 4)];
+  const [x, x16, meta, y, scratch, rows] = [take(N * 4), take(N * 2), take(64), take(groups * 4), take(256), take(4 * N * 4)];
+  for (let id = 0; id < VOCAB; id++) {
+    floats(rows, N).set(table.subarray(id * N, (id + 1) * N));
+    kernels.packScan(codes + (id - (id % 4)) * N, id % 4, scales + id * 4, errors + id * 4, rows, N);
+  }
+  floats(x, N).set(hidden);
+  kernels.prepareScan(x16, meta, x, N, LEVELS);
+  kernels.scan(codes, scales, groups, N, x16, meta, y, scratch);
+  if (spoil) floats(errors, VOCAB).fill(0);
+  const plan = { config: { vocabSize: VOCAB, hiddenSize: N }, head: { scales, errors } } as unknown as NetworkPlan;
+  const file = { rows, row: (id: number, to: number) => floats(to, N).set(table.subarray(id * N, (id + 1) * N)) };
+  const search = new HeadSearch(kernels, memory, plan, file as unknown as TableFile, scratch);
+  const exact = Float32Array.from({ length: VOCAB }, (_, id) => dot8(hidden, 0, table, id * N, N));
+  return { search, coarse: floats(y, VOCAB), exact, x, meta };
+}
+
+/** A head, and a hidden state that points along what the codes of one of its rows leave out: the worst there is for a coarse scan. */
+function adversarial(seed: number, strength: number): { readonly table: Float32Array; readonly hidden: Float32Array } {
+  let state = seed;
+  const random = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  };
+  const table = Float32Array.from({ length: VOCAB * N }, () => random() + random());
+  const row = table.subarray(N * (seed % VOCAB), N * ((seed % VOCAB) + 1));
+  const scale = row.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 127;
+  const hidden = Float32Array.from(row, (value) => strength * (value - Math.round(value / scale) * scale) + random() * 0.01);
+  return { table, hidden };
+}
+
+/** The `count` best ids, ties by lower id. */
+const top = (logits: Float32Array, count: number): number[] =>
+  Array.from(logits, (_, id) => id)
+    .sort((a, b) => logits[b]! - logits[a]! || a - b)
+    .slice(0, count);
+
+describe("the two-stage head", () => {
+  it("finds the exact logits of the best, whatever hides in the rounding of the codes", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 2 ** 31 }),
+        fc.constantFrom(0, 1, 30, 1e6),
+        fc.constantFrom(1, 2, 40, VOCAB),
+        (seed, strength, count) => {
+          const { table, hidden } = adversarial(seed, strength);
+          const { search, coarse, exact, x, meta } = setting(table, hidden);
+          const found = search.best(coarse, x, meta, count, undefined);
+          expect(top(found, count)).toEqual(top(exact, count));
+          for (const id of top(exact, count)) expect(Object.is(found[id], exact[id])).toBe(true);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it("… also when some logits are changed, as a penalty does", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 2 ** 31 }),
+        fc.array(fc.integer({ min: 0, max: VOCAB - 1 }), { maxLength: 300 }),
+        fc.constantFrom(0.5, 1.3, 5),
+        (seed, ids, penalty) => {
+          const { table, hidden } = adversarial(seed, 30);
+          const { search, coarse, exact, x, meta } = setting(table, hidden);
+          const adjust = (logit: number): number => (logit > 0 ? logit / penalty : logit * penalty);
+          const change = (logits: Float32Array): Float32Array => {
+            const changed = logits.slice();
+            for (const id of ids) changed[id] = adjust(logits[id]!);
+            return changed;
+          };
+          const found = change(search.best(coarse, x, meta, 5, { ids: Int32Array.from(ids), adjust }));
+          expect(top(found, 5)).toEqual(top(change(exact), 5));
+        },
+      ),
+    );
+  });
+
+  it("computes few rows where one stands out, and more where many are close", () => {
+    const { table, hidden } = adversarial(7, 0);
+    const clear = setting(table, Float32Array.from(table.subarray(5 * N, 6 * N)));
+    clear.search.best(clear.coarse, clear.x, clear.meta, 1, undefined);
+    expect(clear.search.computed).toBeLessThan(5);
+    const all = setting(table, hidden);
+    all.search.best(all.coarse, all.x, all.meta, 40, undefined);
+    expect(all.search.computed).toBeGreaterThanOrEqual(40);
+  });
+
+  it("would choose wrongly without its bound", () => {
+    const wrong = Array.from({ length: 60 }, (_, i) => i + 1).filter((seed) => {
+      const { table, hidden } = adversarial(seed, 30);
+      const { search, coarse, exact, x, meta } = setting(table, hidden, true);
+      return top(search.best(coarse, x, meta, 40, undefined), 40).some((id, i) => id !== top(exact, 40)[i]);
+    });
+    expect(wrong.length).toBeGreaterThan(0);
+  });
+
+  it("a hidden state that isn't finite gives logits that aren't either", () => {
+    const { table } = adversarial(1, 0);
+    const { search, coarse, x, meta } = setting(table, new Float32Array(N).fill(Number.NaN));
+    expect(search.best(coarse, x, meta, 1, undefined).every(Number.isNaN)).toBe(true);
+  });
+});

@@ -1,0 +1,134 @@
+import type { Kernels } from "../compute/kernels.js";
+import type { NetworkPlan } from "./plan.js";
+import type { TableFile } from "./table-file.js";
+
+/** A rule that changes the logits of some tokens before the best are sought: it must never turn a smaller logit into a larger one. */
+export interface Adjustment {
+  readonly ids: Int32Array;
+  adjust(logit: number): number;
+}
+
+/** Relative error of one f32 operation. */
+const UNIT = 2 ** -24;
+/** Norms are computed in f32; their sums of squares lose less than this. */
+const NORM_SLACK = 1.001;
+/** Squares below the range of f32 vanish; no published weight is near. */
+const TINY = 1e-15;
+
+/**
+ * The exact logits of all tokens that can be among the best, from a scan's coarse ones.
+ *
+ * With e a row, ê its codes, x the hidden state and x̂ its codes, |e·x − ê·x̂| ≤ ‖e − ê‖·‖x‖ + ‖ê‖·‖x − x̂‖ (Cauchy–Schwarz), plus the
+ * rounding of both f32 sums, at most (n/8 + 32)·2^-24·‖e‖·‖x‖ in all. So each logit has a lower and an upper bound. A row whose upper bound
+ * is below the count-th best lower bound can't be among the `count` best; all others are read and computed as the exact head does.
+ */
+export class HeadSearch {
+  readonly #kernels: Kernels;
+  readonly #plan: NetworkPlan;
+  readonly #table: TableFile;
+  readonly #memory: WebAssembly.Memory;
+  readonly #scales: Float32Array; // [vocab]
+  readonly #errors: Float32Array; // [vocab]
+  readonly #lower: Float32Array; // [vocab] lower bounds of the search under way
+  readonly #upper: Float32Array; // [vocab]
+  readonly #result: Float32Array; // [vocab] what `best` returns
+  readonly #scratch: number;
+
+  /** @param scratch 64 bytes of this thread's own */
+  constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, table: TableFile, scratch: number) {
+    const { vocabSize } = plan.config;
+    this.#kernels = kernels;
+    this.#plan = plan;
+    this.#table = table;
+    this.#memory = memory;
+    this.#scales = new Float32Array(memory.buffer, plan.head.scales, vocabSize);
+    this.#errors = new Float32Array(memory.buffer, plan.head.errors, vocabSize);
+    this.#lower = new Float32Array(vocabSize);
+    this.#upper = new Float32Array(vocabSize);
+    this.#result = new Float32Array(vocabSize);
+    this.#scratch = scratch;
+  }
+
+  /** Rows that the last search computed exactly. */
+  computed = 0;
+
+  /**
+   * @param coarse [vocab] f32 from the scan
+   * @param x the hidden state, [hidden] f32
+   * @param meta what `prepareScan` said of it
+   * @param count how many of the best are wanted, at least 1
+   * @returns [vocab] f32: exact logits, −Infinity where a token can't be among the `count` best; overwritten by the next call
+   */
+  best(coarse: Float32Array, x: number, meta: number, count: number, adjustment: Adjustment | undefined): Float32Array {
+    const { vocabSize, hiddenSize } = this.#plan.config;
+    const [, norm, residual] = new Float32Array(this.#memory.buffer, meta, 3) as unknown as [number, number, number];
+    const result = this.#result;
+    // Not finite: the exact logits aren't either, and the sampler says so.
+    if (!Number.isFinite(norm)) return result.fill(Number.NaN);
+    const perError = norm * NORM_SLACK;
+    // ‖e‖ and ‖ê‖ are at most √n times the largest number, 127.5 scales.
+    const perScale = 127.5 * Math.sqrt(hiddenSize) * (residual * NORM_SLACK + (hiddenSize / 8 + 32) * UNIT * norm * NORM_SLACK);
+    const lower = this.#lower;
+    const upper = this.#upper;
+    const scales = this.#scales;
+    const errors = this.#errors;
+    for (let id = 0; id < vocabSize; id++) {
+      const bound = perError * (errors[id]! + TINY) + perScale * scales[id]!;
+      lower[id] = coarse[id]! - bound;
+      upper[id] = coarse[id]! + bound;
+    }
+    for (const id of adjustment?.ids ?? []) {
+      // From the scan again: an id may come twice.
+      const bound = perError * (errors[id]! + TINY) + perScale * scales[id]!;
+      lower[id] = adjustment!.adjust(coarse[id]! - bound);
+      upper[id] = adjustment!.adjust(coarse[id]! + bound);
+    }
+    const least = kthLargest(lower, count);
+    result.fill(Number.NEGATIVE_INFINITY);
+    this.computed = 0;
+    const batch: number[] = [];
+    for (let id = 0; id < vocabSize; id++) {
+      if (upper[id]! < least) continue;
+      batch.push(id);
+      if (batch.length === 4) this.#compute(batch, x);
+    }
+    if (batch.length > 0) this.#compute(batch, x);
+    return result;
+  }
+
+  /** Exact logits of up to four rows, as the exact head computes them. Empties the list. */
+  #compute(ids: number[], x: number): void {
+    const { hiddenSize } = this.#plan.config;
+    const { rows } = this.#table;
+    for (const [i, id] of ids.entries()) this.#table.row(id, rows + i * hiddenSize * 4);
+    this.#kernels.head(rows, 4, hiddenSize, 1, x, 1, this.#scratch, 16);
+    const logits = new Float32Array(this.#memory.buffer, this.#scratch, 4);
+    ids.forEach((id, i) => {
+      this.#result[id] = logits[i]!;
+    });
+    this.computed += ids.length;
+    ids.length = 0;
+  }
+}
+
+/** The count-th largest of finite numbers. */
+function kthLargest(values: Float32Array, count: number): number {
+  if (count === 1) {
+    let most = Number.NEGATIVE_INFINITY;
+    for (let i = 0; i < values.length; i++) if (values[i]! > most) most = values[i]!;
+    return most;
+  }
+  // The best so far, ascending: few enter once it is full of good ones.
+  const best = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (!(value > best[0]!)) continue;
+    let at = 0;
+    while (at + 1 < count && best[at + 1]! < value) {
+      best[at] = best[at + 1]!;
+      at++;
+    }
+    best[at] = value;
+  }
+  return best[0]!;
+}

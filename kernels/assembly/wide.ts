@@ -1,0 +1,194 @@
+// The ternary product for engines that turn pairs of 128-bit operations into one of 256 bits (V8's revectorizer). It finds such a pair
+// from two adjacent stores backwards, so sums live in memory between chunks, and both halves are loaded before either is stored.
+// Rows lie in groups of 4, group g at g·kPad bytes, kPad a multiple of 128:
+//
+//   wide (W32): byte 128b + 32i + j of a group = row i, columns 128b + 32k + j in bits 2k (k 0…3, j 0…31)
+import { opaque } from "./lanes";
+import { dot7, factor, store4, total4 } from "./ternary";
+
+// As in the 128-bit kernel: a 16-bit lane gains at most 2048 in magnitude per block, and 16 blocks are the bound.
+const GEMV_BLOCKS: usize = 10;
+
+/** sums[0…31] += the 32-bit sums of both halves; [8] i32 */
+// @ts-ignore: decorator
+@inline
+function flush(sums: usize, lo: v128, hi: v128, ones: v128): void {
+  const l = v128.load(sums), h = v128.load(sums, 16);
+  v128.store(sums, i32x4.add(l, i32x4.dot_i16x8_s(lo, ones)));
+  v128.store(sums, i32x4.add(h, i32x4.dot_i16x8_s(hi, ones)), 16);
+}
+
+/** The four totals of [4 rows][8] i32. */
+// @ts-ignore: decorator
+@inline
+function totals(sums: usize): v128 {
+  return total4(
+    i32x4.add(v128.load(sums), v128.load(sums, 16)),
+    i32x4.add(v128.load(sums, 32), v128.load(sums, 48)),
+    i32x4.add(v128.load(sums, 64), v128.load(sums, 80)),
+    i32x4.add(v128.load(sums, 96), v128.load(sums, 112)),
+  );
+}
+
+// @ts-ignore: decorator
+@inline
+function clear(sums: usize): void {
+  for (let i: usize = 0; i < 128; i += 16) v128.store(sums + i, i32x4.splat(0));
+}
+
+/** As `ternary`, on the wide layout. */
+export function ternaryWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    if (columns == 1) gemvWide(w, rows, kPad, scale, x, meta, y, scratch);
+    else gemmWide(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
+  }
+}
+
+function gemvWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, meta: usize, y: usize, scratch: usize): void {
+  const mask = i8x16.splat(<i8>opaque(3, kPad));
+  const ones = i16x8.splat(<i16>opaque(1, kPad));
+  const r = factor(scale, meta);
+  const sum = load<i32>(meta);
+  const xEnd = x + kPad;
+  for (let row: u32 = 0; row < rows; row += 4, y += 16) {
+    clear(scratch);
+    let p = x;
+    while (p < xEnd) {
+      const stop = min<usize>(p + GEMV_BLOCKS * 128, xEnd);
+      let a0 = i16x8.splat(0), a1 = i16x8.splat(0), a2 = i16x8.splat(0), a3 = i16x8.splat(0);
+      let b0 = i16x8.splat(0), b1 = i16x8.splat(0), b2 = i16x8.splat(0), b3 = i16x8.splat(0);
+      for (; p < stop; p += 128, w += 128) {
+        const x0 = v128.load(p), z0 = v128.load(p, 16), x1 = v128.load(p, 32), z1 = v128.load(p, 48);
+        const x2 = v128.load(p, 64), z2 = v128.load(p, 80), x3 = v128.load(p, 96), z3 = v128.load(p, 112);
+        const v0 = v128.load(w), u0 = v128.load(w, 16), v1 = v128.load(w, 32), u1 = v128.load(w, 48);
+        const v2 = v128.load(w, 64), u2 = v128.load(w, 80), v3 = v128.load(w, 96), u3 = v128.load(w, 112);
+        a0 = i16x8.add(a0, dot7(x0, v128.and(v0, mask)));
+        b0 = i16x8.add(b0, dot7(z0, v128.and(u0, mask)));
+        a1 = i16x8.add(a1, dot7(x0, v128.and(v1, mask)));
+        b1 = i16x8.add(b1, dot7(z0, v128.and(u1, mask)));
+        a2 = i16x8.add(a2, dot7(x0, v128.and(v2, mask)));
+        b2 = i16x8.add(b2, dot7(z0, v128.and(u2, mask)));
+        a3 = i16x8.add(a3, dot7(x0, v128.and(v3, mask)));
+        b3 = i16x8.add(b3, dot7(z0, v128.and(u3, mask)));
+        a0 = i16x8.add(a0, dot7(x1, v128.and(i16x8.shr_u(v0, 2), mask)));
+        b0 = i16x8.add(b0, dot7(z1, v128.and(i16x8.shr_u(u0, 2), mask)));
+        a1 = i16x8.add(a1, dot7(x1, v128.and(i16x8.shr_u(v1, 2), mask)));
+        b1 = i16x8.add(b1, dot7(z1, v128.and(i16x8.shr_u(u1, 2), mask)));
+        a2 = i16x8.add(a2, dot7(x1, v128.and(i16x8.shr_u(v2, 2), mask)));
+        b2 = i16x8.add(b2, dot7(z1, v128.and(i16x8.shr_u(u2, 2), mask)));
+        a3 = i16x8.add(a3, dot7(x1, v128.and(i16x8.shr_u(v3, 2), mask)));
+        b3 = i16x8.add(b3, dot7(z1, v128.and(i16x8.shr_u(u3, 2), mask)));
+        a0 = i16x8.add(a0, dot7(x2, v128.and(i16x8.shr_u(v0, 4), mask)));
+        b0 = i16x8.add(b0, dot7(z2, v128.and(i16x8.shr_u(u0, 4), mask)));
+        a1 = i16x8.add(a1, dot7(x2, v128.and(i16x8.shr_u(v1, 4), mask)));
+        b1 = i16x8.add(b1, dot7(z2, v128.and(i16x8.shr_u(u1, 4), mask)));
+        a2 = i16x8.add(a2, dot7(x2, v128.and(i16x8.shr_u(v2, 4), mask)));
+        b2 = i16x8.add(b2, dot7(z2, v128.and(i16x8.shr_u(u2, 4), mask)));
+        a3 = i16x8.add(a3, dot7(x2, v128.and(i16x8.shr_u(v3, 4), mask)));
+        b3 = i16x8.add(b3, dot7(z2, v128.and(i16x8.shr_u(u3, 4), mask)));
+        a0 = i16x8.add(a0, dot7(x3, v128.and(i16x8.shr_u(v0, 6), mask)));
+        b0 = i16x8.add(b0, dot7(z3, v128.and(i16x8.shr_u(u0, 6), mask)));
+        a1 = i16x8.add(a1, dot7(x3, v128.and(i16x8.shr_u(v1, 6), mask)));
+        b1 = i16x8.add(b1, dot7(z3, v128.and(i16x8.shr_u(u1, 6), mask)));
+        a2 = i16x8.add(a2, dot7(x3, v128.and(i16x8.shr_u(v2, 6), mask)));
+        b2 = i16x8.add(b2, dot7(z3, v128.and(i16x8.shr_u(u2, 6), mask)));
+        a3 = i16x8.add(a3, dot7(x3, v128.and(i16x8.shr_u(v3, 6), mask)));
+        b3 = i16x8.add(b3, dot7(z3, v128.and(i16x8.shr_u(u3, 6), mask)));
+      }
+      flush(scratch, a0, b0, ones);
+      flush(scratch + 32, a1, b1, ones);
+      flush(scratch + 64, a2, b2, ones);
+      flush(scratch + 96, a3, b3, ones);
+    }
+    store4(y, totals(scratch), sum, r);
+  }
+}
+
+// A step is 32 columns and adds at most 512 in magnitude to a 16-bit lane: 64 steps.
+const GEMM_STEPS: u32 = 64;
+
+function gemmWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
+  const mask = i8x16.splat(<i8>opaque(3, kPad));
+  const ones = i16x8.splat(<i16>opaque(1, kPad));
+  const steps = kPad >> 5;
+  const sums = scratch + (<usize>kPad << 2); // [2 columns][4 rows][8] i32
+  for (let row: u32 = 0; row < rows; row += 4, y += 16) {
+    // Unpack the group: [step][4 rows][32] bytes.
+    let s = scratch;
+    for (const end = w + kPad; w < end; w += 128, s += 512) {
+      for (let i: usize = 0; i < 128; i += 32) {
+        const v = v128.load(w + i), u = v128.load(w + i, 16);
+        v128.store(s + i, v128.and(v, mask));
+        v128.store(s + i, v128.and(u, mask), 16);
+        v128.store(s + i, v128.and(i16x8.shr_u(v, 2), mask), 128);
+        v128.store(s + i, v128.and(i16x8.shr_u(u, 2), mask), 144);
+        v128.store(s + i, v128.and(i16x8.shr_u(v, 4), mask), 256);
+        v128.store(s + i, v128.and(i16x8.shr_u(u, 4), mask), 272);
+        v128.store(s + i, v128.and(i16x8.shr_u(v, 6), mask), 384);
+        v128.store(s + i, v128.and(i16x8.shr_u(u, 6), mask), 400);
+      }
+    }
+    for (let column: u32 = 0; column < columns; column += 2) {
+      let xa = x + <usize>column * xStride;
+      let xb = xa + xStride;
+      clear(sums);
+      clear(sums + 128);
+      s = scratch;
+      for (let done: u32 = 0; done < steps; done += GEMM_STEPS) {
+        let a0 = i16x8.splat(0), a1 = i16x8.splat(0), a2 = i16x8.splat(0), a3 = i16x8.splat(0);
+        let b0 = i16x8.splat(0), b1 = i16x8.splat(0), b2 = i16x8.splat(0), b3 = i16x8.splat(0);
+        let c0 = i16x8.splat(0), c1 = i16x8.splat(0), c2 = i16x8.splat(0), c3 = i16x8.splat(0);
+        let d0 = i16x8.splat(0), d1 = i16x8.splat(0), d2 = i16x8.splat(0), d3 = i16x8.splat(0);
+        for (const end = s + (<usize>min<u32>(GEMM_STEPS, steps - done) << 7); s < end; s += 128, xa += 32, xb += 32) {
+          const u = v128.load(xa), uh = v128.load(xa, 16), v = v128.load(xb), vh = v128.load(xb, 16);
+          const w0 = v128.load(s), w0h = v128.load(s, 16), w1 = v128.load(s, 32), w1h = v128.load(s, 48);
+          const w2 = v128.load(s, 64), w2h = v128.load(s, 80), w3 = v128.load(s, 96), w3h = v128.load(s, 112);
+          a0 = i16x8.add(a0, dot7(u, w0));
+          b0 = i16x8.add(b0, dot7(uh, w0h));
+          c0 = i16x8.add(c0, dot7(v, w0));
+          d0 = i16x8.add(d0, dot7(vh, w0h));
+          a1 = i16x8.add(a1, dot7(u, w1));
+          b1 = i16x8.add(b1, dot7(uh, w1h));
+          c1 = i16x8.add(c1, dot7(v, w1));
+          d1 = i16x8.add(d1, dot7(vh, w1h));
+          a2 = i16x8.add(a2, dot7(u, w2));
+          b2 = i16x8.add(b2, dot7(uh, w2h));
+          c2 = i16x8.add(c2, dot7(v, w2));
+          d2 = i16x8.add(d2, dot7(vh, w2h));
+          a3 = i16x8.add(a3, dot7(u, w3));
+          b3 = i16x8.add(b3, dot7(uh, w3h));
+          c3 = i16x8.add(c3, dot7(v, w3));
+          d3 = i16x8.add(d3, dot7(vh, w3h));
+        }
+        flush(sums, a0, b0, ones);
+        flush(sums + 32, a1, b1, ones);
+        flush(sums + 64, a2, b2, ones);
+        flush(sums + 96, a3, b3, ones);
+        flush(sums + 128, c0, d0, ones);
+        flush(sums + 160, c1, d1, ones);
+        flush(sums + 192, c2, d2, ones);
+        flush(sums + 224, c3, d3, ones);
+      }
+      const m = meta + (<usize>column << 3);
+      const out = y + <usize>column * yStride;
+      store4(out, totals(sums), load<i32>(m), factor(scale, m));
+      store4(out + yStride, totals(sums + 128), load<i32>(m, 8), factor(scale, m + 8));
+    }
+  }
+}
+
+/** As `packRow`, to the wide layout. */
+export function packRowWide(group: usize, row: u32, codes: usize, kPad: u32): void {
+  let out = group + (<usize>row << 5);
+  for (const end = codes + kPad; codes < end; codes += 128, out += 128) {
+    for (let i: usize = 0; i < 32; i += 16) {
+      v128.store(
+        out + i,
+        v128.or(
+          v128.or(v128.load(codes + i), i8x16.shl(v128.load(codes + i, 32), 2)),
+          v128.or(i8x16.shl(v128.load(codes + i, 64), 4), i8x16.shl(v128.load(codes + i, 96), 6)),
+        ),
+      );
+    }
+  }
+}
