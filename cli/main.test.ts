@@ -125,6 +125,8 @@ describe("bitnet run", () => {
       "decodeMs",
       "promptTokens",
       "decodedTokens",
+      "draftedTokens",
+      "acceptedTokens",
       "prefillTokensPerSecond",
       "decodeTokensPerSecond",
     ];

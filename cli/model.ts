@@ -23,6 +23,7 @@ export interface SamplingFlags {
   readonly seed?: number;
   readonly stop?: readonly string[];
   readonly stopId?: readonly number[];
+  readonly speculate?: boolean;
 }
 
 /** Loads the model that the flags name, or the embedded one; says so if it takes long. Flags win over the environment. */
@@ -48,8 +49,8 @@ export async function openModel(flags: ModelFlags, environment: Environment, mor
 
 /** The library's options for what was asked; what nobody asked for is left to the model's generation_config. */
 export function generateOptions(flags: SamplingFlags, environment: Environment, signal: AbortSignal): GenerateOptions {
-  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopId } = flags;
-  const asked = { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopIds: stopId };
+  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopId, speculate } = flags;
+  const asked = { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopIds: stopId, speculate };
   const given = Object.entries(asked).filter(([, value]) => value !== undefined);
   return { ...Object.fromEntries(given), seed: flags.seed ?? environment.seed, signal };
 }

@@ -125,7 +125,9 @@ function addSamplingFlags(command: Command): void {
     .option("--repetition-penalty <r>", "above 1: avoid what was said before", decimal(0, 1e6, true))
     .option("--seed <n>", "seed of the random numbers (default: 42)", parseSeed)
     .option("--stop <text>", "end before this text; may be repeated", repeatable(nonEmpty))
-    .option("--stop-id <ids>", "end at these tokens; may be repeated", repeatable(parseIds));
+    .option("--stop-id <ids>", "end at these tokens; may be repeated", repeatable(parseIds))
+    .option("--speculate", "guess tokens from what was said before and check them in one pass: the same text, sooner if it repeats itself")
+    .option("--no-speculate", "one token a pass");
 }
 
 function version(): string {

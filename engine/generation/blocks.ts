@@ -28,6 +28,11 @@ export class KvBlocks {
     for (let block = total - 1; block >= 0; block--) this.#free.push(block);
   }
 
+  /** Blocks that can be had without dropping an idle entry. */
+  get free(): number {
+    return this.#free.length;
+  }
+
   /** Blocks that hold this many positions. */
   needed(positions: number): number {
     return Math.ceil(positions / this.blockSize);

@@ -70,6 +70,7 @@ describe("resolveOptions", () => {
       eosIds: defaults.eosIds,
       stopIds: new Set([4]),
       stop: ["x"],
+      speculate: false,
       signal: undefined,
     });
     expect(resolve({ ignoreEos: true, temperature: undefined })).toMatchObject({
@@ -91,6 +92,7 @@ describe("resolveOptions", () => {
     ["temperature", -1],
     ["topP", 2],
     ["seed", 0.5],
+    ["speculate", "yes"],
   ])("names %s = %j", (name, value) => {
     expect(() => resolve({ [name]: value })).toThrow(
       expect.objectContaining({ code: "usage", message: expect.stringContaining(name) as string }),

@@ -36,6 +36,7 @@ export interface ResolvedOptions {
   readonly eosIds: ReadonlySet<number>;
   readonly stopIds: ReadonlySet<number>;
   readonly stop: readonly string[];
+  readonly speculate: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -92,7 +93,7 @@ export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Toke
 
 /** The caller's options over the model's. Throws a `usage` error that names the first bad option. `vocabSize`: ids there are. */
 export function resolveOptions(options: GenerateOptions, defaults: GenerationDefaults, vocabSize: number): ResolvedOptions {
-  const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, signal } = options;
+  const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, speculate = false, signal } = options;
   const sampling: SamplingOptions = {
     temperature: options.temperature ?? defaults.sampling.temperature,
     topK: options.topK ?? defaults.sampling.topK,
@@ -113,5 +114,7 @@ export function resolveOptions(options: GenerateOptions, defaults: GenerationDef
     const shown = JSON.stringify(Array.isArray(stopIds) ? stopIds[bad] : stopIds);
     throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary of ${vocabSize}, not ${shown}`);
   }
-  return { sampling, maxTokens, eosIds: ignoreEos ? new Set() : defaults.eosIds, stopIds: new Set(stopIds), stop, signal };
+  if (typeof speculate !== "boolean") throw new BitnetError("usage", `speculate must be true or false, not ${JSON.stringify(speculate)}`);
+  const eosIds = ignoreEos ? new Set<number>() : defaults.eosIds;
+  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop, speculate, signal };
 }

@@ -1,6 +1,7 @@
 import type { RowOutput, StepOutput } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import type { SamplingOptions } from "../sampling/types.js";
+import { PromptLookup } from "./prompt-lookup.js";
 import type { StopReason } from "./types.js";
 
 /** What one row is wanted for, without the row's number. */
@@ -17,12 +18,14 @@ export interface Job {
   /** Whether the sequence is worth keeping when it ends. */
   readonly reusable: boolean;
   readonly aborted: boolean;
-  /** What is wanted of the row at this position, if anything. */
+  /** Guesses of the tokens after the last, at most `most` of them; all are computed, in a pass of `rows` other rows. */
+  draft(most: number, rows: number): readonly number[];
+  /** What is wanted of the row at this position, if anything; also of a draft's. */
   wanted(position: number): Wanted | undefined;
   /** The job entered a batch for the first time, with this many tokens from an idle entry. */
   admitted(cachedTokens: number): void;
-  /** Takes one output; true when the job has all it wants. May throw: the job then fails alone. */
-  take(position: number, output: StepOutput): boolean;
+  /** Takes one output; true when the job has all it wants. May throw: the job then fails alone. `drafted`: of a draft that proved right. */
+  take(position: number, output: StepOutput, drafted: boolean): boolean;
   abort(): void;
   fail(error: unknown): void;
 }
@@ -37,6 +40,8 @@ export interface GenerationRequest {
   readonly eosIds: ReadonlySet<number>;
   /** The caller's: stop reason "stop". */
   readonly stopIds: ReadonlySet<number>;
+  /** Compute guesses of the next tokens along with the last one, and take those that are what it would choose anyway. Default false. */
+  readonly speculate?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with every token but one that ends the answer by its id; true ends the answer with "stop". */
   readonly onToken?: ((id: number) => boolean) | undefined;
@@ -51,6 +56,9 @@ export interface GenerationOutcome {
   readonly prefillMs: number;
   readonly firstTokenMs: number;
   readonly decodeMs: number;
+  /** Guesses computed, and tokens that were had from those that were right. */
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
 }
 
 /** Rows of given tokens: likelihoods, logits, or both. */
@@ -82,6 +90,9 @@ export class GenerationJob implements Job {
   #firstAt: number | undefined;
   #lastAt = 0;
   #cachedTokens = 0;
+  #draftedTokens = 0;
+  #acceptedTokens = 0;
+  readonly #lookup: PromptLookup | undefined;
   #wasAdmitted = false;
 
   constructor(
@@ -96,6 +107,7 @@ export class GenerationJob implements Job {
     this.#reject = reject;
     this.tokens = [...request.promptIds];
     if (request.sampling.repetitionPenalty !== 1) this.#seen = new Set(request.promptIds);
+    if (request.speculate) this.#lookup = new PromptLookup(this.tokens);
   }
 
   get rows(): number {
@@ -110,10 +122,22 @@ export class GenerationJob implements Job {
     return this.cancelled || this.#request.signal?.aborted === true;
   }
 
+  draft(most: number, rows: number): readonly number[] {
+    const { maxTokens, promptIds, eosIds, stopIds } = this.#request;
+    // A pass gives one token more than drafts that are right.
+    const left = Math.min(maxTokens + promptIds.length, this.#contextLength) - this.tokens.length - 1;
+    const drafts = this.#lookup?.propose(Math.min(most, left), rows) ?? [];
+    const end = drafts.findIndex((id) => eosIds.has(id) || stopIds.has(id));
+    if (end >= 0) drafts.length = end; // nothing is wanted after it
+    this.#draftedTokens += drafts.length;
+    return drafts;
+  }
+
   wanted(position: number): Wanted | undefined {
-    if (position !== this.tokens.length - 1) return undefined;
+    if (position < this.tokens.length - 1) return undefined;
+    // Drafts are tokens of the sequence: those before this position change nothing in what was seen.
     if (this.#seen && this.#seen.size !== this.#seenArray.length) this.#seenArray = Int32Array.from(this.#seen);
-    const index = this.tokens.length - this.#request.promptIds.length;
+    const index = position + 1 - this.#request.promptIds.length;
     return { want: "sample", options: this.#request.sampling, index, seen: this.#seenArray };
   }
 
@@ -122,14 +146,16 @@ export class GenerationJob implements Job {
     this.#wasAdmitted = true;
   }
 
-  take(_position: number, output: StepOutput): boolean {
+  take(_position: number, output: StepOutput, drafted: boolean): boolean {
     if (this.aborted) return this.#end("aborted"); // nothing is heard of a stopped answer any more
     const { id } = output;
     if (id === undefined) throw new BitnetError("internal", "a step gave no token where one was wanted");
     this.#lastAt = performance.now();
     this.#firstAt ??= this.#lastAt;
+    if (drafted) this.#acceptedTokens++;
     this.tokens.push(id);
     this.#seen?.add(id);
+    this.#lookup?.grown();
     const { eosIds, stopIds, onToken, maxTokens, promptIds } = this.#request;
     if (eosIds.has(id)) return this.#end("eos");
     if (stopIds.has(id) || onToken?.(id) === true) return this.#end("stop");
@@ -156,6 +182,8 @@ export class GenerationJob implements Job {
       prefillMs: (this.#firstAt ?? now) - this.#start,
       firstTokenMs: (this.#firstAt ?? now) - this.#start,
       decodeMs: this.#firstAt === undefined ? 0 : this.#lastAt - this.#firstAt,
+      draftedTokens: this.#draftedTokens,
+      acceptedTokens: this.#acceptedTokens,
     });
     return true;
   }
@@ -184,6 +212,10 @@ export class RowsJob implements Job {
 
   get aborted(): boolean {
     return this.#request.signal?.aborted === true;
+  }
+
+  draft(): readonly number[] {
+    return [];
   }
 
   wanted(position: number): Wanted | undefined {

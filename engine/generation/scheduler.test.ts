@@ -53,6 +53,7 @@ describe("any schedule gives every caller the answer computed alone", () => {
     maxTokens: fc.constantFrom(Infinity, 1, 2, 5, 9),
     penalty: fc.constantFrom(1, 1.5),
     seed: fc.nat(3),
+    speculate: fc.boolean(),
     ends: fc.boolean(),
     /** Steps of the runner to wait before the call. */
     delay: fc.nat(12),
@@ -71,7 +72,7 @@ describe("any schedule gives every caller the answer computed alone", () => {
           // Where nothing runs no step comes: then time alone counts.
           for (let patience = 0; runner.batches.length < until && patience < steps * 3; patience++) await tick();
         };
-        const run = async ({ kind, prompt, maxTokens, penalty, seed, ends, delay, abort }: (typeof calls)[number]) => {
+        const run = async ({ kind, prompt, maxTokens, penalty, seed, speculate, ends, delay, abort }: (typeof calls)[number]) => {
           const most = kind === "generate" ? limit.contextLength - 1 : limit.contextLength;
           const length = Math.min(prompt.length, most);
           const ids = Array.from({ length }, (_, i) => (i === length - 1 ? prompt.own : (prompt.base * 5 + i) % VOCAB));
@@ -85,6 +86,7 @@ describe("any schedule gives every caller the answer computed alone", () => {
               sampling: { ...greedy, seed, repetitionPenalty: penalty },
               eosIds: new Set(ends ? [EOS] : []),
               stopIds: new Set(ends ? [STOP] : []),
+              speculate,
               signal,
             });
             const expected = alone(asked, limit.contextLength);

@@ -13,10 +13,11 @@ interface Sequence {
   blocks: number[];
 }
 
-/** Rows of one sequence in the next batch: positions computed … computed + rows − 1. */
+/** Rows of one sequence in the next batch: positions computed … computed + rows − 1, and after them those of drafts. */
 interface Piece {
   readonly sequence: Sequence;
   rows: number;
+  drafts: readonly number[];
 }
 
 /** A piece in a batch, with the positions of which something is wanted, in the order of the batch's outputs. */
@@ -28,7 +29,9 @@ interface Sent extends Piece {
  * Owns a step runner and its one loop: whatever is wanted at the same time shares batches. How a batch is made up never shows in an
  * answer (the runner's promise), so the scheduler is free to cut, interleave, and recompute.
  *
- * Each step takes one row of every sequence that decodes, and fills up with pieces of prompts, whose order rotates. Blocks of the
+ * Each step takes one row of every sequence that decodes, and fills up with pieces of prompts, whose order rotates. A sequence that is
+ * computed to its end may add guesses of what follows, where there is room that nobody else wants: a guess that is the token chosen has
+ * its row computed already, and the rows after the first wrong one are as if they had never been. Blocks of the
  * cache are allocated when they are written to; where they run out, idle entries go first, then the youngest sequence is put back in
  * the queue and later computed again.
  */
@@ -79,7 +82,16 @@ export class Scheduler {
     const { promise, resolve, reject } = withResolvers<GenerationOutcome>();
     const job = new GenerationJob(request, this.#limits.contextLength, resolve, reject);
     if (request.maxTokens === 0 && !this.#failure) {
-      resolve({ ids: [], stopReason: "length", cachedTokens: 0, prefillMs: 0, firstTokenMs: 0, decodeMs: 0 });
+      resolve({
+        ids: [],
+        stopReason: "length",
+        cachedTokens: 0,
+        prefillMs: 0,
+        firstTokenMs: 0,
+        decodeMs: 0,
+        draftedTokens: 0,
+        acceptedTokens: 0,
+      });
     } else {
       this.#submit(job);
     }
@@ -192,7 +204,7 @@ export class Scheduler {
     for (let turns = this.#running.length; turns > 0; turns--) {
       const pieces = this.#allocate(this.#choose());
       // Blocks were short for those whose turn it was. The oldest sequence can have them all, and its turn comes.
-      if (pieces.length > 0) return pieces;
+      if (pieces.length > 0) return this.#addDrafts(pieces);
     }
     throw new BitnetError("internal", "the scheduler lost blocks of the cache");
   }
@@ -202,7 +214,7 @@ export class Scheduler {
     const left = ({ job, computed }: Sequence) => job.rows - computed;
     const decoding = this.#running.filter((sequence) => left(sequence) === 1);
     const filling = this.#running.filter((sequence) => left(sequence) > 1);
-    const pieces: Piece[] = decoding.map((sequence) => ({ sequence, rows: 1 }));
+    const pieces: Piece[] = decoding.map((sequence) => ({ sequence, rows: 1, drafts: [] }));
     let rowsLeft = this.#limits.maxRows - decoding.length;
     let outputsLeft = this.#limits.maxOutputs - decoding.length;
     const turn = this.#turn++;
@@ -218,7 +230,7 @@ export class Scheduler {
         rows++;
       }
       rowsLeft -= rows;
-      if (rows > 0) pieces.push({ sequence, rows });
+      if (rows > 0) pieces.push({ sequence, rows, drafts: [] });
     }
     return pieces;
   }
@@ -251,8 +263,26 @@ export class Scheduler {
     return true;
   }
 
+  /** Gives what is left of rows, outputs and free blocks to drafts, in equal shares; nobody loses anything for them. */
+  #addDrafts(pieces: Piece[]): Piece[] {
+    const blocks = this.#blocks;
+    const drafting = pieces.filter(({ sequence, rows }) => sequence.computed + rows === sequence.job.rows);
+    let rows = pieces.reduce((sum, piece) => sum + piece.rows, 0);
+    let outputs = pieces.reduce((sum, piece) => sum + wantedPositions(piece).length, 0);
+    for (const [i, piece] of drafting.entries()) {
+      const { job, computed, blocks: held } = piece.sequence;
+      const left = Math.min(this.#limits.maxRows - rows, this.#limits.maxOutputs - outputs);
+      const room = (held.length + blocks.free) * blocks.blockSize - computed - piece.rows;
+      piece.drafts = job.draft(Math.min(Math.ceil(left / (drafting.length - i)), room), rows);
+      rows += piece.drafts.length;
+      outputs += piece.drafts.length;
+      while (held.length < blocks.needed(computed + piece.rows + piece.drafts.length)) held.push(blocks.allocate()!);
+    }
+    return pieces;
+  }
+
   async #step(pieces: readonly Piece[]): Promise<void> {
-    const rows = pieces.reduce((sum, piece) => sum + piece.rows, 0);
+    const rows = pieces.reduce((sum, piece) => sum + piece.rows + piece.drafts.length, 0);
     const tokens = new Int32Array(rows);
     const positions = new Int32Array(rows);
     const sequences = new Int32Array(rows);
@@ -262,8 +292,9 @@ export class Scheduler {
     for (const [index, piece] of pieces.entries()) {
       const { job, computed } = piece.sequence;
       const wantedAt: number[] = [];
-      for (let position = computed; position < computed + piece.rows; position++, row++) {
-        tokens[row] = job.tokens[position]!;
+      for (let i = 0; i < piece.rows + piece.drafts.length; i++, row++) {
+        const position = computed + i;
+        tokens[row] = i < piece.rows ? job.tokens[position]! : piece.drafts[i - piece.rows]!;
         positions[row] = position;
         sequences[row] = index;
         const wanted = job.wanted(position);
@@ -278,18 +309,38 @@ export class Scheduler {
     if (this.#failure) return; // closed meanwhile
     let next = 0;
     for (const piece of sent) {
-      piece.sequence.computed += piece.rows;
       const mine = results.slice(next, next + piece.positions.length);
       next += piece.positions.length;
       if (deliver(piece, mine)) this.#finish(piece.sequence);
+      else this.#returnBlocks(piece);
     }
+  }
+
+  /** Gives back the blocks of drafts that were wrong. */
+  #returnBlocks({ sequence: { job, blocks }, drafts }: Piece): void {
+    if (drafts.length > 0) this.#blocks.release(blocks.splice(this.#blocks.needed(job.rows)));
   }
 }
 
-/** Hands a piece's outputs to its job; true if that ended it. */
-function deliver({ sequence: { job }, positions }: Sent, outputs: readonly StepOutput[]): boolean {
+/** Positions of a piece, without drafts, of which something is wanted. */
+function wantedPositions({ sequence: { job, computed }, rows }: Piece): number[] {
+  return Array.from({ length: rows }, (_, i) => computed + i).filter((position) => job.wanted(position));
+}
+
+/** Hands a piece's outputs to its job, those of drafts as long as the job has chosen the same; true if that ended it. */
+function deliver({ sequence, rows, drafts, positions }: Sent, outputs: readonly StepOutput[]): boolean {
+  const { job } = sequence;
+  sequence.computed += rows;
+  const known = sequence.computed;
   try {
-    for (const [i, position] of positions.entries()) if (job.take(position, outputs[i] ?? {})) return true;
+    for (const [i, position] of positions.entries()) {
+      const drafted = position >= known;
+      if (drafted) {
+        if (job.tokens[position] !== drafts[position - known]) return false; // whatever comes now follows a wrong token
+        sequence.computed++;
+      }
+      if (job.take(position, outputs[i] ?? {}, drafted)) return true;
+    }
     return false;
   } catch (error) {
     job.fail(error);

@@ -111,7 +111,16 @@ class TextGeneration implements Generation {
     }
   }
 
-  #summary({ ids, stopReason, cachedTokens, prefillMs, firstTokenMs, decodeMs }: GenerationOutcome): GenerationResult {
+  #summary({
+    ids,
+    stopReason,
+    cachedTokens,
+    prefillMs,
+    firstTokenMs,
+    decodeMs,
+    draftedTokens,
+    acceptedTokens,
+  }: GenerationOutcome): GenerationResult {
     const promptTokens = this.#promptIds.length;
     const perSecond = (count: number, ms: number) => (count > 0 && ms > 0 ? (count * 1000) / ms : 0);
     return {
@@ -126,6 +135,8 @@ class TextGeneration implements Generation {
         promptTokens,
         cachedTokens,
         decodedTokens: ids.length,
+        draftedTokens,
+        acceptedTokens,
         prefillTokensPerSecond: perSecond(promptTokens - cachedTokens, prefillMs),
         decodeTokensPerSecond: perSecond(ids.length - 1, decodeMs),
       },

@@ -13,6 +13,11 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   readonly stopIds?: readonly number[];
   /** Keep writing past the model's own end of turn. Default false. */
   readonly ignoreEos?: boolean;
+  /**
+   * Guess the next tokens from how the text read before, and compute them along with the last: the guesses that are what the model chooses
+   * are had in one pass. The answer is the same to the bit. Default false.
+   */
+  readonly speculate?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -30,6 +35,10 @@ export interface GenerationTimings {
   readonly cachedTokens: number;
   /** Tokens chosen, the end-of-turn token included. */
   readonly decodedTokens: number;
+  /** With `speculate`: tokens guessed and computed. */
+  readonly draftedTokens: number;
+  /** Those of them that were right: so many passes were saved. */
+  readonly acceptedTokens: number;
   /** (promptTokens − cachedTokens) per second of prefillMs */
   readonly prefillTokensPerSecond: number;
   /** (decodedTokens − 1) per second of decodeMs; 0 for fewer than two */
