@@ -158,6 +158,14 @@ describe("bitnet run", () => {
     expect(json<RunJson>([...sampled, "--seed", "7"]).text).toBe(other);
   });
 
+  it("speculates when it is told to, and says the same", () => {
+    const long = ["run", "--prompt", "The dog", "--max-tokens", "60", "--temperature", "0"];
+    const [off, on] = [json<RunJson>([...long, "--no-speculate"]), json<RunJson>([...long, "--speculate"])];
+    expect(on.ids).toEqual(off.ids);
+    expect(off.timings).toMatchObject({ draftedTokens: 0 });
+    expect(on.timings.draftedTokens).toBeGreaterThan(0);
+  });
+
   it("stops at a text and at an id", () => {
     const word = first.text.trim().split(" ")[2] ?? "";
     const stopped = json<RunJson>([...greedy, "--stop", "never said", "--stop", word]);

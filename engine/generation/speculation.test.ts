@@ -104,6 +104,7 @@ describe("speculation changes no answer", () => {
         expect(total(off.results, "draftedTokens")).toBe(0);
         drafted += total(on.results, "draftedTokens");
         accepted += total(on.results, "acceptedTokens");
+        expect(on.runner.batches.every((batch) => isFrugal(batch, limit.blockSize))).toBe(true);
         // What is left in the cache is right, and nothing leaked: an answer that goes on from it, and one that needs all blocks.
         for (const { promptIds, ids } of [...on.results, { promptIds: [SAID[0]!], ids: [] }]) {
           const again: Call = {
@@ -123,6 +124,11 @@ describe("speculation changes no answer", () => {
     expect(drafted).toBeGreaterThan(accepted);
     expect(accepted).toBeGreaterThan(300);
   });
+
+  /** Whether every sequence has the blocks of its rows and no more: those of wrong guesses were given back. */
+  function isFrugal({ tables, sequences, positions }: StepBatch, blockSize: number): boolean {
+    return tables.every(({ length }, i) => length === Math.floor(positions[sequences.lastIndexOf(i)]! / blockSize) + 1);
+  }
 
   const pick = ({ ids, stopReason }: GenerationResult) => ({ ids, stopReason });
 
@@ -193,10 +199,10 @@ describe("guesses", () => {
   test("are not computed past a token that would end the answer", async () => {
     const runner = newRunner(roomy);
     runner.speak = counting;
-    const request = resolveOptions({ speculate: true, stopIds: [12] }, generationDefaultsFor(tokenizer), tokenizer.size);
-    const outcome = await new Scheduler(runner, tokenizer.size).generate({ ...request, promptIds: [...COUNTED, 13, 12, 13] }).done;
-    expect(outcome).toMatchObject({ ids: [10, 11, 12], stopReason: "stop" });
-    expect(rowsOf(runner.batches)).toBe(COUNTED.length + 3 + 2);
+    const request = resolveOptions({ speculate: true, stopIds: [11] }, generationDefaultsFor(tokenizer), tokenizer.size);
+    const outcome = await new Scheduler(runner, tokenizer.size).generate({ ...request, promptIds: COUNTED }).done;
+    expect(outcome).toMatchObject({ ids: [10, 11], stopReason: "stop" });
+    expect(rowsOf(runner.batches)).toBe(COUNTED.length + 1);
   });
 
   test("wait while a prompt fills the batches", async () => {
