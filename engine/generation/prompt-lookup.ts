@@ -10,7 +10,7 @@ const LONGEST = 8;
 /** Earlier places that are compared with the ending, the latest first. */
 const CANDIDATES = 16;
 
-/** What a row more adds to a pass, in passes of one row: the upper end of what is measured, so that a guess that is made pays anywhere. */
+/** What a row more is taken to add to a pass, in passes of one row: rather too much, so that few guesses are made in vain. */
 const ROW_COST = 0.6;
 
 /** Drafts in a pass at the most: beyond them a pass is bound by computing, and one more saves nothing. */
