@@ -1,4 +1,4 @@
-// Builds everything into dist/: TypeScript by tsc, then the AssemblyScript kernels, one wasm module a tier.
+// Builds everything into dist/: TypeScript by tsc, the AssemblyScript kernels, one wasm module a tier, then the bundle that is published.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -22,7 +22,7 @@ run(bin("typescript", "bin/tsc"), ["-p", "tsconfig.json"]);
 function removeStale(directory) {
   for (const entry of readdirSync(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
-    if (entry.isDirectory()) removeStale(path);
+    if (entry.isDirectory() && entry.name !== "bundle") removeStale(path);
     const [, source] = relative(join(root, "dist"), path).match(/^(.*)\.(?:js|js\.map|d\.ts)$/) ?? [];
     if (source !== undefined && !existsSync(join(root, `${source}.ts`))) rmSync(path);
   }
@@ -42,3 +42,5 @@ for (const [tier, flags] of Object.entries(tiers)) {
     ...flags,
   ]);
 }
+
+run("scripts/bundle.mjs", []);

@@ -79,7 +79,9 @@ function* sources(directory) {
 
 function sourceHash() {
   const folders = ["engine", "kernels", "cli", "validation", "bench"].map((name) => join(root, name)).filter((path) => existsSync(path));
-  const single = ["tsconfig.json", "package.json", "package-lock.json", "scripts/build.mjs"].map((name) => join(root, name));
+  const single = ["tsconfig.json", "package.json", "package-lock.json", "scripts/build.mjs", "scripts/bundle.mjs"].map((name) =>
+    join(root, name),
+  );
   const hash = createHash("sha256");
   for (const path of [...folders.flatMap((folder) => [...sources(folder)]), ...single].sort()) {
     hash.update(`${relative(root, path).split(sep).join("/")}\0`).update(createHash("sha256").update(readFileSync(path)).digest());
@@ -89,7 +91,7 @@ function sourceHash() {
 
 function needsBuild() {
   const built = existsSync(stampPath) ? readFileSync(stampPath, "utf8") : "";
-  return built !== sourceHash() || !existsSync(join(root, "dist/cli/main.js"));
+  return built !== sourceHash() || !existsSync(join(root, "dist/bundle/bitnet.js"));
 }
 
 function build() {

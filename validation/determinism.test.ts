@@ -76,7 +76,11 @@ const repeat = (size: number): number[] => new Array<number>(Math.ceil(LENGTH / 
 async function withRunner<T>(options: LoadOptions, use: (runner: StepRunner) => Promise<T>): Promise<T> {
   const checkpoint = await openCheckpoint(EMBEDDED);
   const config = await readConfig(checkpoint);
-  const { runner } = await startRunner(config, readWeights(checkpoint, config), { contextLength: 1024, v8Flags: true, ...options });
+  const { runner } = await startRunner(Promise.resolve({ config, sources: readWeights(checkpoint, config) }), {
+    contextLength: 1024,
+    v8Flags: true,
+    ...options,
+  });
   try {
     return await use(runner);
   } finally {

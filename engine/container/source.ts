@@ -1,4 +1,3 @@
-import { createHash, randomUUID } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -173,6 +172,7 @@ export async function* readPieces(source: ByteSource, offset = 0, length = sourc
 
 /** SHA-256 of a whole file, or of a text's UTF-8: 64 hex digits. */
 export async function sha256(of: ByteSource | string): Promise<string> {
+  const { createHash } = await import("node:crypto"); // slow to load, and few need it
   const hash = createHash("sha256");
   if (typeof of === "string") hash.update(of);
   else for await (const piece of readPieces(of)) hash.update(piece);
@@ -243,6 +243,7 @@ export async function readText(path: string, maxBytes: number): Promise<string |
  * disk, and is removed on any error. Throws what `fill` throws, `usage` if the directory doesn't exist, `io` if the system refuses.
  */
 export async function writeAtomic(path: string, fill: (sink: ByteSink) => Promise<void>): Promise<void> {
+  const { randomUUID } = await import("node:crypto");
   const temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${randomUUID()}.tmp`);
   let handle: FileHandle;
   try {

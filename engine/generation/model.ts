@@ -1,7 +1,7 @@
 import { defaultThreads } from "../compute/pool.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
-import { pathOfUrl } from "../container/source.js";
+import { pathKind, pathOfUrl } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { readWeights } from "../model/weights.js";
@@ -152,15 +152,21 @@ export class Model {
 export async function loadModel(path?: string, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now();
   options.signal?.throwIfAborted();
-  const checkpoint = await openCheckpoint(pathOf(path));
+  await pathKind(pathOf(path)); // for a path that leads nowhere nothing is started
   const failed = new AbortController();
-  let starting: Promise<RunningKernels> | undefined;
-  try {
+  const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
+  const opening = openCheckpoint(pathOf(path));
+  const reading = opening.then(async (checkpoint) => {
     const config = await readConfig(checkpoint);
-    const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
-    starting = startRunner(config, readWeights(checkpoint, config), { ...options, signal });
-    starting.catch(() => {}); // seen below, after the tokenizer's own errors
-    // The workers read the weights while this thread builds the tokenizer.
+    return { config, sources: readWeights(checkpoint, config) };
+  });
+  reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
+  // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
+  const starting = startRunner(reading, { ...options, signal });
+  starting.catch(() => {}); // seen below, after the file's and the tokenizer's own errors
+  try {
+    const checkpoint = await opening;
+    const { config } = await reading;
     const tokenizer = await loadTokenizer(checkpoint);
     checkVocabulary(checkpoint.path, tokenizer, config);
     const chatTemplate = await loadChatTemplate(checkpoint, tokenizer);
@@ -180,9 +186,10 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     });
   } catch (error) {
     failed.abort();
-    const running = await starting?.catch(() => undefined);
+    const running = await starting.catch(() => undefined);
     await running?.runner.close();
-    await checkpoint.close();
+    const checkpoint = await opening.catch(() => undefined);
+    await checkpoint?.close();
     throw error;
   }
 }

@@ -54,23 +54,26 @@ const DEFAULT_CONTEXT = 4096;
 /** More threads than any machine gives; a typing error, not a wish. */
 const MOST_THREADS = 256;
 
-/** Starts the workers and has them load the network. @throws BitnetError, or the signal's reason; no worker is left running */
-export async function startRunner(config: ModelConfig, sources: NetworkSources, options: LoadOptions): Promise<RunningKernels> {
+/** A network that can be loaded: its header has been read. */
+export interface NetworkHeader {
+  readonly config: ModelConfig;
+  readonly sources: NetworkSources;
+}
+
+/**
+ * Starts the workers, and has them load the network when its header is there: both take their time.
+ * @throws BitnetError, what `header` rejects with, or the signal's reason; no worker is left running
+ */
+export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
   const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
   const threads = reference ? 1 : wholeNumber("threads", options.threads ?? defaultThreads(), 1, MOST_THREADS);
-  const contextLength = wholeNumber(
-    "contextLength",
-    options.contextLength ?? Math.min(config.contextLength, DEFAULT_CONTEXT),
-    1,
-    config.contextLength,
-  );
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
   }
   oneOf("tier", tier, ["auto", ...TIERS]);
   oneOf("head", head, ["auto", "exact", "two-stage"]);
   oneOf("kv", kv, ["f32", "q8"]);
-  signal?.throwIfAborted(); // it may be aborted since the headers were read, when nobody listened
+  signal?.throwIfAborted();
   let stopped: { readonly by: unknown } | undefined;
   const stop = (by: unknown): void => {
     stopped ??= { by };
@@ -83,20 +86,27 @@ export async function startRunner(config: ModelConfig, sources: NetworkSources, 
       stop(error);
     }
   });
-  const request: LoadRequest = {
-    config,
-    sources,
-    contextLength,
-    tier,
-    setFlags: options.v8Flags ?? false,
-    head,
-    kv,
-    reference: reference ? { activationQuant } : undefined,
-    firstAddress: options.firstAddress,
-  };
   const abort = (): void => stop(signal?.reason);
   signal?.addEventListener("abort", abort);
   try {
+    const { config, sources } = await header;
+    const contextLength = wholeNumber(
+      "contextLength",
+      options.contextLength ?? Math.min(config.contextLength, DEFAULT_CONTEXT),
+      1,
+      config.contextLength,
+    );
+    const request: LoadRequest = {
+      config,
+      sources,
+      contextLength,
+      tier,
+      setFlags: options.v8Flags ?? false,
+      head,
+      kv,
+      reference: reference ? { activationQuant } : undefined,
+      firstAddress: options.firstAddress,
+    };
     const loaded = await pool.request<Loaded>("load", request);
     const runner: StepRunner = {
       limits: loaded.limits,

@@ -1,0 +1,60 @@
+// Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.js), the library (index.js) and the
+// program of the worker threads (worker.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes
+// three threads longer than to run them. Development and most tests use tsc's modules.
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative, resolve, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+import { rolldown } from "rolldown";
+
+const dist = join(dirname(fileURLToPath(import.meta.url)), "../dist");
+const out = join(dist, "bundle");
+const worker = join(dist, "engine/generation/worker.js");
+
+/** Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and the worker's program is the bundled one. */
+const relocate = {
+  name: "relocate",
+  transform(code, id) {
+    if (!id.startsWith(join(dist, sep))) return null;
+    const moved = code.replace(/new URL\((["`])([^"`]+)\1, import\.meta\.url\)/g, (_, quote, path) => {
+      const target = resolve(dirname(id), path);
+      const place = target === worker ? "./worker.js" : relative(out, target).split(sep).join("/");
+      return `new URL(${quote}${place}${quote}, __moduleUrl)`;
+    });
+    if (/\bimport\.meta\b/.test(moved))
+      throw new Error(`${id}: in the bundle, only new URL("…", import.meta.url) leads to the right place`);
+    return moved.replaceAll("__moduleUrl", "import.meta.url");
+  },
+};
+
+/** Commander runs other programs for subcommands that are files of their own; here there are none, and the module takes long to load. */
+const withoutProcesses = {
+  name: "without-processes",
+  transform(code, id) {
+    if (!/[\\/]commander[\\/]lib[\\/]command\.js$/.test(id)) return null;
+    const without = code.replace("const childProcess = require('node:child_process');", "const childProcess = undefined;");
+    if (without === code) throw new Error(`${id}: no longer loads node:child_process where it did`);
+    return without;
+  },
+};
+
+rmSync(out, { recursive: true, force: true });
+/** Packages of which something is in the bundle. */
+const packages = new Set();
+const entries = { bitnet: "cli/main.js", index: "engine/index.js", worker: "engine/generation/worker.js" };
+for (const [name, path] of Object.entries(entries)) {
+  const bundle = await rolldown({ input: join(dist, path), platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses] });
+  // Names stay, for stack traces; white space and comments go.
+  const minify = { mangle: false, compress: false };
+  const { output } = await bundle.write({ file: join(out, `${name}.js`), format: "esm", codeSplitting: false, minify });
+  await bundle.close();
+  for (const id of output.flatMap((file) => file.moduleIds ?? [])) {
+    const [path] = id.match(/^.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+/) ?? [];
+    if (path) packages.add(path);
+  }
+}
+
+const licenses = [...packages].sort().map((path) => {
+  const { name, version } = JSON.parse(readFileSync(join(path, "package.json"), "utf8"));
+  return `${name} ${version}\n\n${readFileSync(join(path, "LICENSE"), "utf8").trim()}\n`;
+});
+writeFileSync(join(out, "LICENSES.txt"), `The files beside this one contain parts of these packages:\n\n${licenses.join("\n----\n\n")}`);
