@@ -26,10 +26,11 @@ process.on("uncaughtException", (error) => {
   process.exit();
 });
 
-try {
+async function main(): Promise<void> {
   const program = buildProgram();
   if (process.argv.length <= 2) program.outputHelp();
   else await program.parseAsync();
-} catch (error) {
-  fail(error);
 }
+
+// Not awaited: the bundle of this is CommonJS.
+main().catch(fail);

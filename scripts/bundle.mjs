@@ -1,6 +1,6 @@
-// Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.js), the library (index.js) and the
-// program of the worker threads (worker.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes
-// three threads longer than to run them. Development and most tests use tsc's modules.
+// Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs), the library (index.js) and the
+// program of the worker threads (worker.cjs). Each is one file, with the packages it needs: to find and parse some hundred small modules takes
+// three threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner. Development and most tests use tsc's modules.
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,7 +17,7 @@ const relocate = {
     if (!id.startsWith(join(dist, sep))) return null;
     const moved = code.replace(/new URL\((["`])([^"`]+)\1, import\.meta\.url\)/g, (_, quote, path) => {
       const target = resolve(dirname(id), path);
-      const place = target === worker ? "./worker.js" : relative(out, target).split(sep).join("/");
+      const place = target === worker ? "./worker.cjs" : relative(out, target).split(sep).join("/");
       return `new URL(${quote}${place}${quote}, __moduleUrl)`;
     });
     if (/\bimport\.meta\b/.test(moved))
@@ -40,12 +40,17 @@ const withoutProcesses = {
 rmSync(out, { recursive: true, force: true });
 /** Packages of which something is in the bundle. */
 const packages = new Set();
-const entries = { bitnet: "cli/main.js", index: "engine/index.js", worker: "engine/generation/worker.js" };
+const entries = { "bitnet.cjs": "cli/main.js", "index.js": "engine/index.js", "worker.cjs": "engine/generation/worker.js" };
 for (const [name, path] of Object.entries(entries)) {
   const bundle = await rolldown({ input: join(dist, path), platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses] });
   // Names stay, for stack traces; white space and comments go.
   const minify = { mangle: false, compress: false };
-  const { output } = await bundle.write({ file: join(out, `${name}.js`), format: "esm", codeSplitting: false, minify });
+  const { output } = await bundle.write({
+    file: join(out, name),
+    format: name.endsWith(".cjs") ? "cjs" : "esm",
+    codeSplitting: false,
+    minify,
+  });
   await bundle.close();
   for (const id of output.flatMap((file) => file.moduleIds ?? [])) {
     const [path] = id.match(/^.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+/) ?? [];

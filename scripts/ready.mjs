@@ -91,7 +91,7 @@ function sourceHash() {
 
 function needsBuild() {
   const built = existsSync(stampPath) ? readFileSync(stampPath, "utf8") : "";
-  return built !== sourceHash() || !existsSync(join(root, "dist/bundle/bitnet.js"));
+  return built !== sourceHash() || !existsSync(join(root, "dist/bundle/bitnet.cjs"));
 }
 
 function build() {
