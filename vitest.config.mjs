@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// The tests run on what ships: tsc compiles them with the code into dist/, and nothing is transformed on the way.
+// tsc compiles the tests with the code into dist/, and they run on its modules as they are; cli/bundle.test.ts compares the bundle with them.
 export default defineConfig({
   test: {
     include: ["dist/**/*.test.js"],
