@@ -76,8 +76,8 @@ export function softmax(state: usize, p: usize, seen: u32): f32 {
   top = f32x4.pmax(top, f32x4.pmax(f32x4.pmax(v128.load(p, 64), v128.load(p, 80)), f32x4.pmax(v128.load(p, 96), v128.load(p, 112))));
   top = f32x4.pmax(top, v128.shuffle<i32>(top, top, 2, 3, 0, 1));
   top = f32x4.pmax(top, v128.shuffle<i32>(top, top, 1, 0, 3, 2));
-  const shift = f32x4.pmax(f32x4.splat(m), top);
-  const most = f32x4.extract_lane(shift, 0);
+  const most = f32x4.extract_lane(f32x4.pmax(f32x4.splat(m), top), 0);
+  const shift = f32x4.splat(most);
   let lo = f32x4.splat(0);
   let hi = f32x4.splat(0);
   for (const end = p + 128; p < end; p += 64) {
