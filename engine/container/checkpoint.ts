@@ -4,6 +4,7 @@ import { isPlainName } from "./names.js";
 import { quote } from "./quote.js";
 import { readSafetensors, readSafetensorsIndex } from "./safetensors.js";
 import { type ByteSource, directoryOf, fileName, inDirectory, listDirectory, openSource, pathKind, readText, sha256 } from "./source.js";
+import type { StringList } from "./string-list.js";
 
 /** How a tensor's bytes encode numbers: GGUF's names, SafeTensors' `U8` for packed weights. */
 export type TensorType = string;
@@ -23,16 +24,23 @@ export interface TensorInfo {
   readonly byteLength: number;
 }
 
-/** A value of GGUF metadata. 64-bit integers that a double can't hold are bigint. */
-export type MetadataValue =
-  | number
-  | bigint
-  | boolean
-  | string
+/** Numbers in GGUF metadata. Of a file they are typed arrays, but for 64-bit integers. */
+export type NumberList =
   | readonly number[]
-  | readonly bigint[]
-  | readonly boolean[]
-  | readonly string[];
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | Float32Array
+  | Float64Array;
+
+/** A list in GGUF metadata. Of a file, strings are a `StringList`. */
+export type ListValue = NumberList | readonly bigint[] | readonly boolean[] | readonly string[] | StringList;
+
+/** A value of GGUF metadata. 64-bit integers that a double can't hold are bigint. */
+export type MetadataValue = number | bigint | boolean | string | ListValue;
 
 /** An open model, whatever its format: named tensors and what stands beside them. Nothing but headers has been read. */
 export interface Checkpoint {

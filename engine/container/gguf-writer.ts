@@ -125,7 +125,7 @@ export async function writeGguf(
       header.value(type, value, failValue);
       continue;
     }
-    if (elementType === undefined || !Array.isArray(value)) return failValue("must be an array with an element type");
+    if (elementType === undefined || typeof value !== "object") return failValue("must be an array with an element type");
     header.u32(GGUF_VALUE_TYPES.indexOf(elementType));
     header.u64(value.length);
     for (const element of value) header.value(elementType, element, failValue);

@@ -10,6 +10,7 @@ import { GGML_TYPES_BY_ID, GGML_TYPES_BY_NAME, ggmlSpan } from "./ggml-types.js"
 import { GGUF_VALUE_TYPES, type GgufEntry, type GgufFile, readGguf } from "./gguf.js";
 import { writeGguf } from "./gguf-writer.js";
 import { openSource, openSourceSync, readPieces } from "./source.js";
+import { StringList } from "./string-list.js";
 
 const FIXTURES = [
   "models/bitnet-stories-4m/ggml-model-i2_s.gguf",
@@ -31,6 +32,13 @@ async function read(path: string): Promise<GgufFile> {
     await source.close();
   }
 }
+
+/** Lists of whatever kind as plain arrays. */
+function plain(value: unknown): unknown {
+  if (value instanceof StringList) return [...value];
+  return ArrayBuffer.isView(value) ? Array.from(value as Uint8Array) : value;
+}
+const plainEntries = ({ entries }: GgufFile) => entries.map((entry) => ({ ...entry, value: plain(entry.value) }));
 
 /** The error that opening gives; its form is checked here for all tests. */
 async function failure(path: string): Promise<BitnetError> {
@@ -79,7 +87,7 @@ describe("reader against @huggingface/gguf", () => {
     expect(ours.entries.map(({ key }) => key)).toEqual(
       Object.keys(typed).filter((key) => !["version", "tensor_count", "kv_count"].includes(key)),
     );
-    for (const { key, type, elementType, value } of ours.entries) {
+    for (const { key, type, elementType, value } of plainEntries(ours)) {
       expect({ key, type, elementType, value }).toEqual({
         key,
         type: GGUF_VALUE_TYPES[typed[key]?.type ?? -1],
@@ -184,7 +192,7 @@ describe("writer", () => {
         const source = await openSource(path);
         const back = await readGguf(source);
         expect(back.alignment).toBe(alignment ?? 32);
-        expect(back.entries).toEqual(metadata);
+        expect(plainEntries(back)).toEqual(metadata);
         expect(back.tensors.map(({ name, shape, type }) => ({ name, shape, type }))).toEqual(
           tensors.map(({ name, shape, type }) => ({ name, shape, type })),
         );
@@ -206,8 +214,73 @@ describe("writer", () => {
     );
     await writeGguf(path, { metadata: [{ key: "tokens", type: "array", elementType: "string", value }], tensors: [] });
     expect((await stat(path)).size).toBeGreaterThan(2 ** 21);
-    const { entries } = await read(path);
-    expect(entries[0]?.value).toEqual(value);
+    expect(plainEntries(await read(path))[0]?.value).toEqual(value);
+  });
+
+  /** The strings of crafted bytes the plain way: one by one, in order; undefined if they don't fit or are not UTF-8. */
+  const eager = (file: Uint8Array, at: number, count: number): string[] | undefined => {
+    const strings: string[] = [];
+    const view = new DataView(file.buffer, file.byteOffset, file.length);
+    for (let i = 0; i < count; i++) {
+      if (at + 8 > file.length) return undefined;
+      const length = view.getBigUint64(at, true);
+      at += 8;
+      if (length > BigInt(file.length - at)) return undefined;
+      try {
+        strings.push(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(file.subarray(at, at + Number(length))));
+      } catch {
+        return undefined;
+      }
+      at += Number(length);
+    }
+    return strings;
+  };
+  // Parts of characters too, and lengths around 128, from which on a length's own bytes are no longer UTF-8.
+  const content = fc.oneof(
+    { weight: 6, arbitrary: fc.string({ unit: "binary", maxLength: 8 }).map((text) => new Uint8Array(Buffer.from(text))) },
+    { weight: 2, arbitrary: fc.integer({ min: 100, max: 300 }).map((length) => new Uint8Array(length).fill(0x61)) },
+    { weight: 1, arbitrary: fc.uint8Array({ maxLength: 2 }) },
+  );
+
+  const seldom = <T>(arbitrary: fc.Arbitrary<T>) => fc.oneof({ weight: 3, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary });
+
+  test("a list of strings is what decoding one by one gives, whatever its bytes; else it is refused", async () => {
+    const path = join(directory, "list.gguf");
+    const seen = { read: 0, refused: 0 };
+    const property = fc.asyncProperty(
+      fc.array(content, { minLength: 1, maxLength: 8 }),
+      seldom(fc.tuple(fc.nat(), fc.constantFrom(-1n, 1n, 20n, 127n, 128n, 2n ** 31n, 2n ** 32n, 2n ** 63n))),
+      seldom(fc.nat({ max: 40 })),
+      async (contents, lie, cut) => {
+        const liar = lie ? lie[0] % contents.length : -1;
+        const parts = contents.flatMap((part, i) => [BigInt.asUintN(64, BigInt(part.length) + (i === liar ? lie![1] : 0n)), part]);
+        const head = bytes(MAGIC, 3, 0n, 1n, "k", 9, 8, BigInt(contents.length));
+        const whole = bytes(head, ...parts);
+        const file = whole.subarray(0, Math.max(head.length, whole.length - (cut ?? 0)));
+        await writeFile(path, file);
+        const expected = eager(file, head.length, contents.length);
+        if (expected === undefined) {
+          seen.refused++;
+          const error = await failure(path);
+          expect(error.code).toBe("file");
+          expect(error.message).toMatch(/truncated|not valid UTF-8|more than the rest/);
+          return;
+        }
+        seen.read++;
+        const { value } = (await read(path)).entries[0]!;
+        if (!(value instanceof StringList)) throw new Error("not a list of strings");
+        expect([...value]).toEqual(expected);
+        expect([value.length, value.at(value.length - 1), value.at(value.length), value.at(-1)]).toEqual([
+          expected.length,
+          expected.at(-1),
+          undefined,
+          undefined,
+        ]);
+        expect(StringList.from(expected)).toMatchObject({ bytes: value.bytes, starts: value.starts });
+      },
+    );
+    await fc.assert(property, { numRuns: 300 });
+    expect(Math.min(seen.read, seen.refused)).toBeGreaterThan(40);
   });
 
   test("64-bit integers: numbers where exact, else bigint", async () => {
@@ -220,7 +293,7 @@ describe("writer", () => {
       { key: "e", type: "array", elementType: "int64", value: [-1, 1 - 2 ** 53] },
     ];
     await writeGguf(path, { metadata, tensors: [] });
-    expect((await read(path)).entries).toEqual(metadata);
+    expect(plainEntries(await read(path))).toEqual(metadata);
   });
 
   test("what GGUF can't hold is refused, and nothing is left behind", async () => {
@@ -338,9 +411,10 @@ describe("hostile headers", () => {
   test("the same header without a fault opens", async () => {
     const path = join(directory, "good.gguf");
     await writeFile(path, bytes(MAGIC, 2, 1n, 1n, "k", 9, 8, 1n, "é", "t", 2, 4n, 2n, 0, 0n, new Uint8Array(128)));
-    const { version, entries, tensors } = await read(path);
+    const file = await read(path);
+    const { version, tensors } = file;
     expect(version).toBe(2);
-    expect(entries).toEqual([{ key: "k", type: "array", elementType: "string", value: ["é"] }]);
+    expect(plainEntries(file)).toEqual([{ key: "k", type: "array", elementType: "string", value: ["é"] }]);
     expect(tensors).toMatchObject([{ name: "t", shape: [2, 4], type: "F32", byteLength: 32 }]);
   });
 });

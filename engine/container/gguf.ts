@@ -1,9 +1,10 @@
 import { BitnetError } from "../errors.js";
-import type { MetadataValue, TensorInfo } from "./checkpoint.js";
+import type { ListValue, MetadataValue, TensorInfo } from "./checkpoint.js";
 import { GGML_TYPES_BY_ID, ggmlSpan } from "./ggml-types.js";
 import { firstDuplicate } from "./names.js";
-import { quote } from "./quote.js";
-import type { ByteSource } from "./source.js";
+import { quote, show } from "./quote.js";
+import { type ByteSource, isUtf8 } from "./source.js";
+import { StringList } from "./string-list.js";
 
 /** GGUF's types of metadata values; the index is the number in the file. */
 export const GGUF_VALUE_TYPES = [
@@ -81,14 +82,28 @@ const MAX_ARRAY_DEPTH = 1;
 /** Headers with the largest vocabularies (260k tokens, 500k merges) take 20 MB; much more than that is damage or an attack. */
 const MAX_HEADER_BYTES = 64 * 2 ** 20;
 
-/** Ten times the longest list of merges there is; an element takes up to 30 times its bytes in memory. */
+/** Ten times the longest list of merges there is. */
 const MAX_ARRAY_LENGTH = 2 ** 23;
 
-/** What is read first; small models' headers fit. */
-const FIRST_READ_BYTES = 2 ** 18;
+/**
+ * How much of the file is read at first, and in all each further time: small models' headers fit in the first, LLaMA-3's 7.8 MB in the second.
+ * An array cut off by the end of what was read is parsed anew, so few times are better.
+ */
+const READ_BYTES = [2 ** 18, 2 ** 23, 2 ** 25, MAX_HEADER_BYTES];
 
-/** And each further time so much more in all: an array cut off by the end of what was read is parsed anew, so few times are better. */
-const GROWTH = 4;
+/** What an array's elements of each type are read as; all are little-endian, as WebAssembly is. */
+const LISTS = {
+  uint8: Uint8Array,
+  int8: Int8Array,
+  uint16: Uint16Array,
+  int16: Int16Array,
+  uint32: Uint32Array,
+  int32: Int32Array,
+  float32: Float32Array,
+  float64: Float64Array,
+  uint64: BigUint64Array,
+  int64: BigInt64Array,
+} as const;
 
 /** Smallest key-value pair: a length, a type, one byte of value. */
 const MIN_ENTRY_BYTES = 8 + 4 + 1;
@@ -139,9 +154,9 @@ class HeaderReader {
   }
 
   private async readUpTo(end: number): Promise<void> {
-    const wanted = Math.max(end, FIRST_READ_BYTES, GROWTH * this.bytes.length);
+    const wanted = READ_BYTES.find((length) => length >= end) ?? MAX_HEADER_BYTES;
     // From the start again: cheaper than to keep two copies while one grows.
-    const bytes = await this.source.read(0, Math.min(wanted, MAX_HEADER_BYTES, this.source.size));
+    const bytes = await this.source.read(0, Math.min(wanted, this.source.size));
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer);
   }
@@ -164,10 +179,7 @@ class HeaderReader {
 
   /** A count, length or offset. Over 2^53 it is rounded: it then is larger than anything it is compared with. */
   u64(what: string): number {
-    return this.u64At(this.take(8, what));
-  }
-
-  private u64At(at: number): number {
+    const at = this.take(8, what);
     return this.view.getUint32(at, true) + this.view.getUint32(at + 4, true) * 2 ** 32;
   }
 
@@ -211,94 +223,53 @@ class HeaderReader {
     return value ?? this.fail(`${what} has no value`, start);
   }
 
-  array(type: Exclude<GgufValueType, "array">, count: number, what: string): number[] | bigint[] | boolean[] | string[] {
+  array(type: Exclude<GgufValueType, "array">, count: number, what: string): ListValue {
     if (type === "string") return this.strings(count, what);
-    const bytes = GGUF_VALUE_BYTES[type];
-    const start = this.take(count * bytes, what);
-    const { view } = this;
-    const numbers = (read: (at: number) => number): number[] => {
-      const list = new Array<number>(count); // Array.from is ten times slower
-      for (let i = 0; i < count; i++) list[i] = read(start + i * bytes);
-      return list;
-    };
-    switch (type) {
-      case "uint8":
-        return numbers((at) => view.getUint8(at));
-      case "int8":
-        return numbers((at) => view.getInt8(at));
-      case "uint16":
-        return numbers((at) => view.getUint16(at, true));
-      case "int16":
-        return numbers((at) => view.getInt16(at, true));
-      case "uint32":
-        return numbers((at) => view.getUint32(at, true));
-      case "int32":
-        return numbers((at) => view.getInt32(at, true));
-      case "float32":
-        return numbers((at) => view.getFloat32(at, true));
-      case "float64":
-        return numbers((at) => view.getFloat64(at, true));
-      case "bool":
-        return numbers((at) => view.getUint8(at)).map((byte, i) => {
-          if (byte > 1) this.fail(`${what} has a truth value of ${byte}`, start + i);
-          return byte === 1;
-        });
-      case "uint64":
-      case "int64": {
-        const read =
-          type === "uint64"
-            ? (at: number) => this.u64At(at)
-            : (at: number) => view.getUint32(at, true) + view.getInt32(at + 4, true) * 2 ** 32;
-        const values = numbers(read);
-        if (values.every(Number.isSafeInteger)) return values;
-        return values.map((_, i) => (type === "uint64" ? view.getBigUint64(start + i * 8, true) : view.getBigInt64(start + i * 8, true)));
-      }
+    const start = this.take(count * GGUF_VALUE_BYTES[type], what);
+    const bytes = this.bytes.slice(start, this.pos);
+    if (type === "bool") {
+      return Array.from(bytes, (byte, i) => {
+        if (byte > 1) this.fail(`${what} has a truth value of ${byte}`, start + i);
+        return byte === 1;
+      });
     }
+    const values = new LISTS[type](bytes.buffer);
+    if (!(values instanceof BigInt64Array || values instanceof BigUint64Array)) return values;
+    const numbers = Array.from(values, Number);
+    return numbers.every(Number.isSafeInteger) ? numbers : Array.from<bigint>(values);
   }
 
-  /**
-   * Vocabularies have hundreds of thousands of strings, and a decoder's call costs more than a token's bytes: all are decoded in one call
-   * and cut apart again. A fault at a border shows too: in valid UTF-8 no string starts inside a character.
-   */
-  private strings(count: number, what: string): string[] {
-    const start = this.pos;
+  /** Lengths are checked one by one; UTF-8 in runs of strings, as a call costs more than a token's bytes. */
+  private strings(count: number, what: string): StringList {
+    const { bytes, view, pos: start } = this;
     this.take(count * 8, what);
-    this.pos = start;
-    const starts = new Uint32Array(count + 1); // [count + 1] the last: where one more string would start
+    const starts = new Int32Array(count + 1);
+    let isText = true;
+    let run = start; // the first byte that isn't known to be UTF-8 or not
+    let at = start;
     for (let i = 0; i < count; i++) {
-      const length = this.u64(what);
-      starts[i] = this.take(length, what);
-    }
-    starts[count] = this.pos + 8;
-    const { bytes } = this;
-    const packed = new Uint8Array(this.pos - start - 8 * count);
-    const ends = new Uint32Array(count); // [count] UTF-16 code units up to the end of each string
-    let filled = 0;
-    let units = 0;
-    for (let i = 0; i < count; i++) {
-      const first = starts[i]!;
-      const last = starts[i + 1]! - 8;
-      if (first < last && (bytes[first]! & 0xc0) === 0x80) this.fail(`${what} has a string that is not valid UTF-8`, first);
-      for (let at = first; at < last; at++) {
-        const byte = bytes[at]!;
-        packed[filled++] = byte;
-        if ((byte & 0xc0) !== 0x80) units += byte >= 0xf0 ? 2 : 1;
+      const length = at + 8 > bytes.length || view.getInt32(at + 4, true) !== 0 ? -1 : view.getInt32(at, true);
+      if (length < 0 || length > bytes.length - at - 8) {
+        this.pos = at;
+        this.take(this.u64(what), what); // throws
       }
-      ends[i] = units;
+      // A length under 128 is itself valid UTF-8, of whole characters: a run goes on over it.
+      if (length >= 128) {
+        isText &&= isUtf8(bytes.subarray(run, at));
+        run = at + 8;
+      }
+      at += 8;
+      starts[i] = at - start;
+      at += length;
     }
-    let text: string;
-    try {
-      text = utf8.decode(packed);
-    } catch {
-      return this.fail(`${what} has a string that is not valid UTF-8`, start);
+    starts[count] = at + 8 - start;
+    this.pos = at;
+    const list = new StringList(bytes.subarray(start, at), starts);
+    if (!isText || !isUtf8(bytes.subarray(run, at))) {
+      const bad = starts.findIndex((from, i) => i < count && !isUtf8(list.bytes.subarray(from, list.endOf(i))));
+      this.fail(`${what} has a string that is not valid UTF-8`, start + starts[bad]!);
     }
-    const strings = new Array<string>(count);
-    let from = 0;
-    for (let i = 0; i < count; i++) {
-      strings[i] = text.slice(from, ends[i]);
-      from = ends[i]!;
-    }
-    return strings;
+    return list;
   }
 }
 
@@ -343,9 +314,7 @@ export function ggufAlignment(entries: readonly GgufEntry[], fail: (message: str
   if (entry === undefined) return GGUF_DEFAULT_ALIGNMENT;
   const { type, value } = entry;
   if (type !== "uint32" || typeof value !== "number" || value < 1 || value > GGUF_MAX_ALIGNMENT || (value & (value - 1)) !== 0) {
-    return fail(
-      `general.alignment must be a uint32 that is a power of two up to ${GGUF_MAX_ALIGNMENT}, not ${type} ${String(value).slice(0, 40)}`,
-    );
+    return fail(`general.alignment must be a uint32 that is a power of two up to ${GGUF_MAX_ALIGNMENT}, not ${type} ${show(value)}`);
   }
   return value;
 }

@@ -12,7 +12,8 @@ export function show(value: unknown): string {
   if (typeof value === "string") return quote(value);
   if (value === undefined) return "missing";
   if (typeof value !== "object") return String(value);
-  const text = JSON.stringify(value, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part));
+  const list: unknown = ArrayBuffer.isView(value) ? Array.from(value as Uint8Array) : value;
+  const text = JSON.stringify(list, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part));
   return (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text).replace(INVISIBLE, escaped);
 }
 

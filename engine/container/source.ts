@@ -1,8 +1,11 @@
+import { isUtf8 } from "node:buffer";
 import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BitnetError } from "../errors.js";
+
+export { isUtf8 };
 
 /** Random access to the bytes of one file, for headers and small tensors. */
 export interface ByteSource {

@@ -174,7 +174,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const running = await starting;
     options.signal?.throwIfAborted();
     // The lists of tokens and merges are the tokenizer's now: of a large vocabulary they are tens of MB.
-    const metadata = new Map([...checkpoint.metadata].filter(([, value]) => !Array.isArray(value)));
+    const metadata = new Map([...checkpoint.metadata].filter(([, value]) => typeof value !== "object"));
     return new Model({
       checkpoint: { ...checkpoint, metadata },
       config,

@@ -17,8 +17,11 @@ export class AddedTokens {
       let node = this.root;
       for (let i = 0; i < text.length; i++) {
         const code = text.charCodeAt(i);
-        const child: Node = node.next.get(code) ?? { id: undefined, next: new Map() };
-        node.next.set(code, child);
+        let child = node.next.get(code);
+        if (child === undefined) {
+          child = { id: undefined, next: new Map() };
+          node.next.set(code, child);
+        }
         node = child;
       }
       node.id = id;

@@ -1,5 +1,6 @@
 import { quote } from "../container/quote.js";
-import { spellBytes } from "./byte-alphabet.js";
+import type { StringList } from "../container/string-list.js";
+import { maxSpelling, readSpelling, spell } from "./byte-alphabet.js";
 
 /** Tokens and merges a vocabulary may have: a rank and a position in a word share a double's 53 bits (21 + 32). The largest known have 2^18. */
 export const maxEntries = 2 ** 21;
@@ -11,22 +12,40 @@ export const maxEntries = 2 ** 21;
 const maxProbes = 256;
 
 /** Slots of a table for so many entries: a power of two, at least twice as many. */
-const slotsFor = (entries: number) => 2 ** (32 - Math.clz32(2 * entries + 1));
+const slotsFor = (entries: number) => 1 << (32 - Math.clz32(2 * entries + 1)); // not `**`, whose result V8 keeps as a double
 
 const mix = (hash: number) => {
   hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
   return hash ^ (hash >>> 13);
 };
 
-/** Hash of bytes[from, to) (FNV-1a). */
-export function hashBytes(bytes: Uint8Array, from: number, to: number): number {
-  let hash = 0x811c9dc5 | 0;
-  for (let i = from; i < to; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+/** Bytes of a key that stand in its slot. */
+const slotBytes = 8;
+
+/** Where a search in the token table begins, by the FNV-1a hash of the bytes. */
+export const slotOfHash = (hash: number, slots: number) => mix(hash) & (slots - 1);
+
+/** Hash of bytes (FNV-1a). */
+export function hashBytes(bytes: Uint8Array): number {
+  let hash = hashStart;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, hashFactor);
   return hash;
 }
 
-/** Where a search in the token table begins. */
-export const slotOfHash = (hash: number, slots: number) => mix(hash) & (slots - 1);
+const hashStart = 0x811c9dc5 | 0;
+const hashFactor = 0x01000193;
+
+/**
+ * Keys that are looked for together. Each search ends in memory that no cache has; when the slots of many are touched before any is searched,
+ * these loads don't wait for each other.
+ */
+const batch = 256;
+
+/** The key of a single search. */
+const own = 2 * batch;
+
+/** Numbers of a key. */
+const keyLength = 5;
 
 const collide = "are made to collide in a hash table";
 
@@ -34,74 +53,210 @@ const collide = "are made to collide in a hash table";
 export class TableError extends Error {}
 
 /**
- * Byte strings → ids, by open addressing over one block of bytes. A Map of strings says the same but takes most of a second for
- * LLaMA-3's 128k tokens and the look-ups of its 280k merges.
+ * Tokens as the file spells them → ids, by open addressing over the file's own bytes. A Map of strings says the same but takes most of a
+ * second for LLaMA-3's 128k tokens and the look-ups of its 280k merges.
  */
 export class TokenTable {
   private readonly size: number;
-  private readonly slots: Int32Array; // [slots, 2] id + 1, 0 where free; hash
-  private readonly inserted: Uint8Array; // [tokens] 1 if findable
+  private readonly slots: Int32Array; // [slots, 4] id + 1, 0 where free; length of the token; its last 8 bytes
+  private readonly keys = new Int32Array(keyLength * (own + 1)); // [keys, 5] what is looked for: the slot where to begin; length; last 8 bytes; where it stands
+  private readonly spelled: Uint8Array; // [tokens] 1 if it is in the byte-level alphabet
+  private scratch: Uint8Array = new Uint8Array(1024);
 
-  /** `bytes[starts[id], starts[id + 1])` is token `id`. */
+  /** `isPlain`: whether a token stands for its own text. Throws a TableError that says which are double. */
   constructor(
-    readonly bytes: Uint8Array,
-    readonly starts: Uint32Array, // [tokens + 1]
+    private readonly tokens: StringList,
+    isPlain: (id: number) => boolean,
   ) {
-    this.size = slotsFor(starts.length);
-    this.slots = new Int32Array(2 * this.size);
-    this.inserted = new Uint8Array(starts.length - 1);
+    const { length } = tokens;
+    this.size = slotsFor(length + 1);
+    this.slots = new Int32Array(4 * this.size);
+    this.spelled = new Uint8Array(length);
+    for (let start = 0; start < length; start += batch) {
+      const count = Math.min(batch, length - start);
+      this.prepareTokens(start, count);
+      this.touch(count);
+      this.insert(start, count);
+    }
+    this.markSpelled(isPlain);
   }
 
-  /** Makes a token findable; the id of one with the same bytes, if there is one already, else `id`. */
-  insert(id: number): number {
-    const from = this.starts[id]!;
-    const to = this.starts[id + 1]!;
-    const found = this.search(this.bytes, from, to);
-    if (found >= 0) return found;
-    if (~found === this.size) throw new TableError(collide);
-    this.slots[2 * ~found] = id + 1;
-    this.slots[2 * ~found + 1] = hashBytes(this.bytes, from, to);
-    this.inserted[id] = 1;
-    return id;
+  // A method for each step: V8 optimises small ones long before a constructor in which all is done.
+  private prepareTokens(start: number, count: number): void {
+    const { bytes, starts } = this.tokens;
+    for (let i = 0; i < count; i++) this.prepare(i, bytes, starts[start + i]!, this.tokens.endOf(start + i));
   }
 
-  /** The id of bytes[from, to), −1 if no token is so spelled. */
-  find(bytes: Uint8Array, from: number, to: number): number {
-    return Math.max(-1, this.search(bytes, from, to));
+  /** Puts the tokens that were prepared into the table. */
+  private insert(start: number, count: number): void {
+    const { slots, keys, tokens } = this;
+    for (let i = 0; i < count; i++) {
+      const id = start + i;
+      const found = this.search(i, tokens.bytes);
+      if (found >= 0) throw new TableError(`has ${quote(tokens.at(id)!)} twice, as ${found} and ${id}`);
+      if (~found === this.size) throw new TableError(collide);
+      const at = 4 * ~found;
+      slots[at] = id + 1;
+      slots[at + 1] = keys[keyLength * i + 1]!;
+      slots[at + 2] = keys[keyLength * i + 2]!;
+      slots[at + 3] = keys[keyLength * i + 3]!;
+    }
   }
 
-  /** Whether bytes[from, to) would be found as `id`. */
-  has(id: number, bytes: Uint8Array, from: number, to: number): boolean {
-    if (this.inserted[id] !== 1 || this.starts[id + 1]! - this.starts[id]! !== to - from) return false;
-    for (let i = from, at = this.starts[id]!; i < to; i++) if (this.bytes[at++] !== bytes[i]) return false;
+  private markSpelled(isPlain: (id: number) => boolean): void {
+    const { tokens, spelled } = this;
+    const { bytes, starts } = tokens;
+    for (let id = 0; id < spelled.length; id++) {
+      const from = starts[id]!;
+      const to = tokens.endOf(id);
+      const meaning = this.scratchOf(to - from);
+      if (readSpelling(bytes, from, to, meaning, 0) >= 0 && !isPlain(id)) spelled[id] = 1;
+    }
+  }
+
+  /** Bytes that a token stands for, at most. */
+  maxBytes(id: number): number {
+    return this.tokens.endOf(id) - this.tokens.starts[id]!;
+  }
+
+  /** Writes the bytes that a token stands for to `out[at…]`; their end there. One outside the alphabet stands for its own text, as in Hugging Face's decoder. */
+  write(id: number, out: Uint8Array, at: number): number {
+    const { bytes, starts } = this.tokens;
+    const from = starts[id]!;
+    const to = this.tokens.endOf(id);
+    if (this.spelled[id] === 1) return readSpelling(bytes, from, to, out, at);
+    out.set(bytes.subarray(from, to), at);
+    return at + to - from;
+  }
+
+  /** The id of the token that stands for bytes[0, length), −1 if there is none; of those that stand for their own text none. */
+  find(bytes: Uint8Array, length: number): number {
+    const key = this.scratchOf(maxSpelling * length);
+    return this.findSpelled(key, spell(bytes, length, key, 0));
+  }
+
+  /** The id of the token that stands for its own text `text`, −1 if there is none. */
+  findPlain(text: Uint8Array): number {
+    this.prepare(own, text, 0, text.length);
+    const id = this.search(own, text);
+    return id >= 0 && this.spelled[id] === 0 ? id : -1;
+  }
+
+  private findSpelled(key: Uint8Array, length: number): number {
+    this.prepare(own, key, 0, length);
+    const id = this.search(own, key);
+    return id >= 0 && this.spelled[id] === 1 ? id : -1;
+  }
+
+  /** Makes bytes[from, to), or what of it is before `stop`, the `i`th of the keys that are looked for together. Returns where it ends. */
+  prepare(i: number, bytes: Uint8Array, from: number, to: number, stop = -1): number {
+    let hash = hashStart;
+    let high = 0;
+    let low = 0;
+    let at = from;
+    for (; at < to; at++) {
+      const byte = bytes[at]!;
+      if (byte === stop) break;
+      hash = Math.imul(hash ^ byte, hashFactor);
+      high = (high << 8) | (low >>> 24);
+      low = (low << 8) | byte;
+    }
+    const { keys } = this;
+    const key = keyLength * i;
+    keys[key] = slotOfHash(hash, this.size);
+    keys[key + 1] = at - from;
+    keys[key + 2] = high;
+    keys[key + 3] = low;
+    keys[key + 4] = from;
+    return at;
+  }
+
+  /** Brings the slots of so many keys into the cache; what it returns is of no use, but that it is made. */
+  touch(count: number): number {
+    const { slots, keys } = this;
+    let sum = 0;
+    for (let i = 0; i < count; i++) sum ^= slots[4 * keys[keyLength * i]!]!;
+    return sum;
+  }
+
+  /** Writes the ids of the tokens that so many keys spell in the byte-level alphabet to `ids`, −1 where there is none. */
+  findPrepared(count: number, bytes: Uint8Array, ids: Int32Array): void {
+    const { spelled } = this;
+    for (let i = 0; i < count; i++) {
+      const id = this.search(i, bytes);
+      ids[i] = id >= 0 && spelled[id] === 1 ? id : -1;
+    }
+  }
+
+  /** The id of the token spelled as bytes[from, middle) and bytes[middle + 1, to) together, −1 if there is none; `guess` is tried first. */
+  findJoined(guess: number, bytes: Uint8Array, from: number, middle: number, to: number): number {
+    // Most merges make the token of the one before, or the next: a search less in three.
+    if (this.isJoined(guess, bytes, from, middle, to)) return guess;
+    if (this.isJoined(guess + 1, bytes, from, middle, to)) return guess + 1;
+    const key = this.scratchOf(to - from);
+    key.set(bytes.subarray(from, middle));
+    key.set(bytes.subarray(middle + 1, to), middle - from);
+    return this.findSpelled(key, to - from - 1);
+  }
+
+  private isJoined(id: number, bytes: Uint8Array, from: number, middle: number, to: number): boolean {
+    if (this.spelled[id] !== 1) return false;
+    const { bytes: ours } = this.tokens;
+    let at = this.tokens.starts[id]!;
+    if (this.tokens.endOf(id) - at !== to - from - 1) return false;
+    for (let i = from; i < middle; i++) if (bytes[i] !== ours[at++]) return false;
+    for (let i = middle + 1; i < to; i++) if (bytes[i] !== ours[at++]) return false;
     return true;
   }
 
-  /** The id of bytes[from, to), or ~slot of the free slot where they belong (~size if that is too far). One flat loop: loading a vocabulary comes down to it. */
-  private search(bytes: Uint8Array, from: number, to: number): number {
-    const { slots, starts, size } = this;
-    const own = this.bytes;
-    const hash = hashBytes(bytes, from, to);
-    let slot = slotOfHash(hash, size);
+  private scratchOf(length: number): Uint8Array {
+    if (this.scratch.length < length) this.scratch = new Uint8Array(2 * length);
+    return this.scratch;
+  }
+
+  /** The id of the `i`th key, spelled or plain, or ~slot of the free slot where it belongs (~size if that is too far). */
+  private search(i: number, bytes: Uint8Array): number {
+    const { slots, keys, size } = this;
+    const key = keyLength * i;
+    const length = keys[key + 1]!;
+    let slot = keys[key]!;
     for (let probes = 0; probes < maxProbes; probes++) {
-      const id = slots[2 * slot]! - 1;
+      const at = 4 * slot;
+      const id = slots[at]! - 1;
       if (id < 0) return ~slot;
-      if (slots[2 * slot + 1] === hash) {
-        let at = starts[id]!;
-        let i = starts[id + 1]! - at === to - from ? from : to + 1;
-        while (i < to && own[at] === bytes[i]) {
-          at++;
-          i++;
-        }
-        if (i === to) return id;
+      if (slots[at + 3] === keys[key + 3] && slots[at + 2] === keys[key + 2] && slots[at + 1] === length) {
+        if (length <= slotBytes || this.begins(id, bytes, keys[key + 4]!, length - slotBytes)) return id;
       }
       slot = (slot + 1) & (size - 1);
     }
     return ~size;
   }
+
+  /** Whether a token's first bytes are these. */
+  private begins(id: number, bytes: Uint8Array, from: number, length: number): boolean {
+    const { bytes: ours, starts } = this.tokens;
+    const start = starts[id]!;
+    for (let i = 0; i < length; i++) if (bytes[from + i] !== ours[start + i]) return false;
+    return true;
+  }
 }
 
-const show = (merge: string | readonly [string, string]) => quote(typeof merge === "string" ? merge : merge.join(" "));
+/** What stands between the halves of a merge. */
+const space = 0x20;
+
+const slotOfPair = (left: number, right: number, slots: number) =>
+  mix(Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0xc2b2ae35)) & (slots - 1);
+
+/** Makes the halves of merges keys to look for, and notes where the space between them is. */
+function halve(merges: StringList, start: number, count: number, table: TokenTable, middles: Int32Array): void {
+  const { bytes, starts } = merges;
+  for (let i = 0; i < count; i++) {
+    const to = merges.endOf(start + i);
+    const middle = table.prepare(2 * i, bytes, starts[start + i]!, to, space);
+    table.prepare(2 * i + 1, bytes, middle + 1, to);
+    middles[i] = middle;
+  }
+}
 
 /** Pairs of token ids → rank (0 merges first) and the token they make. */
 export class MergeTable {
@@ -112,54 +267,73 @@ export class MergeTable {
   private readonly mask: number;
   private readonly slots: Int32Array; // [slots] rank + 1, 0 where free
 
-  /** Each merge as "left right" or a pair, in the byte-level alphabet. Throws a TableError that says which names what is no token. */
-  constructor(merges: readonly (string | readonly [string, string])[], table: TokenTable) {
-    const count = merges.length;
-    this.merged = new Int32Array(count);
-    this.left = new Int32Array(count);
-    this.right = new Int32Array(count);
-    this.slots = new Int32Array(slotsFor(count));
+  /** Each merge as "left right" in the byte-level alphabet. Throws a TableError that says which names what is no token. */
+  constructor(merges: StringList, table: TokenTable) {
+    const { length } = merges;
+    this.merged = new Int32Array(length);
+    this.left = new Int32Array(length);
+    this.right = new Int32Array(length);
+    this.slots = new Int32Array(slotsFor(length));
     this.mask = this.slots.length - 1;
+    const middles = new Int32Array(batch); // [batch] where the space is
+    const ids = new Int32Array(2 * batch); // [batch, 2] of the halves
+    for (let start = 0; start < length; start += batch) {
+      const count = Math.min(batch, length - start);
+      halve(merges, start, count, table, middles);
+      table.touch(2 * count);
+      table.findPrepared(2 * count, merges.bytes, ids);
+      this.join(merges, start, count, table, middles, ids);
+      this.touch(start, count);
+      this.insert(merges, start, count);
+    }
+  }
 
-    let scratch = new Uint8Array(256);
-    for (let rank = 0; rank < count; rank++) {
-      const merge = merges[rank]!;
-      const whole = typeof merge === "string";
-      const left = whole ? merge : merge[0];
-      const right = whole ? merge : merge[1];
-      const leftEnd = whole ? Math.max(0, merge.indexOf(" ")) : left.length;
-      if (scratch.length < left.length + right.length) scratch = new Uint8Array(2 * (left.length + right.length));
-
-      const middle = spellBytes(left, 0, leftEnd, scratch, 0);
-      const end = middle < 0 ? -1 : spellBytes(right, whole ? leftEnd + 1 : 0, right.length, scratch, middle);
-      const leftId = end < 0 ? -1 : table.find(scratch, 0, middle);
-      const rightId = end < 0 ? -1 : table.find(scratch, middle, end);
-      // Most merges make the token of the one before, or the next: a search less in three.
-      let mergedId = rank === 0 ? 0 : this.merged[rank - 1]!;
-      if (end < 0) mergedId = -1;
-      else if (!table.has(mergedId, scratch, 0, end) && !table.has(++mergedId, scratch, 0, end)) mergedId = table.find(scratch, 0, end);
-      if (leftId < 0 || rightId < 0 || mergedId < 0) {
-        throw new TableError(`has ${show(merge)} at ${rank}, which does not name two tokens that make a third`);
+  /** Notes what the merges make of their halves. */
+  private join(merges: StringList, start: number, count: number, table: TokenTable, middles: Int32Array, ids: Int32Array): void {
+    const { bytes, starts } = merges;
+    let mergedId = start === 0 ? 0 : this.merged[start - 1]!;
+    for (let i = 0; i < count; i++) {
+      const rank = start + i;
+      const to = merges.endOf(rank);
+      const leftId = ids[2 * i]!;
+      const rightId = ids[2 * i + 1]!;
+      const areTokens = middles[i]! < to && leftId >= 0 && rightId >= 0;
+      mergedId = areTokens ? table.findJoined(mergedId, bytes, starts[rank]!, middles[i]!, to) : -1;
+      if (mergedId < 0) {
+        throw new TableError(`has ${quote(merges.at(rank)!)} at ${rank}, which does not name two tokens that make a third`);
       }
       this.left[rank] = leftId;
       this.right[rank] = rightId;
       this.merged[rank] = mergedId;
+    }
+  }
 
-      const slot = this.slotOf(leftId, rightId);
-      if (slot === this.slots.length) throw new TableError(collide);
-      if (this.slots[slot] !== 0) throw new TableError(`has ${show(merge)} twice, at ${this.slots[slot]! - 1} and ${rank}`);
-      this.slots[slot] = rank + 1;
+  /** As the table of tokens does. */
+  private touch(start: number, count: number): number {
+    const { slots, left, right } = this;
+    let sum = 0;
+    for (let rank = start; rank < start + count; rank++) sum ^= slots[slotOfPair(left[rank]!, right[rank]!, slots.length)]!;
+    return sum;
+  }
+
+  private insert(merges: StringList, start: number, count: number): void {
+    const { slots, left, right } = this;
+    for (let rank = start; rank < start + count; rank++) {
+      const slot = this.search(left[rank]!, right[rank]!);
+      if (slot === slots.length) throw new TableError(collide);
+      if (slots[slot] !== 0) throw new TableError(`has ${quote(merges.at(rank)!)} twice, at ${slots[slot]! - 1} and ${rank}`);
+      slots[slot] = rank + 1;
     }
   }
 
   /** The rank of a pair, −1 if it does not merge. */
   rank(left: number, right: number): number {
-    return (this.slots[this.slotOf(left, right)] ?? 0) - 1;
+    return (this.slots[this.search(left, right)] ?? 0) - 1;
   }
 
-  private slotOf(left: number, right: number): number {
+  private search(left: number, right: number): number {
     const { slots, mask } = this;
-    let slot = mix(Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0xc2b2ae35)) & mask;
+    let slot = slotOfPair(left, right, slots.length);
     for (let probes = 0; probes < maxProbes; probes++) {
       const rank = slots[slot]! - 1;
       if (rank < 0 || (this.left[rank] === left && this.right[rank] === right)) return slot;

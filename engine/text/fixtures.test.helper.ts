@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
+import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import type { Vocabulary } from "./vocabulary.js";
 
@@ -51,14 +52,23 @@ export const byteCharacters: readonly string[] = (() => {
   return characters;
 })();
 
+/** What a small vocabulary has otherwise; merges as "left right" or pairs. */
+export type SmallChanges = Partial<Omit<Vocabulary, "tokens" | "merges">> & {
+  readonly tokens?: readonly string[];
+  readonly merges?: readonly (string | readonly [string, string])[];
+};
+
 /** A vocabulary of the 256 bytes, then `more` tokens. */
-export function smallVocabulary(more: readonly string[] = [], changes: Partial<Vocabulary> = {}): Vocabulary {
+export function smallVocabulary(
+  more: readonly string[] = [],
+  { tokens = [...byteCharacters, ...more], merges = [], ...changes }: SmallChanges = {},
+): Vocabulary {
   return {
     source: "gguf",
     file: "small.gguf",
-    tokens: [...byteCharacters, ...more],
+    tokens: StringList.from(tokens),
     plain: new Map(),
-    merges: [],
+    merges: StringList.from(merges.map((merge) => (typeof merge === "string" ? merge : merge.join(" ")))),
     split: "llama3",
     ignoreMerges: false,
     bosId: undefined,

@@ -1,5 +1,6 @@
-import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
+import type { Checkpoint, MetadataValue, NumberList } from "../container/checkpoint.js";
 import { quote } from "../container/quote.js";
+import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import type { SplitRule } from "./pretokenize.js";
 import type { PlainKind, Vocabulary } from "./vocabulary.js";
@@ -10,14 +11,21 @@ const preTokenizers: ReadonlyMap<string, { split: SplitRule; ignoreMerges: boole
   ["gpt-2", { split: "gpt2", ignoreMerges: false, addsBos: false }],
 ] as const);
 
-/** `tokenizer.ggml.token_type`. "normal" is in the byte-level alphabet; 6, a single byte, is of SentencePiece vocabularies only. */
-const tokenTypes: ReadonlyMap<number, PlainKind | "normal"> = new Map([
-  [1, "normal"],
+/** `tokenizer.ggml.token_type` of a token in the byte-level alphabet. */
+const normal = 1;
+
+/** The other values; 6, a single byte, is of SentencePiece vocabularies only. */
+const tokenTypes: ReadonlyMap<number, PlainKind> = new Map([
   [2, "special"], // "unknown"
   [3, "special"], // "control"
   [4, "added"], // "user-defined"
   [5, "unused"],
 ] as const);
+
+const isStrings = (value: MetadataValue): value is StringList | readonly string[] =>
+  value instanceof StringList || (Array.isArray(value) && value.every((item) => typeof item === "string"));
+const isNumbers = (value: MetadataValue): value is NumberList =>
+  ArrayBuffer.isView(value) || (Array.isArray(value) && value.every((item) => typeof item === "number"));
 
 /** The tokenizer in GGUF metadata. Throws a BitnetError `tokenizer` that names file and key if it is missing, malformed or of an unknown kind. */
 export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
@@ -33,9 +41,10 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   };
   const text = (key: string) => value(key, "a string", (v) => typeof v === "string");
   const id = (key: string) => value(key, "a number", (v) => typeof v === "number");
-  const strings = (key: string): readonly string[] =>
-    value(key, "a list of strings", (v): v is readonly string[] => Array.isArray(v) && v.every((item) => typeof item === "string")) ??
-    refuse(`${key} is missing`);
+  const strings = (key: string): StringList => {
+    const list = value(key, "a list of strings", isStrings) ?? refuse(`${key} is missing`);
+    return list instanceof StringList ? list : StringList.from(list);
+  };
 
   const model = text("tokenizer.ggml.model") ?? refuse("the file has no tokenizer (tokenizer.ggml.model is missing)");
   if (model !== "gpt2") refuse(`tokenizer.ggml.model is ${quote(model)}; this engine knows byte-level BPE only, "gpt2"`);
@@ -45,20 +54,16 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   const rule = preTokenizers.get(pre) ?? refuse(`tokenizer.ggml.pre is ${quote(pre)}; this engine knows ${known}`);
 
   const tokens = strings("tokenizer.ggml.tokens");
-  const types =
-    value(
-      "tokenizer.ggml.token_type",
-      "a list of numbers",
-      (v): v is readonly number[] => Array.isArray(v) && v.every((item) => typeof item === "number"),
-    ) ?? refuse("tokenizer.ggml.token_type is missing");
+  const types = value("tokenizer.ggml.token_type", "a list of numbers", isNumbers) ?? refuse("tokenizer.ggml.token_type is missing");
   if (types.length !== tokens.length) {
     refuse(`tokenizer.ggml.token_type has ${types.length} entries, but tokenizer.ggml.tokens has ${tokens.length}`);
   }
   const plain = new Map<number, PlainKind>();
   for (let i = 0; i < types.length; i++) {
+    if (types[i] === normal) continue;
     const kind =
       tokenTypes.get(types[i]!) ?? refuse(`tokenizer.ggml.token_type is ${types[i]} for token ${i}, which byte-level BPE does not have`);
-    if (kind !== "normal") plain.set(i, kind);
+    plain.set(i, kind);
   }
   const eosId = id("tokenizer.ggml.eos_token_id");
   return {

@@ -1,6 +1,7 @@
 import type { Checkpoint } from "../container/checkpoint.js";
 import { quote, show } from "../container/quote.js";
 import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import { maxEntries } from "./bpe.js";
 import { type SplitRule, splitPatterns } from "./pretokenize.js";
@@ -57,9 +58,9 @@ export async function readJsonVocabulary(checkpoint: Checkpoint): Promise<Vocabu
   return {
     source: "tokenizer.json",
     file,
-    tokens,
+    tokens: StringList.from(tokens),
     plain,
-    merges,
+    merges: StringList.from(merges),
     split,
     ignoreMerges,
     bosId: configBos ?? templateBos,
@@ -107,7 +108,7 @@ function readSplit(preTokenizer: unknown, refuse: Refuse): SplitRule {
   );
 }
 
-function readModel(model: unknown, refuse: Refuse): { tokens: string[]; merges: Vocabulary["merges"]; ignoreMerges: boolean } {
+function readModel(model: unknown, refuse: Refuse): { tokens: string[]; merges: string[]; ignoreMerges: boolean } {
   if (!isObject(model)) return refuse("model is missing");
   if (model.type !== "BPE") refuse(`model.type is ${show(model.type)}; this engine knows "BPE"`);
   if (!isAbsent(model.dropout) && model.dropout !== 0) refuse(`model.dropout is ${show(model.dropout)}, so tokens would be random`);
@@ -116,14 +117,15 @@ function readModel(model: unknown, refuse: Refuse): { tokens: string[]; merges: 
   }
   const { vocab, merges } = model;
   if (!isObject(vocab)) return refuse("model.vocab is not an object of tokens and ids");
-  const isMerge = (merge: unknown) =>
+  const isMerge = (merge: unknown): merge is string | [string, string] =>
     typeof merge === "string" ||
     (Array.isArray(merge) && merge.length === 2 && typeof merge[0] === "string" && typeof merge[1] === "string");
   if (!Array.isArray(merges) || !merges.every(isMerge)) return refuse("model.merges is not a list of pairs of tokens");
 
   const tokens: string[] = [];
   for (const token in vocab) place(tokens, vocab[token], token, "model.vocab", refuse);
-  return { tokens, merges, ignoreMerges: model.ignore_merges === true };
+  const joined = merges.map((merge) => (typeof merge === "string" ? merge : merge.join(" "))); // no token has a space
+  return { tokens, merges: joined, ignoreMerges: model.ignore_merges === true };
 }
 
 /** Puts a token at its id, which must be free, and gives the id. Ids that stay free are found at the end (`requireAll`). */

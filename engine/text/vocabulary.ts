@@ -1,3 +1,4 @@
+import type { StringList } from "../container/string-list.js";
 import type { SplitRule } from "./pretokenize.js";
 
 /**
@@ -15,10 +16,10 @@ export interface Vocabulary {
   /** The file it came from, for messages. */
   readonly file: string;
   /** [size] By id: in GPT-2's byte-level alphabet, or as plain text where `plain` says so. */
-  readonly tokens: readonly string[];
+  readonly tokens: StringList;
   readonly plain: ReadonlyMap<number, PlainKind>;
-  /** Best first: "left right", or the pair; both in the byte-level alphabet. */
-  readonly merges: readonly (string | readonly [string, string])[];
+  /** Best first: "left right", both in the byte-level alphabet. */
+  readonly merges: StringList;
   readonly split: SplitRule;
   /** A word that is a token becomes that token, even if no merges lead to it (LLaMA-3). */
   readonly ignoreMerges: boolean;
