@@ -39,7 +39,11 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     refuse,
   );
   const byteIds = new Int32Array(256);
-  for (let byte = 0; byte < 256; byte++) byteIds[byte] = table.find(Uint8Array.of(byte), 1);
+  const one = new Uint8Array(1);
+  for (let byte = 0; byte < 256; byte++) {
+    one[0] = byte;
+    byteIds[byte] = table.find(one, 1);
+  }
   const bytesWithout = byteIds.indexOf(-1);
   if (bytesWithout >= 0) refuse(`${keys.tokens} has no token for the byte 0x${bytesWithout.toString(16).padStart(2, "0")}`);
   const merges = orRefuse(() => new MergeTable(vocabulary.merges, table), keys.merges, refuse);
