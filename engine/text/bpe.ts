@@ -332,11 +332,11 @@ export class MergeTable {
   }
 
   private search(left: number, right: number): number {
-    const { slots, mask } = this;
+    const { slots, mask, left: lefts, right: rights } = this;
     let slot = slotOfPair(left, right, slots.length);
     for (let probes = 0; probes < maxProbes; probes++) {
       const rank = slots[slot]! - 1;
-      if (rank < 0 || (this.left[rank] === left && this.right[rank] === right)) return slot;
+      if (rank < 0 || (lefts[rank] === left && rights[rank] === right)) return slot;
       slot = (slot + 1) & mask;
     }
     return slots.length;
