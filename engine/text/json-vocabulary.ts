@@ -3,8 +3,8 @@ import { quote, show } from "../container/quote.js";
 import { isObject, readJsonSidecar } from "../container/sidecar.js";
 import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
-import { maxEntries } from "./bpe.js";
 import { type SplitRule, splitPatterns } from "./pretokenize.js";
+import { maxEntries } from "./token-table.js";
 import type { PlainKind, Vocabulary } from "./vocabulary.js";
 
 /** Characters of an unknown split pattern that a message shows; LLaMA-3's has 112. */

@@ -2,7 +2,6 @@ import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
-import { hashBytes, slotOfHash } from "./bpe.js";
 import {
   errorOf,
   fakeCheckpoint,
@@ -15,6 +14,7 @@ import {
   storiesPacked,
 } from "./fixtures.test.helper.js";
 import { loadTokenizer } from "./load.js";
+import { hashBytes, slotOfHash } from "./token-table.js";
 import { createTokenizer } from "./tokenizer.js";
 
 async function open(path: string) {
