@@ -36,6 +36,28 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
     );
   });
 
+  const { repackI2s } = kernels;
+  const direct = repackI2s && it; // the plain tier has no such kernel
+  direct?.("I2_S straight into the layout, and sees a code 3", () => {
+    const [rows, columns] = [8, 384];
+    const bytesOfRow = columns / 4;
+    const [got, packed] = [bench.take(rows * bytesOfRow), bench.take(rows * bytesOfRow)];
+    fc.assert(
+      fc.property(ternaryBytes(rows * bytesOfRow), fc.nat(), (bytes, at) => {
+        bench.u8(input, bytes.length).set(bytes);
+        kernels.unpackI2s(output, input, bytes.length / 32);
+        for (let row = 0; row < rows; row++) {
+          const group = Math.floor(row / 4) * columns;
+          kernels.packRow(packed + group, row % 4, output + row * columns, columns);
+          expect(repackI2s!(got + group, row % 4, input + row * bytesOfRow, columns)).toBe(0);
+        }
+        expect(bench.u8(got, bytes.length).slice()).toEqual(bench.u8(packed, bytes.length).slice());
+        bench.u8(input, bytesOfRow)[at % bytesOfRow]! |= 3 << (2 * (at % 4));
+        expect(repackI2s!(got, 0, input, columns)).not.toBe(0);
+      }),
+    );
+  });
+
   it("packed U8, and sees a code 3", () => {
     const [rows, columns] = [8, 64];
     const packing = openPacking(source("U8", rows, columns, (rows * columns) / 4));

@@ -69,9 +69,9 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
       "SiLU in place of ReLU²",
       {
         kernels: (_, __, memory) => ({
-          reluSquaredMul: (gate, up, n) => {
-            const [g, u] = [f32(memory, gate, n), f32(memory, up, n)];
-            for (let i = 0; i < n; i++) g[i] = (g[i]! / (1 + Math.exp(-g[i]!))) * u[i]!;
+          reluSquaredMul: (out, gate, up, n) => {
+            const [o, g, u] = [f32(memory, out, n), f32(memory, gate, n), f32(memory, up, n)];
+            for (let i = 0; i < n; i++) o[i] = (g[i]! / (1 + Math.exp(-g[i]!))) * u[i]!;
           },
         }),
       },
@@ -115,12 +115,12 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
       "NORM rope in place of NEOX",
       {
         kernels: (_, __, memory) => ({
-          rope: (x, heads, headDim, angles) => {
-            const [v, a] = [f32(memory, x, heads * headDim), f32(memory, angles, headDim)];
+          rope: (out, x, heads, headDim, angles) => {
+            const [o, v, a] = [f32(memory, out, heads * headDim), f32(memory, x, heads * headDim), f32(memory, angles, headDim)];
             for (let i = 0; i < v.length; i += 2) {
               const pair = (i % headDim) / 2;
               const [c, s] = [a[pair]!, a[headDim / 2 + pair]!];
-              [v[i], v[i + 1]] = [v[i]! * c - v[i + 1]! * s, v[i + 1]! * c + v[i]! * s];
+              [o[i], o[i + 1]] = [v[i]! * c - v[i + 1]! * s, v[i + 1]! * c + v[i]! * s];
             }
           },
         }),

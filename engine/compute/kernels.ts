@@ -35,6 +35,8 @@ export interface Kernels {
     scratch: number,
   ): void;
   unpackI2s(codes: number, bytes: number, blocks: number): number;
+  /** Not in the plain tier, whose layout is another: there codes lie between. */
+  repackI2s: ((group: number, row: number, bytes: number, n: number) => number) | undefined;
   unpackHf(codes: number, bytes: number, n: number, k: number): number;
   widen(out: number, bytes: number, n: number, type: number): number;
   packRow(group: number, row: number, codes: number, kPad: number): void;
@@ -100,9 +102,15 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       throw new Error("kernel abort");
     },
   };
-  const { ternaryWide, packRowWide, ...kernels } = new WebAssembly.Instance(module, { env }).exports as unknown as Kernels & {
-    readonly ternaryWide: Kernels["ternary"];
-    readonly packRowWide: Kernels["packRow"];
-  };
-  return tier === "wide" ? { ...kernels, ternary: ternaryWide, packRow: packRowWide } : kernels;
+  const { ternaryWide, packRowWide, repackI2sWide, ...kernels } = new WebAssembly.Instance(module, { env }).exports as unknown as Kernels &
+    Wide;
+  if (tier === "wide") return { ...kernels, ternary: ternaryWide, packRow: packRowWide, repackI2s: repackI2sWide };
+  return tier === "plain" ? { ...kernels, repackI2s: undefined } : kernels;
+}
+
+/** The kernels of the wide tier's layout. */
+interface Wide {
+  readonly ternaryWide: Kernels["ternary"];
+  readonly packRowWide: Kernels["packRow"];
+  readonly repackI2sWide: Kernels["repackI2s"];
 }

@@ -116,7 +116,8 @@ export class Forward {
     const k = hiddenSize * 4;
     const v = k + kvHeads * headDim * 4;
     const headBytes = cacheHeadBytes(plan.kv, headDim);
-    const layerCache = plan.cache + index * kvHeads * headBytes;
+    const region = plan.limits.blocks * headBytes; // of one head
+    const layerCache = plan.cache + index * kvHeads * region;
     const store = plan.kv === "q8" ? kernels.storeKeyValueQ8 : kernels.storeKeyValue;
     const attend = plan.kv === "q8" ? kernels.attendSpanQ8 : kernels.attendSpan;
 
@@ -128,10 +129,10 @@ export class Forward {
       const rotated = plan.rotated + slot * this.#rotatedStride;
       kernels.rope(rotated, qkv, heads + kvHeads, headDim, angles);
       // A lone row's key and value are stored by every thread: the same bytes, so that each sees them without a barrier.
-      const block = layerCache + this.#step.ownBlock(row, KV_BLOCK) * plan.cacheBlockBytes;
+      const block = layerCache + this.#step.ownBlock(row, KV_BLOCK) * headBytes;
       for (let head = 0; head < kvHeads; head++) {
         const offset = head * headDim * 4;
-        store(block + head * headBytes, this.#step.position(row) % KV_BLOCK, rotated + k + offset, qkv + v + offset, headDim);
+        store(block + head * region, this.#step.position(row) % KV_BLOCK, rotated + k + offset, qkv + v + offset, headDim);
       }
     });
 
@@ -147,8 +148,8 @@ export class Forward {
         queries,
         headDim,
         this.#step.table(row) + span * (KV_SPAN / KV_BLOCK) * 4,
-        layerCache + Math.floor(head / group) * headBytes,
-        plan.cacheBlockBytes,
+        layerCache + Math.floor(head / group) * region,
+        headBytes,
         Math.min(this.#step.position(row) + 1 - span * KV_SPAN, KV_SPAN),
         1 / Math.sqrt(headDim),
         this.#scratch,

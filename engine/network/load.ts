@@ -2,7 +2,7 @@ import { columnBlock, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { ternarisation } from "../packing/dense.js";
-import { I2S_BLOCK_BYTES } from "../packing/i2s.js";
+import { I2S_BLOCK, I2S_BLOCK_BYTES } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
 import { checkScale, storedScale } from "../packing/scale.js";
@@ -136,13 +136,22 @@ export function load(
     const { start, length, rows } = packing.piece(piece);
     const at = staging + align(length);
     const bytes = read(packing.source.tensor, start, length, staging);
+    const groupOf = (row: number): number => to.weights + Math.floor(row / ROW_GROUP) * to.kPad;
+    const { repackI2s } = kernels;
+    if (packing.source.tensor.type === "I2_S" && repackI2s && to.columns === to.kPad && to.columns % I2S_BLOCK === 0) {
+      let bad = 0;
+      rows.forEach((row, i) => {
+        bad |= repackI2s(groupOf(row), row % ROW_GROUP, staging + (i * to.columns) / 4, to.columns);
+      });
+      if (bad === 0) return; // else the way through codes says where
+    }
     if (!decode(packing.source, rows.length, length, at, to.kPad)) {
       const codes = new Uint8Array(memory.buffer, at, rows.length * to.kPad);
       if (to.kPad !== to.columns) codes.fill(0); // the columns that pad a row meet zeros, but must be codes
       packing.decode(piece, bytes, codes, to.kPad, how);
     }
     rows.forEach((row, i) => {
-      kernels.packRow(to.weights + Math.floor(row / ROW_GROUP) * to.kPad, row % ROW_GROUP, at + i * to.kPad, to.kPad);
+      kernels.packRow(groupOf(row), row % ROW_GROUP, at + i * to.kPad, to.kPad);
     });
   };
 

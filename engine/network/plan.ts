@@ -74,9 +74,8 @@ export interface NetworkPlan {
   readonly layers: readonly LayerPlan[];
   readonly outputNorm: number;
 
-  /** Blocks of the KV cache: [blocks][layers][kvHeads] of `cacheHeadBytes`. */
+  /** The KV cache: [layers][kvHeads][blocks] of `cacheHeadBytes`, so that what one head reads lies together. */
   readonly cache: number;
-  readonly cacheBlockBytes: number;
 
   /** The step under way, u32; see `StepMemory`. */
   readonly step: number;
@@ -227,8 +226,7 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     errors: arena.take("output head", scanBytes),
   };
 
-  const cacheBlockBytes = config.layers * kvHeads * cacheHeadBytes(kv, headDim);
-  const cache = arena.take("KV cache", blocks * cacheBlockBytes);
+  const cache = arena.take("KV cache", config.layers * kvHeads * blocks * cacheHeadBytes(kv, headDim));
 
   const slots = Math.max(MAX_ROWS, threads);
   const widest = Math.max(hiddenSize, ffnSize);
@@ -251,7 +249,6 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     layers,
     outputNorm,
     cache,
-    cacheBlockBytes,
     step: arena.take("step", stepBytes(limits)),
     x: activations(slots, floatStride(hiddenSize)),
     delta: activations(MAX_ROWS + 1, floatStride(hiddenSize)),

@@ -3,7 +3,7 @@ import type { LinearSource } from "../model/weights.js";
 import { type Packing, PIECE_BYTES } from "./packing.js";
 
 /** Elements in a block of 32 bytes. */
-const BLOCK = 128;
+export const I2S_BLOCK = 128;
 export const I2S_BLOCK_BYTES = 32;
 
 /** Offset of the scale, an f32, from the tensor's first byte: behind the codes. */
@@ -20,8 +20,8 @@ export function i2sPacking(source: LinearSource): Packing {
   const { tensor, rows, columns } = source;
   // The fewest rows that end on a block's end; with 32 | columns at most 4.
   let unit = 1;
-  while ((unit * columns) % BLOCK !== 0 && unit < 4) unit *= 2;
-  if ((unit * columns) % BLOCK !== 0 || (rows * columns) % BLOCK !== 0) {
+  while ((unit * columns) % I2S_BLOCK !== 0 && unit < 4) unit *= 2;
+  if ((unit * columns) % I2S_BLOCK !== 0 || (rows * columns) % I2S_BLOCK !== 0) {
     throw new BitnetError(
       "tensor",
       `${tensor.file}: tensor ${tensor.name} is I2_S with rows of ${columns}, and only multiples of 32 are known here`,
@@ -43,12 +43,12 @@ export function i2sPacking(source: LinearSource): Packing {
       rows: Array.from({ length: count(index) }, (_, i) => first(index) + i),
     }),
     decode(index, bytes, codes, stride) {
-      const blocks = (count(index) * columns) / BLOCK;
+      const blocks = (count(index) * columns) / I2S_BLOCK;
       let bad = 0;
       for (let block = 0; block < blocks; block++) {
         for (let g = 0; g < 4; g++) {
           // 32 elements in a row of the matrix: columns is a multiple of 32.
-          const element = block * BLOCK + g * 32;
+          const element = block * I2S_BLOCK + g * 32;
           const row = Math.floor(element / columns);
           const to = row * stride + (element - row * columns);
           const shift = 6 - 2 * g;

@@ -5,5 +5,5 @@ export { barrier, nextChunk } from "./sync";
 export { packScan, prepareScan, scan } from "./scan";
 export { head, packBf16 } from "./table";
 export { packRow, ternary } from "./ternary";
-export { unpackHf, unpackI2s, widen } from "./unpack";
+export { repackI2s, repackI2sWide, unpackHf, unpackI2s, widen } from "./unpack";
 export { packRowWide, ternaryWide } from "./wide";

@@ -24,6 +24,48 @@ export function unpackI2s(codes: usize, bytes: usize, blocks: u32): u32 {
 }
 
 /**
+ * One row of I2_S straight to its place in the layout of the relaxed tier (see ternary.ts), without codes in between.
+ * @param row 0…3
+ * @param bytes [n/4]
+ * @param n columns, a multiple of 128
+ * @returns not 0 if a code is 3
+ */
+export function repackI2s(group: usize, row: u32, bytes: usize, n: u32): u32 {
+  const m = i8x16.splat(<i8>opaque(3, n));
+  let bad = i8x16.splat(0);
+  let out = group + (<usize>row << 4);
+  for (const end = bytes + (<usize>n >> 2); bytes < end; bytes += 32, out += 128) {
+    const a = v128.load(bytes), b = v128.load(bytes, 16);
+    bad = v128.or(bad, v128.or(v128.and(a, i16x8.shr_u(a, 1)), v128.and(b, i16x8.shr_u(b, 1))));
+    // Columns 0…63: bits 6 and 4 of both vectors in turn.
+    const a6 = v128.and(i16x8.shr_u(a, 6), m), b6 = v128.and(i16x8.shr_u(b, 6), m);
+    const a4 = v128.and(i16x8.shr_u(a, 4), m), b4 = v128.and(i16x8.shr_u(b, 4), m);
+    v128.store(out, v128.or(v128.or(a6, i16x8.shl(b6, 2)), v128.or(i16x8.shl(a4, 4), i16x8.shl(b4, 6))));
+    const a2 = v128.and(i16x8.shr_u(a, 2), m), b2 = v128.and(i16x8.shr_u(b, 2), m);
+    const a0 = v128.and(a, m), b0 = v128.and(b, m);
+    v128.store(out, v128.or(v128.or(a2, i16x8.shl(b2, 2)), v128.or(i16x8.shl(a0, 4), i16x8.shl(b0, 6))), 64);
+  }
+  return <u32>v128.any_true(v128.and(bad, i8x16.splat(0x55)));
+}
+
+/** The same for the wide tier: the four codes of each byte in reverse order. */
+export function repackI2sWide(group: usize, row: u32, bytes: usize, n: u32): u32 {
+  const low = i8x16.splat(<i8>opaque(0x0f, n));
+  const even = i8x16.splat(<i8>opaque(0x33, n));
+  let bad = i8x16.splat(0);
+  let out = group + (<usize>row << 5);
+  for (const end = bytes + (<usize>n >> 2); bytes < end; bytes += 32, out += 128) {
+    for (let i: usize = 0; i < 32; i += 16) {
+      const v = v128.load(bytes + i);
+      bad = v128.or(bad, v128.and(v, i16x8.shr_u(v, 1)));
+      const halves = v128.or(v128.and(i16x8.shr_u(v, 4), low), i16x8.shl(v128.and(v, low), 4));
+      v128.store(out + i, v128.or(v128.and(i16x8.shr_u(halves, 2), even), i16x8.shl(v128.and(halves, even), 2)));
+    }
+  }
+  return <u32>v128.any_true(v128.and(bad, i8x16.splat(0x55)));
+}
+
+/**
  * One of the four rows of Hugging Face's packed bytes: bits 2k and 2k + 1.
  * @param codes [n] bytes, n a multiple of 16
  * @param bytes [n]
