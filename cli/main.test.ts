@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ModelDescription } from "../engine/index.js";
+import type { BenchReport } from "./bench.js";
 
 // The command line as a user meets it: each test starts `node dist/cli/main.js`. What can be asked without a process is asked in the other tests.
 
@@ -299,6 +300,32 @@ describe("bitnet tokenize", () => {
     // One that ends with a question, and one that ends with the answer.
     for (const { messages, text, ids } of [cases[2], cases[3]] as Case[]) {
       expect(json(["tokenize", "--chat", "-"], JSON.stringify(messages))).toEqual({ prompt: text, ids });
+    }
+  });
+});
+
+describe("bitnet bench", () => {
+  it("measures what it is asked to, and leaves out with a sentence what the context is too short for", () => {
+    const asked = ["--pp", "8,100", "--tg", "3", "--depth", "0,20", "--threads", "1,2", "-r", "2", "--ctx", "24"];
+    const { code, stdout, stderr } = bitnet(["bench", ...asked, "--json"]);
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: "pp100 is left out: it needs 101 positions and the context has 24\n",
+    });
+    const report = JSON.parse(stdout) as BenchReport;
+    expect(report).toMatchObject({
+      ...{ node: process.version, settings: { ctx: 24 }, contextLength: 24, repetitions: 2 },
+      model: { architecture: "bitnet-b1.58", parameters: 4200704 },
+      leftOut: [{ test: "pp100" }],
+    });
+    expect(report.runs.map(({ threads, tests }) => [threads, tests.map(({ name }) => name)])).toEqual([
+      [1, ["pp8", "tg3", "tg3@d20"]],
+      [2, ["pp8", "tg3", "tg3@d20"]],
+    ]);
+    for (const { tokensPerSecond } of report.runs.flatMap(({ tests }) => tests)) {
+      expect(tokensPerSecond.samples).toHaveLength(2);
+      expect(tokensPerSecond.min).toBeGreaterThan(0);
+      expect(tokensPerSecond.median).toBe((tokensPerSecond.min + tokensPerSecond.max) / 2);
     }
   });
 });

@@ -39,6 +39,10 @@ describe("usage errors name the flag", () => {
     [["score", "--ids", "1,,2"], /--ids <ids>' argument '1,,2' is invalid/],
     [["score", "--text", "a", "--no-activation-quant"], /--no-activation-quant needs --reference/],
     [["tokenize"], /exactly one of --text, --file, --decode and --chat/],
+    [["bench", "--pp", "128,"], /--pp <tokens>' argument '128,' is invalid. It must be a whole number/],
+    [["bench", "--threads", "1,0"], /--threads <n>' argument '1,0' is invalid/],
+    [["bench", "--pp", "0", "--tg", "0,0"], /nothing to measure/],
+    [["bench", "--json", "--markdown"], /one of --json and --markdown/],
     [["tokenize", "--decode", "x"], /--decode <ids>' argument 'x' is invalid/],
     [["tokenize", "--chat", "x.json", "--no-special"], /--no-special can't go with --chat/],
   ];
@@ -52,7 +56,7 @@ describe("usage errors name the flag", () => {
 
 it("has help with an example for every command", () => {
   const program = buildProgram();
-  expect(program.commands.map((command) => command.name())).toEqual(["run", "chat", "score", "tokenize", "info"]);
+  expect(program.commands.map((command) => command.name())).toEqual(["run", "chat", "score", "tokenize", "bench", "info"]);
   for (const command of program.commands) {
     let help = "";
     const writeOut = (text: string): void => {

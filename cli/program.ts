@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { InfoFlags } from "./info.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
 import type { TokenizeFlags } from "./tokenize.js";
-import { decimal, integer, nonEmpty, parseIds, parseSeed, parseThreads, repeatable } from "./values.js";
+import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseSeed, parseThreads, repeatable } from "./values.js";
 
 /** Positions and tokens beyond this are no model's. */
 const MAX_TOKENS = 2 ** 31 - 1;
@@ -64,6 +65,22 @@ export function buildProgram(): Command {
     .option("--json", "one JSON object: ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
 
+  const bench = command(
+    program,
+    "bench",
+    "measure how fast a model reads and writes",
+    "bitnet bench --pp 512 --tg 64 --depth 0,2048 --threads 1,2",
+  )
+    .option("--pp <tokens>", "lengths of prompts to read: 128,512; 0: none", integers(0, MAX_TOKENS), [128, 512])
+    .option("--tg <tokens>", "numbers of tokens to write: 64; 0: none", integers(0, MAX_TOKENS), [64])
+    .option("--depth <tokens>", "how much is in the cache before they are written: 0,512,2048", integers(0, MAX_TOKENS), [0, 512, 2048])
+    .option("-r, --repetitions <n>", "times to measure each, after one that doesn't count", integer(1, 1000), 5)
+    .option("--json", "one JSON object")
+    .option("--markdown", "a table in Markdown")
+    .action(async (flags: BenchFlags) => (await import("./bench.js")).bench(flags));
+  const threads = new Option("--threads <n>", "worker threads, one or several numbers: 1,2 (default: one a core, at most what helps)");
+  addEngineFlags(bench, threads.argParser(integers(1, MAX_THREADS)));
+
   const info = command(program, "info", "what a model is, and how it would run here", "bitnet info --model model.gguf --json")
     .option("--json", "one JSON object")
     .action(async (flags: InfoFlags) => (await import("./info.js")).info(flags));
@@ -82,7 +99,7 @@ function command(program: Command, name: string, summary: string, example: strin
 }
 
 /** Flags of the commands that load weights. */
-function addEngineFlags(command: Command): void {
+function addEngineFlags(command: Command, threads?: Option): void {
   command
     .option("--ctx <tokens>", "positions of the context (default: the model's, at most 4096)", integer(1, MAX_TOKENS))
     .addOption(
@@ -97,13 +114,16 @@ function addEngineFlags(command: Command): void {
         "output head: rows in memory, or 8-bit codes that say which rows to read; same tokens (default: auto)",
       ).choices(["auto", "exact", "two-stage"]),
     );
-  addKernelFlags(command);
+  addKernelFlags(command, threads);
 }
 
 /** What the network runs on. */
-function addKernelFlags(command: Command): void {
+function addKernelFlags(
+  command: Command,
+  threads = new Option("--threads <n>", "worker threads (default: one a core, at most what helps)").argParser(parseThreads),
+): void {
   command
-    .option("--threads <n>", "worker threads (default: one a core, at most what helps)", parseThreads)
+    .addOption(threads)
     .addOption(
       new Option("--tier <tier>", "kernels: which WebAssembly features to use (default: auto)").choices([
         "auto",
@@ -130,7 +150,8 @@ function addSamplingFlags(command: Command): void {
     .option("--no-speculate", "one token a pass");
 }
 
-function version(): string {
+/** Of this package. */
+export function version(): string {
   const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
   return version;
 }

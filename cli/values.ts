@@ -5,7 +5,7 @@ import { BitnetError } from "../engine/errors.js";
 const MAX_ID = 2 ** 31 - 1;
 
 /** Workers a user may ask for; a slip of the finger should not start thousands. */
-const MAX_THREADS = 256;
+export const MAX_THREADS = 256;
 
 /** The seed when neither flag nor environment names one: runs repeat unless asked to differ. */
 const DEFAULT_SEED = 42;
@@ -20,6 +20,12 @@ export function integer(min: number, max: number): (text: string) => number {
     const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
     return value >= min && value <= max ? value : fail(`It must be a whole number from ${min} to ${max}.`);
   };
+}
+
+/** An argument parser for whole numbers separated by commas, each `min` … `max`. */
+export function integers(min: number, max: number): (text: string) => number[] {
+  const one = integer(min, max);
+  return (text) => text.split(",").map((part) => one(part.trim()));
 }
 
 /** An argument parser for a decimal number, `min` … `max`; `above` leaves `min` itself out. */

@@ -40,6 +40,8 @@ export class Model {
   /** What was opened. */
   readonly path: string;
   readonly config: ModelConfig;
+  /** Positions of the longest sequence, as loaded: at most the model's own. */
+  readonly contextLength: number;
   readonly tokenizer: Tokenizer;
   /** The file's own; undefined if it has none. */
   readonly chatTemplate: ChatTemplate | undefined;
@@ -63,6 +65,7 @@ export class Model {
   }) {
     this.path = parts.checkpoint.path;
     this.config = parts.config;
+    this.contextLength = parts.running.runner.limits.contextLength;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
     this.loadMs = parts.loadMs;

@@ -1,0 +1,52 @@
+import type { BenchReport } from "./bench.js";
+import { printable } from "./failure.js";
+
+/** A report for a person at a terminal. */
+export function benchTable(report: BenchReport): string {
+  const [head, ...rows] = cells(report);
+  const widths = head!.map((_, column) => Math.max(...[head!, ...rows].map((row) => row[column]!.length)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .join("  ")
+      .trimEnd();
+  return `${[...facts(report), "", line(head!), ...rows.map(line)].join("\n")}\n`;
+}
+
+/** A report as Markdown. */
+export function benchMarkdown(report: BenchReport): string {
+  const [head, ...rows] = cells(report);
+  const line = (row: readonly string[]): string => `| ${row.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  const rule = `|---|${head!
+    .slice(1)
+    .map(() => "---:|")
+    .join("")}`;
+  return `${[...facts(report).map((fact) => `- ${fact}`), "", line(head!), rule, ...rows.map(line)].join("\n")}\n`;
+}
+
+/** What was measured, on what, with what; one line each. */
+function facts({ version, date, node, system, model, settings, contextLength, repetitions, runs }: BenchReport): string[] {
+  const size = model.parameters < 1e9 ? `${(model.parameters / 1e6).toFixed(1)} million` : `${(model.parameters / 1e9).toFixed(2)} billion`;
+  const given = Object.entries(settings).map(([flag, value]) => `--${flag} ${String(value)}`);
+  const tiers = new Set(runs.map(({ tier, why }) => `${tier} (${why})`));
+  return [
+    `model: ${model.path}, ${size} parameters, ${(model.fileSize / 1e6).toFixed(1)} MB, ${model.quantisation.linears}, embedding ${model.quantisation.embedding}`,
+    `kernels: ${[...tiers].join(", ")}; context ${contextLength}${given.length > 0 ? `; ${given.join(" ")}` : ""}`,
+    `bitnet-ts ${version}, Node ${node}, ${system.platform} ${system.arch}, ${system.cpu}, ${system.cores} cores, ${date.slice(0, 10)}`,
+    `tokens per second, median of ${repetitions}`,
+  ].map(printable);
+}
+
+/** The header, then a row a test. */
+function cells({ runs }: BenchReport): string[][] {
+  return [
+    ["test", "threads", "tokens/s", "min", "max"],
+    ...runs.flatMap(({ threads, tests }) =>
+      tests.map(({ name, tokensPerSecond: { median, min, max } }) => [name, String(threads), rate(median), rate(min), rate(max)]),
+    ),
+  ];
+}
+
+function rate(perSecond: number): string {
+  return perSecond.toFixed(perSecond < 100 ? 2 : 1);
+}

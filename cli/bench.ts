@@ -1,0 +1,198 @@
+import { availableParallelism, cpus } from "node:os";
+import { BitnetError } from "../engine/errors.js";
+import type { Model, ModelDescription } from "../engine/index.js";
+import { type Summary, summarize } from "../validation/summary.js";
+import { benchMarkdown, benchTable } from "./bench-table.js";
+import { INTERRUPTED } from "./failure.js";
+import { type ModelFlags, openModel } from "./model.js";
+import { version } from "./program.js";
+import { Status, style, write, writeJson } from "./terminal.js";
+import { readEnvironment } from "./values.js";
+
+export interface BenchFlags extends Omit<ModelFlags, "threads"> {
+  readonly pp: readonly number[];
+  readonly tg: readonly number[];
+  readonly depth: readonly number[];
+  readonly threads?: readonly number[];
+  readonly repetitions: number;
+  readonly json?: boolean;
+  readonly markdown?: boolean;
+}
+
+/** One thing to measure, in the manner of llama-bench. */
+export interface BenchTest {
+  /** `pp512`; `tg64`, `tg64@d2048` */
+  readonly name: string;
+  /** Tokens in the cache before the first that is timed. */
+  readonly depth: number;
+  /** Tokens timed. */
+  readonly tokens: number;
+  /** Prefill: computed as one prompt. Otherwise decode: one by one. */
+  readonly prefill: boolean;
+}
+
+/** A test and its tokens per second. */
+export interface BenchResult extends BenchTest {
+  readonly tokensPerSecond: Summary;
+}
+
+/** All tests at one number of threads. */
+export interface BenchRun {
+  readonly threads: number;
+  readonly tier: string;
+  readonly why: string;
+  readonly loadMs: number;
+  readonly tests: readonly BenchResult[];
+}
+
+/** What was measured, on what, with what. Plain data. */
+export interface BenchReport {
+  readonly version: string;
+  readonly date: string;
+  readonly node: string;
+  readonly system: { readonly platform: string; readonly arch: string; readonly cpu: string; readonly cores: number };
+  readonly model: Pick<ModelDescription, "path" | "name" | "architecture" | "parameters" | "fileSize" | "sha256" | "quantisation">;
+  /** Engine flags as they were given. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly contextLength: number;
+  readonly repetitions: number;
+  readonly runs: readonly BenchRun[];
+  /** Tests that the context is too short for. */
+  readonly leftOut: readonly { readonly test: string; readonly why: string }[];
+}
+
+/** `bitnet bench`: how fast prompts are read and tokens written. */
+export async function bench(flags: BenchFlags): Promise<void> {
+  if (flags.json && flags.markdown) throw new BitnetError("usage", "give one of --json and --markdown, not both");
+  const tests = planTests(flags);
+  if (tests.length === 0) throw new BitnetError("usage", "there is nothing to measure: --pp and --tg are both 0");
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort());
+  try {
+    const report = await measureAll(flags, tests, interrupt.signal);
+    for (const { why } of report.leftOut) await write(`${style("dim", why, process.stderr)}\n`, process.stderr);
+    if (flags.json) await writeJson(report, 2);
+    else await write(flags.markdown ? benchMarkdown(report) : benchTable(report));
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error;
+    process.exitCode = INTERRUPTED;
+  }
+}
+
+/** The tests that the flags ask for: every prefill, then every decode at every depth. 0 tokens is no test. */
+export function planTests({ pp, tg, depth }: Pick<BenchFlags, "pp" | "tg" | "depth">): BenchTest[] {
+  const prefill = pp.map((tokens) => ({ name: `pp${tokens}`, depth: 0, tokens, prefill: true }));
+  const decode = tg.flatMap((tokens) =>
+    depth.map((at) => ({ name: at === 0 ? `tg${tokens}` : `tg${tokens}@d${at}`, depth: at, tokens, prefill: false })),
+  );
+  return [...prefill, ...decode].filter(({ tokens }) => tokens > 0);
+}
+
+/** Tokens of the prompt: decode needs one to begin with, even at depth 0. */
+function promptLength({ prefill, tokens, depth }: BenchTest): number {
+  return prefill ? tokens : Math.max(depth, 1);
+}
+
+/** Tokens to ask for: rates of decode count those after the first. */
+function answerLength({ prefill, tokens }: BenchTest): number {
+  return prefill ? 1 : tokens + 1;
+}
+
+async function measureAll(flags: BenchFlags, tests: readonly BenchTest[], signal: AbortSignal): Promise<BenchReport> {
+  const { pp: _pp, tg: _tg, depth: _depth, threads, repetitions, json: _json, markdown: _markdown, model: path, ...engine } = flags;
+  const environment = readEnvironment(process.env);
+  const random = new Ids(environment.seed);
+  const runs: BenchRun[] = [];
+  let first: { readonly description: ModelDescription; readonly contextLength: number } | undefined;
+  for (const count of threads ?? [environment.threads]) {
+    const model = await openModel(
+      { ...engine, ...(path !== undefined && { model: path }), ...(count && { threads: count }) },
+      environment,
+      {
+        signal,
+      },
+    );
+    try {
+      const { contextLength } = model;
+      const description = await model.describe();
+      first ??= { description, contextLength };
+      const results: BenchResult[] = [];
+      for (const test of tests) {
+        if (!fits(test, contextLength)) continue;
+        results.push({ ...test, tokensPerSecond: summarize(await measure(model, test, repetitions, random, signal)) });
+      }
+      const { kernels, threads: used } = description;
+      runs.push({ threads: used, ...kernels, loadMs: Number(model.loadMs.toFixed(1)), tests: results });
+    } finally {
+      await model.close();
+    }
+  }
+  const { description, contextLength } = first!;
+  const { name, architecture, parameters, fileSize, sha256, quantisation } = description;
+  return {
+    version: version(),
+    date: new Date().toISOString(),
+    node: process.version,
+    system: { platform: process.platform, arch: process.arch, cpu: cpus()[0]?.model.trim() ?? "", cores: availableParallelism() },
+    model: { path: description.path, name, architecture, parameters, fileSize, sha256, quantisation },
+    settings: engine,
+    contextLength,
+    repetitions,
+    runs,
+    leftOut: tests.filter((test) => !fits(test, contextLength)).map((test) => ({ test: test.name, why: tooShort(test, contextLength) })),
+  };
+}
+
+/** Positions the test takes: the answer's last token is chosen, and needs room in the context. */
+function positions(test: BenchTest): number {
+  return promptLength(test) + answerLength(test);
+}
+
+function fits(test: BenchTest, contextLength: number): boolean {
+  return positions(test) <= contextLength;
+}
+
+function tooShort(test: BenchTest, contextLength: number): string {
+  return `${test.name} is left out: it needs ${positions(test)} positions and the context has ${contextLength}`;
+}
+
+/**
+ * Tokens per second, `repetitions` times, after one run that is not counted: in that the engine compiles what it finds to be hot.
+ * Prompts are new ones each time, so that nothing of a prefill is in the cache already. A decode keeps its prompt: what is timed begins
+ * behind it, and so it is computed only once.
+ */
+async function measure(model: Model, test: BenchTest, repetitions: number, random: Ids, signal: AbortSignal): Promise<number[]> {
+  const status = new Status(`measuring ${test.name}`);
+  const samples: number[] = [];
+  let prompt: number[] | undefined;
+  try {
+    for (let i = -1; i < repetitions; i++) {
+      if (test.prefill || !prompt) prompt = random.take(promptLength(test), model.config.vocabSize);
+      const options = { temperature: 0, repetitionPenalty: 1, maxTokens: answerLength(test), ignoreEos: true, signal };
+      const { timings } = await model.generate(prompt, options).result();
+      signal.throwIfAborted();
+      const rate = test.prefill ? timings.prefillTokensPerSecond : timings.decodeTokensPerSecond;
+      if (i >= 0) samples.push(Number(rate.toFixed(3)));
+      status.update((i + 2) / (repetitions + 1));
+    }
+  } finally {
+    status.end();
+  }
+  return samples;
+}
+
+/** Token ids of a seed, never the same twice: a linear congruential generator (Numerical Recipes). */
+class Ids {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = seed >>> 0;
+  }
+
+  take(count: number, vocabSize: number): number[] {
+    return Array.from({ length: count }, () => {
+      this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((this.#state / 2 ** 32) * vocabSize);
+    });
+  }
+}
