@@ -29,18 +29,20 @@ function removeStale(directory) {
 }
 removeStale(join(root, "dist"));
 
-// Each tier is the same source: `ASC_FEATURE_RELAXED_SIMD` chooses at compile time.
+// Each tier is the same source: `ASC_FEATURE_RELAXED_SIMD` chooses at compile time. The benchmarks have kernels of their own.
 const tiers = { plain: [], relaxed: ["--enable", "relaxed-simd"] };
-mkdirSync(join(root, "dist/kernels"), { recursive: true });
-for (const [tier, flags] of Object.entries(tiers)) {
-  run(bin("assemblyscript", "bin/asc.js"), [
-    "kernels/assembly/index.ts",
-    ...["--outFile", `dist/kernels/${tier}.wasm`, "--textFile", `dist/kernels/${tier}.wat`],
-    ...["-O3", "--noAssert", "--runtime", "stub", "--importMemory", "--enable", "simd", "--enable", "threads"],
-    // The module declares the most a wasm32 memory can be; the arena's plan sets the real size.
-    ...["--sharedMemory", "--maximumMemory", "65536"],
-    ...flags,
-  ]);
+for (const room of ["kernels", "bench"]) {
+  mkdirSync(join(root, "dist", room), { recursive: true });
+  for (const [tier, flags] of Object.entries(tiers)) {
+    run(bin("assemblyscript", "bin/asc.js"), [
+      `${room}/assembly/index.ts`,
+      ...["--outFile", `dist/${room}/${tier}.wasm`, "--textFile", `dist/${room}/${tier}.wat`],
+      ...["-O3", "--noAssert", "--runtime", "stub", "--importMemory", "--enable", "simd", "--enable", "threads"],
+      // The module declares the most a wasm32 memory can be; the arena's plan sets the real size.
+      ...["--sharedMemory", "--maximumMemory", "65536"],
+      ...flags,
+    ]);
+  }
 }
 
 run("scripts/bundle.mjs", []);

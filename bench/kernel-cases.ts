@@ -1,0 +1,239 @@
+import { activationBytes, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "../engine/compute/kernels.js";
+import { attend, dot8, KV_BLOCK, KV_SPAN, quantize, reluSquaredMul, rmsNorm, rope } from "../engine/numerics.js";
+
+/** Kernels over a memory that holds no zeros, and places in it. */
+export interface Setting {
+  readonly tier: Tier;
+  readonly kernels: Kernels;
+  readonly memory: WebAssembly.Memory;
+  /** Address of so many bytes. */
+  take(bytes: number): number;
+}
+
+/** A kernel on a real shape. A call works on one slab of its data. */
+export interface KernelCase {
+  readonly name: string;
+  /** Multiply-adds of a call; 0: it is about bytes. */
+  readonly macs: number;
+  /** Bytes of a call that are read from weights or cache, or else read and written. */
+  bytes(tier: Tier): number;
+  /** Bytes of weights or cache in a slab, to measure with more of them than fit in the caches; 0: always cached in use. */
+  slabBytes(tier: Tier): number;
+  /** Which instruction multiplies: the tier's dot product of integers, or f32's. */
+  readonly multiplier: "dot" | "f32" | undefined;
+  /** Multiply-adds that share one lane of it; default 1. */
+  perLane?(tier: Tier): number;
+  /** Lays out `slabs` slabs; what it returns works on one. */
+  prepare(setting: Setting, slabs: number): (slab: number) => void;
+  /** The same work in the scalar arithmetic. */
+  scalar?(): () => void;
+}
+
+/** 2B4T: rows and columns of its ternary layers (q and o, gate and up, down), heads, vocabulary. */
+const LAYERS = [
+  [2560, 2560],
+  [6912, 2560],
+  [2560, 6912],
+] as const;
+const [HIDDEN, FFN, HEADS, HEAD_DIM] = [2560, 6912, 20, 128];
+/** Rows that a thread takes at a time, as in the network: of a ternary layer, of the output head. */
+const [ROWS, HEAD_ROWS] = [128, 256];
+/** Columns of a whole tile of prefill. */
+const TILE = 64;
+
+const floats = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => ((i * 7919) % 2001) / 1000 - 1);
+
+/** `n` quantised rows of activations, as the kernels want them. */
+function activations({ tier, kernels, memory, take }: Setting, k: number, n: number): { x: number; stride: number; meta: number } {
+  const stride = k * activationBytes(tier);
+  const [x, meta, from] = [take((n + 1) * stride), take((n + 1) * 8), take(k * 4)];
+  new Float32Array(memory.buffer, from, k).set(floats(k));
+  for (let i = 0; i < n; i++) kernels.quantize(x + i * stride, meta + i * 8, from, k, k);
+  return { x, stride, meta };
+}
+
+/** Rows of a ternary layer times `columns` rows of activations: 1 is decoding, more is prefill. */
+function ternary(rows: number, k: number, columns: number): KernelCase {
+  const bytes = (ROWS * k) / 4;
+  return {
+    name: `ternary ${rows}×${k}${columns > 1 ? ` × ${columns}` : ""}`,
+    macs: ROWS * k * columns,
+    bytes: () => bytes,
+    slabBytes: () => bytes,
+    multiplier: "dot",
+    // Prefill on plain SIMD multiplies two rows' weights at once, packed into one 16-bit lane.
+    perLane: (tier) => (tier === "plain" && columns > 1 ? 2 : 1),
+    prepare(setting, slabs) {
+      const { kernels, take } = setting;
+      const weights = take(slabs * bytes);
+      const { x, stride, meta } = activations(setting, k, columns);
+      const y = take((columns + 1) * ROWS * 4);
+      const scratch = take(ternaryScratch(k));
+      return (slab) => kernels.ternary(weights + slab * bytes, ROWS, k, 0.01, x, stride, meta, columns, y, ROWS * 4, scratch);
+    },
+    scalar() {
+      const codes = Int8Array.from({ length: ROWS * k }, (_, i) => (i % 3) - 1);
+      const { values } = quantize(floats(k), k);
+      const out = new Float32Array(ROWS);
+      return () => {
+        for (let column = 0; column < columns; column++) {
+          for (let row = 0; row < ROWS; row++) {
+            let sum = 0;
+            for (let i = 0, w = row * k; i < k; i++, w++) sum = (sum + Math.imul(codes[w]!, values[i]!)) | 0;
+            out[row] = sum;
+          }
+        }
+      };
+    },
+  };
+}
+
+/** Rows of the output head, each number in bf16. */
+const head: KernelCase = {
+  name: `head 128256×${HIDDEN} bf16`,
+  macs: HEAD_ROWS * HIDDEN,
+  bytes: () => HEAD_ROWS * HIDDEN * 2,
+  slabBytes: () => HEAD_ROWS * HIDDEN * 2,
+  multiplier: "f32",
+  prepare({ kernels, memory, take }, slabs) {
+    const bytes = HEAD_ROWS * HIDDEN * 2;
+    const [table, x, y] = [take(slabs * bytes), take(HIDDEN * 4), take(HEAD_ROWS * 4)];
+    new Float32Array(memory.buffer, x, HIDDEN).set(floats(HIDDEN));
+    return (slab) => kernels.head(table + slab * bytes, HEAD_ROWS, HIDDEN, 0, x, 1, y, HEAD_ROWS * 4);
+  },
+  scalar() {
+    const [table, x, y] = [floats(HEAD_ROWS * HIDDEN), floats(HIDDEN), new Float32Array(HEAD_ROWS)];
+    return () => {
+      for (let row = 0; row < HEAD_ROWS; row++) y[row] = dot8(x, 0, table, row * HIDDEN, HIDDEN);
+    };
+  },
+};
+
+/** One query head over `count` positions: a key and a value each. */
+function attention(count: number): KernelCase {
+  const blocks = count / KV_BLOCK;
+  const blockBytes = 2 * HEAD_DIM * KV_BLOCK * 4;
+  return {
+    name: `attention ${count} f32`,
+    macs: 2 * count * HEAD_DIM,
+    bytes: () => blocks * blockBytes,
+    slabBytes: () => blocks * blockBytes,
+    multiplier: "f32",
+    prepare({ kernels, memory, take }, slabs) {
+      const cache = take(slabs * blocks * blockBytes);
+      const [table, q, scratch] = [take(blocks * 4), take(HEAD_DIM * 4), take(KV_BLOCK * 4)];
+      const [state, next, out] = [take(16 + HEAD_DIM * 4), take(16 + HEAD_DIM * 4), take(HEAD_DIM * 4)];
+      new Uint32Array(memory.buffer, table, blocks).set(Array.from({ length: blocks }, (_, i) => i));
+      new Float32Array(memory.buffer, q, HEAD_DIM).set(floats(HEAD_DIM));
+      return (slab) => {
+        const from = cache + slab * blocks * blockBytes;
+        for (let first = 0; first < count; first += KV_SPAN) {
+          const to = first === 0 ? state : next;
+          const seen = Math.min(count - first, KV_SPAN);
+          kernels.attendSpan(to, q, HEAD_DIM, table + (first / KV_BLOCK) * 4, from, blockBytes, seen, 1 / Math.sqrt(HEAD_DIM), scratch);
+          if (first > 0) kernels.mergeSpan(state, next, HEAD_DIM);
+        }
+        kernels.finishSpans(out, state, HEAD_DIM);
+      };
+    },
+    scalar() {
+      const [keys, values] = [floats(count * HEAD_DIM), floats(count * HEAD_DIM)];
+      const [q, out] = [floats(HEAD_DIM), new Float32Array(HEAD_DIM)];
+      return () => attend(out, 0, q, 0, keys, values, 0, HEAD_DIM, count, HEAD_DIM);
+    },
+  };
+}
+
+/** Work on one row of activations, which is always in the cache: `buffers` of `n` f32 are read or written. */
+function row(
+  name: string,
+  n: number,
+  buffers: number,
+  call: (setting: Setting, at: readonly number[]) => () => void,
+  scalar: (x: readonly Float32Array[]) => () => void,
+): KernelCase {
+  return {
+    ...{ name: `${name} ${n}`, macs: 0, bytes: () => buffers * n * 4, slabBytes: () => 0, multiplier: undefined },
+    prepare(setting) {
+      const at = Array.from({ length: 3 }, () => setting.take(n * 4));
+      for (const address of at) new Float32Array(setting.memory.buffer, address, n).set(floats(n));
+      return call(setting, at);
+    },
+    scalar: () => scalar(Array.from({ length: 3 }, () => floats(n))),
+  };
+}
+
+/** Rows of I2_S to codes to the kernels' layout, as the loader does it. */
+const packing: KernelCase = {
+  name: `packing I2_S ${ROWS}×${HIDDEN}`,
+  macs: 0,
+  bytes: () => (ROWS * HIDDEN) / 4,
+  slabBytes: () => (ROWS * HIDDEN) / 4,
+  multiplier: undefined,
+  prepare({ kernels, take }, slabs) {
+    const bytes = (ROWS * HIDDEN) / 4;
+    const [from, codes, packed] = [take(slabs * bytes), take(ROWS * HIDDEN), take(bytes)];
+    return (slab) => {
+      kernels.unpackI2s(codes, from + slab * bytes, bytes / 32);
+      for (let r = 0; r < ROWS; r++) {
+        const group = Math.floor(r / ROW_GROUP) * HIDDEN;
+        kernels.packRow(packed + group + (r % ROW_GROUP) * 16, codes + r * HIDDEN, HIDDEN);
+      }
+    };
+  },
+};
+
+/** All that is measured. A new kernel is a new line. */
+export const KERNEL_CASES: readonly KernelCase[] = [
+  ...LAYERS.map(([rows, k]) => ternary(rows, k, 1)),
+  ...LAYERS.map(([rows, k]) => ternary(rows, k, TILE)),
+  head,
+  attention(512),
+  attention(2048),
+  row(
+    "rmsNorm",
+    HIDDEN,
+    3,
+    ({ kernels }, [x, weight, out]) =>
+      () =>
+        kernels.rmsNorm(out!, x!, weight!, HIDDEN, 1e-5),
+    ([x, weight, out]) =>
+      () =>
+        rmsNorm(out!, x!, weight!, 1e-5),
+  ),
+  row(
+    "quantize",
+    FFN,
+    1,
+    ({ kernels, take }, [x]) => {
+      const [out, meta] = [take(FFN * 2), take(8)];
+      return () => kernels.quantize(out, meta, x!, FFN, FFN);
+    },
+    ([x]) =>
+      () =>
+        quantize(x!, FFN),
+  ),
+  row(
+    "reluSquaredMul",
+    FFN,
+    3,
+    ({ kernels }, [gate, up]) =>
+      () =>
+        kernels.reluSquaredMul(gate!, up!, FFN),
+    ([gate, up]) =>
+      () =>
+        reluSquaredMul(gate!, up!, FFN),
+  ),
+  row(
+    "rope",
+    HEADS * HEAD_DIM,
+    2,
+    ({ kernels }, [x, angles]) =>
+      () =>
+        kernels.rope(x!, HEADS, HEAD_DIM, angles!),
+    ([x, angles]) =>
+      () =>
+        rope(x!, 0, HEADS, HEAD_DIM, angles!),
+  ),
+  packing,
+];
