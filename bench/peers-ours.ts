@@ -1,0 +1,19 @@
+/** This engine as bench/peers.ts wants it: a process that loads a model, then measures what it is told, one test at a time. */
+import { type LoadOptions, loadModel } from "../engine/index.js";
+import type { PeerReply, PeerTest } from "./peers.js";
+
+const { path, ...options } = JSON.parse(process.argv[2]!) as { path: string } & LoadOptions;
+const model = await loadModel(path, { ...options, v8Flags: true });
+const { kernels } = await model.describe();
+let idleFrom = process.cpuUsage();
+
+process.on("message", async ({ prefill, tokens, prompt }: PeerTest) => {
+  const { user, system } = process.cpuUsage(idleFrom);
+  const maxTokens = prefill ? 1 : tokens + 1;
+  const { timings } = await model.generate(prompt, { temperature: 0, repetitionPenalty: 1, ignoreEos: true, maxTokens }).result();
+  const tokensPerSecond = prefill ? timings.prefillTokensPerSecond : timings.decodeTokensPerSecond;
+  idleFrom = process.cpuUsage();
+  process.send!({ tokensPerSecond, idleCpuMs: (user + system) / 1000 } satisfies PeerReply);
+});
+process.on("disconnect", () => process.exit());
+process.send!({ engine: `bitnet-ts, I2_S, Node ${process.versions.node.split(".")[0]}, ${kernels.tier}` });

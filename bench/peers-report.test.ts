@@ -1,0 +1,45 @@
+import { expect, it } from "vitest";
+import { SHAPES } from "./make-model.js";
+import { bytesPerToken, type PeersReport, peersTable, validRounds } from "./peers-report.js";
+
+const report: PeersReport = {
+  machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "Some CPU", cores: 2, load: 0.5 },
+  ...{ shape: "2b4t", threads: 2, rounds: 3, settings: { kv: "q8", head: "q8" }, read: [25, 20, 30] },
+  peer: { engine: "peer", rates: { pp512: [35, 40, 32.9], tg64: [15, 13.9, 16] }, idleShare: 0.01 },
+  ours: [{ engine: "ours", rates: { pp512: [70, 60, 1000], tg64: [20, 1000, 24], "tg64@d2048": [18, 1000, 12] }, idleShare: 0.2 }],
+};
+
+it("counts only rounds in which the peer was undisturbed", () => {
+  expect(validRounds(report, "pp512")).toEqual([true, true, false]);
+  expect(validRounds(report, "tg64")).toEqual([true, false, true]);
+  expect(validRounds(report, "tg64@d2048")).toEqual([true, false, true]);
+  const { peer, ...rest } = report;
+  const disturbed = { ...rest, peer: { ...peer, rates: { pp512: [1, 1, 1], tg64: [1, 1, 1] } } };
+  expect(peersTable(disturbed)).toContain("| ours | void | void | void | void | void | void | void |");
+});
+
+it("counts the bytes of a token", () => {
+  const shape = { layers: 2, hidden: 256, heads: 4, kvHeads: 2, ffn: 512, vocab: 1000, context: 64 };
+  const layer = 256 * 256 + 128 * 256 + 128 * 256 + 256 * 256 + 3 * 256 * 512; // q, k, v, o, feed-forward
+  expect(bytesPerToken(shape, 0, {})).toBe((2 * layer) / 4 + 1000 * 256 * 2);
+  expect(bytesPerToken(shape, 10, { head: "q8" })).toBe((2 * layer) / 4 + 1000 * 256 + 10 * 2 * 2 * 128 * 4);
+  expect(bytesPerToken(shape, 10, { head: "q8", kv: "q8" })).toBe((2 * layer) / 4 + 1000 * 256 + 10 * 2 * 2 * (128 + 8));
+  // 521 MB of ternary weights and 328 MB of 8-bit head.
+  expect(bytesPerToken(SHAPES["2b4t"]!, 0, { head: "q8" }) / 1e6).toBeCloseTo(521 + 328, -0.5);
+});
+
+it("shows medians, ratios round by round, and who did not sleep", () => {
+  // Ratios 2 and 1.5 of prefill, 20/15 and 24/16 of decode; 0.9 and 0.5 of the decode at short context.
+  const bytes = bytesPerToken(SHAPES["2b4t"]!, 40, report.settings);
+  const share = ((20 * bytes) / 25e9 + (24 * bytes) / 30e9) / 2;
+  expect(peersTable(report).split("\n")).toEqual([
+    "Some CPU, 2 cores, linux x64, 2026-01-02; shape 2b4t, 2 threads, --kv q8, --head q8; reading 25.0 GB/s.",
+    "Tokens per second, medians of 3 alternating rounds; void because disturbed: 1 of pp512, 1 of tg64.",
+    "Not asleep while others were measured: ours.",
+    "",
+    "|  | pp512 | ratio | tg64 | ratio | of reading | tg64@d2048 | of tg64 |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|",
+    "| peer | 37.5 |  | 15.5 |  |  |  |  |",
+    `| ours | 65.0 | 1.75 × | 22.0 | 1.42 × | ${share.toFixed(2)} | 15.0 | 0.70 |`,
+  ]);
+});
