@@ -68,17 +68,9 @@ export class ReadBandwidth {
   }
 }
 
-/** Opens, measures once, closes. */
-export async function readBandwidth(threads: number): Promise<number> {
-  const bandwidth = new ReadBandwidth(threads);
-  try {
-    return await bandwidth.measure();
-  } finally {
-    await bandwidth.close();
-  }
-}
-
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const threads = Number(process.argv[2] ?? availableParallelism());
-  console.log(`${(await readBandwidth(threads)).toFixed(1)} GB/s, ${threads} threads`);
+  const bandwidth = new ReadBandwidth(threads);
+  console.log(`${(await bandwidth.measure()).toFixed(1)} GB/s, ${threads} threads`);
+  await bandwidth.close();
 }

@@ -59,7 +59,7 @@ export function growthTable({ machine: on, tier, threads, flags, series }: Growt
 /** Where a panel's curves lie. */
 const PANEL = { top: 48, height: 260, width: 300 };
 const LEFTS = [56, 496];
-const WIDTH = 880;
+const WIDTH = 900;
 const HEIGHT = 360;
 
 /**

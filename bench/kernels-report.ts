@@ -33,13 +33,12 @@ export interface KernelResult {
 
 export interface KernelReport {
   readonly machine: Machine;
-  readonly read: number;
-  readonly tiers: Readonly<Record<string, Omit<Limits, "read">>>;
+  readonly tiers: Readonly<Record<string, Limits>>;
   readonly results: readonly KernelResult[];
 }
 
 /** A report for a person: columns of Markdown, readable as they are. */
-export function kernelsTable({ machine: on, read, tiers, results }: KernelReport): string {
+export function kernelsTable({ machine: on, tiers, results }: KernelReport): string {
   const percent = (share: number | undefined): string => (share === undefined ? "" : `${(share * 100).toFixed(0)} %`);
   const number = (value: number | undefined, digits: number): string => (value === undefined || value === 0 ? "" : value.toFixed(digits));
   const rows = results.map((r) => [
@@ -52,10 +51,11 @@ export function kernelsTable({ machine: on, read, tiers, results }: KernelReport
     `| ${row.map((cell, i) => (i < 3 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(" | ")} |`;
   const rule = `|${widths.map((width, i) => (i < 3 ? "-".repeat(width + 2) : `${"-".repeat(width + 1)}:`)).join("|")}|`;
   const limits = Object.entries(tiers).map(
-    ([tier, { dot, f32 }]) => `${tier} ${dot.toFixed(0)} GMAC/s of integers, ${f32.toFixed(0)} of f32`,
+    ([tier, { read, dot, f32 }]) =>
+      `${tier}: reads ${read.toFixed(1)} GB/s, multiplies ${dot.toFixed(0)} GMAC/s of integers and ${f32.toFixed(0)} of f32`,
   );
   return [
-    `${on.cpu}, Node ${on.node}, ${on.date}, load ${on.load}; one thread reads ${read.toFixed(1)} GB/s and multiplies: ${limits.join("; ")}`,
+    `${on.cpu}, Node ${on.node}, ${on.date}. What one thread does at the most, ${limits.join("; ")}.`,
     "",
     ...[line(head), rule, ...rows.map(line)],
   ].join("\n");

@@ -7,7 +7,7 @@ import { Bench } from "tinybench";
 import { ArenaPlan, allocate } from "../engine/compute/arena.js";
 import { chooseKernels, instantiate, type Kernels, type Tier } from "../engine/compute/kernels.js";
 import { BitnetError } from "../engine/errors.js";
-import { readBandwidth } from "./bandwidth.js";
+import { CHUNK } from "./bandwidth.js";
 import { KERNEL_CASES, type KernelCase } from "./kernel-cases.js";
 import { type KernelReport, type KernelResult, kernelsTable, type Limits } from "./kernels-report.js";
 import { machine, probes, ROUND } from "./machine.js";
@@ -46,22 +46,29 @@ function measure(one: KernelCase, tier: Tier, kernels: Kernels, memory: WebAssem
   }, milliseconds);
 }
 
-function limitsOf(tier: Tier, memory: WebAssembly.Memory, read: number, milliseconds: number): Limits {
-  const { dots, dotLanes, multiplyAdds } = probes(tier === "plain" ? "plain" : "relaxed", memory);
-  const rate = (probe: (at: number, rounds: number) => void, lanes: number): number => {
-    new Uint8Array(memory.buffer, 64, 32).fill(0x3f); // 63, or 0.75: products that neither vanish nor overflow
-    return (PROBE_ROUNDS * ROUND * lanes) / (time(() => probe(64, PROBE_ROUNDS), milliseconds) * 1e6);
+/** What this tier's build of the probes reaches: measured as the kernels are, so that a busy machine slows both alike. */
+function limitsOf(tier: Tier, memory: WebAssembly.Memory, milliseconds: number): Limits {
+  const { read, dots, dotLanes, multiplyAdds } = probes(tier === "plain" ? "plain" : "relaxed", memory);
+  const scratch = 64;
+  const multiply = (probe: (at: number, rounds: number) => void, lanes: number): number => {
+    new Uint8Array(memory.buffer, scratch, 32).fill(0x3f); // 63, or 0.75: products that neither vanish nor overflow
+    return (PROBE_ROUNDS * ROUND * lanes) / (time(() => probe(scratch, PROBE_ROUNDS), milliseconds) * 1e6);
   };
-  return { read, dot: rate(dots, dotLanes()), f32: rate(multiplyAdds, 4) };
+  let at = CHUNK;
+  const readMs = time(() => {
+    read(scratch, at, CHUNK);
+    at = at + 2 * CHUNK <= MEMORY ? at + CHUNK : CHUNK;
+  }, milliseconds);
+  return { read: CHUNK / (readMs * 1e6), dot: multiply(dots, dotLanes()), f32: multiply(multiplyAdds, 4) };
 }
 
-function run(tiers: readonly Tier[], cases: readonly KernelCase[], read: number, milliseconds: number): KernelReport {
+function run(tiers: readonly Tier[], cases: readonly KernelCase[], milliseconds: number): KernelReport {
   const memory = allocate(MEMORY / 65536);
   // Bytes without the code 3; what they say is of no matter to the time, as long as they are not all the same page.
   new Uint8Array(memory.buffer).fill(0x49);
   const scalar = new Map(cases.map((one) => [one, one.scalar && time(one.scalar(), milliseconds)]));
   const results: KernelResult[] = [];
-  const limits: Record<string, Omit<Limits, "read">> = {};
+  const limits: Record<string, Limits> = {};
   for (const tier of tiers) {
     let kernels: Kernels;
     try {
@@ -71,8 +78,8 @@ function run(tiers: readonly Tier[], cases: readonly KernelCase[], read: number,
       console.error(`${tier} is left out: ${error.message}`);
       continue;
     }
-    const most = limitsOf(tier, memory, read, milliseconds);
-    limits[tier] = { dot: most.dot, f32: most.f32 };
+    const most = limitsOf(tier, memory, milliseconds);
+    limits[tier] = most;
     for (const one of cases) {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${tier}: ${one.name}`);
       const slabBytes = one.slabBytes(tier);
@@ -83,7 +90,7 @@ function run(tiers: readonly Tier[], cases: readonly KernelCase[], read: number,
         const reference = scalar.get(one);
         results.push({
           ...{ kernel: one.name, tier, data, microseconds: ms * 1000, gmacs, gbytes },
-          ofRead: data === "streamed" ? gbytes / read : undefined,
+          ofRead: data === "streamed" ? gbytes / most.read : undefined,
           ofMultipliers: one.multiplier && gmacs / (one.perLane?.(tier) ?? 1) / most[one.multiplier],
           timesScalar: reference && reference / ms,
         });
@@ -91,7 +98,7 @@ function run(tiers: readonly Tier[], cases: readonly KernelCase[], read: number,
     }
     if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   }
-  return { machine: machine(), read, tiers: limits, results };
+  return { machine: machine(), tiers: limits, results };
 }
 
 const { values } = parseArgs({
@@ -109,6 +116,6 @@ if (cases.length === 0 || tiers.length === 0 || !(milliseconds > 0)) {
   console.error(`usage: kernels [--json] [--tier ${TIERS.join("|")}] [--only PART-OF-A-NAME] [--time MILLISECONDS]`);
   process.exitCode = 2;
 } else {
-  const report = run(tiers, cases, await readBandwidth(1), milliseconds);
+  const report = run(tiers, cases, milliseconds);
   console.log(values.json ? JSON.stringify(report, undefined, 2) : kernelsTable(report));
 }

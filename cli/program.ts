@@ -69,7 +69,7 @@ export function buildProgram(): Command {
     program,
     "bench",
     "measure how fast a model reads and writes",
-    "bitnet bench --pp 512 --tg 64 --depth 0,2048 --threads 1,2",
+    "bitnet bench --pp 512 --tg 64 --depth 0,1024 --threads 1,2",
   )
     .option("--pp <tokens>", "lengths of prompts to read: 128,512; 0: none", integers(0, MAX_TOKENS), [128, 512])
     .option("--tg <tokens>", "numbers of tokens to write: 64; 0: none", integers(0, MAX_TOKENS), [64])
