@@ -168,7 +168,8 @@ async function measure(model: Model, test: BenchTest, repetitions: number, rando
   try {
     for (let i = -1; i < repetitions; i++) {
       if (test.prefill || !prompt) prompt = random.take(promptLength(test), model.config.vocabSize);
-      const options = { temperature: 0, repetitionPenalty: 1, maxTokens: answerLength(test), ignoreEos: true, signal };
+      // One token a pass, whatever the default is: random weights repeat themselves, so guesses would come true too often.
+      const options = { temperature: 0, repetitionPenalty: 1, maxTokens: answerLength(test), ignoreEos: true, speculate: false, signal };
       const { timings } = await model.generate(prompt, options).result();
       signal.throwIfAborted();
       const rate = test.prefill ? timings.prefillTokensPerSecond : timings.decodeTokensPerSecond;
