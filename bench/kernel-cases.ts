@@ -1,5 +1,13 @@
-import { activationBytes, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "../engine/compute/kernels.js";
-import { attend, dot8, KV_BLOCK, KV_SPAN, quantize, reluSquaredMul, rmsNorm, rope } from "../engine/numerics.js";
+import {
+  activationBytes,
+  attentionScratch,
+  cacheHeadBytes,
+  type Kernels,
+  ROW_GROUP,
+  type Tier,
+  ternaryScratch,
+} from "../engine/compute/kernels.js";
+import { attend, attendQ8, dot8, KV_BLOCK, KV_SPAN, type KvType, quantize, reluSquaredMul, rmsNorm, rope } from "../engine/numerics.js";
 
 /** Kernels over a memory that holds no zeros, and places in it. */
 export interface Setting {
@@ -35,9 +43,9 @@ const LAYERS = [
   [6912, 2560],
   [2560, 6912],
 ] as const;
-const [HIDDEN, FFN, HEADS, HEAD_DIM] = [2560, 6912, 20, 128];
-/** Rows that a thread takes at a time, as in the network: of a ternary layer, of the output head. */
-const [ROWS, HEAD_ROWS] = [128, 256];
+const [HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM] = [2560, 6912, 20, 5, 128];
+/** Rows that a thread takes at a time, as in the network: of a ternary layer, of the output head, of its coarse pass. */
+const [ROWS, HEAD_ROWS, SCAN_ROWS] = [128, 256, 128];
 /** Columns of a whole tile of prefill. */
 const TILE = 64;
 
@@ -109,37 +117,73 @@ const head: KernelCase = {
   },
 };
 
-/** One query head over `count` positions: a key and a value each. */
-function attention(count: number): KernelCase {
+/** Products of 16 bits, that every tier multiplies alike: in the tiers whose dot instruction takes 8 bits, half as many at a time. */
+const in16Bits = (tier: Tier): number => (tier === "plain" ? 1 : 0.5);
+
+/** The coarse pass over the output head: 8-bit codes, 16-bit hidden state. */
+const scan: KernelCase = {
+  name: `head scan 128256×${HIDDEN} 8 bits`,
+  macs: SCAN_ROWS * HIDDEN,
+  bytes: () => SCAN_ROWS * HIDDEN,
+  slabBytes: () => SCAN_ROWS * HIDDEN,
+  multiplier: "dot",
+  perLane: in16Bits,
+  prepare({ kernels, memory, take }, slabs) {
+    const bytes = SCAN_ROWS * HIDDEN;
+    const [codes, scales, y, scratch] = [take(slabs * bytes), take(SCAN_ROWS * 4), take(SCAN_ROWS * 4), take(128)];
+    const [x, meta, from] = [take(HIDDEN * 2), take(12), take(HIDDEN * 4)];
+    new Float32Array(memory.buffer, from, HIDDEN).set(floats(HIDDEN));
+    kernels.prepareScan(x, meta, from, HIDDEN, 16383);
+    return (slab) => kernels.scan(codes + slab * bytes, scales, SCAN_ROWS, HIDDEN, x, meta, y, scratch);
+  },
+};
+
+/** The query heads that share a head of the cache, over `count` positions: a key and a value each. */
+function attention(count: number, kv: KvType): KernelCase {
+  const queries = HEADS / KV_HEADS;
   const blocks = count / KV_BLOCK;
-  const blockBytes = 2 * HEAD_DIM * KV_BLOCK * 4;
+  const spans = Math.ceil(count / KV_SPAN);
+  const blockBytes = cacheHeadBytes(kv, HEAD_DIM);
+  const stateBytes = 64 + HEAD_DIM * 4;
   return {
-    name: `attention ${count} f32`,
-    macs: 2 * count * HEAD_DIM,
+    name: `attention ${count} ${kv}`,
+    macs: 2 * count * HEAD_DIM * queries,
     bytes: () => blocks * blockBytes,
     slabBytes: () => blocks * blockBytes,
-    multiplier: "f32",
+    multiplier: kv === "f32" ? "f32" : "dot",
+    perLane: (tier) => (kv === "f32" ? 1 : in16Bits(tier)),
     prepare({ kernels, memory, take }, slabs) {
+      const attendSpan = kv === "q8" ? kernels.attendSpanQ8 : kernels.attendSpan;
       const cache = take(slabs * blocks * blockBytes);
-      const [table, q, scratch] = [take(blocks * 4), take(HEAD_DIM * 4), take(KV_BLOCK * 4)];
-      const [state, next, out] = [take(16 + HEAD_DIM * 4), take(16 + HEAD_DIM * 4), take(HEAD_DIM * 4)];
+      const [table, q, scratch] = [take(blocks * 4), take(queries * HEAD_DIM * 4), take(attentionScratch(HEAD_DIM))];
+      const [states, out] = [take(queries * spans * stateBytes), take(HEAD_DIM * 4)];
       new Uint32Array(memory.buffer, table, blocks).set(Array.from({ length: blocks }, (_, i) => i));
-      new Float32Array(memory.buffer, q, HEAD_DIM).set(floats(HEAD_DIM));
+      new Float32Array(memory.buffer, q, queries * HEAD_DIM).set(floats(queries * HEAD_DIM));
       return (slab) => {
         const from = cache + slab * blocks * blockBytes;
-        for (let first = 0; first < count; first += KV_SPAN) {
-          const to = first === 0 ? state : next;
-          const seen = Math.min(count - first, KV_SPAN);
-          kernels.attendSpan(to, q, HEAD_DIM, table + (first / KV_BLOCK) * 4, from, blockBytes, seen, 1 / Math.sqrt(HEAD_DIM), scratch);
-          if (first > 0) kernels.mergeSpan(state, next, HEAD_DIM);
+        for (let span = 0; span < spans; span++) {
+          const blocksFrom = table + ((span * KV_SPAN) / KV_BLOCK) * 4;
+          const seen = Math.min(count - span * KV_SPAN, KV_SPAN);
+          const to = states + span * stateBytes;
+          const factor = 1 / Math.sqrt(HEAD_DIM);
+          attendSpan(to, spans * stateBytes, q, queries, HEAD_DIM, blocksFrom, from, blockBytes, seen, factor, scratch);
         }
-        kernels.finishSpans(out, state, HEAD_DIM);
+        for (let query = 0; query < queries; query++) {
+          kernels.finishSpans(out, states + query * spans * stateBytes, spans, stateBytes, HEAD_DIM);
+        }
       };
     },
     scalar() {
-      const [keys, values] = [floats(count * HEAD_DIM), floats(count * HEAD_DIM)];
       const [q, out] = [floats(HEAD_DIM), new Float32Array(HEAD_DIM)];
-      return () => attend(out, 0, q, 0, keys, values, 0, HEAD_DIM, count, HEAD_DIM);
+      const [keys, values] = [floats(count * HEAD_DIM), floats(count * HEAD_DIM)];
+      const codes = Int8Array.from({ length: count * HEAD_DIM }, (_, i) => (i % 255) - 127);
+      const coded = { codes, scales: new Float32Array(count).fill(0.01) };
+      return () => {
+        for (let query = 0; query < queries; query++) {
+          if (kv === "f32") attend(out, 0, q, 0, keys, values, 0, HEAD_DIM, count, HEAD_DIM);
+          else attendQ8(out, 0, q, 0, coded, coded, 0, 1, count, HEAD_DIM);
+        }
+      };
     },
   };
 }
@@ -176,8 +220,7 @@ const packing: KernelCase = {
     return (slab) => {
       kernels.unpackI2s(codes, from + slab * bytes, bytes / 32);
       for (let r = 0; r < ROWS; r++) {
-        const group = Math.floor(r / ROW_GROUP) * HIDDEN;
-        kernels.packRow(packed + group + (r % ROW_GROUP) * 16, codes + r * HIDDEN, HIDDEN);
+        kernels.packRow(packed + Math.floor(r / ROW_GROUP) * HIDDEN, r % ROW_GROUP, codes + r * HIDDEN, HIDDEN);
       }
     };
   },
@@ -188,8 +231,8 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...LAYERS.map(([rows, k]) => ternary(rows, k, 1)),
   ...LAYERS.map(([rows, k]) => ternary(rows, k, TILE)),
   head,
-  attention(512),
-  attention(2048),
+  scan,
+  ...[512, 2048].flatMap((count) => [attention(count, "f32"), attention(count, "q8")]),
   row(
     "rmsNorm",
     HIDDEN,
@@ -217,9 +260,9 @@ export const KERNEL_CASES: readonly KernelCase[] = [
     "reluSquaredMul",
     FFN,
     3,
-    ({ kernels }, [gate, up]) =>
+    ({ kernels }, [gate, up, out]) =>
       () =>
-        kernels.reluSquaredMul(gate!, up!, FFN),
+        kernels.reluSquaredMul(out!, gate!, up!, FFN),
     ([gate, up]) =>
       () =>
         reluSquaredMul(gate!, up!, FFN),
@@ -228,9 +271,9 @@ export const KERNEL_CASES: readonly KernelCase[] = [
     "rope",
     HEADS * HEAD_DIM,
     2,
-    ({ kernels }, [x, angles]) =>
+    ({ kernels }, [x, angles, out]) =>
       () =>
-        kernels.rope(x!, HEADS, HEAD_DIM, angles!),
+        kernels.rope(out!, x!, HEADS, HEAD_DIM, angles!),
     ([x, angles]) =>
       () =>
         rope(x!, 0, HEADS, HEAD_DIM, angles!),

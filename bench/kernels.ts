@@ -2,18 +2,18 @@
  * Measures every kernel of every tier that this Node runs, on the shapes of a 2.4-billion-parameter model (2B4T), one thread, beside the
  * scalar arithmetic it must equal. `node dist/bench/kernels.js [--json] [--tier relaxed] [--only ternary] [--time 300]`
  */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { ArenaPlan, allocate } from "../engine/compute/arena.js";
-import { chooseKernels, instantiate, type Kernels, type Tier } from "../engine/compute/kernels.js";
-import { BitnetError } from "../engine/errors.js";
+import { instantiate, type Kernels, TIERS, type Tier } from "../engine/compute/kernels.js";
+import { chooseKernels } from "../engine/compute/tier.js";
 import { CHUNK } from "./bandwidth.js";
 import { KERNEL_CASES, type KernelCase } from "./kernel-cases.js";
 import { type KernelReport, type KernelResult, kernelsTable, type Limits } from "./kernels-report.js";
 import { machine, probes, ROUND } from "./machine.js";
 
-/** From slow to fast: a V8 flag that a tier sets can't reach those before it. */
-const TIERS: readonly Tier[] = ["plain", "relaxed"];
 /** What a case may use; more than it takes to outgrow the caches. */
 const MEMORY = 512 << 20;
 /** Bytes that no cache holds (the largest level-3 caches of a core's own have 32 MB, some few 96). */
@@ -62,43 +62,46 @@ function limitsOf(tier: Tier, memory: WebAssembly.Memory, milliseconds: number):
   return { read: CHUNK / (readMs * 1e6), dot: multiply(dots, dotLanes()), f32: multiply(multiplyAdds, 4) };
 }
 
-function run(tiers: readonly Tier[], cases: readonly KernelCase[], milliseconds: number): KernelReport {
+/** Measures the cases in one tier. @throws BitnetError usage: this Node can't run it */
+function run(tier: Tier, cases: readonly KernelCase[], milliseconds: number): KernelReport {
   const memory = allocate(MEMORY / 65536);
+  const kernels = instantiate(chooseKernels(tier, true, 0).module, memory, tier);
   // Bytes without the code 3; what they say is of no matter to the time, as long as they are not all the same page.
   new Uint8Array(memory.buffer).fill(0x49);
-  const scalar = new Map(cases.map((one) => [one, one.scalar && time(one.scalar(), milliseconds)]));
-  const results: KernelResult[] = [];
-  const limits: Record<string, Limits> = {};
-  for (const tier of tiers) {
-    let kernels: Kernels;
-    try {
-      kernels = instantiate(chooseKernels(tier, true).module, memory);
-    } catch (error) {
-      if (!(error instanceof BitnetError)) throw error;
-      console.error(`${tier} is left out: ${error.message}`);
-      continue;
-    }
-    const most = limitsOf(tier, memory, milliseconds);
-    limits[tier] = most;
-    for (const one of cases) {
-      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${tier}: ${one.name}`);
-      const slabBytes = one.slabBytes(tier);
-      for (const data of slabBytes > 0 ? (["cached", "streamed"] as const) : (["cached"] as const)) {
-        const ms = measure(one, tier, kernels, memory, data === "cached" ? 1 : Math.ceil(STREAMED / slabBytes), milliseconds);
-        const gmacs = one.macs / ms / 1e6;
-        const gbytes = one.bytes(tier) / ms / 1e6;
-        const reference = scalar.get(one);
-        results.push({
-          ...{ kernel: one.name, tier, data, microseconds: ms * 1000, gmacs, gbytes },
-          ofRead: data === "streamed" ? gbytes / most.read : undefined,
-          ofMultipliers: one.multiplier && gmacs / (one.perLane?.(tier) ?? 1) / most[one.multiplier],
-          timesScalar: reference && reference / ms,
-        });
-      }
-    }
-    if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-  }
-  return { machine: machine(), tiers: limits, results };
+  const most = limitsOf(tier, memory, milliseconds);
+  const results = cases.flatMap((one): KernelResult[] => {
+    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${tier}: ${one.name}`);
+    const scalar = one.scalar && time(one.scalar(), milliseconds);
+    const slabBytes = one.slabBytes(tier);
+    return (slabBytes > 0 ? (["cached", "streamed"] as const) : (["cached"] as const)).map((data) => {
+      const ms = measure(one, tier, kernels, memory, data === "cached" ? 1 : Math.ceil(STREAMED / slabBytes), milliseconds);
+      const gmacs = one.macs / ms / 1e6;
+      const gbytes = one.bytes(tier) / ms / 1e6;
+      return {
+        ...{ kernel: one.name, tier, data, microseconds: ms * 1000, gmacs, gbytes },
+        ofRead: data === "streamed" ? gbytes / most.read : undefined,
+        ofMultipliers: one.multiplier && gmacs / (one.perLane?.(tier) ?? 1) / most[one.multiplier],
+        timesScalar: scalar && scalar / ms,
+      };
+    });
+  });
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  return { machine: machine(), tiers: { [tier]: most }, results };
+}
+
+/** All tiers, each in a process of its own: V8 keeps the code of a module, and a tier's V8 flags come too late for code that is there. */
+function runAll(flags: readonly string[]): KernelReport {
+  const reports = TIERS.flatMap((tier): KernelReport[] => {
+    const args = [fileURLToPath(import.meta.url), "--json", "--tier", tier, ...flags];
+    const { status, stdout } = spawnSync(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
+    return status === 0 ? [JSON.parse(stdout) as KernelReport] : [];
+  });
+  if (reports.length === 0) throw new Error("no tier runs here: see the messages above");
+  return {
+    machine: machine(),
+    tiers: Object.assign({}, ...reports.map(({ tiers }) => tiers)) as KernelReport["tiers"],
+    results: reports.flatMap(({ results }) => results),
+  };
 }
 
 const { values } = parseArgs({
@@ -110,12 +113,17 @@ const { values } = parseArgs({
   },
 });
 const cases = KERNEL_CASES.filter(({ name }) => name.includes(values.only));
-const tiers = TIERS.filter((tier) => values.tier === undefined || tier === values.tier);
+const tier = TIERS.find((one) => one === values.tier);
 const milliseconds = Number(values.time);
-if (cases.length === 0 || tiers.length === 0 || !(milliseconds > 0)) {
+if (cases.length === 0 || (values.tier !== undefined && tier === undefined) || !(milliseconds > 0)) {
   console.error(`usage: kernels [--json] [--tier ${TIERS.join("|")}] [--only PART-OF-A-NAME] [--time MILLISECONDS]`);
   process.exitCode = 2;
 } else {
-  const report = run(tiers, cases, milliseconds);
-  console.log(values.json ? JSON.stringify(report, undefined, 2) : kernelsTable(report));
+  try {
+    const report = tier ? run(tier, cases, milliseconds) : runAll(["--only", values.only, "--time", values.time]);
+    console.log(values.json ? JSON.stringify(report, undefined, 2) : kernelsTable(report));
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exitCode = 1;
+  }
 }

@@ -4,7 +4,7 @@ import { bytesPerToken, type PeersReport, peersTable, validRounds } from "./peer
 
 const report: PeersReport = {
   machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "Some CPU", cores: 2, load: 0.5 },
-  ...{ shape: "2b4t", threads: 2, rounds: 3, settings: { kv: "q8", head: "q8" }, read: [25, 20, 30] },
+  ...{ shape: "2b4t", threads: 2, rounds: 3, settings: { kv: "q8", head: "two-stage" }, read: [25, 20, 30] },
   peer: { engine: "peer", rates: { pp512: [35, 40, 32.9], tg64: [15, 13.9, 16] }, idleShare: 0.01 },
   ours: [{ engine: "ours", rates: { pp512: [70, 60, 1000], tg64: [20, 1000, 24], "tg64@d2048": [18, 1000, 12] }, idleShare: 0.2 }],
 };
@@ -21,11 +21,11 @@ it("counts only rounds in which the peer was undisturbed", () => {
 it("counts the bytes of a token", () => {
   const shape = { layers: 2, hidden: 256, heads: 4, kvHeads: 2, ffn: 512, vocab: 1000, context: 64 };
   const layer = 256 * 256 + 128 * 256 + 128 * 256 + 256 * 256 + 3 * 256 * 512; // q, k, v, o, feed-forward
-  expect(bytesPerToken(shape, 0, {})).toBe((2 * layer) / 4 + 1000 * 256 * 2);
-  expect(bytesPerToken(shape, 10, { head: "q8" })).toBe((2 * layer) / 4 + 1000 * 256 + 10 * 2 * 2 * 128 * 4);
-  expect(bytesPerToken(shape, 10, { head: "q8", kv: "q8" })).toBe((2 * layer) / 4 + 1000 * 256 + 10 * 2 * 2 * (128 + 8));
+  expect(bytesPerToken(shape, 0, { head: "exact" })).toBe((2 * layer) / 4 + 1000 * 256 * 2);
+  expect(bytesPerToken(shape, 10, {})).toBe((2 * layer) / 4 + 1000 * (256 + 8) + 10 * 2 * 2 * 128 * 4);
+  expect(bytesPerToken(shape, 10, { head: "two-stage", kv: "q8" })).toBe((2 * layer) / 4 + 1000 * (256 + 8) + 10 * 2 * 2 * (128 + 8));
   // 521 MB of ternary weights and 328 MB of 8-bit head.
-  expect(bytesPerToken(SHAPES["2b4t"]!, 0, { head: "q8" }) / 1e6).toBeCloseTo(521 + 328, -0.5);
+  expect(bytesPerToken(SHAPES["2b4t"]!, 0, { head: "two-stage" }) / 1e6).toBeCloseTo(521 + 328, -0.5);
 });
 
 it("shows medians, ratios round by round, and who did not sleep", () => {
@@ -33,7 +33,7 @@ it("shows medians, ratios round by round, and who did not sleep", () => {
   const bytes = bytesPerToken(SHAPES["2b4t"]!, 40, report.settings);
   const share = ((20 * bytes) / 25e9 + (24 * bytes) / 30e9) / 2;
   expect(peersTable(report).split("\n")).toEqual([
-    "Some CPU, 2 cores, linux x64, 2026-01-02; shape 2b4t, 2 threads, --kv q8, --head q8; reading 25.0 GB/s.",
+    "Some CPU, 2 cores, linux x64, 2026-01-02; shape 2b4t, 2 threads, --kv q8, --head two-stage; reading 25.0 GB/s.",
     "Tokens per second, medians of 3 alternating rounds; void because disturbed: 1 of pp512, 1 of tg64.",
     "Not asleep while others were measured: ours.",
     "",

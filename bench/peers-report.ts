@@ -38,12 +38,13 @@ export function validRounds({ shape, peer }: Pick<PeersReport, "shape" | "peer">
 }
 
 /** Bytes of weights and cache that every token must touch, with `depth` positions in the cache. */
-export function bytesPerToken(shape: Shape, depth: number, { kv = "f32", head = "exact" }: PeersReport["settings"]): number {
+export function bytesPerToken(shape: Shape, depth: number, { kv = "f32", head = "two-stage" }: PeersReport["settings"]): number {
   const { layers, hidden, heads, kvHeads, ffn, vocab } = shape;
   const headDim = hidden / heads;
   const kvSize = kvHeads * headDim;
   const ternary = (layers * (2 * hidden * hidden + 2 * kvSize * hidden + 3 * hidden * ffn)) / 4;
-  const table = vocab * hidden * (head === "q8" ? 1 : 2); // exact: bf16
+  // Two-stage: codes of 8 bits, a scale and an error a row (the few rows that are read exactly are left out); exact: bf16.
+  const table = vocab * (head === "exact" ? hidden * 2 : hidden + 8);
   // A key and a value of each position; in 8 bits an f32 scale a head besides.
   const cache = depth * layers * 2 * kvHeads * (kv === "q8" ? headDim + 4 : headDim * 4);
   return ternary + table + cache;

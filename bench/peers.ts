@@ -2,7 +2,7 @@
  * Measures this engine beside node-llama-cpp on files of the same shape, in one run, turn by turn: A B A B … Each engine is a process of its
  * own that keeps its model loaded and sleeps while another works.
  *
- * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--i2s FILE] [--tq2 FILE] [--rounds 5] [--threads 2] [--kv f32|q8] [--head exact|q8] [--depth 2048] [--json]`
+ * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--i2s FILE] [--tq2 FILE] [--rounds 5] [--threads 2] [--kv f32|q8] [--head exact|two-stage] [--depth 2048] [--json]`
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
