@@ -31,12 +31,12 @@ describe("generationDefaults", () => {
   });
 
   test.each([
-    [{ do_sample: false, temperature: 0.6 }, 0],
-    [{ temperature: 0.6 }, 0],
-    [{ do_sample: true }, 1],
-    [{ do_sample: true, temperature: null, top_k: null }, 1],
-  ])("%j has temperature %d", async (file, temperature) => {
-    expect((await generationDefaults(config(file), tokenizer)).sampling).toMatchObject({ temperature, topK: 0 });
+    [{ do_sample: false, temperature: 0.6 }, 0, 0],
+    [{ temperature: 0.6 }, 0, 0],
+    [{ do_sample: true }, 1, 50],
+    [{ do_sample: true, temperature: null, top_k: null }, 1, 0],
+  ])("%j has temperature %d and top-k %d", async (file, temperature, topK) => {
+    expect((await generationDefaults(config(file), tokenizer)).sampling).toMatchObject({ temperature, topK });
   });
 
   test("take eos_token_id as a number or a list, from both files", async () => {

@@ -40,10 +40,16 @@ export interface ResolvedOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** The sampling that generation_config.json asks for. Without `do_sample` it is greedy, as in Hugging Face's library. */
+/** How many tokens Hugging Face's library chooses among where generation_config.json samples and does not say. */
+const HF_TOP_K = 50;
+
+/** The sampling that generation_config.json asks for, with the defaults of Hugging Face's library: greedy without `do_sample`. */
 function samplingOf(config: JsonObject, file: string): SamplingOptions {
   const options: Record<keyof SamplingOptions, unknown> = { ...DEFAULTS };
-  if (config.do_sample === true) options.temperature = 1;
+  if (config.do_sample === true) {
+    options.temperature = 1;
+    if (config.top_k !== null) options.topK = HF_TOP_K;
+  }
   for (const [option, name] of Object.entries(CONFIG_NAMES)) {
     const value = config[name] ?? undefined;
     if (value === undefined || (option === "temperature" && config.do_sample !== true)) continue;

@@ -1,0 +1,49 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+
+// What makes the kernels fast must be in what the compilers emit: in AssemblyScript's text, and in V8's code where it makes 256 bits of it.
+
+const count = (text: string, pattern: RegExp): number => text.match(pattern)?.length ?? 0;
+const wat = (tier: string): string => readFileSync(`dist/kernels/${tier}.wat`, "utf8");
+
+describe("AssemblyScript's text", () => {
+  it("relaxed: dots of bytes for every product, and no fused operation anywhere", () => {
+    // 16 in the GEMV and 8 in the GEMM, each twice in the wide layout.
+    expect(count(wat("relaxed"), /i16x8\.relaxed_dot_i8x16_i7x16_s/g)).toBeGreaterThanOrEqual(24 + 48);
+    expect(wat("relaxed")).not.toMatch(/relaxed_n?madd/);
+  });
+
+  it("plain: dots of 16 bits, nothing relaxed", () => {
+    expect(count(wat("plain"), /i32x4\.dot_i16x8_s/g)).toBeGreaterThanOrEqual(8 + 4);
+    expect(wat("plain")).not.toMatch(/relaxed/);
+  });
+
+  it.each(["plain", "relaxed"])("%s: codes of the output head are widened as they are loaded", (tier) => {
+    expect(count(wat(tier), /v128\.load8x8_s/g)).toBeGreaterThanOrEqual(8);
+  });
+});
+
+const node = Number(process.versions.node.split(".")[0]);
+const avx2 = existsSync("/proc/cpuinfo") && /\bavx2\b/.test(readFileSync("/proc/cpuinfo", "utf8"));
+
+/** V8's optimised code of the relaxed module, as text. */
+function machineCode(...flags: string[]): string {
+  const compile = 'new WebAssembly.Module(require("node:fs").readFileSync("dist/kernels/relaxed.wasm"))';
+  const all = ["--no-liftoff", "--no-wasm-lazy-compilation", "--print-wasm-code", ...flags];
+  const { stdout, status } = spawnSync(process.execPath, [...all, "-e", compile], { encoding: "utf8", maxBuffer: 2 ** 28 });
+  expect(status).toBe(0);
+  return stdout;
+}
+
+// Where there is such code to look at: Node 24 and newer, on processors with AVX2. `.ci/run` has both.
+if (node >= 24 && process.arch === "x64" && avx2) {
+  describe("V8's code", () => {
+    it("multiplies 32 bytes at a time in the wide tier, and only with the flag", () => {
+      const wide = machineCode("--experimental-wasm-revectorize");
+      expect(count(wide, /vpmaddubsw ymm/g)).toBeGreaterThanOrEqual(24);
+      expect(count(wide, /vpmaddwd ymm/g)).toBeGreaterThanOrEqual(8 + 8 + 4); // flushes of both products, the scan of the head
+      expect(count(machineCode(), /vpmaddubsw ymm/g)).toBe(0);
+    });
+  });
+}
