@@ -23,8 +23,9 @@ it("fills a page between its marks, again and again", () => {
   const page = "# a\n\n<!-- result growth -->\nold\n<!-- end -->\n\nb\n\n<!-- result peers -->\n<!-- end -->\n";
   const read = (name: string): unknown => (name === "growth" ? growth : undefined);
   const filled = fillPage(page, read);
+  const image = "![Tokens per second over the length of the context, for models of several sizes](growth.svg)";
   expect(filled).toBe(
-    `# a\n\n<!-- result growth -->\n\n${growthTable(growth)}\n\n<!-- end -->\n\nb\n\n<!-- result peers -->\n<!-- end -->\n`,
+    `# a\n\n<!-- result growth -->\n\n${image}\n\n${growthTable(growth)}\n\n<!-- end -->\n\nb\n\n<!-- result peers -->\n<!-- end -->\n`,
   );
   expect(fillPage(filled, read)).toBe(filled);
   expect(() => fillPage("<!-- result other -->\n<!-- end -->", () => growth)).toThrow(/other is no kind of result/);

@@ -8,6 +8,7 @@ import { type PeersReport, peersTable } from "./peers-report.js";
 export const PAGE = "docs/performance.md";
 export const PICTURE = "docs/growth.svg";
 const GROWTH = "growth";
+const IMAGE = "![Tokens per second over the length of the context, for models of several sizes](growth.svg)";
 
 /** Reads a recorded result by the file's name, without `.json`. undefined: it has not been recorded. */
 export type ReadResult = (name: string) => unknown;
@@ -16,7 +17,7 @@ export type ReadResult = (name: string) => unknown;
 function render(name: string, result: unknown): string {
   if (name.startsWith("peers")) return peersTable(result as PeersReport);
   if (name.startsWith("kernels")) return kernelsTable(result as KernelReport);
-  if (name.startsWith(GROWTH)) return growthTable(result as GrowthReport);
+  if (name.startsWith(GROWTH)) return `${IMAGE}\n\n${growthTable(result as GrowthReport)}`;
   throw new Error(`${PAGE}: ${name} is no kind of result: peers…, kernels… and growth… are`);
 }
 
