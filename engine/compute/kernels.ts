@@ -45,6 +45,18 @@ export interface Kernels {
   packScan(group: number, row: number, scale: number, error: number, x: number, kPad: number): void;
   prepareScan(out: number, meta: number, x: number, kPad: number, levels: number): void;
   scan(codes: number, scales: number, rows: number, kPad: number, x: number, meta: number, y: number, scratch: number): void;
+  bounds(
+    lower: number,
+    upper: number,
+    coarse: number,
+    scales: number,
+    errors: number,
+    rows: number,
+    perError: number,
+    perScale: number,
+    slack: number,
+  ): number;
+  atLeast(out: number, values: number, rows: number, least: number): number;
 }
 
 /** One span of up to MOST_QUERIES adjacent query heads that share one head of the cache; see kernels/assembly/attention.ts. */
@@ -102,15 +114,16 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       throw new Error("kernel abort");
     },
   };
-  const { ternaryWide, packRowWide, repackI2sWide, ...kernels } = new WebAssembly.Instance(module, { env }).exports as unknown as Kernels &
-    Wide;
-  if (tier === "wide") return { ...kernels, ternary: ternaryWide, packRow: packRowWide, repackI2s: repackI2sWide };
+  const { ternaryWide, packRowWide, repackI2sWide, scanWide, ...kernels } = new WebAssembly.Instance(module, { env })
+    .exports as unknown as Kernels & Wide;
+  if (tier === "wide") return { ...kernels, ternary: ternaryWide, packRow: packRowWide, repackI2s: repackI2sWide, scan: scanWide };
   return tier === "plain" ? { ...kernels, repackI2s: undefined } : kernels;
 }
 
-/** The kernels of the wide tier's layout. */
+/** What the wide tier has in place of others. */
 interface Wide {
   readonly ternaryWide: Kernels["ternary"];
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];
+  readonly scanWide: Kernels["scan"];
 }

@@ -40,26 +40,29 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
     if (wrong !== undefined) throw new BitnetError("internal", `the ${wanted} kernels compute wrongly on this machine: ${wrong}`);
     return { tier: wanted, why: "asked for", module };
   }
-  const relaxed = compile("relaxed", setFlags);
-  if (relaxed === undefined) {
+  const mayWide = setFlags && NODE >= WIDE_NODE && weightBytes >= WORTH_WIDE_BYTES;
+  // One module for both layouts, with the flag from the start: V8 would share the code of two with the same bytes.
+  const module = compile(mayWide ? "wide" : "relaxed", setFlags);
+  if (module === undefined) {
     return plain(
       setFlags ? "this Node has no relaxed SIMD" : "relaxed SIMD needs a V8 flag on this Node, and setting flags was not allowed (v8Flags)",
     );
   }
-  const wrong = faultOf(relaxed, "relaxed");
-  if (wrong !== undefined) return plain(`the relaxed kernels failed their self-test: ${wrong}`);
-  const stay = (why: string): ChosenKernels => ({ tier: "relaxed", why, module: relaxed });
-  if (NODE < WIDE_NODE) return stay("fastest that this Node runs");
-  if (weightBytes < WORTH_WIDE_BYTES) return stay("256 bits gain nothing on a model of this size");
-  if (!setFlags) return stay("256 bits need a V8 flag, and setting flags was not allowed (v8Flags)");
-  const wide = compile("wide", true)!;
-  const gain = wideGain(wide);
-  const times = `${gain.toFixed(2)} times as fast as 128 bits in a short measurement`;
-  if (gain < WIDE_GAIN) return stay(`256 bits were ${times}`);
-  // After the measurement: it is the optimised code that is tested.
-  const wrongWide = faultOf(wide, "wide");
-  if (wrongWide !== undefined) return stay(`the 256-bit kernels failed their self-test: ${wrongWide}`);
-  return { tier: "wide", why: `256 bits were ${times}`, module: wide };
+  let why = "fastest that this Node runs";
+  if (mayWide) {
+    const gain = wideGain(module);
+    const times = `${gain.toFixed(2)} times as fast as 128 bits in a short measurement`;
+    // After the measurement: it is the optimised code that is tested.
+    const wrong = faultOf(module, "wide");
+    if (gain >= WIDE_GAIN && wrong === undefined) return { tier: "wide", why: `256 bits were ${times}`, module };
+    why = wrong === undefined ? `256 bits were ${times}` : `the 256-bit kernels failed their self-test: ${wrong}`;
+  } else if (NODE >= WIDE_NODE) {
+    why = setFlags
+      ? "256 bits gain nothing on a model of this size"
+      : "256 bits need a V8 flag, and setting flags was not allowed (v8Flags)";
+  }
+  const wrong = faultOf(module, "relaxed");
+  return wrong === undefined ? { tier: "relaxed", why, module } : plain(`the relaxed kernels failed their self-test: ${wrong}`);
 }
 
 /** The module of a tier; undefined if this Node can't compile it. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { instantiate, type Kernels } from "../compute/kernels.js";
+import { instantiate, type Kernels, TIERS, type Tier } from "../compute/kernels.js";
 import { chooseKernels } from "../compute/tier.js";
 import { dot8 } from "../numerics.js";
 import { HeadSearch } from "./head-search.js";
@@ -11,6 +11,8 @@ const N = 64; // hidden size
 const VOCAB = 203;
 const LEVELS = 32767;
 
+const MODULES = Object.fromEntries(TIERS.map((tier) => [tier, chooseKernels(tier, true, 0).module])) as Record<Tier, WebAssembly.Module>;
+
 interface Setting {
   readonly search: HeadSearch;
   readonly coarse: Float32Array; // [VOCAB]
@@ -20,9 +22,9 @@ interface Setting {
 }
 
 /** A head and a hidden state; with `spoil` the search believes the codes to be exact. */
-function setting(table: Float32Array, hidden: Float32Array, spoil = false): Setting {
+function setting(table: Float32Array, hidden: Float32Array, tier: Tier = "plain", spoil = false): Setting {
   const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
-  const kernels: Kernels = instantiate(chooseKernels("plain", true, 0).module, memory, "plain");
+  const kernels: Kernels = instantiate(MODULES[tier], memory, tier);
   let next = 64;
   const take = (bytes: number): number => {
     const at = next;
@@ -41,7 +43,11 @@ function setting(table: Float32Array, hidden: Float32Array, spoil = false): Sett
   kernels.prepareScan(x16, meta, x, N, LEVELS);
   kernels.scan(codes, scales, groups, N, x16, meta, y, scratch);
   if (spoil) floats(errors, VOCAB).fill(0);
-  const plan = { config: { vocabSize: VOCAB, hiddenSize: N }, head: { scales, errors } } as unknown as NetworkPlan;
+  const plan = {
+    config: { vocabSize: VOCAB, hiddenSize: N },
+    head: { rows: groups, scales, errors },
+    bounds: take(3 * groups * 4),
+  } as unknown as NetworkPlan;
   const file = { rows, row: (id: number, to: number) => floats(to, N).set(table.subarray(id * N, (id + 1) * N)) };
   const search = new HeadSearch(kernels, memory, plan, file as unknown as TableFile, scratch);
   const exact = Float32Array.from({ length: VOCAB }, (_, id) => dot8(hidden, 0, table, id * N, N));
@@ -75,9 +81,10 @@ describe("the two-stage head", () => {
         fc.integer({ min: 1, max: 2 ** 31 }),
         fc.constantFrom(0, 1, 30, 1e6),
         fc.constantFrom(1, 2, 40, VOCAB),
-        (seed, strength, count) => {
+        fc.constantFrom(...TIERS),
+        (seed, strength, count, tier) => {
           const { table, hidden } = adversarial(seed, strength);
-          const { search, coarse, exact, x, meta } = setting(table, hidden);
+          const { search, coarse, exact, x, meta } = setting(table, hidden, tier);
           const found = search.best(coarse, x, meta, count, undefined);
           expect(top(found, count)).toEqual(top(exact, count));
           for (const id of top(exact, count)) expect(Object.is(found[id], exact[id])).toBe(true);
@@ -122,7 +129,7 @@ describe("the two-stage head", () => {
   it("would choose wrongly without its bound", () => {
     const wrong = Array.from({ length: 60 }, (_, i) => i + 1).filter((seed) => {
       const { table, hidden } = adversarial(seed, 30);
-      const { search, coarse, exact, x, meta } = setting(table, hidden, true);
+      const { search, coarse, exact, x, meta } = setting(table, hidden, "plain", true);
       return top(search.best(coarse, x, meta, 40, undefined), 40).some((id, i) => id !== top(exact, 40)[i]);
     });
     expect(wrong.length).toBeGreaterThan(0);

@@ -1,4 +1,4 @@
-import type { Kernels } from "../compute/kernels.js";
+import { type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { NetworkPlan } from "./plan.js";
 import type { TableFile } from "./table-file.js";
 
@@ -10,7 +10,7 @@ export interface Adjustment {
 
 /** Relative error of one f32 operation. */
 const UNIT = 2 ** -24;
-/** Norms are computed in f32; their sums of squares lose less than this. */
+/** Norms and bounds are computed in f32; they lose less than this. */
 const NORM_SLACK = 1.001;
 /** Squares below the range of f32 vanish; no published weight is near. */
 const TINY = 1e-15;
@@ -27,26 +27,27 @@ export class HeadSearch {
   readonly #plan: NetworkPlan;
   readonly #table: TableFile;
   readonly #memory: WebAssembly.Memory;
-  readonly #scales: Float32Array; // [vocab]
-  readonly #errors: Float32Array; // [vocab]
-  readonly #lower: Float32Array; // [vocab] lower bounds of the search under way
+  readonly #lower: Float32Array; // [vocab] bounds of the search under way
   readonly #upper: Float32Array; // [vocab]
+  readonly #found: Uint32Array; // [vocab] ids that can win
   readonly #result: Float32Array; // [vocab] what `best` returns
   readonly #scratch: number;
 
   /** @param scratch 64 bytes of this thread's own */
   constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, table: TableFile, scratch: number) {
     const { vocabSize } = plan.config;
+    const { rows, errors } = plan.head;
     this.#kernels = kernels;
     this.#plan = plan;
     this.#table = table;
     this.#memory = memory;
-    this.#scales = new Float32Array(memory.buffer, plan.head.scales, vocabSize);
-    this.#errors = new Float32Array(memory.buffer, plan.head.errors, vocabSize);
-    this.#lower = new Float32Array(vocabSize);
-    this.#upper = new Float32Array(vocabSize);
+    this.#lower = new Float32Array(memory.buffer, plan.bounds, vocabSize);
+    this.#upper = new Float32Array(memory.buffer, plan.bounds + rows * 4, vocabSize);
+    this.#found = new Uint32Array(memory.buffer, plan.bounds + rows * 8, rows);
     this.#result = new Float32Array(vocabSize);
     this.#scratch = scratch;
+    // Nothing is known of the rows that fill up the last group, so they are never the reason to leave out another.
+    new Float32Array(memory.buffer, errors, rows).fill(3e38, vocabSize);
   }
 
   /** Rows that the last search computed exactly. */
@@ -65,32 +66,40 @@ export class HeadSearch {
     const result = this.#result;
     // Not finite: the exact logits aren't either, and the sampler says so.
     if (!Number.isFinite(norm)) return result.fill(Number.NaN);
+    const kernels = this.#kernels;
+    const { rows, scales, errors } = this.#plan.head;
     const perError = norm * NORM_SLACK;
     // ‖e‖ and ‖ê‖ are at most √n times the largest number, 127.5 scales.
     const perScale = 127.5 * Math.sqrt(hiddenSize) * (residual * NORM_SLACK + (hiddenSize / 8 + 32) * UNIT * norm * NORM_SLACK);
     const lower = this.#lower;
     const upper = this.#upper;
-    const scales = this.#scales;
-    const errors = this.#errors;
-    for (let id = 0; id < vocabSize; id++) {
-      const bound = perError * (errors[id]! + TINY) + perScale * scales[id]!;
-      lower[id] = coarse[id]! - bound;
-      upper[id] = coarse[id]! + bound;
+    let least = kernels.bounds(
+      lower.byteOffset,
+      upper.byteOffset,
+      coarse.byteOffset,
+      scales,
+      errors,
+      rows,
+      perError,
+      perScale,
+      perError * TINY,
+    );
+    if (adjustment) {
+      const ids = new Set(adjustment.ids); // an id may come twice, and is changed once
+      for (const id of ids) {
+        lower[id] = adjustment.adjust(lower[id]!);
+        upper[id] = adjustment.adjust(upper[id]!);
+      }
     }
-    for (const id of adjustment?.ids ?? []) {
-      // From the scan again: an id may come twice.
-      const bound = perError * (errors[id]! + TINY) + perScale * scales[id]!;
-      lower[id] = adjustment!.adjust(coarse[id]! - bound);
-      upper[id] = adjustment!.adjust(coarse[id]! + bound);
-    }
-    const least = kthLargest(lower, count);
+    if (adjustment || count > 1) least = kthLargest(lower, count);
+    const found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
     result.fill(Number.NEGATIVE_INFINITY);
     this.computed = 0;
     const batch: number[] = [];
-    for (let id = 0; id < vocabSize; id++) {
-      if (upper[id]! < least) continue;
+    for (const id of found) {
+      if (id >= vocabSize) break;
       batch.push(id);
-      if (batch.length === 4) this.#compute(batch, x);
+      if (batch.length === ROW_GROUP) this.#compute(batch, x);
     }
     if (batch.length > 0) this.#compute(batch, x);
     return result;
@@ -101,8 +110,8 @@ export class HeadSearch {
     const { hiddenSize } = this.#plan.config;
     const { rows } = this.#table;
     for (const [i, id] of ids.entries()) this.#table.row(id, rows + i * hiddenSize * 4);
-    this.#kernels.head(rows, 4, hiddenSize, 1, x, 1, this.#scratch, 16);
-    const logits = new Float32Array(this.#memory.buffer, this.#scratch, 4);
+    this.#kernels.head(rows, ROW_GROUP, hiddenSize, 1, x, 1, this.#scratch, 16);
+    const logits = new Float32Array(this.#memory.buffer, this.#scratch, ROW_GROUP);
     ids.forEach((id, i) => {
       this.#result[id] = logits[i]!;
     });

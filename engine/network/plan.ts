@@ -107,6 +107,8 @@ export interface NetworkPlan {
   /** [slots] hidden states for the scan: hidden int16, then 64 bytes of scale and norms */
   readonly scanned: number;
   readonly scannedStride: number;
+  /** [3][head.rows] f32, f32, u32: lower and upper bounds of logits, ids of those that can win */
+  readonly bounds: number;
   /** [maxOutputs][vocab] f32 */
   readonly logits: number;
   readonly logitsStride: number;
@@ -265,6 +267,7 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     stateBytes,
     scanned: activations(options.head === "scan" ? slots : 0, scannedStride),
     scannedStride,
+    bounds: activations(3, scanBytes),
     logits: arena.take("logits", MAX_OUTPUTS * logitsStride),
     logitsStride,
     scratch: arena.take("scratch", threads * scratchBytes),

@@ -2,7 +2,7 @@ export { attendSpan, finishSpans, storeKeyValue } from "./attention";
 export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
 export { add, quantize, reluSquaredMul, rmsNorm, rope } from "./rows";
 export { barrier, nextChunk } from "./sync";
-export { packScan, prepareScan, scan } from "./scan";
+export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
 export { head, packBf16 } from "./table";
 export { packRow, ternary } from "./ternary";
 export { repackI2s, repackI2sWide, unpackHf, unpackI2s, widen } from "./unpack";

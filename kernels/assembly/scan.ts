@@ -2,6 +2,7 @@
 // logit is known to lie in a proven interval (engine/network/head-search.ts). Only the rows that can still win are then computed exactly.
 // Rows lie in groups of 4: byte 64b + 16i + j of a group = row i, column 16b + j. A row has n columns, a multiple of 16.
 import { opaque, sum8 } from "./lanes";
+import { total4 } from "./ternary";
 
 /** √Σx², f32, of squares already summed in 8 lanes. */
 // @ts-ignore: decorator
@@ -85,15 +86,18 @@ export function prepareScan(out: usize, meta: usize, x: usize, n: u32, levels: u
   store<f32>(meta, root(elo, ehi), 8);
 }
 
-/** [4] f32 of four rows' sums in two halves each. */
+/** Sums of four rows as logits: four f32. */
 // @ts-ignore: decorator
 @inline
-function collect(sums: usize): v128 {
-  const a = i32x4.add(v128.load(sums), v128.load(sums, 16)), b = i32x4.add(v128.load(sums, 32), v128.load(sums, 48));
-  const c = i32x4.add(v128.load(sums, 64), v128.load(sums, 80)), d = i32x4.add(v128.load(sums, 96), v128.load(sums, 112));
-  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
-  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 2, 4, 6), v128.shuffle<i32>(c, d, 1, 3, 5, 7));
-  return f32x4.convert_i32x4_s(i32x4.add(v128.shuffle<i32>(ab, cd, 0, 2, 4, 6), v128.shuffle<i32>(ab, cd, 1, 3, 5, 7)));
+function logits4(a: v128, b: v128, c: v128, d: v128, step: v128, scales: usize): v128 {
+  return f32x4.mul(f32x4.mul(f32x4.convert_i32x4_s(total4(a, b, c, d)), step), v128.load(scales));
+}
+
+/** 8 codes · 8 activations, added to 4 sums. */
+// @ts-ignore: decorator
+@inline
+function dot8(sums: v128, codes: usize, x: v128): v128 {
+  return i32x4.add(sums, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes), x));
 }
 
 /**
@@ -103,33 +107,126 @@ function collect(sums: usize): v128 {
  * @param x [n] int16 of `prepareScan`
  * @param meta its scale
  * @param y [rows] f32
- * @param scratch 128 bytes of this thread's own
  */
-export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, scratch: usize): void {
+export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, _scratch: usize): void {
   const step = v128.load32_splat(meta);
   const end = x + (<usize>n << 1);
   for (const last = y + (<usize>rows << 2); y < last; y += 16, scales += 16) {
     let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
-    let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
     for (let p = x; p < end; p += 32, codes += 64) {
       const u = v128.load(p), v = v128.load(p, 16);
-      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes), u));
-      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes, 8), v));
-      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes, 16), u));
-      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes, 24), v));
-      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes, 32), u));
-      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes, 40), v));
-      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes, 48), u));
-      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes, 56), v));
+      a0 = dot8(dot8(a0, codes, u), codes + 8, v);
+      a1 = dot8(dot8(a1, codes + 16, u), codes + 24, v);
+      a2 = dot8(dot8(a2, codes + 32, u), codes + 40, v);
+      a3 = dot8(dot8(a3, codes + 48, u), codes + 56, v);
     }
-    v128.store(scratch, a0);
-    v128.store(scratch, b0, 16);
-    v128.store(scratch, a1, 32);
-    v128.store(scratch, b1, 48);
-    v128.store(scratch, a2, 64);
-    v128.store(scratch, b2, 80);
-    v128.store(scratch, a3, 96);
-    v128.store(scratch, b3, 112);
-    v128.store(y, f32x4.mul(f32x4.mul(collect(scratch), step), v128.load(scales)));
+    v128.store(y, logits4(a0, a1, a2, a3, step, scales));
   }
+}
+
+/**
+ * The same where pairs of 128-bit operations become 256-bit ones, and as in wide.ts two groups of rows at a time.
+ * @param scratch 256 bytes of this thread's own
+ */
+export function scanWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, scratch: usize): void {
+  const groups = rows >> 3;
+  const far = <usize>groups << 4; // bytes of logits
+  scanTwo(codes, codes + far * (<usize>n >> 2), scales, scales + far, groups, n, x, meta, y, y + far, scratch);
+  if (rows & 4) {
+    const at = <usize>(rows - 4);
+    codes += at * n;
+    scanTwo(codes, codes, scales + (at << 2), scales + (at << 2), 1, n, x, meta, y + (at << 2), y + (at << 2), scratch);
+  }
+}
+
+/** y and z: logits of `groups` groups at c and d each. */
+function scanTwo(c: usize, d: usize, scalesC: usize, scalesD: usize, groups: u32, n: u32, x: usize, meta: usize, y: usize, z: usize, sums: usize): void {
+  const step = v128.load32_splat(meta);
+  const end = x + (<usize>n << 1);
+  for (const last = y + (<usize>groups << 4); y < last; y += 16, z += 16, scalesC += 16, scalesD += 16) {
+    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+    let a4 = i32x4.splat(0), a5 = i32x4.splat(0), a6 = i32x4.splat(0), a7 = i32x4.splat(0);
+    let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
+    let b4 = i32x4.splat(0), b5 = i32x4.splat(0), b6 = i32x4.splat(0), b7 = i32x4.splat(0);
+    for (let p = x; p < end; p += 32, c += 64, d += 64) {
+      const u = v128.load(p), v = v128.load(p, 16);
+      a0 = dot8(a0, c + 0, u);
+      b0 = dot8(b0, c + 8, v);
+      a1 = dot8(a1, c + 16, u);
+      b1 = dot8(b1, c + 24, v);
+      a2 = dot8(a2, c + 32, u);
+      b2 = dot8(b2, c + 40, v);
+      a3 = dot8(a3, c + 48, u);
+      b3 = dot8(b3, c + 56, v);
+      a4 = dot8(a4, d + 0, u);
+      b4 = dot8(b4, d + 8, v);
+      a5 = dot8(a5, d + 16, u);
+      b5 = dot8(b5, d + 24, v);
+      a6 = dot8(a6, d + 32, u);
+      b6 = dot8(b6, d + 40, v);
+      a7 = dot8(a7, d + 48, u);
+      b7 = dot8(b7, d + 56, v);
+    }
+    v128.store(sums, a0, 0);
+    v128.store(sums, b0, 16);
+    v128.store(sums, a1, 32);
+    v128.store(sums, b1, 48);
+    v128.store(sums, a2, 64);
+    v128.store(sums, b2, 80);
+    v128.store(sums, a3, 96);
+    v128.store(sums, b3, 112);
+    v128.store(sums, a4, 128);
+    v128.store(sums, b4, 144);
+    v128.store(sums, a5, 160);
+    v128.store(sums, b5, 176);
+    v128.store(sums, a6, 192);
+    v128.store(sums, b6, 208);
+    v128.store(sums, a7, 224);
+    v128.store(sums, b7, 240);
+    v128.store(y, logits4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96), step, scalesC));
+    v128.store(z, logits4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224), step, scalesD));
+  }
+}
+
+/** Both halves of a 256-bit sum. */
+// @ts-ignore: decorator
+@inline
+function half(sums: usize): v128 {
+  return i32x4.add(v128.load(sums), v128.load(sums, 16));
+}
+
+/**
+ * What the true logits lie between: coarse ∓ (perError · error + perScale · scale + slack).
+ * @param lower, upper [rows] f32
+ * @param coarse, scales, errors [rows] f32; rows is a multiple of 4
+ * @returns the largest of `lower`
+ */
+export function bounds(lower: usize, upper: usize, coarse: usize, scales: usize, errors: usize, rows: u32, perError: f32, perScale: f32, slack: f32): f32 {
+  const e = f32x4.splat(perError), s = f32x4.splat(perScale), c = f32x4.splat(slack);
+  let top = f32x4.splat(-Infinity);
+  for (let i: usize = 0, end = <usize>rows << 2; i < end; i += 16) {
+    const bound = f32x4.add(f32x4.add(f32x4.mul(e, v128.load(errors + i)), f32x4.mul(s, v128.load(scales + i))), c);
+    const middle = v128.load(coarse + i);
+    const least = f32x4.sub(middle, bound);
+    v128.store(lower + i, least);
+    v128.store(upper + i, f32x4.add(middle, bound));
+    top = f32x4.max(top, least);
+  }
+  return max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)));
+}
+
+/** Numbers of the values that are not below `least`, ascending, u32 at `out`. @param rows a multiple of 4 @returns how many */
+export function atLeast(out: usize, values: usize, rows: u32, least: f32): u32 {
+  const limit = f32x4.splat(least);
+  let to = out;
+  for (let i: u32 = 0; i < rows; i += 4) {
+    const hits = i32x4.bitmask(f32x4.ge(v128.load(values + (<usize>i << 2)), limit));
+    if (hits == 0) continue;
+    for (let lane: u32 = 0; lane < 4; lane++) {
+      if (!((hits >> lane) & 1)) continue;
+      store<u32>(to, i + lane);
+      to += 4;
+    }
+  }
+  return <u32>((to - out) >> 2);
 }

@@ -4,7 +4,7 @@
 //
 //   wide (W32): byte 128b + 32i + j of a group = row i, columns 128b + 32k + j in bits 2k (k 0…3, j 0…31)
 import { opaque } from "./lanes";
-import { dot7, factor, store4, total4 } from "./ternary";
+import { block4, dot7, factor, store4, total4 } from "./ternary";
 
 // As in the 128-bit kernel: a 16-bit lane gains at most 2048 in magnitude per block, and 16 blocks are the bound.
 const GEMV_BLOCKS: usize = 10;
@@ -44,63 +44,69 @@ export function ternaryWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize
   }
 }
 
+/**
+ * Two groups of rows at a time, half of the rows apart: where both come to a new page of memory, they wait for it together. With the 128
+ * rows of a chunk the two are whole pages apart in the published shapes.
+ */
 function gemvWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, meta: usize, y: usize, scratch: usize): void {
+  const half = rows >> 3; // groups
+  gemvTwo(w, w + <usize>half * <usize>kPad, half, kPad, scale, x, meta, y, y + (<usize>half << 4), scratch);
+  const last = rows & 4; // an odd group: twice the same
+  if (last) {
+    w += <usize>(rows - 4) * (kPad >> 2);
+    y += <usize>(rows - 4) << 2;
+    gemvTwo(w, w, 1, kPad, scale, x, meta, y, y, scratch);
+  }
+}
+
+/** y and z: products of `groups` groups at w and v each. */
+function gemvTwo(w: usize, v: usize, groups: u32, kPad: u32, scale: f32, x: usize, meta: usize, y: usize, z: usize, scratch: usize): void {
   const mask = i8x16.splat(<i8>opaque(3, kPad));
   const ones = i16x8.splat(<i16>opaque(1, kPad));
   const r = factor(scale, meta);
   const sum = load<i32>(meta);
   const xEnd = x + kPad;
-  for (let row: u32 = 0; row < rows; row += 4, y += 16) {
+  for (const end = y + (<usize>groups << 4); y < end; y += 16, z += 16) {
     clear(scratch);
+    clear(scratch + 128);
     let p = x;
     while (p < xEnd) {
       const stop = min<usize>(p + GEMV_BLOCKS * 128, xEnd);
       let a0 = i16x8.splat(0), a1 = i16x8.splat(0), a2 = i16x8.splat(0), a3 = i16x8.splat(0);
+      let a4 = i16x8.splat(0), a5 = i16x8.splat(0), a6 = i16x8.splat(0), a7 = i16x8.splat(0);
       let b0 = i16x8.splat(0), b1 = i16x8.splat(0), b2 = i16x8.splat(0), b3 = i16x8.splat(0);
-      for (; p < stop; p += 128, w += 128) {
+      let b4 = i16x8.splat(0), b5 = i16x8.splat(0), b6 = i16x8.splat(0), b7 = i16x8.splat(0);
+      for (; p < stop; p += 128, w += 128, v += 128) {
         const x0 = v128.load(p), z0 = v128.load(p, 16), x1 = v128.load(p, 32), z1 = v128.load(p, 48);
         const x2 = v128.load(p, 64), z2 = v128.load(p, 80), x3 = v128.load(p, 96), z3 = v128.load(p, 112);
-        const v0 = v128.load(w), u0 = v128.load(w, 16), v1 = v128.load(w, 32), u1 = v128.load(w, 48);
-        const v2 = v128.load(w, 64), u2 = v128.load(w, 80), v3 = v128.load(w, 96), u3 = v128.load(w, 112);
-        a0 = i16x8.add(a0, dot7(x0, v128.and(v0, mask)));
-        b0 = i16x8.add(b0, dot7(z0, v128.and(u0, mask)));
-        a1 = i16x8.add(a1, dot7(x0, v128.and(v1, mask)));
-        b1 = i16x8.add(b1, dot7(z0, v128.and(u1, mask)));
-        a2 = i16x8.add(a2, dot7(x0, v128.and(v2, mask)));
-        b2 = i16x8.add(b2, dot7(z0, v128.and(u2, mask)));
-        a3 = i16x8.add(a3, dot7(x0, v128.and(v3, mask)));
-        b3 = i16x8.add(b3, dot7(z0, v128.and(u3, mask)));
-        a0 = i16x8.add(a0, dot7(x1, v128.and(i16x8.shr_u(v0, 2), mask)));
-        b0 = i16x8.add(b0, dot7(z1, v128.and(i16x8.shr_u(u0, 2), mask)));
-        a1 = i16x8.add(a1, dot7(x1, v128.and(i16x8.shr_u(v1, 2), mask)));
-        b1 = i16x8.add(b1, dot7(z1, v128.and(i16x8.shr_u(u1, 2), mask)));
-        a2 = i16x8.add(a2, dot7(x1, v128.and(i16x8.shr_u(v2, 2), mask)));
-        b2 = i16x8.add(b2, dot7(z1, v128.and(i16x8.shr_u(u2, 2), mask)));
-        a3 = i16x8.add(a3, dot7(x1, v128.and(i16x8.shr_u(v3, 2), mask)));
-        b3 = i16x8.add(b3, dot7(z1, v128.and(i16x8.shr_u(u3, 2), mask)));
-        a0 = i16x8.add(a0, dot7(x2, v128.and(i16x8.shr_u(v0, 4), mask)));
-        b0 = i16x8.add(b0, dot7(z2, v128.and(i16x8.shr_u(u0, 4), mask)));
-        a1 = i16x8.add(a1, dot7(x2, v128.and(i16x8.shr_u(v1, 4), mask)));
-        b1 = i16x8.add(b1, dot7(z2, v128.and(i16x8.shr_u(u1, 4), mask)));
-        a2 = i16x8.add(a2, dot7(x2, v128.and(i16x8.shr_u(v2, 4), mask)));
-        b2 = i16x8.add(b2, dot7(z2, v128.and(i16x8.shr_u(u2, 4), mask)));
-        a3 = i16x8.add(a3, dot7(x2, v128.and(i16x8.shr_u(v3, 4), mask)));
-        b3 = i16x8.add(b3, dot7(z2, v128.and(i16x8.shr_u(u3, 4), mask)));
-        a0 = i16x8.add(a0, dot7(x3, v128.and(i16x8.shr_u(v0, 6), mask)));
-        b0 = i16x8.add(b0, dot7(z3, v128.and(i16x8.shr_u(u0, 6), mask)));
-        a1 = i16x8.add(a1, dot7(x3, v128.and(i16x8.shr_u(v1, 6), mask)));
-        b1 = i16x8.add(b1, dot7(z3, v128.and(i16x8.shr_u(u1, 6), mask)));
-        a2 = i16x8.add(a2, dot7(x3, v128.and(i16x8.shr_u(v2, 6), mask)));
-        b2 = i16x8.add(b2, dot7(z3, v128.and(i16x8.shr_u(u2, 6), mask)));
-        a3 = i16x8.add(a3, dot7(x3, v128.and(i16x8.shr_u(v3, 6), mask)));
-        b3 = i16x8.add(b3, dot7(z3, v128.and(i16x8.shr_u(u3, 6), mask)));
+        a0 = block4(a0, v128.load(w, 0), x0, x1, x2, x3, mask);
+        b0 = block4(b0, v128.load(w, 16), z0, z1, z2, z3, mask);
+        a1 = block4(a1, v128.load(w, 32), x0, x1, x2, x3, mask);
+        b1 = block4(b1, v128.load(w, 48), z0, z1, z2, z3, mask);
+        a2 = block4(a2, v128.load(w, 64), x0, x1, x2, x3, mask);
+        b2 = block4(b2, v128.load(w, 80), z0, z1, z2, z3, mask);
+        a3 = block4(a3, v128.load(w, 96), x0, x1, x2, x3, mask);
+        b3 = block4(b3, v128.load(w, 112), z0, z1, z2, z3, mask);
+        a4 = block4(a4, v128.load(v, 0), x0, x1, x2, x3, mask);
+        b4 = block4(b4, v128.load(v, 16), z0, z1, z2, z3, mask);
+        a5 = block4(a5, v128.load(v, 32), x0, x1, x2, x3, mask);
+        b5 = block4(b5, v128.load(v, 48), z0, z1, z2, z3, mask);
+        a6 = block4(a6, v128.load(v, 64), x0, x1, x2, x3, mask);
+        b6 = block4(b6, v128.load(v, 80), z0, z1, z2, z3, mask);
+        a7 = block4(a7, v128.load(v, 96), x0, x1, x2, x3, mask);
+        b7 = block4(b7, v128.load(v, 112), z0, z1, z2, z3, mask);
       }
       flush(scratch, a0, b0, ones);
       flush(scratch + 32, a1, b1, ones);
       flush(scratch + 64, a2, b2, ones);
       flush(scratch + 96, a3, b3, ones);
+      flush(scratch + 128, a4, b4, ones);
+      flush(scratch + 160, a5, b5, ones);
+      flush(scratch + 192, a6, b6, ones);
+      flush(scratch + 224, a7, b7, ones);
     }
     store4(y, totals(scratch), sum, r);
+    store4(z, totals(scratch + 128), sum, r);
   }
 }
 
