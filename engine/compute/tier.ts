@@ -22,7 +22,7 @@ const NODE = Number(process.versions.node.split(".")[0]);
 const WIDE_GAIN = 1.15;
 /** Packed weights from which 256 bits are worth the time to measure them: smaller models are in the caches anyway. */
 const WORTH_WIDE_BYTES = 64 * 2 ** 20;
-const MEASURE_MS = 40;
+const MEASURE_MS = 25;
 
 /**
  * Picks the fastest tier that computes rightly here, or the one asked for.

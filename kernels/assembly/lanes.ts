@@ -31,3 +31,17 @@ export function sum8x4(lo0: v128, hi0: v128, lo1: v128, hi1: v128, lo2: v128, hi
 export function opaque(value: i32, nonzero: u32): i32 {
   return nonzero ? value : 0;
 }
+
+/**
+ * max(max|x|, least) of f32 numbers; NaN if there is one. Bits of positive floats are ordered as integers, whose maximum is one instruction.
+ * @param bytes a multiple of 16
+ */
+// @ts-ignore: decorator
+@inline
+export function absMax(x: usize, bytes: usize, least: f32): f32 {
+  const positive = i32x4.splat(opaque(0x7fffffff, <u32>bytes));
+  let top = f32x4.splat(least);
+  for (const end = x + bytes; x < end; x += 16) top = i32x4.max_s(top, v128.and(v128.load(x), positive));
+  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 2, 3, 0, 1));
+  return reinterpret<f32>(max<i32>(i32x4.extract_lane(top, 0), i32x4.extract_lane(top, 1)));
+}

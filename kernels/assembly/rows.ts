@@ -1,5 +1,5 @@
 // Work on single rows of activations. Buffers are padded with zeros to a multiple of 8 floats, so no kernel has a tail.
-import { sum8 } from "./lanes";
+import { absMax, sum8 } from "./lanes";
 
 /** x += y; [n] f32 */
 export function add(x: usize, y: usize, n: u32): void {
@@ -26,21 +26,9 @@ export function rmsNorm(out: usize, x: usize, weight: usize, n: u32, eps: f32): 
 /** out = relu(gate)² · up; [n] f32 */
 export function reluSquaredMul(out: usize, gate: usize, up: usize, n: u32): void {
   for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
-    const g = f32x4.max(v128.load(gate), f32x4.splat(0));
+    const g = f32x4.pmax(v128.load(gate), f32x4.splat(0)); // one instruction, and NaN stays
     v128.store(out, f32x4.mul(f32x4.mul(g, g), v128.load(up)));
   }
-}
-
-/** max(max|x|, 1e-5) of [n] f32 */
-// @ts-ignore: decorator
-@inline
-function absMax(x: usize, bytes: usize): f32 {
-  let m = f32x4.splat(1e-5);
-  for (let i: usize = 0; i < bytes; i += 16) m = f32x4.max(m, f32x4.abs(v128.load(x + i)));
-  return max<f32>(
-    max<f32>(f32x4.extract_lane(m, 0), f32x4.extract_lane(m, 1)),
-    max<f32>(f32x4.extract_lane(m, 2), f32x4.extract_lane(m, 3)),
-  );
 }
 
 /** Four activations to integers: round half to even of x·s, clamped to int8's range. */
@@ -58,7 +46,7 @@ function round4(x: usize, s: v128): v128 {
  */
 export function quantize(out: usize, meta: usize, x: usize, n: u32, kPad: u32): void {
   const bytes = <usize>n << 2;
-  const most = absMax(x, bytes);
+  const most = absMax(x, bytes, 1e-5);
   const s = f32x4.splat(<f32>127 / most);
   let sum = i32x4.splat(0);
   let i: usize = 0;

@@ -1,7 +1,7 @@
 // The coarse pass over the output head: rows as 8-bit codes with a scale each, and how far from the true row they are, so that the true
 // logit is known to lie in a proven interval (engine/network/head-search.ts). Only the rows that can still win are then computed exactly.
 // Rows lie in groups of 4: byte 64b + 16i + j of a group = row i, column 16b + j. A row has n columns, a multiple of 16.
-import { opaque, sum8 } from "./lanes";
+import { absMax, opaque, sum8 } from "./lanes";
 import { total4 } from "./ternary";
 
 /** √Σx², f32, of squares already summed in 8 lanes. */
@@ -23,13 +23,7 @@ const ROUNDER_BITS: i32 = 0x4b400000;
  */
 export function packScan(group: usize, row: u32, scale: usize, error: usize, x: usize, n: u32): void {
   const end = x + (<usize>n << 2);
-  let top = f32x4.splat(0), other = f32x4.splat(0);
-  for (let p = x; p < end; p += 32) {
-    top = f32x4.max(top, f32x4.abs(v128.load(p)));
-    other = f32x4.max(other, f32x4.abs(v128.load(p, 16)));
-  }
-  top = f32x4.max(top, other);
-  const most = max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)));
+  const most = absMax(x, <usize>n << 2, 0);
   const step: f32 = most / 127;
   const s = f32x4.splat(step);
   const inverse = f32x4.splat(step > 0 ? <f32>1 / step : 0);
@@ -62,9 +56,7 @@ export function packScan(group: usize, row: u32, scale: usize, error: usize, x: 
  */
 export function prepareScan(out: usize, meta: usize, x: usize, n: u32, levels: u32): void {
   const bytes = <usize>n << 2;
-  let top = f32x4.splat(0);
-  for (let i: usize = 0; i < bytes; i += 16) top = f32x4.max(top, f32x4.abs(v128.load(x + i)));
-  const most = max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)));
+  const most = absMax(x, bytes, 0);
   const step: f32 = most / <f32>levels;
   const s = f32x4.splat(step);
   const inverse = f32x4.splat(step > 0 ? <f32>1 / step : 0);
@@ -210,7 +202,7 @@ export function bounds(lower: usize, upper: usize, coarse: usize, scales: usize,
     const least = f32x4.sub(middle, bound);
     v128.store(lower + i, least);
     v128.store(upper + i, f32x4.add(middle, bound));
-    top = f32x4.max(top, least);
+    top = f32x4.pmax(top, least);
   }
   return max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)));
 }
