@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { type GrowthReport, growthPicture, growthTable } from "./growth-report.js";
 import { type KernelReport, kernelsTable } from "./kernels-report.js";
 import { type PeersReport, peersTable } from "./peers-report.js";
+import { type StartReport, startTable } from "./startup-report.js";
 
 export const PAGE = "docs/performance.md";
 export const PICTURE = "docs/growth.svg";
@@ -16,9 +17,10 @@ export type ReadResult = (name: string) => unknown;
 /** A result as Markdown; the first word of its file's name says what it is. */
 function render(name: string, result: unknown): string {
   if (name.startsWith("peers")) return peersTable(result as PeersReport);
+  if (name.startsWith("startup")) return startTable(result as StartReport);
   if (name.startsWith("kernels")) return kernelsTable(result as KernelReport);
   if (name.startsWith(GROWTH)) return `${IMAGE}\n\n${growthTable(result as GrowthReport)}`;
-  throw new Error(`${PAGE}: ${name} is no kind of result: peers…, kernels… and growth… are`);
+  throw new Error(`${PAGE}: ${name} is no kind of result: peers…, startup…, kernels… and growth… are`);
 }
 
 /** The page, with each result between its marks: `<!-- result NAME -->` and `<!-- end -->`. What was not recorded is left empty. */
