@@ -73,14 +73,21 @@ export function growthPicture({ machine: on, threads, series }: GrowthReport): s
     `<title>Tokens per second over context length, ${escapeXml(on.cpu)}, ${threads} threads</title>`,
     "<style>",
     "text { font: 12px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600 } .soft { fill: #59636e } .grid { stroke: #d1d9e0 }",
-    ".s0 { --c: #0969da } .s1 { --c: #bc4c00 } .s2 { --c: #1a7f37 } .s3 { --c: #8250df }",
-    "polyline { fill: none; stroke: var(--c); stroke-width: 2 } circle { fill: var(--c) } .bar { stroke: var(--c) } .name { fill: var(--c) }",
+    "polyline { fill: none; stroke-width: 2 }",
+    colours(["#0969da", "#bc4c00", "#1a7f37", "#8250df"]),
     "@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .soft { fill: #9198a1 } .grid { stroke: #3d444d }",
-    ".s0 { --c: #4493f8 } .s1 { --c: #f0883e } .s2 { --c: #3fb950 } .s3 { --c: #ab7df8 } .name { fill: var(--c) } }",
+    `${colours(["#4493f8", "#f0883e", "#3fb950", "#ab7df8"])} }`,
     "</style>",
     ...panels.flat(),
     "</svg>",
   ].join("\n")}\n`;
+}
+
+/** One colour a size. Written out: not every reader of SVG knows CSS variables. */
+function colours(list: readonly string[]): string {
+  return list
+    .map((colour, i) => `.s${i} polyline, .s${i} .bar { stroke: ${colour} } .s${i} circle, .s${i} .name { fill: ${colour} }`)
+    .join("\n");
 }
 
 function panel(kind: "decode" | "prefill", series: readonly GrowthSeries[], left: number): string[] {
