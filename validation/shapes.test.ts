@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { makeModel } from "../bench/make-model.js";
-import type { Tier } from "../engine/compute/kernels.js";
+import { TIERS } from "../engine/compute/kernels.js";
 import { openCheckpoint } from "../engine/container/checkpoint.js";
 import { readConfig } from "../engine/model/config.js";
 import { readWeights } from "../engine/model/weights.js";
@@ -45,7 +45,7 @@ describe("the kernels equal the scalar reference, bit for bit, whatever the shap
     const cache = new ReferenceCache(config, TOKENS.length);
     const right = TOKENS.map((token, position) => reference.logits(reference.forward(token, position, cache)));
     expect(new Set(right.at(-1)).size).toBeGreaterThan(VOCAB / 2); // a network that says nothing would be equal too
-    for (const tier of ["plain", "relaxed"] satisfies Tier[]) {
+    for (const tier of TIERS) {
       const got = await logitsInProcess(path, TOKENS, { tier });
       for (const [t, row] of got.entries())
         expect(new Uint32Array(row.buffer), `${tier}, token ${t}`).toEqual(new Uint32Array(right[t]!.buffer));
