@@ -206,6 +206,6 @@ function leadReference(request: LoadRequest, activationQuant: boolean): { loaded
 }
 
 function loadBytes(needs: LoadNeeds, sources: NetworkSources): number {
-  const tables = sources.embedding.byteLength + (sources.head?.byteLength ?? 0);
-  return needs.packings.reduce((sum, packing) => sum + packing.source.tensor.byteLength, tables);
+  const head = (sources.head ?? sources.embedding).byteLength;
+  return needs.packings.reduce((sum, packing) => sum + packing.source.tensor.byteLength, head);
 }

@@ -116,6 +116,21 @@ describe("the two-stage head", () => {
     );
   });
 
+  it("leaves out no row for being too small or too large for its codes", () => {
+    const { table } = adversarial(3, 0);
+    const hidden = new Float32Array(N).fill(1);
+    for (let i = 0; i < table.length; i++) table[i] = -Math.abs(table[i]!) - 0.01; // every logit is negative
+    for (const value of [1e-38, 1e-42, 1e30, 3e37]) {
+      const row = 17;
+      table.fill(value / N, row * N, (row + 1) * N);
+      for (const tier of TIERS) {
+        const { search, coarse, exact, x, meta } = setting(table, hidden, tier);
+        expect(top(search.best(coarse, x, meta, 1, undefined), 1)).toEqual([row]);
+        expect(top(exact, 1)).toEqual([row]);
+      }
+    }
+  });
+
   it("computes few rows where one stands out, and more where many are close", () => {
     const { table, hidden } = adversarial(7, 0);
     const clear = setting(table, Float32Array.from(table.subarray(5 * N, 6 * N)));

@@ -13,6 +13,8 @@ function root(lo: v128, hi: v128): f32 {
 
 /** Adding and taking away 1.5·2^23 rounds an f32 of magnitude < 2^22 to the nearest integer, which the low bits then hold. */
 const ROUNDER_BITS: i32 = 0x4b400000;
+/** Of smaller numbers the inverse leaves f32's range: all codes are 0 then, and the whole row is its distance. */
+const LEAST_STEP: f32 = 1e-30;
 
 /**
  * Codes of one row: round(x / scale), scale = max|x| / 127.
@@ -26,7 +28,7 @@ export function packScan(group: usize, row: u32, scale: usize, error: usize, x: 
   const most = absMax(x, <usize>n << 2, 0);
   const step: f32 = most / 127;
   const s = f32x4.splat(step);
-  const inverse = f32x4.splat(step > 0 ? <f32>1 / step : 0);
+  const inverse = f32x4.splat(step > LEAST_STEP ? <f32>1 / step : 0);
   const rounder = f32x4.splat(reinterpret<f32>(opaque(ROUNDER_BITS, n)));
   let lo = f32x4.splat(0);
   let hi = f32x4.splat(0);
@@ -59,7 +61,7 @@ export function prepareScan(out: usize, meta: usize, x: usize, n: u32, levels: u
   const most = absMax(x, bytes, 0);
   const step: f32 = most / <f32>levels;
   const s = f32x4.splat(step);
-  const inverse = f32x4.splat(step > 0 ? <f32>1 / step : 0);
+  const inverse = f32x4.splat(step > LEAST_STEP ? <f32>1 / step : 0);
   const limit = i32x4.splat(levels);
   let nlo = f32x4.splat(0), nhi = f32x4.splat(0), elo = f32x4.splat(0), ehi = f32x4.splat(0);
   for (let i: usize = 0; i < bytes; i += 32) {
@@ -207,12 +209,12 @@ export function bounds(lower: usize, upper: usize, coarse: usize, scales: usize,
   return max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)));
 }
 
-/** Numbers of the values that are not below `least`, ascending, u32 at `out`. @param rows a multiple of 4 @returns how many */
+/** Numbers of the values that are not below `least` (NaN isn't), ascending, u32 at `out`. @param rows a multiple of 4 @returns how many */
 export function atLeast(out: usize, values: usize, rows: u32, least: f32): u32 {
   const limit = f32x4.splat(least);
   let to = out;
   for (let i: u32 = 0; i < rows; i += 4) {
-    const hits = i32x4.bitmask(f32x4.ge(v128.load(values + (<usize>i << 2)), limit));
+    const hits = i32x4.bitmask(f32x4.lt(v128.load(values + (<usize>i << 2)), limit)) ^ 15;
     if (hits == 0) continue;
     for (let lane: u32 = 0; lane < 4; lane++) {
       if (!((hits >> lane) & 1)) continue;
