@@ -1,10 +1,10 @@
 import type { ModelDescription, TokenDescription } from "../engine/index.js";
 import { printable } from "./failure.js";
-import type { ModelFlags } from "./model.js";
+import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
 import { style, write, writeJson } from "./terminal.js";
 import { readEnvironment } from "./values.js";
 
-export interface InfoFlags extends Pick<ModelFlags, "model" | "threads" | "tier"> {
+export interface InfoFlags extends FileFlags, Pick<ModelFlags, "threads" | "tier"> {
   readonly json?: boolean;
 }
 
@@ -15,6 +15,7 @@ export async function info(flags: InfoFlags): Promise<void> {
   const description = await describeModel(flags.model, {
     ...(threads !== undefined && { threads }),
     ...(flags.tier !== undefined && { tier: flags.tier }),
+    ...fileOptions(flags),
     v8Flags: true, // as the commands that load the weights do
   });
   if (flags.json) await writeJson(description, 2);
@@ -102,7 +103,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
 /** Columns until the values begin, after the indent. */
 const LABEL_WIDTH = 20;
 
-const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²" };
+const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²", silu: "gated SiLU" };
 
 function token({ id, text }: TokenDescription): string {
   return `${text} (${id})`;

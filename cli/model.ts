@@ -1,10 +1,16 @@
-import type { GenerateOptions, LoadOptions, Model } from "../engine/index.js";
+import type { FileOptions, GenerateOptions, LoadOptions, Model } from "../engine/index.js";
 import { Status } from "./terminal.js";
 import type { Environment } from "./values.js";
 
-/** Flags of every command that loads weights. */
-export interface ModelFlags {
+/** Flags of every command that reads a network. */
+export interface FileFlags {
   readonly model?: string;
+  readonly activation?: LoadOptions["activation"];
+  readonly i2sLayout?: LoadOptions["i2sLayout"];
+}
+
+/** Flags of every command that loads weights. */
+export interface ModelFlags extends FileFlags {
   readonly ctx?: number;
   readonly threads?: number;
   readonly tier?: LoadOptions["tier"];
@@ -26,6 +32,11 @@ export interface SamplingFlags {
   readonly speculate?: boolean;
 }
 
+/** The library's options for what was said about the file. */
+export function fileOptions({ activation, i2sLayout }: FileFlags): FileOptions {
+  return { ...(activation !== undefined && { activation }), ...(i2sLayout !== undefined && { i2sLayout }) };
+}
+
 /** Loads the model that the flags name, or the embedded one; says so if it takes long. Flags win over the environment. */
 export async function openModel(flags: ModelFlags, environment: Environment, more: LoadOptions): Promise<Model> {
   const { loadModel } = await import("../engine/index.js");
@@ -38,6 +49,7 @@ export async function openModel(flags: ModelFlags, environment: Environment, mor
       ...(flags.tier !== undefined && { tier: flags.tier }),
       ...(flags.head !== undefined && { head: flags.head }),
       ...(flags.kv !== undefined && { kv: flags.kv }),
+      ...fileOptions(flags),
       v8Flags: true,
       onProgress: ({ done, total }) => status.update(done / Math.max(total, 1)),
       ...more,

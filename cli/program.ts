@@ -117,11 +117,27 @@ function addEngineFlags(command: Command, threads?: Option): void {
   addKernelFlags(command, threads);
 }
 
+/** What a model's files can't say, or don't. */
+function addFileFlags(command: Command): void {
+  command
+    .addOption(
+      new Option("--activation <name>", "activation function, where the file names none and may mean either").choices(["relu2", "silu"]),
+    )
+    .addOption(
+      new Option("--i2s-layout <name>", "how an I2_S file lays out its codes, which it can't say (default: block128)").choices([
+        "block128",
+        "block64",
+        "rows4",
+      ]),
+    );
+}
+
 /** What the network runs on. */
 function addKernelFlags(
   command: Command,
   threads = new Option("--threads <n>", "worker threads (default: one a core, at most what helps)").argParser(parseThreads),
 ): void {
+  addFileFlags(command);
   command
     .addOption(threads)
     .addOption(

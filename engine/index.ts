@@ -2,7 +2,7 @@
 export { BitnetError, type ErrorCode } from "./errors.js";
 export type { ModelDescription, TokenDescription } from "./generation/describe.js";
 export { describeModel, loadModel, type Model, type OpenTokenizer, openTokenizer, type ScoreOptions } from "./generation/model.js";
-export type { LoadOptions } from "./generation/runner.js";
+export type { FileOptions, LoadOptions } from "./generation/runner.js";
 export type {
   GenerateOptions,
   Generation,

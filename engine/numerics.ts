@@ -129,6 +129,16 @@ export function reluSquaredMul(gate: Float32Array, up: Float32Array, n: number):
   }
 }
 
+/** gate = gate · σ(gate) · up, [n] f32; σ(g) = s / (1 + e) with e = e^−|g|, s = 1 for g ≥ 0, else e */
+export function siluMul(gate: Float32Array, up: Float32Array, n: number): void {
+  for (let i = 0; i < n; i++) {
+    const g = gate[i]!;
+    const e = expF32(-Math.abs(g));
+    const sigma = f((g >= 0 ? 1 : e) / f(1 + e));
+    gate[i] = f(g * sigma) * up[i]!;
+  }
+}
+
 const sinCos = new Float64Array(2);
 
 /**
@@ -146,9 +156,9 @@ export function ropeAngles(out: Float32Array, position: number, frequencies: Flo
   }
 }
 
-/** theta^(−2i/headDim), i < headDim/2; f64 */
-export function ropeFrequencies(theta: number, headDim: number): Float64Array {
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => pow64(theta, (-2 * i) / headDim));
+/** theta^(−2i/headDim), i < headDim/2, divided by the factors if there are any; f64 */
+export function ropeFrequencies(theta: number, headDim: number, factors: readonly number[] | undefined): Float64Array {
+  return Float64Array.from({ length: headDim / 2 }, (_, i) => pow64(theta, (-2 * i) / headDim) / (factors?.[i] ?? 1));
 }
 
 /** Rotates in place, NEOX style: pairs (i, i + headDim/2). @param x [heads, headDim] f32 from `from` on @param angles from `ropeAngles` */

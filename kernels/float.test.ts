@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { dot8, expF32, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies } from "../engine/numerics.js";
+import { dot8, expF32, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies, siluMul } from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
 const HEAD_SIZES = [64, 96, 100, 128, 256];
 
 describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s", (tier) => {
-  it("RMSNorm, residual, relu²·up", () => {
+  it("RMSNorm, residual, relu²·up, SiLU", () => {
     for (const n of [8, 64, 256, 768, 2560, 6912]) {
       const bench = new Bench(tier, 1 << 20);
       const x = noise(n, n);
@@ -23,13 +23,18 @@ describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s"
       bench.f32(px, n).set(x);
       bench.kernels.reluSquaredMul(out, px, py, n);
       expect(bitsOf(bench.f32(out, n))).toEqual(bitsOf(gate));
+      const wide = x.map((v) => v * 100); // over both ends of the sigmoid
+      bench.f32(px, n).set(wide);
+      siluMul(wide, y, n);
+      bench.kernels.siluMul(out, px, py, n);
+      expect(bitsOf(bench.f32(out, n))).toEqual(bitsOf(wide));
     }
   });
 
   it.each(HEAD_SIZES)("RoPE, head size %i", (headDim) => {
     const bench = new Bench(tier, 1 << 20);
     const angles = new Float32Array(headDim);
-    ropeAngles(angles, 4095, ropeFrequencies(500000, headDim));
+    ropeAngles(angles, 4095, ropeFrequencies(500000, headDim, undefined));
     const x = noise(3 * headDim, headDim);
     const [px, pa, out] = [bench.put(x), bench.put(angles), bench.take(x.length * 4)];
     bench.kernels.rope(out, px, 3, headDim, pa);
@@ -80,10 +85,21 @@ describe("the scalar arithmetic itself", () => {
     );
   });
 
+  it("SiLU is within 5e-7 of gate / (1 + e^−gate)", () => {
+    fc.assert(
+      fc.property(fc.float({ min: -80, max: 1e6, noNaN: true }), (x) => {
+        const gate = new Float32Array([x]);
+        siluMul(gate, new Float32Array([1]), 1);
+        expect(Math.abs(gate[0]! - x / (1 + Math.exp(-x)))).toBeLessThanOrEqual(5e-7 * Math.abs(x / (1 + Math.exp(-x))) + 1e-44);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
   it.each([64, 128])("RoPE angles are float64's to the last bit of f32, up to position 4096, head size %i", (headDim) => {
     const angles = new Float32Array(headDim);
     const half = headDim / 2;
-    const frequencies = ropeFrequencies(500000, headDim);
+    const frequencies = ropeFrequencies(500000, headDim, undefined);
     for (let position = 0; position <= 4096; position += position < 64 ? 1 : 37) {
       ropeAngles(angles, position, frequencies);
       for (let i = 0; i < half; i++) {

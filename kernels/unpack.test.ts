@@ -11,7 +11,7 @@ const ternaryBytes = (n: number): fc.Arbitrary<Uint8Array> =>
 
 function source(type: string, rows: number, columns: number, byteLength: number): LinearSource {
   const tensor = { name: "w", shape: [rows, columns], type, file: "made up", offset: 0, byteLength };
-  return { tensor, rows, columns, scale: undefined, inverseScale: false };
+  return { tensor, rows, columns, scale: undefined, inverseScale: false, layout: "block128", pairedRows: undefined, masters: true };
 }
 
 describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => {

@@ -84,7 +84,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
           withoutNorm(
             kernels,
             memory,
-            parts(plan, (layer) => layer.attnSubNorm),
+            parts(plan, (layer) => layer.attnSubNorm!),
           ),
       },
       undefined,
@@ -96,7 +96,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
           withoutNorm(
             kernels,
             memory,
-            parts(plan, (layer) => layer.ffnSubNorm),
+            parts(plan, (layer) => layer.ffnSubNorm!),
           ),
       },
       undefined,

@@ -14,6 +14,7 @@ export interface Kernels {
   add(x: number, y: number, n: number): void;
   rmsNorm(out: number, x: number, weight: number, n: number, eps: number): void;
   reluSquaredMul(out: number, gate: number, up: number, n: number): void;
+  siluMul(out: number, gate: number, up: number, n: number): void;
   quantize(out: number, meta: number, x: number, n: number, kPad: number): void;
   rope(out: number, x: number, heads: number, headDim: number, angles: number): void;
   storeKeyValue(block: number, slot: number, k: number, v: number, headDim: number): void;

@@ -11,7 +11,7 @@ import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
 import { ChatMemory } from "./chat.js";
 import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
-import { type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
+import { type FileOptions, type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 import type { GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
@@ -160,8 +160,8 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
   const opening = openCheckpoint(pathOf(path));
   const reading = opening.then(async (checkpoint) => {
-    const config = await readConfig(checkpoint);
-    return { config, sources: readWeights(checkpoint, config) };
+    const config = await readConfig(checkpoint, options);
+    return { config, sources: readWeights(checkpoint, config, options) };
   });
   reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
@@ -211,12 +211,12 @@ export async function openTokenizer(path?: string): Promise<OpenTokenizer> {
 /** Describes a model without loading its weights; `tier` is the one that would be tried first. @throws BitnetError */
 export async function describeModel(
   path?: string,
-  options: Pick<LoadOptions, "threads" | "tier" | "v8Flags"> = {},
+  options: FileOptions & Pick<LoadOptions, "threads" | "tier" | "v8Flags"> = {},
 ): Promise<ModelDescription> {
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
-    const config = await readConfig(checkpoint);
-    const { layers } = readWeights(checkpoint, config);
+    const config = await readConfig(checkpoint, options);
+    const { layers } = readWeights(checkpoint, config, options);
     const tokenizer = await loadTokenizer(checkpoint);
     checkVocabulary(checkpoint.path, tokenizer, config);
     const template = await loadChatTemplate(checkpoint, tokenizer);

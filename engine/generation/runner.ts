@@ -2,13 +2,16 @@ import { TIERS, type Tier } from "../compute/kernels.js";
 import { defaultThreads, WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
-import type { ModelConfig } from "../model/config.js";
-import type { NetworkSources } from "../model/weights.js";
+import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
+import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import type { KvType } from "../numerics.js";
 import type { HeadOption, Loaded, LoadRequest } from "./worker.js";
 
+/** What a model's files can't say, or don't. */
+export interface FileOptions extends ConfigOptions, WeightOptions {}
+
 /** How to load a model. */
-export interface LoadOptions {
+export interface LoadOptions extends FileOptions {
   /** Worker threads; default: as many as this process may run at once, at most 16. They never change a result. */
   readonly threads?: number;
   /** Positions of the longest sequence, and of the KV cache that all sequences share; default: the model's own, at most 4096. */
@@ -73,6 +76,8 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   oneOf("tier", tier, ["auto", ...TIERS]);
   oneOf("head", head, ["auto", "exact", "two-stage"]);
   oneOf("kv", kv, ["f32", "q8"]);
+  if (options.activation !== undefined) oneOf("activation", options.activation, ACTIVATION_NAMES);
+  if (options.i2sLayout !== undefined) oneOf("i2sLayout", options.i2sLayout, I2S_LAYOUTS);
   signal?.throwIfAborted();
   let stopped: { readonly by: unknown } | undefined;
   const stop = (by: unknown): void => {

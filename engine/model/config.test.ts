@@ -36,14 +36,19 @@ describe("sound files", () => {
       heads: 4,
       kvHeads: 2,
       headDim: 64,
+      attentionSize: 256,
       ffnSize: 768,
       vocabSize: 4096,
       contextLength: 2048,
       ropeTheta: 500000,
+      ropeFactors: undefined,
       rmsNormEps: 1e-5,
       activation: "relu2",
       subNorms: true,
+      qkNorms: false,
       rope: "neox",
+      activations: "int8",
+      masters: true,
       tiedHead: true,
       packing: { mode: "offline", inverseScale: false },
     });
@@ -74,6 +79,11 @@ describe("sound files", () => {
     ],
     ["RoPE scaled by 1 is not scaled", { [`${ARCH}.rope.scaling.type`]: "linear", [`${ARCH}.rope.scaling.factor`]: 1 }, { rope: "neox" }],
     ["a head size in so many words", { [`${ARCH}.attention.key_length`]: 64, [`${ARCH}.attention.value_length`]: 64 }, { headDim: 64 }],
+    [
+      "heads may be wider than the hidden size",
+      { [`${ARCH}.attention.key_length`]: 128, [`${ARCH}.rope.dimension_count`]: 128 },
+      { headDim: 128, attentionSize: 512, hiddenSize: 256 },
+    ],
   ])("GGUF: %s", async (_, changes, expected) => {
     expect(await readConfig(withMetadata(gguf, changes))).toMatchObject(expected);
   });
@@ -91,6 +101,30 @@ describe("sound files", () => {
     ["no packing", { quantization_config: undefined }, { packing: undefined }],
     ["no scaling, no bias, the usual head", { rope_scaling: null, attention_bias: false, head_dim: 64 }, { headDim: 64 }],
     ["a head of its own", { tie_word_embeddings: false }, { tiedHead: false }],
+    ["which is also the default", { tie_word_embeddings: undefined }, { tiedHead: false }],
+    ["heads that share nothing are the default", { num_key_value_heads: undefined }, { kvHeads: 4 }],
+    ["heads wider than the hidden size", { head_dim: 128 }, { headDim: 128, attentionSize: 512 }],
+    [
+      "the older class means the older models",
+      { architectures: ["BitnetForCausalLM"], hidden_act: "silu" },
+      { activation: "silu", subNorms: true },
+    ],
+    [
+      "a LLaMA that is packed",
+      { architectures: ["LlamaForCausalLM"], hidden_act: "silu", rope_theta: undefined },
+      { subNorms: false, qkNorms: false, masters: false, ropeTheta: 10000, rope: "neox" },
+    ],
+    [
+      "a LLaMA of master weights",
+      { architectures: ["LlamaForCausalLM"], hidden_act: "silu", ...quantization({ quantization_mode: "online" }) },
+      { masters: true },
+    ],
+    [
+      "Qwen3",
+      { architectures: ["Qwen3ForCausalLM"], hidden_act: "silu", use_sliding_window: false, quantization_config: undefined },
+      { qkNorms: true, activations: "float", masters: false },
+    ],
+    ["RoPE in the newer place", { rope_theta: undefined, rope_parameters: { rope_type: "default", rope_theta: 7e4 } }, { ropeTheta: 7e4 }],
   ])("SafeTensors: %s", async (_, changes, expected) => {
     expect(await readConfig(withConfig(packed, changes))).toMatchObject(expected);
   });
@@ -100,9 +134,13 @@ describe("GGUF files that are refused", () => {
   test.each<[string, string, MetadataValue | undefined, "file" | "unsupported"]>([
     ["general.architecture", "metadata has no general.architecture", undefined, "file"],
     ["general.architecture", "metadata has no general.architecture", 7, "file"],
-    // bitnet_b1_58-large and 3B: SiLU
-    ["general.architecture", 'general.architecture is "bitnet"; known are bitnet-b1.58, bitnet-25', "bitnet", "unsupported"],
-    ["general.architecture", 'general.architecture is "llama"', "llama", "unsupported"],
+    [
+      "general.architecture",
+      'general.architecture is "bitnet-2"; known are bitnet-b1.58, bitnet-25, bitnet, llama, qwen3',
+      "bitnet-2",
+      "unsupported",
+    ],
+    ["general.architecture", 'general.architecture is "gemma"', "gemma", "unsupported"],
     ["general.architecture", "general.architecture is", "evil\u001b[2J\n", "unsupported"],
     ["block_count", "bitnet-b1.58.block_count must be a positive number, and is missing", undefined, "file"],
     ["context_length", "context_length must be a positive number, and is missing", undefined, "file"],
@@ -121,12 +159,18 @@ describe("GGUF files that are refused", () => {
     ["rope.freq_base", "ropeTheta is 0.5, and at least 1 is needed", 0.5, "unsupported"],
     ["attention.layer_norm_rms_epsilon", "rmsNormEps is 1e-60", 1e-60, "unsupported"],
     ["attention.layer_norm_rms_epsilon", "rmsNormEps is 1e+300", 1e300, "unsupported"],
-    ["hidden_activation", 'bitnet-b1.58.hidden_activation is "silu"; known are relu2, relu_squared', "silu", "unsupported"],
-    ["rope.scaling.type", 'bitnet-b1.58.rope.scaling.type is "yarn", and only unscaled RoPE is known here', "yarn", "unsupported"],
-    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 4, and only unscaled RoPE", 4, "unsupported"],
+    ["hidden_activation", 'bitnet-b1.58.hidden_activation is "gelu"; known are relu2, relu_squared, silu', "gelu", "unsupported"],
+    [
+      "rope.scaling.type",
+      'bitnet-b1.58.rope.scaling.type is "yarn", and known here are unscaled RoPE and rope_freqs.weight',
+      "yarn",
+      "unsupported",
+    ],
+    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 4, and known here are", 4, "unsupported"],
     ["rope.scale_linear", "bitnet-b1.58.rope.scale_linear is 2", 2, "unsupported"],
     ["rope.dimension_count", "rope.dimension_count is 32, and only the head size (64) is known here", 32, "unsupported"],
-    ["attention.key_length", "attention.key_length is 128, and only the head size (64)", 128, "unsupported"],
+    ["attention.key_length", "heads of 66; a multiple of 4 is needed, at most 4096", 66, "unsupported"],
+    ["attention.key_length", "heads of 1073741824; a multiple of 4 is needed", 2 ** 30, "unsupported"],
     ["attention.value_length", "attention.value_length is 128, and only the head size (64)", 128, "unsupported"],
   ])("%s: %s", async (key, message, value, code) => {
     const changed = withMetadata(gguf, { [key.startsWith("general") ? key : `${ARCH}.${key}`]: value });
@@ -140,23 +184,68 @@ describe("GGUF files that are refused", () => {
     const error = await errorOf(() => readConfig(withMetadata(gguf, { "tokenizer.ggml.model": "llama" })));
     expect(error).toMatchObject({ code: "unsupported" });
     expect(error.message).toContain("SiLU, and bitnet-b1.58.hidden_activation doesn't say");
+    expect(error.message).toContain("--activation silu or relu2");
+  });
+
+  test("unless the user says it", async () => {
+    const spm = withMetadata(gguf, { "tokenizer.ggml.model": "llama" });
+    expect(await readConfig(spm, { activation: "silu" })).toMatchObject({ activation: "silu", subNorms: true });
+    const said = withMetadata(gguf, { [`${ARCH}.hidden_activation`]: "relu2" });
+    expect(await readConfig(said, { activation: "relu2" })).toMatchObject({ activation: "relu2" });
+    const error = await errorOf(() => readConfig(said, { activation: "silu" }));
+    expect(error).toMatchObject({ code: "usage" });
+    expect(error.message).toContain('was said to be silu, but bitnet-b1.58.hidden_activation is "relu2"');
+  });
+});
+
+describe("LLaMA-3's scaling of RoPE", () => {
+  const scaling = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 256 };
+
+  test("stretches long waves, keeps short ones, and changes smoothly between", async () => {
+    const { ropeFactors, headDim, ropeTheta } = await readConfig(withConfig(packed, { rope_scaling: scaling }));
+    expect(ropeFactors).toHaveLength(headDim / 2);
+    for (const [i, factor] of ropeFactors!.entries()) {
+      const wave = 2 * Math.PI * ropeTheta ** ((2 * i) / headDim);
+      // As transformers states it, on the inverse frequencies themselves.
+      const smooth = (256 / wave - 1) / (4 - 1);
+      const right = wave < 256 / 4 ? 1 : wave > 256 / 1 ? 8 : 1 / ((1 - smooth) / 8 + smooth);
+      expect(factor).toBeCloseTo(right, 6);
+    }
+    expect(new Set(ropeFactors).size).toBeGreaterThan(3);
+  });
+
+  test("is the same in the newer place, and of the older spelling", async () => {
+    const { ropeFactors } = await readConfig(withConfig(packed, { rope_scaling: scaling }));
+    const { rope_type: type, ...rest } = scaling;
+    const newer = await readConfig(withConfig(packed, { rope_parameters: { ...scaling, rope_theta: 500000 }, rope_theta: undefined }));
+    const older = await readConfig(withConfig(packed, { rope_scaling: { ...rest, type } }));
+    expect(newer.ropeFactors).toEqual(ropeFactors);
+    expect(older.ropeFactors).toEqual(ropeFactors);
   });
 });
 
 describe("SafeTensors that are refused", () => {
   test.each<[string, string, unknown, "file" | "unsupported"]>([
-    ["architectures", "architectures[0] is missing; known are BitNetForCausalLM", undefined, "unsupported"],
-    ["architectures", 'architectures[0] is "LlamaForCausalLM"', ["LlamaForCausalLM"], "unsupported"],
-    // The older models with SiLU differ in the case of one letter.
-    ["architectures", 'architectures[0] is "BitnetForCausalLM"', ["BitnetForCausalLM"], "unsupported"],
-    ["hidden_act", 'hidden_act is "silu"; known are relu2', "silu", "unsupported"],
+    [
+      "architectures",
+      "architectures[0] is missing; known are BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM",
+      undefined,
+      "unsupported",
+    ],
+    ["architectures", 'architectures[0] is "GemmaForCausalLM"', ["GemmaForCausalLM"], "unsupported"],
+    ["hidden_act", 'hidden_act is "gelu"; known are relu2', "gelu", "unsupported"],
     ["hidden_act", "hidden_act is missing", undefined, "unsupported"],
-    ["rope_scaling", 'rope_scaling is {"type":"linear","factor":2}, and only', { type: "linear", factor: 2 }, "unsupported"],
-    ["rope_parameters", 'rope_parameters is {"rope_type":"yarn"}, and only', { rope_type: "yarn" }, "unsupported"],
+    ["rope_scaling", 'rope_scaling is {"type":"linear","factor":2}; known here are', { type: "linear", factor: 2 }, "unsupported"],
+    ["rope_scaling", 'rope_scaling is "llama3"; known here are', "llama3", "unsupported"],
+    ["rope_scaling", "rope_scaling.factor must be a positive number, and is missing", { rope_type: "llama3" }, "file"],
+    ["rope_scaling", "known here are", { rope_type: "llama3", factor: 0.5, low_freq_factor: 1, high_freq_factor: 4 }, "unsupported"],
+    ["rope_parameters", 'rope_parameters is {"rope_type":"yarn"}; known here are', { rope_type: "yarn" }, "unsupported"],
     ["attention_bias", "attention_bias is true, and layers with bias are not known here", true, "unsupported"],
-    ["attention_bias", 'attention_bias is "yes"', "yes", "unsupported"],
-    ["head_dim", "head_dim is 128, and only hidden_size / num_attention_heads (64) is known here", 128, "unsupported"],
-    ["tie_word_embeddings", "tie_word_embeddings must be true or false, and is missing", undefined, "file"],
+    ["attention_bias", 'attention_bias must be true or false, and is "yes"', "yes", "file"],
+    ["mlp_bias", "mlp_bias is true, and layers with bias are not known here", true, "unsupported"],
+    ["use_sliding_window", "use_sliding_window is true, and attention over a window is not known here", true, "unsupported"],
+    ["head_dim", "heads of 66; a multiple of 4 is needed", 66, "unsupported"],
+    ["tie_word_embeddings", "tie_word_embeddings must be true or false, and is 1", 1, "file"],
     ["quantization_config", "quantization_config.quant_method is missing", 7, "unsupported"],
     ["num_hidden_layers", "num_hidden_layers must be a positive number, and is missing", undefined, "file"],
     ["hidden_size", "hidden_size must be a positive number, and is -256", -256, "file"],
@@ -166,7 +255,7 @@ describe("SafeTensors that are refused", () => {
     ["num_attention_heads", "gives heads of 85.33", 3, "unsupported"],
     ["num_key_value_heads", "num_key_value_heads must be a positive number, and is null", null, "file"],
     ["intermediate_size", "intermediate_size must be a positive number, and is missing", undefined, "file"],
-    ["intermediate_size", "feed-forward size 770 must be multiples of 8", 770, "unsupported"],
+    ["intermediate_size", "feed-forward size 770 and all heads' size 256 must be multiples of 8", 770, "unsupported"],
     ["vocab_size", "vocab_size must be a positive number, and is missing", undefined, "file"],
     ["vocab_size", "vocabSize is 4096.5, which is no whole number", 4096.5, "unsupported"],
     ["vocab_size", "vocabSize is 1e+308, and at most 16777216 is possible here", 1e308, "unsupported"],
@@ -234,7 +323,7 @@ describe("hostile numbers", () => {
           for (const size of [layers, hiddenSize, heads, kvHeads, headDim, ffnSize, vocabSize, contextLength]) {
             expect(Number.isInteger(size) && size > 0 && size <= 2 ** 24).toBe(true);
           }
-          expect(heads * headDim).toBe(hiddenSize);
+          expect(heads * headDim).toBe(config.attentionSize);
           expect(heads % kvHeads).toBe(0);
         } catch (error) {
           expect(error).toBeInstanceOf(BitnetError);

@@ -1,37 +1,52 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
-import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { isObject, type JsonObject, readJsonSidecar } from "../container/sidecar.js";
+import { openSource } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import { ropeFrequencies } from "../numerics.js";
 
 /** A network's hyper-parameters, from either container, every one of them said by the file or fixed by the architecture table. */
 export interface ModelConfig {
-  /** As the file names it: `bitnet-b1.58`, `bitnet-25`, `BitNetForCausalLM`. */
+  /** As the file names it: `bitnet-b1.58`, `llama`, `BitNetForCausalLM`. */
   readonly architecture: string;
   readonly layers: number;
-  /** heads · headDim */
   readonly hiddenSize: number;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** heads · headDim: what attention gives to the output projection. */
+  readonly attentionSize: number;
   readonly ffnSize: number;
   readonly vocabSize: number;
   /** Positions the model was made for. */
   readonly contextLength: number;
   readonly ropeTheta: number;
+  /** [headDim/2] f32: what the frequencies of RoPE are divided by; undefined: 1. */
+  readonly ropeFactors: readonly number[] | undefined;
   readonly rmsNormEps: number;
   readonly activation: Activation;
   /** RMSNorm before the output and the down projection. */
   readonly subNorms: boolean;
-  /** Pairs of rotated dimensions: `neox` i and i + d/2. */
-  readonly rope: "neox";
+  /** RMSNorm over each head of queries and keys, before they are rotated. */
+  readonly qkNorms: boolean;
+  /**
+   * How rows of q and k lie in the file: `neox` pairs row i of a head with row i + headDim/2, `norm` row 2i with 2i + 1. Loading brings all
+   * to the first.
+   */
+  readonly rope: "neox" | "norm";
+  /** What ternary layers multiply: inputs in 8 bits, one scale a token (BitNet), or as they are. */
+  readonly activations: "int8" | "float";
+  /** Float weights that are not ternary are masters, made ternary at load; else they are an error. */
+  readonly masters: boolean;
   /** The output head is the embedding. */
   readonly tiedHead: boolean;
   /** How the ternary layers of a SafeTensors model are stored; undefined where each tensor's type says it (GGUF, plain floats). */
   readonly packing: HfPacking | undefined;
 }
 
-/** relu2: relu(gate)² · up */
-export type Activation = "relu2";
+/** relu2: relu(gate)² · up; silu: gate · σ(gate) · up */
+export type Activation = "relu2" | "silu";
+export const ACTIVATION_NAMES: readonly Activation[] = ["relu2", "silu"];
 
 /** `quantization_config` of a Hugging Face BitNet model. */
 export interface HfPacking {
@@ -42,52 +57,87 @@ export interface HfPacking {
 }
 
 /** What an architecture's name fixes, so that no file needs to say it. */
-interface Architecture {
+type Architecture = Pick<ModelConfig, "subNorms" | "qkNorms" | "activations" | "masters"> & {
   readonly activation: Activation;
-  readonly subNorms: boolean;
-  readonly rope: "neox";
-}
+  /** What both containers' readers elsewhere take where the file doesn't say. */
+  readonly ropeTheta?: number;
+};
 
-const BITNET_2B4T: Architecture = { activation: "relu2", subNorms: true, rope: "neox" };
+/** BitNet b1.58 2B4T. */
+const BITNET_2B4T: Architecture = { activation: "relu2", subNorms: true, qkNorms: false, activations: "int8", masters: true };
+/** bitnet_b1_58-large, -3B and their like. */
+const BITNET_SILU: Architecture = { ...BITNET_2B4T, activation: "silu", ropeTheta: 10000 };
+/** Llama3-8B-1.58, Falcon3-1.58, Falcon-E. Without a word on quantisation such a model is not ternary, unless its numbers are. */
+const LLAMA: Architecture = { ...BITNET_SILU, subNorms: false, masters: false };
+/** Ternary-Bonsai: only the weights are ternary. */
+const QWEN3: Architecture = { ...LLAMA, qkNorms: true, activations: "float" };
 
-/** By `general.architecture` of a GGUF. */
-const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
-  ["bitnet-b1.58", BITNET_2B4T],
-  ["bitnet-25", BITNET_2B4T],
+/** By `general.architecture` of a GGUF; llama.cpp's converter permutes the rows of q and k where it names an architecture `llama`. */
+const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & Pick<ModelConfig, "rope">> = new Map([
+  ["bitnet-b1.58", { ...BITNET_2B4T, rope: "neox" }],
+  ["bitnet-25", { ...BITNET_2B4T, rope: "neox" }],
+  ["bitnet", { ...BITNET_SILU, rope: "neox" }],
+  ["llama", { ...LLAMA, rope: "norm" }],
+  ["qwen3", { ...QWEN3, rope: "neox" }],
 ]);
 
-/** By `architectures[0]` of a config.json. */
-const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([["BitNetForCausalLM", BITNET_2B4T]]);
+/** By `architectures[0]` of a config.json. The first two differ in the case of one letter. */
+const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
+  ["BitNetForCausalLM", BITNET_2B4T],
+  ["BitnetForCausalLM", BITNET_SILU],
+  ["LlamaForCausalLM", LLAMA],
+  ["Qwen3ForCausalLM", QWEN3],
+]);
 
 /** Names that files give to the activation functions. */
 const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ["relu2", "relu2"],
   ["relu_squared", "relu2"],
+  ["silu", "silu"],
 ]);
 
-/** The hyper-parameters of an open model. @throws BitnetError unsupported or file, naming the key */
-export async function readConfig(checkpoint: Checkpoint): Promise<ModelConfig> {
-  const config = checkpoint.format === "gguf" ? fromGguf(checkpoint) : await fromHuggingFace(checkpoint);
+/** What the user says about a model whose file doesn't. */
+export interface ConfigOptions {
+  /** The activation function, where the file names none. */
+  readonly activation?: Activation | undefined;
+}
+
+/**
+ * The hyper-parameters of an open model.
+ * @throws BitnetError unsupported or file, naming the key; usage: an option that contradicts the file
+ */
+export async function readConfig(checkpoint: Checkpoint, options: ConfigOptions = {}): Promise<ModelConfig> {
+  const config = await (checkpoint.format === "gguf" ? fromGguf(checkpoint, options) : fromHuggingFace(checkpoint, options));
   checkShape(config, checkpoint.path);
   return config;
 }
 
-function fromGguf(checkpoint: Checkpoint): ModelConfig {
+/** The activation that the file says, else the one the user says, else undefined. */
+function activationOf(said: unknown, key: string, { activation }: ConfigOptions, path: string): Activation | undefined {
+  if (said === undefined) return activation;
+  const inFile = known(ACTIVATIONS, said, key, path);
+  if (activation === undefined || activation === inFile) return inFile;
+  throw new BitnetError("usage", `${path}: the activation function was said to be ${activation}, but ${key} is ${show(said)}`, {
+    file: path,
+  });
+}
+
+async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { metadata, path } = checkpoint;
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") throw new BitnetError("file", `${path}: metadata has no general.architecture`, { file: path });
   const architecture = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
   const value = (key: string): MetadataValue | undefined => metadata.get(`${name}.${key}`);
-  const number = (key: string): number => positive(value(key), `${name}.${key}`, path);
+  const number = (key: string, fallback?: MetadataValue): number => positive(value(key) ?? fallback, `${name}.${key}`, path);
   const heads = number("attention.head_count");
   const hiddenSize = number("embedding_length");
-  const headDim = hiddenSize / heads;
+  const headDim = headSize(number("attention.key_length", hiddenSize / heads), hiddenSize, heads, path);
 
-  const said = value("hidden_activation");
-  if (said === undefined && name === "bitnet-b1.58" && metadata.get("tokenizer.ggml.model") !== "gpt2") {
+  const activation = activationOf(value("hidden_activation"), `${name}.hidden_activation`, options, path);
+  if (activation === undefined && name === "bitnet-b1.58" && metadata.get("tokenizer.ggml.model") !== "gpt2") {
     refuse(
       path,
-      `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and ${name}.hidden_activation doesn't say`,
+      `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and ${name}.hidden_activation doesn't say; say which it is (activation, --activation silu or relu2)`,
     );
   }
   // Some converters write that RoPE is scaled by 1.
@@ -99,82 +149,146 @@ function fromGguf(checkpoint: Checkpoint): ModelConfig {
   for (const [key, allowed] of Object.entries(unscaled)) {
     const scaling = value(key);
     if (scaling !== undefined && !allowed.includes(scaling)) {
-      refuse(path, `${name}.${key} is ${show(scaling)}, and only unscaled RoPE is known here`);
+      refuse(path, `${name}.${key} is ${show(scaling)}, and known here are unscaled RoPE and ${ROPE_FACTORS}`);
     }
   }
-  for (const key of ["rope.dimension_count", "attention.key_length", "attention.value_length"]) {
+  for (const key of ["rope.dimension_count", "attention.value_length"]) {
     const length = value(key);
     if (length !== undefined && length !== headDim) {
       refuse(path, `${name}.${key} is ${show(length)}, and only the head size (${headDim}) is known here`);
     }
   }
-  const embedding = checkpoint.tensors.get("token_embd.weight");
   return {
     architecture: name,
     layers: number("block_count"),
     hiddenSize,
     heads,
-    kvHeads: positive(value("attention.head_count_kv") ?? heads, `${name}.attention.head_count_kv`, path),
+    kvHeads: number("attention.head_count_kv", heads),
     headDim,
+    attentionSize: heads * headDim,
     ffnSize: number("feed_forward_length"),
-    vocabSize: positive(value("vocab_size") ?? embedding?.shape[0], `${name}.vocab_size`, path),
+    vocabSize: number("vocab_size", checkpoint.tensors.get("token_embd.weight")?.shape[0]),
     contextLength: number("context_length"),
-    ropeTheta: number("rope.freq_base"),
+    ropeTheta: number("rope.freq_base", architecture.ropeTheta),
+    ropeFactors: await readRopeFactors(checkpoint, headDim),
     rmsNormEps: number("attention.layer_norm_rms_epsilon"),
-    activation: said === undefined ? architecture.activation : known(ACTIVATIONS, said, `${name}.hidden_activation`, path),
+    activation: activation ?? architecture.activation,
     subNorms: architecture.subNorms,
+    qkNorms: architecture.qkNorms,
     rope: architecture.rope,
+    activations: architecture.activations,
+    masters: architecture.masters,
     tiedHead: !checkpoint.tensors.has("output.weight"),
     packing: undefined,
   };
 }
 
-async function fromHuggingFace(checkpoint: Checkpoint): Promise<ModelConfig> {
+/** GGUF's tensor of what the frequencies of RoPE are divided by. */
+export const ROPE_FACTORS = "rope_freqs.weight";
+
+async function readRopeFactors(checkpoint: Checkpoint, headDim: number): Promise<readonly number[] | undefined> {
+  const tensor = checkpoint.tensors.get(ROPE_FACTORS);
+  if (tensor === undefined) return undefined;
+  const { file, name, type, shape } = tensor;
+  const fail = (what: string): never => {
+    throw new BitnetError("tensor", `${file}: tensor ${name} ${what}`, { file, tensor: name, offset: tensor.offset });
+  };
+  if (type !== "F32" || shape.length !== 1 || shape[0] !== headDim / 2)
+    fail(`is ${type} [${shape.join(", ")}] where F32 [${headDim / 2}] is needed`);
+  const source = await openSource(file);
+  try {
+    const bytes = await source.read(tensor.offset, tensor.byteLength);
+    const factors = Array.from(new Float32Array(bytes.buffer));
+    // Below 1, angles would leave the range in which their sines are exact.
+    for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`holds ${factor}, and at least 1 is needed`);
+    return factors;
+  } finally {
+    await source.close();
+  }
+}
+
+async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { path } = checkpoint;
   const inFile = (key: string): string => `config.json: ${key}`;
   const json = await readJsonSidecar(checkpoint, "config.json", "file");
   if (json === undefined) {
     throw new BitnetError("file", `${path}: there is no config.json beside the SafeTensors file`, { file: path });
   }
-  const number = (key: string): number => positive(json[key], inFile(key), path);
+  const number = (key: string, fallback?: number): number => positive(json[key] === undefined ? fallback : json[key], inFile(key), path);
+  // The classes' default, which newer versions of the library leave out when they save.
   const flag = (key: string): boolean => {
-    if (typeof json[key] !== "boolean")
+    if (typeof (json[key] ?? false) !== "boolean")
       throw new BitnetError("file", `${path}: ${inFile(key)} must be true or false, and is ${show(json[key])}`, { file: path });
-    return json[key];
+    return json[key] === true;
   };
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
   const architecture = known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
-  if (json.rope_scaling != null)
-    refuse(path, `config.json: rope_scaling is ${show(json.rope_scaling)}, and only unscaled RoPE is known here`);
-  if (json.rope_parameters != null)
-    refuse(path, `config.json: rope_parameters is ${show(json.rope_parameters)}, and only rope_theta is known here`);
-  if (json.attention_bias != null && json.attention_bias !== false) {
-    refuse(path, `config.json: attention_bias is ${show(json.attention_bias)}, and layers with bias are not known here`);
-  }
+  for (const key of ["attention_bias", "mlp_bias"])
+    if (flag(key)) refuse(path, `config.json: ${key} is true, and layers with bias are not known here`);
+  if (flag("use_sliding_window")) refuse(path, "config.json: use_sliding_window is true, and attention over a window is not known here");
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
-  const headDim = hiddenSize / heads;
-  if (json.head_dim != null && json.head_dim !== headDim) {
-    refuse(path, `config.json: head_dim is ${show(json.head_dim)}, and only hidden_size / num_attention_heads (${headDim}) is known here`);
-  }
+  const headDim = headSize(json.head_dim == null ? hiddenSize / heads : number("head_dim"), hiddenSize, heads, path);
+  const rope = hfRope(json, headDim, path);
+  const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, path);
   return {
     architecture: String(name),
     layers: number("num_hidden_layers"),
     hiddenSize,
     heads,
-    kvHeads: number("num_key_value_heads"),
+    kvHeads: number("num_key_value_heads", heads),
     headDim,
+    attentionSize: heads * headDim,
     ffnSize: number("intermediate_size"),
     vocabSize: number("vocab_size"),
     contextLength: number("max_position_embeddings"),
-    ropeTheta: number("rope_theta"),
+    ropeTheta: positive(rope.theta ?? architecture.ropeTheta, inFile("rope_theta"), path),
+    ropeFactors: rope.factors,
     rmsNormEps: number("rms_norm_eps"),
-    activation: known(ACTIVATIONS, json.hidden_act, inFile("hidden_act"), path),
+    activation:
+      activationOf(json.hidden_act, inFile("hidden_act"), options, path) ?? known(ACTIVATIONS, undefined, inFile("hidden_act"), path),
     subNorms: architecture.subNorms,
-    rope: architecture.rope,
+    qkNorms: architecture.qkNorms,
+    rope: "neox",
+    activations: architecture.activations,
+    masters: architecture.masters || packing?.mode === "online",
     tiedHead: flag("tie_word_embeddings"),
-    packing: json.quantization_config == null ? undefined : hfPacking(json.quantization_config, path),
+    packing,
   };
+}
+
+/** Base and scaling of RoPE: `rope_theta` and `rope_scaling`, or newer files' `rope_parameters` with both in it. */
+function hfRope(json: JsonObject, headDim: number, path: string): { theta: unknown; factors: readonly number[] | undefined } {
+  const key = json.rope_parameters == null ? "rope_scaling" : "rope_parameters";
+  const given = json[key] ?? undefined;
+  const odd = (): never => refuse(path, `config.json: ${key} is ${show(given)}; known here are unscaled RoPE and rope_type "llama3"`);
+  if (given === undefined) return { theta: json.rope_theta, factors: undefined };
+  if (!isObject(given)) return odd();
+  const theta = given.rope_theta ?? json.rope_theta;
+  const type = given.rope_type ?? given.type;
+  if (type === "default") return { theta, factors: undefined };
+  if (type !== "llama3") return odd();
+  const number = (name: string): number => positive(given[name], `config.json: ${key}.${name}`, path);
+  const [factor, low, high] = [number("factor"), number("low_freq_factor"), number("high_freq_factor")];
+  if (factor < 1 || low >= high) odd();
+  const length = number("original_max_position_embeddings");
+  return { theta, factors: llama3Factors(positive(theta, "config.json: rope_theta", path), headDim, factor, low, high, length) };
+}
+
+/**
+ * LLaMA-3's scaling (transformers, modeling_rope_utils.py): frequencies with a wave longer than length/low are divided by `factor`, those with one
+ * shorter than length/high stay, and between the two the factor changes smoothly. Rounded to f32, as a GGUF holds them.
+ * @returns [headDim/2] what to divide each frequency by
+ */
+function llama3Factors(theta: number, headDim: number, factor: number, low: number, high: number, length: number): number[] {
+  const frequencies = ropeFrequencies(theta, headDim, undefined);
+  return Array.from(frequencies, (frequency) => {
+    const turns = (length * frequency) / (2 * Math.PI);
+    if (turns > high) return 1;
+    if (turns < low) return Math.fround(factor);
+    const smooth = (turns - low) / (high - low);
+    return Math.max(1, Math.fround(1 / ((1 - smooth) / factor + smooth)));
+  });
 }
 
 /** Missing keys mean what the Hugging Face class `BitNetQuantConfig` defaults to: bitlinear, offline. */
@@ -193,6 +307,17 @@ function hfPacking(json: unknown, path: string): HfPacking {
   return { mode, inverseScale: linear === "bitlinear" };
 }
 
+/** Heads of known models have 64 to 256. */
+const MAX_HEAD_SIZE = 4096;
+
+function headSize(headDim: number, hiddenSize: number, heads: number, path: string): number {
+  if (Number.isInteger(headDim) && headDim % 4 === 0 && headDim <= MAX_HEAD_SIZE) return headDim;
+  return refuse(
+    path,
+    `hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim}; a multiple of 4 is needed, at most ${MAX_HEAD_SIZE}`,
+  );
+}
+
 /** Larger than any extent of a network that 32-bit addresses reach; products of two are exact. */
 const MAX_SIZE = 2 ** 24;
 /** Beyond it the sines and cosines of RoPE are not exact (engine/math.ts). */
@@ -200,12 +325,13 @@ const MAX_POSITIONS = 1_000_000;
 
 /** What the kernels need of the sizes. */
 function checkShape(config: ModelConfig, file: string): void {
-  const { hiddenSize, heads, kvHeads, headDim, ffnSize, ropeTheta, rmsNormEps } = config;
+  const { hiddenSize, heads, kvHeads, headDim, attentionSize, ffnSize, ropeTheta, rmsNormEps } = config;
   for (const [name, size] of Object.entries({
     layers: config.layers,
     hiddenSize,
     heads,
     kvHeads,
+    attentionSize,
     ffnSize,
     vocabSize: config.vocabSize,
     contextLength: config.contextLength,
@@ -218,11 +344,10 @@ function checkShape(config: ModelConfig, file: string): void {
   if (ropeTheta < 1) refuse(file, `ropeTheta is ${ropeTheta}, and at least 1 is needed`);
   if (rmsNormEps >= 1 || Math.fround(rmsNormEps) === 0)
     refuse(file, `rmsNormEps is ${rmsNormEps}, which is no small number above 0 in f32`);
-  if (!Number.isInteger(headDim) || headDim % 4 !== 0)
-    refuse(file, `hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim}; a multiple of 4 is needed`);
+  if (config.qkNorms && headDim % 8 !== 0) refuse(file, `heads that are normed have ${headDim} dimensions; a multiple of 8 is needed`);
   if (heads % kvHeads !== 0) refuse(file, `${heads} heads can't share ${kvHeads} key-value heads evenly`);
-  if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0)
-    refuse(file, `hidden size ${hiddenSize} and feed-forward size ${ffnSize} must be multiples of 8`);
+  if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0 || attentionSize % 8 !== 0)
+    refuse(file, `hidden size ${hiddenSize}, feed-forward size ${ffnSize} and all heads' size ${attentionSize} must be multiples of 8`);
 }
 
 function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: string, path: string): T {

@@ -29,8 +29,9 @@ describe("every tensor in its role", () => {
     const { embedding, layers, outputNorm, head } = weights(path);
     const found = new Set([embedding, outputNorm]);
     expect(head).toBeUndefined();
-    for (const { attnNorm, attnSubNorm, ffnNorm, ffnSubNorm, ...linears } of layers) {
-      for (const norm of [attnNorm, attnSubNorm, ffnNorm, ffnSubNorm]) found.add(norm);
+    for (const { attnNorm, attnSubNorm, ffnNorm, ffnSubNorm, qNorm, kNorm, ...linears } of layers) {
+      expect([qNorm, kNorm]).toEqual([undefined, undefined]);
+      for (const norm of [attnNorm, attnSubNorm!, ffnNorm, ffnSubNorm!]) found.add(norm);
       for (const { tensor, scale } of Object.values(linears)) {
         found.add(tensor);
         if (scale) found.add(scale);
@@ -42,8 +43,8 @@ describe("every tensor in its role", () => {
   test("GGUF and SafeTensors names mean the same roles", () => {
     const gguf = weights(I2S).layers[3]!;
     const hf = weights(PACKED).layers[3]!;
-    expect(gguf.attnSubNorm.name).toBe("blk.3.attn_sub_norm.weight");
-    expect(hf.attnSubNorm.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
+    expect(gguf.attnSubNorm?.name).toBe("blk.3.attn_sub_norm.weight");
+    expect(hf.attnSubNorm?.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
     expect(gguf.down).toMatchObject({ rows: 256, columns: 768, scale: undefined, inverseScale: false });
     expect(hf.down).toMatchObject({ rows: 256, columns: 768, inverseScale: false });
     expect(hf.down.scale?.name).toBe("model.layers.3.mlp.down_proj.weight_scale");

@@ -1,7 +1,7 @@
 import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
-import type { ModelConfig } from "./config.js";
+import { type ModelConfig, ROPE_FACTORS } from "./config.js";
 
 /** A ternary layer as the file has it. */
 export interface LinearSource {
@@ -14,20 +14,38 @@ export interface LinearSource {
   readonly scale: TensorInfo | undefined;
   /** The stored scale is the inverse of the scale. */
   readonly inverseScale: boolean;
+  /** Of I2_S. */
+  readonly layout: I2sLayout;
+  /** Rows of a head of q or k that lie as pairs, `ModelConfig.rope` "norm"; undefined: rows lie as they are wanted. */
+  readonly pairedRows: number | undefined;
+  /** Float weights that are not ternary are masters to make ternary; else they are an error. */
+  readonly masters: boolean;
 }
 
-/** The tensors of one layer. Norms are [hiddenSize], `ffnSubNorm` [ffnSize]. */
+/**
+ * How I2_S lays out its codes; no file says which. block128: as the published files, and all of x86 and ARM builds that follow them. block64: ARM
+ * builds' blocks of 64. rows4: four rows in a byte.
+ */
+export type I2sLayout = "block128" | "block64" | "rows4";
+export const I2S_LAYOUTS: readonly I2sLayout[] = ["block128", "block64", "rows4"];
+
+/**
+ * The tensors of one layer. Norms are [hiddenSize], `attnSubNorm` [attentionSize], `ffnSubNorm` [ffnSize], `qNorm` and `kNorm` [headDim]; what the
+ * architecture doesn't have is undefined.
+ */
 export interface LayerSources {
   readonly attnNorm: TensorInfo;
   readonly q: LinearSource;
   readonly k: LinearSource;
   readonly v: LinearSource;
-  readonly attnSubNorm: TensorInfo;
+  readonly qNorm: TensorInfo | undefined;
+  readonly kNorm: TensorInfo | undefined;
+  readonly attnSubNorm: TensorInfo | undefined;
   readonly o: LinearSource;
   readonly ffnNorm: TensorInfo;
   readonly gate: LinearSource;
   readonly up: LinearSource;
-  readonly ffnSubNorm: TensorInfo;
+  readonly ffnSubNorm: TensorInfo | undefined;
   readonly down: LinearSource;
 }
 
@@ -59,6 +77,8 @@ const GGUF_NAMES: Names = {
     q: "blk.%.attn_q",
     k: "blk.%.attn_k",
     v: "blk.%.attn_v",
+    qNorm: "blk.%.attn_q_norm",
+    kNorm: "blk.%.attn_k_norm",
     attnSubNorm: "blk.%.attn_sub_norm",
     o: "blk.%.attn_output",
     ffnNorm: "blk.%.ffn_norm",
@@ -78,6 +98,8 @@ const HF_NAMES: Names = {
     q: "model.layers.%.self_attn.q_proj",
     k: "model.layers.%.self_attn.k_proj",
     v: "model.layers.%.self_attn.v_proj",
+    qNorm: "model.layers.%.self_attn.q_norm",
+    kNorm: "model.layers.%.self_attn.k_norm",
     attnSubNorm: "model.layers.%.self_attn.attn_sub_norm",
     o: "model.layers.%.self_attn.o_proj",
     ffnNorm: "model.layers.%.post_attention_layernorm",
@@ -88,6 +110,23 @@ const HF_NAMES: Names = {
   },
 };
 
+/** BitnetForCausalLM calls the sub-norms otherwise than BitNetForCausalLM. */
+const BITNET_SILU_NAMES: Names = {
+  ...HF_NAMES,
+  layer: { ...HF_NAMES.layer, attnSubNorm: "model.layers.%.self_attn.inner_attn_ln", ffnSubNorm: "model.layers.%.mlp.ffn_layernorm" },
+};
+
+function namesOf(checkpoint: Checkpoint, config: ModelConfig): Names {
+  if (checkpoint.format === "gguf") return GGUF_NAMES;
+  return config.architecture === "BitnetForCausalLM" ? BITNET_SILU_NAMES : HF_NAMES;
+}
+
+/** What the user says about weights whose file doesn't. */
+export interface WeightOptions {
+  /** The layout of I2_S tensors; default block128. */
+  readonly i2sLayout?: I2sLayout | undefined;
+}
+
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
 
@@ -96,8 +135,8 @@ const FLOATS = ["F32", "F16", "BF16"];
  * change the model.
  * @throws BitnetError tensor, naming it
  */
-export function readWeights(checkpoint: Checkpoint, config: ModelConfig): NetworkSources {
-  const names = checkpoint.format === "gguf" ? GGUF_NAMES : HF_NAMES;
+export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options: WeightOptions = {}): NetworkSources {
+  const names = namesOf(checkpoint, config);
   const used = new Set<string>();
 
   const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
@@ -117,8 +156,9 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
 
   const norm = (name: string, size: number): TensorInfo => find(`${name}.weight`, [size], FLOATS);
 
-  const linear = (name: string, rows: number, columns: number): LinearSource => {
-    const plain = { rows, columns, scale: undefined, inverseScale: false };
+  const linear = (name: string, rows: number, columns: number, pairedRows?: number): LinearSource => {
+    const layout = options.i2sLayout ?? "block128";
+    const plain = { rows, columns, scale: undefined, inverseScale: false, layout, pairedRows, masters: config.masters };
     if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], ["I2_S", ...FLOATS]) };
     if (config.packing?.mode !== "offline") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], FLOATS) };
     return {
@@ -129,23 +169,26 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
     };
   };
 
-  const { hiddenSize, ffnSize, vocabSize, headDim } = config;
+  const { hiddenSize, attentionSize, ffnSize, vocabSize, headDim, qkNorms, subNorms } = config;
   const kvSize = config.kvHeads * headDim;
+  const paired = config.rope === "norm" ? headDim : undefined;
   const layers: LayerSources[] = [];
   // One by one: a count that the file doesn't hold fails at the first layer it lacks.
   for (let layer = 0; layer < config.layers; layer++) {
     const name = (role: keyof LayerSources): string => names.layer[role].replace("%", String(layer));
     layers.push({
       attnNorm: norm(name("attnNorm"), hiddenSize),
-      q: linear(name("q"), hiddenSize, hiddenSize),
-      k: linear(name("k"), kvSize, hiddenSize),
+      q: linear(name("q"), attentionSize, hiddenSize, paired),
+      k: linear(name("k"), kvSize, hiddenSize, paired),
       v: linear(name("v"), kvSize, hiddenSize),
-      attnSubNorm: norm(name("attnSubNorm"), hiddenSize),
-      o: linear(name("o"), hiddenSize, hiddenSize),
+      qNorm: qkNorms ? norm(name("qNorm"), headDim) : undefined,
+      kNorm: qkNorms ? norm(name("kNorm"), headDim) : undefined,
+      attnSubNorm: subNorms ? norm(name("attnSubNorm"), attentionSize) : undefined,
+      o: linear(name("o"), hiddenSize, attentionSize),
       ffnNorm: norm(name("ffnNorm"), hiddenSize),
       gate: linear(name("gate"), ffnSize, hiddenSize),
       up: linear(name("up"), ffnSize, hiddenSize),
-      ffnSubNorm: norm(name("ffnSubNorm"), ffnSize),
+      ffnSubNorm: subNorms ? norm(name("ffnSubNorm"), ffnSize) : undefined,
       down: linear(name("down"), hiddenSize, ffnSize),
     });
   }
@@ -157,6 +200,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig): Networ
   };
   // Tied SafeTensors may repeat the embedding as lm_head; the configuration says that it isn't used.
   if (config.tiedHead) used.add(`${names.head}.weight`);
+  if (config.ropeFactors) used.add(ROPE_FACTORS); // read with the configuration
   for (const [name, tensor] of checkpoint.tensors) {
     if (!used.has(name)) {
       throw new BitnetError(

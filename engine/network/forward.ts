@@ -1,6 +1,6 @@
 import { attentionScratch, cacheHeadBytes, columnBlock, type Kernels, MOST_QUERIES, ROW_GROUP } from "../compute/kernels.js";
 import { KV_BLOCK, KV_SPAN, ropeAngles, ropeFrequencies } from "../numerics.js";
-import { floatStride, type LayerPlan, type LinearPlan, type NetworkPlan, SPLIT_ROWS } from "./plan.js";
+import { floatStride, type LayerPlan, type LinearPlan, type NetworkPlan, SPLIT_ROWS, widestRow } from "./plan.js";
 import type { StepMemory } from "./step-memory.js";
 import { type TableFile, tablePieceRows } from "./table-file.js";
 
@@ -51,6 +51,7 @@ export class Forward {
   readonly #scales: Float32Array; // the whole memory as f32
   readonly #scratch: number;
   readonly #hiddenStride: number;
+  readonly #attentionStride: number;
   readonly #normedStride: number;
   readonly #qkvStride: number;
   readonly #rotatedStride: number;
@@ -67,14 +68,15 @@ export class Forward {
     this.#tables = tables;
     this.#thread = thread;
     this.#memory = memory;
-    const { headDim, hiddenSize, kvHeads, ffnSize, ropeTheta } = plan.config;
-    this.#frequencies = ropeFrequencies(ropeTheta, headDim);
+    const { headDim, hiddenSize, attentionSize, kvHeads, ffnSize, ropeTheta, ropeFactors } = plan.config;
+    this.#frequencies = ropeFrequencies(ropeTheta, headDim, ropeFactors);
     this.#scales = new Float32Array(memory.buffer);
     this.#scratch = plan.scratch + thread * plan.scratchBytes;
     this.#hiddenStride = floatStride(hiddenSize);
-    this.#normedStride = floatStride(Math.max(hiddenSize, ffnSize));
-    this.#qkvStride = floatStride(hiddenSize + 2 * kvHeads * headDim);
-    this.#rotatedStride = floatStride(hiddenSize + kvHeads * headDim);
+    this.#attentionStride = floatStride(attentionSize);
+    this.#normedStride = floatStride(widestRow(plan.config));
+    this.#qkvStride = floatStride(attentionSize + 2 * kvHeads * headDim);
+    this.#rotatedStride = floatStride(attentionSize + kvHeads * headDim);
     this.#gateUpStride = floatStride(2 * ffnSize);
     this.#anglesStride = floatStride(headDim);
     this.#blocks = plan.layers.map(({ q, k, v, o, gate, up, down }) => ({
@@ -112,8 +114,8 @@ export class Forward {
   #attentionBlock(layer: LayerPlan, index: number, rows: number): void {
     const kernels = this.#kernels;
     const plan = this.#plan;
-    const { heads, kvHeads, headDim, hiddenSize } = plan.config;
-    const k = hiddenSize * 4;
+    const { heads, kvHeads, headDim, hiddenSize, attentionSize, rmsNormEps } = plan.config;
+    const k = attentionSize * 4;
     const v = k + kvHeads * headDim * 4;
     const headBytes = cacheHeadBytes(plan.kv, headDim);
     const region = plan.limits.blocks * headBytes; // of one head
@@ -127,7 +129,14 @@ export class Forward {
       const angles = plan.angles + slot * this.#anglesStride;
       const qkv = plan.qkv + row * this.#qkvStride;
       const rotated = plan.rotated + slot * this.#rotatedStride;
-      kernels.rope(rotated, qkv, heads + kvHeads, headDim, angles);
+      const { qNorm, kNorm } = layer;
+      const normHeads = (at: number, count: number, weight: number): void => {
+        for (let end = at + count * headDim * 4; at < end; at += headDim * 4)
+          kernels.rmsNorm(rotated + at, qkv + at, weight, headDim, rmsNormEps);
+      };
+      if (qNorm !== undefined) normHeads(0, heads, qNorm);
+      if (kNorm !== undefined) normHeads(k, kvHeads, kNorm);
+      kernels.rope(rotated, qNorm === undefined ? qkv : rotated, heads + kvHeads, headDim, angles);
       // A lone row's key and value are stored by every thread: the same bytes, so that each sees them without a barrier.
       const block = layerCache + this.#step.ownBlock(row, KV_BLOCK) * headBytes;
       for (let head = 0; head < kvHeads; head++) {
@@ -155,7 +164,7 @@ export class Forward {
         this.#scratch,
       );
     const finish = (slot: number, head: number, states: number, spans: number): void =>
-      kernels.finishSpans(plan.attention + slot * this.#hiddenStride + head * headDim * 4, states, spans, stateBytes, headDim);
+      kernels.finishSpans(plan.attention + slot * this.#attentionStride + head * headDim * 4, states, spans, stateBytes, headDim);
 
     const split = rows <= SPLIT_ROWS;
     // Heads that share keys are computed together, as many as still feeds all threads.
@@ -187,9 +196,9 @@ export class Forward {
     }
 
     this.#eachRow(rows, (row, slot) => {
-      const attention = plan.attention + slot * this.#hiddenStride;
+      const attention = plan.attention + slot * this.#attentionStride;
       if (split) for (let head = 0; head < heads; head++) finish(slot, head, splitStates(row, head), spansOf(row));
-      this.#normAndQuantize(slot, attention, layer.attnSubNorm, hiddenSize);
+      this.#normAndQuantize(slot, attention, layer.attnSubNorm, attentionSize);
     });
 
     this.#linears(this.#blocks[index]!.o, plan.delta, this.#hiddenStride, rows);
@@ -200,11 +209,12 @@ export class Forward {
     });
   }
 
-  /** gate, up → relu(gate)²·up → sub-norm → down projection → residual; then the next layer's attention norm, if there is one. */
+  /** gate, up → activation(gate)·up → sub-norm → down projection → residual; then the next layer's attention norm, if there is one. */
   #ffnBlock(layer: LayerPlan, index: number, rows: number): void {
     const kernels = this.#kernels;
     const plan = this.#plan;
-    const { hiddenSize, ffnSize } = plan.config;
+    const { hiddenSize, ffnSize, activation } = plan.config;
+    const gated = activation === "silu" ? kernels.siluMul : kernels.reluSquaredMul;
     const nextNorm = plan.layers[index + 1]?.attnNorm;
 
     this.#linears(this.#blocks[index]!.gateUp, plan.gateUp, this.#gateUpStride, rows);
@@ -212,7 +222,7 @@ export class Forward {
     this.#eachRow(rows, (row, slot) => {
       const gate = plan.gateUp + row * this.#gateUpStride;
       const product = plan.normed + slot * this.#normedStride;
-      kernels.reluSquaredMul(product, gate, gate + ffnSize * 4, ffnSize);
+      gated(product, gate, gate + ffnSize * 4, ffnSize);
       this.#normAndQuantize(slot, product, layer.ffnSubNorm, ffnSize);
     });
 
@@ -301,12 +311,15 @@ export class Forward {
     return this.#plan.x + slot * this.#hiddenStride;
   }
 
-  /** RMSNorm of a row of `n` floats and its quantised form, the input of the next ternary layers. */
-  #normAndQuantize(slot: number, x: number, weight: number, n: number): void {
+  /** RMSNorm of a row of `n` floats, if there is one, and its quantised form, the input of the next ternary layers. */
+  #normAndQuantize(slot: number, x: number, weight: number | undefined, n: number): void {
     const plan = this.#plan;
     const block = columnBlock(plan.tier);
-    const normed = plan.normed + slot * this.#normedStride;
-    this.#kernels.rmsNorm(normed, x, weight, n, plan.config.rmsNormEps);
+    let normed = x;
+    if (weight !== undefined) {
+      normed = plan.normed + slot * this.#normedStride;
+      this.#kernels.rmsNorm(normed, x, weight, n, plan.config.rmsNormEps);
+    }
     this.#kernels.quantize(plan.quantized + slot * plan.quantizedStride, plan.meta + slot * 8, normed, n, Math.ceil(n / block) * block);
   }
 

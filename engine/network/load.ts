@@ -11,7 +11,7 @@ import { type Reader, readWidened, TableFile, tablePieceRows, tableStaging } fro
 
 /** Ternary roles of a layer, in the order of the plan. */
 const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const;
-const NORMS = ["attnNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const;
+const NORMS = ["attnNorm", "qNorm", "kNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const;
 
 /** One thing a thread can load on its own. */
 interface Job {
@@ -34,7 +34,7 @@ export function loadNeeds(sources: NetworkSources): LoadNeeds {
   const packings = sources.layers.flatMap((layer) => LINEARS.map((role) => openPacking(layer[role])));
   let stagingBytes = tableStaging(sources.embedding.shape[1]!);
   const norms = [sources.outputNorm, ...sources.layers.flatMap((layer) => NORMS.map((role) => layer[role]))];
-  for (const norm of norms) stagingBytes = Math.max(stagingBytes, align(norm.byteLength));
+  for (const norm of norms) stagingBytes = Math.max(stagingBytes, align(norm?.byteLength ?? 0));
   let statPieces = 0;
   for (const packing of packings) {
     const { length, rows } = packing.piece(0);
@@ -158,7 +158,10 @@ export function load(
   const first = head(sources.head ?? sources.embedding);
   first.push(floats(sources.outputNorm, plan.outputNorm));
   plan.layers.forEach((layer, i) => {
-    for (const role of NORMS) first.push(floats(sources.layers[i]![role], layer[role]));
+    for (const role of NORMS) {
+      const norm = sources.layers[i]![role];
+      if (norm) first.push(floats(norm, layer[role]!));
+    }
   });
   const second: Job[] = [];
   let statsFrom = 0;
@@ -171,7 +174,7 @@ export function load(
         const [sum, least, most] = stats.subarray(3 * (from + p)) as unknown as [number, number, number];
         return { sum, least, most };
       });
-      return ternarisation(pieces, source.rows * source.columns);
+      return ternarisation(source, pieces);
     };
     if (packing.stats) statsFrom += packing.pieces;
     else

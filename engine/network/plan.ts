@@ -25,18 +25,20 @@ export interface LinearPlan {
   readonly scale: number;
 }
 
-/** Addresses of one layer's parts. Norms are f32. */
+/** Addresses of one layer's parts. Norms are f32; undefined: the architecture has none. */
 export interface LayerPlan {
   readonly attnNorm: number;
   readonly q: LinearPlan;
   readonly k: LinearPlan;
   readonly v: LinearPlan;
-  readonly attnSubNorm: number;
+  readonly qNorm: number | undefined;
+  readonly kNorm: number | undefined;
+  readonly attnSubNorm: number | undefined;
   readonly o: LinearPlan;
   readonly ffnNorm: number;
   readonly gate: LinearPlan;
   readonly up: LinearPlan;
-  readonly ffnSubNorm: number;
+  readonly ffnSubNorm: number | undefined;
   readonly down: LinearPlan;
 }
 
@@ -84,7 +86,7 @@ export interface NetworkPlan {
   readonly x: number;
   /** [MAX_ROWS + 1][hidden] f32: what a block adds to it */
   readonly delta: number;
-  /** [slots][max(hidden, ffn)] f32: output of a norm */
+  /** [slots][widest] f32: output of a norm */
   readonly normed: number;
   /** [slots + 1][kPad] quantised activations */
   readonly quantized: number;
@@ -95,7 +97,7 @@ export interface NetworkPlan {
   readonly qkv: number;
   /** [slots][q | k] f32: rotated */
   readonly rotated: number;
-  /** [slots][hidden] f32 */
+  /** [slots][heads·headDim] f32 */
   readonly attention: number;
   /** [MAX_ROWS + 1][gate | up] f32 */
   readonly gateUp: number;
@@ -132,6 +134,11 @@ const up = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
 /** Bytes of a row of n floats: whole cache lines. */
 export function floatStride(n: number): number {
   return up(n * 4, 64);
+}
+
+/** Floats of the widest row that goes into a ternary layer. */
+export function widestRow({ hiddenSize, attentionSize, ffnSize }: ModelConfig): number {
+  return Math.max(hiddenSize, attentionSize, ffnSize);
 }
 
 /** What a plan hangs on besides the model. */
@@ -186,7 +193,7 @@ function longestContext(from: number, config: ModelConfig, options: PlanOptions)
 
 function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Omit<NetworkPlan, "pages"> {
   const { tier, kv, threads, contextLength } = options;
-  const { hiddenSize, ffnSize, headDim, heads, kvHeads, vocabSize } = config;
+  const { hiddenSize, attentionSize, ffnSize, headDim, heads, kvHeads, vocabSize, qkNorms, subNorms } = config;
   const kvSize = kvHeads * headDim;
   const blocks = Math.ceil(contextLength / KV_BLOCK);
   const limits: StepLimits = { maxRows: MAX_ROWS, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength };
@@ -203,15 +210,17 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     { length: config.layers },
     (): LayerPlan => ({
       attnNorm: norm(hiddenSize),
-      q: linear(hiddenSize, hiddenSize),
+      q: linear(attentionSize, hiddenSize),
       k: linear(kvSize, hiddenSize),
       v: linear(kvSize, hiddenSize),
-      attnSubNorm: norm(hiddenSize),
-      o: linear(hiddenSize, hiddenSize),
+      qNorm: qkNorms ? norm(headDim) : undefined,
+      kNorm: qkNorms ? norm(headDim) : undefined,
+      attnSubNorm: subNorms ? norm(attentionSize) : undefined,
+      o: linear(hiddenSize, attentionSize),
       ffnNorm: norm(hiddenSize),
       gate: linear(ffnSize, hiddenSize),
       up: linear(ffnSize, hiddenSize),
-      ffnSubNorm: norm(ffnSize),
+      ffnSubNorm: subNorms ? norm(ffnSize) : undefined,
       down: linear(hiddenSize, ffnSize),
     }),
   );
@@ -231,7 +240,7 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
   const cache = arena.take("KV cache", config.layers * kvHeads * blocks * cacheHeadBytes(kv, headDim));
 
   const slots = Math.max(MAX_ROWS, threads);
-  const widest = Math.max(hiddenSize, ffnSize);
+  const widest = widestRow(config);
   const kPad = up(widest, block);
   const quantizedStride = kPad * activationBytes(tier);
   const stateBytes = floatStride(4 + headDim);
@@ -258,9 +267,9 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     quantized: activations(slots + 1, quantizedStride),
     quantizedStride,
     meta: activations(slots + 1, 8),
-    qkv: activations(MAX_ROWS + 1, floatStride(hiddenSize + 2 * kvSize)),
-    rotated: activations(slots, floatStride(hiddenSize + kvSize)),
-    attention: activations(slots, floatStride(hiddenSize)),
+    qkv: activations(MAX_ROWS + 1, floatStride(attentionSize + 2 * kvSize)),
+    rotated: activations(slots, floatStride(attentionSize + kvSize)),
+    attention: activations(slots, floatStride(attentionSize)),
     gateUp: activations(MAX_ROWS + 1, floatStride(2 * ffnSize)),
     angles: activations(slots, floatStride(headDim)),
     spans: activations(SPLIT_ROWS * heads * spans, stateBytes),

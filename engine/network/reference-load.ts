@@ -47,8 +47,8 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
     const how =
       packing.stats &&
       ternarisation(
+        source,
         pieces.map(({ index, bytes }) => packing.stats!(index, bytes)),
-        rows * columns,
       );
     const weights = new Int8Array(rows * columns);
     for (const { index, held, bytes } of pieces) {
@@ -66,12 +66,14 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
       q: linear(layer.q),
       k: linear(layer.k),
       v: linear(layer.v),
-      attnSubNorm: floats(layer.attnSubNorm),
+      qNorm: layer.qNorm && floats(layer.qNorm),
+      kNorm: layer.kNorm && floats(layer.kNorm),
+      attnSubNorm: layer.attnSubNorm && floats(layer.attnSubNorm),
       o: linear(layer.o),
       ffnNorm: floats(layer.ffnNorm),
       gate: linear(layer.gate),
       up: linear(layer.up),
-      ffnSubNorm: floats(layer.ffnSubNorm),
+      ffnSubNorm: layer.ffnSubNorm && floats(layer.ffnSubNorm),
       down: linear(layer.down),
     }),
   );

@@ -17,6 +17,7 @@ import {
   rope,
   ropeAngles,
   ropeFrequencies,
+  siluMul,
 } from "../numerics.js";
 
 /** A ternary layer. */
@@ -29,18 +30,20 @@ export interface ReferenceLinear {
   readonly scale: number;
 }
 
-/** One layer's parts. Norm weights are f32. */
+/** One layer's parts. Norm weights are f32; undefined: the architecture has none. */
 export interface ReferenceLayer {
   readonly attnNorm: Float32Array; // [hidden]
   readonly q: ReferenceLinear;
   readonly k: ReferenceLinear;
   readonly v: ReferenceLinear;
-  readonly attnSubNorm: Float32Array; // [hidden]
+  readonly qNorm: Float32Array | undefined; // [headDim]
+  readonly kNorm: Float32Array | undefined; // [headDim]
+  readonly attnSubNorm: Float32Array | undefined; // [heads·headDim]
   readonly o: ReferenceLinear;
   readonly ffnNorm: Float32Array; // [hidden]
   readonly gate: ReferenceLinear;
   readonly up: ReferenceLinear;
-  readonly ffnSubNorm: Float32Array; // [ffn]
+  readonly ffnSubNorm: Float32Array | undefined; // [ffn]
   readonly down: ReferenceLinear;
 }
 
@@ -138,7 +141,7 @@ export class Reference {
     this.#config = config;
     this.#weights = weights;
     this.#activationQuant = activationQuant;
-    this.#frequencies = ropeFrequencies(config.ropeTheta, config.headDim);
+    this.#frequencies = ropeFrequencies(config.ropeTheta, config.headDim, config.ropeFactors);
   }
 
   /**
@@ -146,14 +149,15 @@ export class Reference {
    * @returns the last hidden state before the final norm, [hidden] f32
    */
   forward(token: number, position: number, cache: ReferenceCache): Float32Array {
-    const { hiddenSize, heads, kvHeads, headDim, ffnSize, rmsNormEps } = this.#config;
+    const { hiddenSize, attentionSize, heads, kvHeads, headDim, ffnSize, rmsNormEps, activation } = this.#config;
     const kvSize = kvHeads * headDim;
     const x = this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize); // [hidden] the residual stream
     const normed = new Float32Array(hiddenSize);
-    const q = new Float32Array(hiddenSize); // [heads, headDim]
+    const q = new Float32Array(attentionSize); // [heads, headDim]
     const k = new Float32Array(kvSize); // [kvHeads, headDim]
     const v = new Float32Array(kvSize);
-    const attention = new Float32Array(hiddenSize); // [heads, headDim]
+    const attention = new Float32Array(attentionSize); // [heads, headDim]
+    const attended = new Float32Array(attentionSize);
     const gate = new Float32Array(ffnSize);
     const up = new Float32Array(ffnSize);
     const hidden = new Float32Array(ffnSize);
@@ -171,12 +175,14 @@ export class Reference {
         ],
         normed,
       );
+      if (layer.qNorm) normHeads(q, layer.qNorm, rmsNormEps);
+      if (layer.kNorm) normHeads(k, layer.kNorm, rmsNormEps);
       rope(q, 0, heads, headDim, angles);
       rope(k, 0, kvHeads, headDim, angles);
       cache.store(index, position, k, v);
       cache.attend(index, attention, q, position + 1);
-      rmsNorm(normed, attention, layer.attnSubNorm, rmsNormEps);
-      this.#linear([[layer.o, delta]], normed);
+      if (layer.attnSubNorm) rmsNorm(attended, attention, layer.attnSubNorm, rmsNormEps);
+      this.#linear([[layer.o, delta]], layer.attnSubNorm ? attended : attention);
       for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;
 
       rmsNorm(normed, x, layer.ffnNorm, rmsNormEps);
@@ -187,9 +193,9 @@ export class Reference {
         ],
         normed,
       );
-      reluSquaredMul(gate, up, ffnSize);
-      rmsNorm(hidden, gate, layer.ffnSubNorm, rmsNormEps);
-      this.#linear([[layer.down, delta]], hidden);
+      (activation === "silu" ? siluMul : reluSquaredMul)(gate, up, ffnSize);
+      if (layer.ffnSubNorm) rmsNorm(hidden, gate, layer.ffnSubNorm, rmsNormEps);
+      this.#linear([[layer.down, delta]], layer.ffnSubNorm ? hidden : gate);
       for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;
     });
     return x;
@@ -234,6 +240,14 @@ export class Reference {
       this.#floats.set(linear, floats);
     }
     return floats;
+  }
+}
+
+/** RMSNorm of each head by itself, in place. @param x [heads, headDim] f32 @param weight [headDim] f32 */
+function normHeads(x: Float32Array, weight: Float32Array, eps: number): void {
+  for (let at = 0; at < x.length; at += weight.length) {
+    const head = x.subarray(at, at + weight.length);
+    rmsNorm(head, head, weight, eps);
   }
 }
 

@@ -102,8 +102,9 @@ export function densePacking(source: LinearSource): Packing {
  * The scale of master weights, as the original computes it (transformers, integrations/bitnet.py, WeightQuant): in f32,
  * s = 1 / clamp(mean|W|, 1e-5); codes = clamp(round(W·s), −1, 1); value = code / s.
  * Where all weights but zeros have one magnitude, they are ternary already: that magnitude is the scale, exactly.
+ * @throws BitnetError tensor: the weights are not ternary, and the model is not one that makes them so
  */
-export function ternarisation(stats: readonly PieceStats[], elements: number): Ternarisation {
+export function ternarisation({ tensor, rows, columns, masters }: LinearSource, stats: readonly PieceStats[]): Ternarisation {
   let sum = 0;
   let least = Number.POSITIVE_INFINITY;
   let most = 0;
@@ -113,6 +114,13 @@ export function ternarisation(stats: readonly PieceStats[], elements: number): T
     most = Math.max(most, piece.most);
   }
   if (least === most) return { scale: most, inverse: Math.fround(1 / most) };
-  const inverse = Math.fround(1 / Math.max(Math.fround(sum / elements), Math.fround(1e-5)));
+  if (!masters) {
+    throw new BitnetError(
+      "tensor",
+      `${tensor.file}: tensor ${tensor.name} holds weights of many magnitudes, so the model is not ternary, and nothing in its files says that it is to be made so`,
+      { file: tensor.file, tensor: tensor.name, offset: tensor.offset },
+    );
+  }
+  const inverse = Math.fround(1 / Math.max(Math.fround(sum / (rows * columns)), Math.fround(1e-5)));
   return { scale: Math.fround(1 / inverse), inverse };
 }

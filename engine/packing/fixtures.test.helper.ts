@@ -11,7 +11,7 @@ import type { Ternarisation } from "./packing.js";
 export function layer(type: string, rows: number, columns: number, bytes: Uint8Array, offset = 4096): LinearSource {
   const shape = type === "U8" ? [rows / 4, columns] : [rows, columns];
   const tensor: TensorInfo = { name: "some.layer", shape, type, file: "some.file", offset, byteLength: bytes.length };
-  return { tensor, rows, columns, scale: undefined, inverseScale: false };
+  return { tensor, rows, columns, scale: undefined, inverseScale: false, layout: "block128", pairedRows: undefined, masters: true };
 }
 
 /** All bytes of a tensor. */
@@ -34,8 +34,8 @@ export function decode(source: LinearSource, bytes: Uint8Array): { codes: Uint8A
   const how =
     packing.stats &&
     ternarisation(
+      source,
       pieces.map((piece) => packing.stats!(piece.index, piece.bytes)),
-      rows * columns,
     );
   const codes = new Uint8Array(rows * columns).fill(255);
   for (const piece of pieces.reverse()) {

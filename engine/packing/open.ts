@@ -25,5 +25,20 @@ export function openPacking(source: LinearSource): Packing {
       },
     );
   }
-  return packing;
+  return source.pairedRows === undefined ? packing : unpaired(packing, source.pairedRows);
+}
+
+/**
+ * The packing with its rows where they belong: llama.cpp's converter puts rows i and i + headDim/2 of a head of q or k side by side, at 2i
+ * and 2i + 1.
+ */
+function unpaired(packing: Packing, headDim: number): Packing {
+  const rowOf = (row: number): number => row - (row % headDim) + ((row % headDim) >> 1) + (row % 2) * (headDim / 2);
+  return {
+    ...packing,
+    piece: (index) => {
+      const piece = packing.piece(index);
+      return { ...piece, rows: piece.rows.map(rowOf) };
+    },
+  };
 }

@@ -1,5 +1,6 @@
 // Work on single rows of activations. Buffers are padded with zeros to a multiple of 8 floats, so no kernel has a tail.
 import { absMax, sum8 } from "./lanes";
+import { exp4 } from "./softmax";
 
 /** x += y; [n] f32 */
 export function add(x: usize, y: usize, n: u32): void {
@@ -28,6 +29,17 @@ export function reluSquaredMul(out: usize, gate: usize, up: usize, n: u32): void
   for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
     const g = f32x4.pmax(v128.load(gate), f32x4.splat(0)); // one instruction, and NaN stays
     v128.store(out, f32x4.mul(f32x4.mul(g, g), v128.load(up)));
+  }
+}
+
+/** out = gate · σ(gate) · up; [n] f32. σ(g) = s / (1 + e), e = e^−|g|, s = 1 for g ≥ 0, else e: no exponent overflows. */
+export function siluMul(out: usize, gate: usize, up: usize, n: u32): void {
+  const one = f32x4.splat(1);
+  for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
+    const g = v128.load(gate);
+    const e = exp4(f32x4.neg(f32x4.abs(g)));
+    const sigma = f32x4.div(v128.bitselect(one, e, f32x4.ge(g, f32x4.splat(0))), f32x4.add(one, e));
+    v128.store(out, f32x4.mul(f32x4.mul(g, sigma), v128.load(up)));
   }
 }
 
@@ -67,7 +79,7 @@ export function quantize(out: usize, meta: usize, x: usize, n: u32, kPad: u32): 
 
 /**
  * Rotary embedding, NEOX style: (a, b) = (x[i], x[i + d/2]) → (a·cos − b·sin, b·cos + a·sin).
- * @param out, x [heads, headDim] f32
+ * @param out, x [heads, headDim] f32; may be the same
  * @param angles cos [headDim/2] then sin [headDim/2], f32, of this position
  */
 export function rope(out: usize, x: usize, heads: u32, headDim: u32, angles: usize): void {

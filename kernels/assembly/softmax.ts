@@ -47,9 +47,10 @@ function floored(x: v128): v128 {
   return f32x4.pmax(x, f32x4.splat(-87));
 }
 
-/** e^x, x ≤ 0 (−∞ gives 0). */
-export function exp1(x: f32): f32 {
-  const v = f32x4.splat(x);
+/** e^x of four x ≤ 0 (−∞ gives 0). */
+// @ts-ignore: decorator
+@inline
+export function exp4(v: v128): v128 {
   const t = floored(v);
   const n = rounded(t);
   const r = remainder(t, n);
@@ -59,7 +60,12 @@ export function exp1(x: f32): f32 {
   p = step(p, r, 4.1665795894e-2);
   p = step(p, r, 1.6666665459e-1);
   p = step(p, r, 5.0000001201e-1);
-  return f32x4.extract_lane(scaled(p, r, n, v), 0);
+  return scaled(p, r, n, v);
+}
+
+/** e^x, x ≤ 0 */
+export function exp1(x: f32): f32 {
+  return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);
 }
 
 /**
