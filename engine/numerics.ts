@@ -116,6 +116,65 @@ export function quantize(x: Float32Array, n: number): Quantized {
   return { values, sum, max };
 }
 
+/** Largest integer of an activation in 15 bits: 127·128 + 63, which the kernels take apart into two of 8 bits. */
+const WIDE_LEVELS = 16319;
+
+/** Activations of one token, quantised in groups of columns that share a scale. */
+export interface GroupedActivations {
+  /** [n] integers */
+  readonly values: Int32Array;
+  /** [n/group, rounded up] f32: what 1 is worth */
+  readonly scales: Float32Array;
+}
+
+/**
+ * For ternary layers with scales in groups of columns. `int8`: as `quantize`, one scale for all. `float`, where the model does not quantise
+ * activations: 15 bits of each group's own maximum, finer than the bfloat16 that such models are trained in.
+ */
+export function quantizeGroups(x: Float32Array, n: number, group: number, activations: "int8" | "float"): GroupedActivations {
+  const scales = new Float32Array(Math.ceil(n / group));
+  if (activations === "int8") {
+    const { values, max } = quantize(x, n);
+    return { values, scales: scales.fill(max / 127) };
+  }
+  const values = new Int32Array(n);
+  for (const g of scales.keys()) {
+    const from = g * group;
+    const end = Math.min(from + group, n);
+    const max = absMax(x, from, end - from);
+    if (max < LEAST_MAX) continue;
+    const s = f(WIDE_LEVELS / max);
+    for (let i = from; i < end; i++) {
+      const q = f(f(f(x[i]! * s) + ROUNDER) - ROUNDER);
+      values[i] = Math.min(Math.max(q, -WIDE_LEVELS - 1), WIDE_LEVELS);
+    }
+    scales[g] = max / WIDE_LEVELS;
+  }
+  return { values, scales };
+}
+
+/**
+ * One output of a ternary layer with scales in groups: integers inside a group, groups in ascending order in f32.
+ * @param weights −1, 0, 1; the row begins at `from`
+ * @param scales f32 of the row's groups, from `scalesFrom` on
+ */
+export function groupedProduct(
+  weights: Int8Array,
+  from: number,
+  scales: Float32Array,
+  scalesFrom: number,
+  group: number,
+  x: GroupedActivations,
+): number {
+  let total = 0;
+  for (let g = 0; g < x.scales.length; g++) {
+    let sum = 0;
+    for (let i = g * group, end = Math.min(i + group, x.values.length); i < end; i++) sum += weights[from + i]! * x.values[i]!;
+    total = f(total + f(sum * f(scales[scalesFrom + g]! * x.scales[g]!)));
+  }
+  return total;
+}
+
 /** What makes an integer sum of a ternary layer an activation: scale · max|x| / 127, rounded to f32 once. */
 export function outputFactor(scale: number, max: number): number {
   return f((scale * max) / 127);

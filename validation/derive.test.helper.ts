@@ -38,7 +38,8 @@ type Layers = (name: string) => Promise<Layer | undefined>;
 async function layersOf(path: string): Promise<{ layer: Layers; close: () => Promise<void> }> {
   const checkpoint = await openCheckpoint(path);
   const masters = await openCheckpoint(BF16);
-  const weights = loadReference(readWeights(checkpoint, await readConfig(checkpoint)));
+  const config = await readConfig(checkpoint);
+  const weights = loadReference(readWeights(checkpoint, config), config);
   const sources = readWeights(masters, await readConfig(masters));
   await checkpoint.close();
   await masters.close();
@@ -69,7 +70,7 @@ function asF32(tensor: TensorInfo, bytes: Uint8Array, layer: Layer | undefined):
   if (layer) {
     // The official tools round the master weight to an integer and keep the sign of a zero.
     layer.weights.forEach((code, i) => {
-      values[i] = code === 0 ? 0 * layer.masters[i]! : code * layer.scale;
+      values[i] = code === 0 ? 0 * layer.masters[i]! : code * layer.scales[0]!;
     });
   } else readFloats(tensor.type, bytes, values, values.length);
   return new Uint8Array(values.buffer);

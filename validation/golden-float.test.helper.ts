@@ -27,7 +27,7 @@ export function requests(some: RegExp): RegExp {
 export async function runFloat(path: string, variants: readonly Variant[], which: RegExp): Promise<FloatResult[]> {
   const checkpoint = await openCheckpoint(path);
   const config = await readConfig(checkpoint);
-  const reference = new Reference(config, loadReference(readWeights(checkpoint, config)), false);
+  const reference = new Reference(config, loadReference(readWeights(checkpoint, config), config), false);
   await checkpoint.close();
   const oracles = variants.map((variant) => new Oracle(variant));
   return golden.requests

@@ -6,7 +6,7 @@ import { openCheckpoint } from "../engine/container/checkpoint.js";
 import { readConfig } from "../engine/model/config.js";
 import { readWeights } from "../engine/model/weights.js";
 import { Forward } from "../engine/network/forward.js";
-import { load, loadNeeds } from "../engine/network/load.js";
+import { groupBlock, load, loadNeeds } from "../engine/network/load.js";
 import { type NetworkPlan, planNetwork } from "../engine/network/plan.js";
 import { StepMemory } from "../engine/network/step-memory.js";
 import { ModelFiles, TableFile } from "../engine/network/table-file.js";
@@ -35,6 +35,7 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
     threads: 1,
     contextLength: Math.max(ids.length, 32),
     kv: "f32",
+    scaleBlock: config.activations === "float" ? groupBlock(needs.packings) : undefined,
     head: "bf16",
     stagingBytes: needs.stagingBytes,
     statPieces: needs.statPieces,

@@ -105,7 +105,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
       "an inverted scale",
       {
         memory: (memory, plan) => {
-          const scale = f32(memory, plan.layers[1]!.o.scale, 1);
+          const scale = f32(memory, plan.layers[1]!.o.scales, 1);
           scale[0] = 1 / scale[0]!;
         },
       },

@@ -40,7 +40,7 @@ describe("the kernels equal the scalar reference, bit for bit, whatever the shap
     await makeModel(path, { layers: 1, hidden: headDim * heads, heads, kvHeads, ffn, vocab: VOCAB, context: 64 }, "i2_s", "f16");
     const checkpoint = await openCheckpoint(path);
     const config = await readConfig(checkpoint);
-    const reference = new Reference(config, loadReference(readWeights(checkpoint, config)), true);
+    const reference = new Reference(config, loadReference(readWeights(checkpoint, config), config), true);
     await checkpoint.close();
     const cache = new ReferenceCache(config, TOKENS.length);
     const right = TOKENS.map((token, position) => reference.logits(reference.forward(token, position, cache)));

@@ -35,6 +35,22 @@ export interface Kernels {
     yStride: number,
     scratch: number,
   ): void;
+  quantizeGroups(out: number, meta: number, x: number, n: number, kPad: number, group: number, wide: number): void;
+  ternaryGroups(
+    w: number,
+    scales: number,
+    rows: number,
+    kPad: number,
+    group: number,
+    wide: number,
+    x: number,
+    xStride: number,
+    meta: number,
+    metaStride: number,
+    columns: number,
+    y: number,
+    yStride: number,
+  ): void;
   unpackI2s(codes: number, bytes: number, blocks: number): number;
   /** Not in the plain tier, whose layout is another: there codes lie between. */
   repackI2s: ((group: number, row: number, bytes: number, n: number) => number) | undefined;
@@ -96,9 +112,9 @@ export function columnBlock(tier: Tier): number {
 /** Rows of a group in the packed layouts. */
 export const ROW_GROUP = 4;
 
-/** Bytes of one quantised activation, by tier. */
-export function activationBytes(tier: Tier): number {
-  return tier === "plain" ? 2 : 1;
+/** Bytes of one quantised activation: int8 or, in the plain tier, int16, which also holds the 15 bits that are two int8 in the others. */
+export function activationBytes(tier: Tier, activations: "int8" | "float" = "int8"): number {
+  return tier === "plain" || activations === "float" ? 2 : 1;
 }
 
 /** Bytes of a thread's own scratch for `ternary` on rows of `kPad` columns. */

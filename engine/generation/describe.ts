@@ -73,7 +73,7 @@ export async function describe(
       linears: `${types(linears)}${config.packing ? ` (${config.packing.mode})` : ""}`,
       embedding: types(tables),
       norms: types(norms),
-      activations: "int8 per token",
+      activations: config.activations === "int8" ? "int8 per token" : "not quantised (15 bits for each group of columns)",
     },
     tokenizer: {
       source: tokenizer.source,

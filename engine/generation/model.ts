@@ -118,7 +118,7 @@ export class Model {
     const meanNll = nll.reduce((sum, value) => sum + value, 0) / nll.length;
     const policy: ScoringPolicy = {
       path: this.#running.tier === "none" ? "reference" : "kernels",
-      activationQuant: this.#running.activationQuant,
+      activationQuant: this.#running.activationQuant && this.config.activations === "int8",
       bosAdded: !given && this.tokenizer.addsBos,
       specialTokensParsed: !given,
       window: ids.length,

@@ -9,7 +9,7 @@ import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
 import { Forward, scannedState, type Tables } from "../network/forward.js";
 import { HeadSearch } from "../network/head-search.js";
-import { type LoadNeeds, load, loadNeeds } from "../network/load.js";
+import { groupBlock, type LoadNeeds, load, loadNeeds } from "../network/load.js";
 import { type HeadKind, type NetworkPlan, planNetwork } from "../network/plan.js";
 import { loadReference } from "../network/reference-load.js";
 import { ReferenceRun } from "../network/reference-run.js";
@@ -86,7 +86,7 @@ serveWorker({
     const kernels = instantiate(module, memory, plan.tier);
     const needs = loadNeeds(sources);
     const files = new ModelFiles(memory);
-    if (!load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {})) {
+    if (load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {}) !== "loaded") {
       files.close();
       return;
     }
@@ -131,10 +131,14 @@ function leadKernels(
     told = now;
     tell({ done: Math.min(done, bytes), total: bytes });
   };
-  for (let head = headKind(request.head, config); ; ) {
+  let head = headKind(request.head, config);
+  let scaleBlock = config.activations === "float" ? groupBlock(needs.packings) : undefined;
+  for (;;) {
     const plan = planNetwork(new ArenaPlan(request.firstAddress), config, {
-      tier: chosen.tier,
+      // Products in groups have no kernel in the wide layout.
+      tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
       kv,
+      scaleBlock,
       head,
       threads: role.threads,
       contextLength,
@@ -145,13 +149,16 @@ function leadKernels(
     const kernels = instantiate(chosen.module, memory, plan.tier);
     send({ module: chosen.module, memory, plan, sources });
     const files = new ModelFiles(memory);
-    if (!load(kernels, memory, plan, sources, needs, files.read, role.thread, onBytes)) {
+    const outcome = load(kernels, memory, plan, sources, needs, files.read, role.thread, onBytes);
+    if (outcome !== "loaded") {
       files.close();
-      head = "f32";
+      if (outcome === "f32 head") head = "f32";
+      else scaleBlock = groupBlock(needs.packings);
       continue;
     }
     tell({ done: bytes, total: bytes });
-    const loaded = { limits: plan.limits, tier: chosen.tier, why: chosen.why, memoryBytes: plan.pages * 65536 };
+    const why = plan.tier === chosen.tier ? chosen.why : "the fastest for scales in groups of columns";
+    const loaded = { limits: plan.limits, tier: plan.tier, why, memoryBytes: plan.pages * 65536 };
     return { loaded, ready: kernelEngine(kernels, memory, plan, tablesOf(kernels, plan, sources, files, role.thread)) };
   }
 }
@@ -201,7 +208,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
 
 function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Loaded; ready: Engine } {
   const { config, sources, contextLength, kv } = request;
-  const run = new ReferenceRun(config, loadReference(sources), activationQuant, contextLength, kv);
+  const run = new ReferenceRun(config, loadReference(sources, config), activationQuant, contextLength, kv);
   return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, asked for", memoryBytes: 0 }, ready: run };
 }
 

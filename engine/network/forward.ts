@@ -23,7 +23,7 @@ interface LinearChunk {
   readonly weights: number;
   readonly rows: number;
   readonly kPad: number;
-  readonly scale: number;
+  readonly scales: number;
   /** bytes */
   readonly offset: number;
 }
@@ -50,6 +50,8 @@ export class Forward {
   readonly #memory: WebAssembly.Memory;
   readonly #scales: Float32Array; // the whole memory as f32
   readonly #scratch: number;
+  /** 1: activations in 15 bits, where the model doesn't quantise them */
+  readonly #wide: number;
   readonly #hiddenStride: number;
   readonly #attentionStride: number;
   readonly #normedStride: number;
@@ -72,6 +74,7 @@ export class Forward {
     this.#frequencies = ropeFrequencies(ropeTheta, headDim, ropeFactors);
     this.#scales = new Float32Array(memory.buffer);
     this.#scratch = plan.scratch + thread * plan.scratchBytes;
+    this.#wide = plan.config.activations === "float" ? 1 : 0;
     this.#hiddenStride = floatStride(hiddenSize);
     this.#attentionStride = floatStride(attentionSize);
     this.#normedStride = floatStride(widestRow(plan.config));
@@ -80,10 +83,10 @@ export class Forward {
     this.#gateUpStride = floatStride(2 * ffnSize);
     this.#anglesStride = floatStride(headDim);
     this.#blocks = plan.layers.map(({ q, k, v, o, gate, up, down }) => ({
-      qkv: sideBySide([q, k, v], plan.threads),
-      o: sideBySide([o], plan.threads),
-      gateUp: sideBySide([gate, up], plan.threads),
-      down: sideBySide([down], plan.threads),
+      qkv: sideBySide([q, k, v], plan),
+      o: sideBySide([o], plan),
+      gateUp: sideBySide([gate, up], plan),
+      down: sideBySide([down], plan),
     }));
   }
 
@@ -314,34 +317,37 @@ export class Forward {
   /** RMSNorm of a row of `n` floats, if there is one, and its quantised form, the input of the next ternary layers. */
   #normAndQuantize(slot: number, x: number, weight: number | undefined, n: number): void {
     const plan = this.#plan;
-    const block = columnBlock(plan.tier);
+    const block = plan.scaleBlock ?? columnBlock(plan.tier);
     let normed = x;
     if (weight !== undefined) {
       normed = plan.normed + slot * this.#normedStride;
       this.#kernels.rmsNorm(normed, x, weight, n, plan.config.rmsNormEps);
     }
-    this.#kernels.quantize(plan.quantized + slot * plan.quantizedStride, plan.meta + slot * 8, normed, n, Math.ceil(n / block) * block);
+    const [out, meta, kPad] = [
+      plan.quantized + slot * plan.quantizedStride,
+      plan.meta + slot * plan.metaStride,
+      Math.ceil(n / block) * block,
+    ];
+    if (plan.scaleBlock === undefined) this.#kernels.quantize(out, meta, normed, n, kPad);
+    else this.#kernels.quantizeGroups(out, meta, normed, n, kPad, plan.scaleBlock, this.#wide);
   }
 
   /** Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`. */
   #linears({ chunks }: SideBySide, out: number, outStride: number, columns: number): void {
     const plan = this.#plan;
     const slot = this.#slot(0);
+    const { scaleBlock, quantizedStride: xStride, metaStride } = plan;
+    const x = plan.quantized + slot * xStride;
+    const meta = plan.meta + slot * metaStride;
     this.#each(chunks.length, (item) => {
-      const { weights, rows, kPad, scale, offset } = chunks[item]!;
-      this.#kernels.ternary(
-        weights,
-        rows,
-        kPad,
-        this.#scales[scale / 4]!,
-        plan.quantized + slot * plan.quantizedStride,
-        plan.quantizedStride,
-        plan.meta + slot * 8,
-        columns,
-        out + offset,
-        outStride,
-        this.#scratch,
-      );
+      const { weights, rows, kPad, scales, offset } = chunks[item]!;
+      const y = out + offset;
+      if (scaleBlock === undefined) {
+        this.#kernels.ternary(weights, rows, kPad, this.#scales[scales / 4]!, x, xStride, meta, columns, y, outStride, this.#scratch);
+      } else {
+        const wide = this.#wide;
+        this.#kernels.ternaryGroups(weights, scales, rows, kPad, scaleBlock, wide, x, xStride, meta, metaStride, columns, y, outStride);
+      }
     });
   }
 
@@ -383,16 +389,17 @@ function scanLevels(hiddenSize: number): number {
 }
 
 /** Splits layers that share their input into chunks that threads take one by one. */
-function sideBySide(linears: readonly LinearPlan[], threads: number): SideBySide {
+function sideBySide(linears: readonly LinearPlan[], { threads, scaleBlock }: NetworkPlan): SideBySide {
   const total = linears.reduce((sum, linear) => sum + linear.rows, 0);
   const share = Math.ceil(total / threads / 4 / LEAST_ROWS) * LEAST_ROWS;
   const size = Math.min(Math.max(share, LEAST_ROWS), MOST_ROWS);
   const chunks: LinearChunk[] = [];
   let offset = 0;
-  for (const { weights, rows, kPad, scale } of linears) {
+  for (const { weights, rows, kPad, scales } of linears) {
     for (let first = 0; first < rows; first += size) {
       const count = Math.min(size, rows - first);
-      chunks.push({ weights: weights + first * (kPad / 4), rows: count, kPad, scale, offset: offset + first * 4 });
+      const ownScales = scaleBlock === undefined ? scales : scales + first * (kPad / scaleBlock) * 4;
+      chunks.push({ weights: weights + first * (kPad / 4), rows: count, kPad, scales: ownScales, offset: offset + first * 4 });
     }
     offset += rows * 4;
   }

@@ -5,12 +5,12 @@ import { ternarisation } from "../packing/dense.js";
 import { I2S_BLOCK, I2S_BLOCK_BYTES } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
-import { checkScale, storedScale } from "../packing/scale.js";
+import { checkScale, foldScales, storedScale } from "../packing/scale.js";
 import type { LinearPlan, NetworkPlan } from "./plan.js";
 import { type Reader, readWidened, TableFile, tablePieceRows, tableStaging } from "./table-file.js";
 
 /** Ternary roles of a layer, in the order of the plan. */
-const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const;
+export const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const;
 const NORMS = ["attnNorm", "qNorm", "kNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const;
 
 /** One thing a thread can load on its own. */
@@ -25,9 +25,12 @@ export interface LoadNeeds {
   readonly packings: readonly Packing[];
   /** A thread's staging: the largest piece and what it decodes to. */
   readonly stagingBytes: number;
-  /** Pieces of master weights, all tensors together. */
+  /** Pieces of which something is noted for the scale of their tensor, all tensors together. */
   readonly statPieces: number;
 }
+
+/** What came of a load: all is there, or what the plan has to be made anew with. */
+export type LoadOutcome = "loaded" | "f32 head" | "scale groups";
 
 /** Looks at every ternary layer's encoding. @throws BitnetError tensor */
 export function loadNeeds(sources: NetworkSources): LoadNeeds {
@@ -39,7 +42,7 @@ export function loadNeeds(sources: NetworkSources): LoadNeeds {
   for (const packing of packings) {
     const { length, rows } = packing.piece(0);
     stagingBytes = Math.max(stagingBytes, align(length) + rows.length * align(packing.source.columns, WIDEST_BLOCK));
-    if (packing.stats) statPieces += packing.pieces;
+    if (packing.stats || packing.scales) statPieces += packing.pieces;
   }
   return { packings, stagingBytes, statPieces };
 }
@@ -49,16 +52,28 @@ const align = (n: number, unit = 64): number => Math.ceil(n / unit) * unit;
 /** Columns of any tier's blocks: what a piece needs doesn't hang on the tier. */
 const WIDEST_BLOCK = columnBlock("wide");
 
+/** Columns that can share a scale in the kernels. */
+const GROUPS = [256, 128, 64];
+
+/** For a network whose layers have scales in groups of columns: the largest groups that all of them fall into. */
+export function groupBlock(packings: readonly Packing[]): number {
+  const fits = (group: number): boolean =>
+    packings.every(({ scaleBlock, source }) => group <= (scaleBlock ?? group) && align(source.columns) % group === 0);
+  return GROUPS.find(fits) ?? 64;
+}
+
 /** Shared by the loading threads: u32 words at `plan.loading`. */
 const LOADED_KIB = 0;
 const INEXACT = 1;
+const UNEVEN = 2;
 
 /**
  * Fills the memory from the files, one thread's part of it: pieces are read straight into this thread's staging, decoded and packed into
  * the kernels' layout. All threads call it together.
  * @param read this thread's own access to the files
  * @param onBytes called now and then with the bytes loaded by all threads so far
- * @returns false if the output head holds numbers that bf16 can't, and the plan said bf16: plan again with f32
+ * @returns "f32 head" if the output head holds numbers that bf16 can't, and the plan said bf16; "scale groups" if a layer has more than one scale,
+ *   and the plan has no `scaleBlock`
  */
 export function load(
   kernels: Kernels,
@@ -69,8 +84,8 @@ export function load(
   read: Reader,
   thread: number,
   onBytes: (done: number) => void,
-): boolean {
-  const shared = new Int32Array(memory.buffer, plan.loading, 2);
+): LoadOutcome {
+  const shared = new Int32Array(memory.buffer, plan.loading, 3);
   const stats = new Float64Array(memory.buffer, plan.pieceStats, 3 * needs.statPieces);
   const staging = plan.staging + thread * plan.stagingBytes;
   const bytes = new Uint8Array(memory.buffer);
@@ -116,8 +131,35 @@ export function load(
     });
   };
 
+  const { scaleBlock } = plan;
   const setScale = (to: LinearPlan, scale: number): void => {
-    new Float32Array(memory.buffer, to.scale, 1)[0] = scale;
+    const count = scaleBlock === undefined ? 1 : align(to.rows, ROW_GROUP) * (to.kPad / scaleBlock);
+    new Float32Array(memory.buffer, to.scales, count).fill(scale);
+  };
+
+  /** Scales of a piece's groups: into the plan's, and the least and the largest that isn't 0 into `stats`. */
+  const takeScales = (packing: Packing, piece: number, bytes: Uint8Array, to: LinearPlan, stat: number): void => {
+    const { rows } = packing.piece(piece);
+    const perRow = Math.ceil(to.columns / packing.scaleBlock!);
+    const scales = new Float32Array(rows.length * perRow);
+    packing.scales!(piece, bytes, scales);
+    let least = Number.POSITIVE_INFINITY;
+    let most = 0;
+    for (const scale of scales) {
+      if (scale !== 0 && scale < least) least = scale;
+      if (scale > most) most = scale;
+    }
+    stats.set([0, least, most], 3 * stat);
+    if (scaleBlock === undefined) return;
+    const groups = to.kPad / scaleBlock;
+    const out = new Float32Array(memory.buffer, to.scales, align(to.rows, ROW_GROUP) * groups);
+    rows.forEach((row, i) => {
+      const first = Math.floor(row / ROW_GROUP) * groups * ROW_GROUP + (row % ROW_GROUP);
+      for (let group = 0; group < groups; group++) {
+        const from = Math.floor((group * scaleBlock) / packing.scaleBlock!);
+        out[first + group * ROW_GROUP] = from < perRow ? scales[i * perRow + from]! : 0;
+      }
+    });
   };
 
   /** Decodes the staged piece by the kernels. False if they don't know its form or found a fault: TypeScript's decode then tells which. */
@@ -132,10 +174,11 @@ export function load(
     return bad === 0;
   };
 
-  const unpack = (packing: Packing, piece: number, to: LinearPlan, how: Ternarisation | undefined): void => {
+  const unpack = (packing: Packing, piece: number, to: LinearPlan, how: Ternarisation | undefined, stat: number): void => {
     const { start, length, rows } = packing.piece(piece);
     const at = staging + align(length);
     const bytes = read(packing.source.tensor, start, length, staging);
+    if (packing.scales) takeScales(packing, piece, bytes, to, stat);
     const groupOf = (row: number): number => to.weights + Math.floor(row / ROW_GROUP) * to.kPad;
     const { repackI2s } = kernels;
     if (packing.source.tensor.type === "I2_S" && repackI2s && to.columns === to.kPad && to.columns % I2S_BLOCK === 0) {
@@ -164,6 +207,7 @@ export function load(
     }
   });
   const second: Job[] = [];
+  const third: Job[] = [];
   let statsFrom = 0;
   needs.packings.forEach((packing, i) => {
     const { source } = packing;
@@ -176,8 +220,18 @@ export function load(
       });
       return ternarisation(source, pieces);
     };
-    if (packing.stats) statsFrom += packing.pieces;
-    else
+    if (packing.stats || packing.scales) statsFrom += packing.pieces;
+    if (packing.scales && scaleBlock === undefined) {
+      third.push({
+        bytes: 0,
+        run: () => {
+          const noted = Array.from({ length: packing.pieces }, (_, p) => stats.subarray(3 * (from + p), 3 * (from + p + 1)));
+          const scale = foldScales(source, Math.min(...noted.map((piece) => piece[1]!)), Math.max(...noted.map((piece) => piece[2]!)));
+          if (scale === undefined) Atomics.store(shared, UNEVEN, 1);
+          else setScale(to, scale);
+        },
+      });
+    } else if (!packing.stats && !packing.scales)
       first.push({
         bytes: 4,
         run: () =>
@@ -189,7 +243,7 @@ export function load(
     for (let p = 0; p < packing.pieces; p++) {
       const bytes = packing.piece(p).length;
       if (!packing.stats) {
-        second.push({ bytes, run: () => unpack(packing, p, to, undefined) });
+        second.push({ bytes, run: () => unpack(packing, p, to, undefined, from + p) });
         continue;
       }
       first.push({
@@ -205,13 +259,14 @@ export function load(
         run: () => {
           const how = ternarise();
           if (p === 0) setScale(to, checkScale(source, how.scale));
-          unpack(packing, p, to, how);
+          unpack(packing, p, to, how, from + p);
         },
       });
     }
   });
   each(first);
-  if (Atomics.load(shared, INEXACT) !== 0) return false;
+  if (Atomics.load(shared, INEXACT) !== 0) return "f32 head";
   each(second);
-  return true;
+  each(third);
+  return Atomics.load(shared, UNEVEN) === 0 ? "loaded" : "scale groups";
 }

@@ -34,6 +34,7 @@ const SHAPE_2B4T: ModelConfig = {
 const OPTIONS: PlanOptions = {
   tier: "plain",
   kv: "f32",
+  scaleBlock: undefined,
   head: "bf16",
   threads: 4,
   contextLength: 4096,

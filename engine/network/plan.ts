@@ -21,8 +21,8 @@ export interface LinearPlan {
   readonly kPad: number;
   /** Packed rows, in groups of 4; kPad/4 bytes a row. */
   readonly weights: number;
-  /** f32 */
-  readonly scale: number;
+  /** f32; with `scaleBlock`, [rows/4][kPad/scaleBlock][4 rows] f32 */
+  readonly scales: number;
 }
 
 /** Addresses of one layer's parts. Norms are f32; undefined: the architecture has none. */
@@ -65,6 +65,8 @@ export interface NetworkPlan {
   readonly config: ModelConfig;
   readonly tier: Tier;
   readonly kv: KvType;
+  /** Columns that share a scale; undefined: a ternary layer has one. */
+  readonly scaleBlock: number | undefined;
   readonly threads: number;
   readonly limits: StepLimits;
   readonly pages: number;
@@ -91,8 +93,9 @@ export interface NetworkPlan {
   /** [slots + 1][kPad] quantised activations */
   readonly quantized: number;
   readonly quantizedStride: number;
-  /** [slots + 1] of 8 bytes: sum and maximum of each */
+  /** [slots + 1] of 8 bytes: sum and maximum of each; with `scaleBlock`, sum and scale of each group */
   readonly meta: number;
+  readonly metaStride: number;
   /** [MAX_ROWS + 1][q | k | v] f32 */
   readonly qkv: number;
   /** [slots][q | k] f32: rotated */
@@ -122,7 +125,7 @@ export interface NetworkPlan {
   readonly stagingBytes: number;
   /** [statPieces][3] f64: what the scales of master weights are computed from */
   readonly pieceStats: number;
-  /** Two u32 of the loader. */
+  /** Three u32 of the loader. */
   readonly loading: number;
 }
 
@@ -145,6 +148,7 @@ export function widestRow({ hiddenSize, attentionSize, ffnSize }: ModelConfig): 
 export interface PlanOptions {
   readonly tier: Tier;
   readonly kv: KvType;
+  readonly scaleBlock: number | undefined;
   readonly head: HeadKind;
   readonly threads: number;
   readonly contextLength: number;
@@ -192,19 +196,21 @@ function longestContext(from: number, config: ModelConfig, options: PlanOptions)
 }
 
 function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Omit<NetworkPlan, "pages"> {
-  const { tier, kv, threads, contextLength } = options;
+  const { tier, kv, scaleBlock, threads, contextLength } = options;
   const { hiddenSize, attentionSize, ffnSize, headDim, heads, kvHeads, vocabSize, qkNorms, subNorms } = config;
   const kvSize = kvHeads * headDim;
   const blocks = Math.ceil(contextLength / KV_BLOCK);
   const limits: StepLimits = { maxRows: MAX_ROWS, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength };
-  const block = columnBlock(tier);
+  const block = scaleBlock ?? columnBlock(tier);
 
   const control = arena.take("control", 256);
 
   const norm = (n: number): number => arena.take("norms", floatStride(n));
   const linear = (rows: number, columns: number): LinearPlan => {
     const kPad = up(columns, block);
-    return { rows, columns, kPad, weights: arena.take("weights", (up(rows, ROW_GROUP) * kPad) / 4), scale: arena.take("scales", 4) };
+    const packedRows = up(rows, ROW_GROUP);
+    const scaleBytes = scaleBlock === undefined ? 4 : packedRows * (kPad / scaleBlock) * 4;
+    return { rows, columns, kPad, weights: arena.take("weights", (packedRows * kPad) / 4), scales: arena.take("scales", scaleBytes) };
   };
   const layers = Array.from(
     { length: config.layers },
@@ -242,7 +248,8 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
   const slots = Math.max(MAX_ROWS, threads);
   const widest = widestRow(config);
   const kPad = up(widest, block);
-  const quantizedStride = kPad * activationBytes(tier);
+  const quantizedStride = kPad * activationBytes(tier, config.activations);
+  const metaStride = scaleBlock === undefined ? 8 : 8 * (kPad / scaleBlock);
   const stateBytes = floatStride(4 + headDim);
   const spans = Math.ceil(contextLength / KV_SPAN);
   const scratchBytes = up(Math.max(ternaryScratch(kPad), attentionScratch(headDim) + MOST_QUERIES * spans * stateBytes), 64);
@@ -253,6 +260,7 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     config,
     tier,
     kv,
+    scaleBlock,
     threads,
     limits,
     control,
@@ -266,7 +274,8 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     normed: activations(slots, floatStride(widest)),
     quantized: activations(slots + 1, quantizedStride),
     quantizedStride,
-    meta: activations(slots + 1, 8),
+    meta: activations(slots + 1, metaStride),
+    metaStride,
     qkv: activations(MAX_ROWS + 1, floatStride(attentionSize + 2 * kvSize)),
     rotated: activations(slots, floatStride(attentionSize + kvSize)),
     attention: activations(slots, floatStride(attentionSize)),
@@ -284,7 +293,7 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     staging: arena.take("scratch", threads * up(options.stagingBytes, 64)),
     stagingBytes: up(options.stagingBytes, 64),
     pieceStats: arena.take("scratch", 24 * options.statPieces),
-    loading: arena.take("control", 8),
+    loading: arena.take("control", 12),
   };
 }
 

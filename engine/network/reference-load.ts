@@ -1,17 +1,20 @@
 import type { TensorInfo } from "../container/checkpoint.js";
 import { openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import type { ModelConfig } from "../model/config.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { openPacking } from "../packing/open.js";
-import { checkScale, storedScale } from "../packing/scale.js";
+import type { Packing } from "../packing/packing.js";
+import { checkScale, foldScales, storedScale } from "../packing/scale.js";
+import { groupBlock, LINEARS } from "./load.js";
 import type { ReferenceLayer, ReferenceLinear, ReferenceWeights } from "./reference.js";
 
 /** As much as the kernels' 32-bit memory: a file that only claims to be huge must not take the machine's. */
 const MAX_BYTES = 2 ** 32;
 
 /** Reads a whole network for the scalar path: norms and embedding as f32, ternary layers as codes. @throws BitnetError */
-export function loadReference(sources: NetworkSources): ReferenceWeights {
+export function loadReference(sources: NetworkSources, config: ModelConfig): ReferenceWeights {
   const bytes = weightBytes(sources);
   if (bytes > MAX_BYTES) {
     const mib = Math.ceil(bytes / 2 ** 20);
@@ -37,12 +40,12 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
     if (out.some((value) => !Number.isFinite(value))) throw notFinite(tensor, tensor.offset);
     return out;
   };
-  const linear = (source: LinearSource): ReferenceLinear => {
-    const { tensor, rows, columns } = source;
+  const linear = (source: LinearSource): Linear => {
+    const { rows, columns } = source;
     const packing = openPacking(source);
     const pieces = Array.from({ length: packing.pieces }, (_, index) => {
       const { start, length, rows: held } = packing.piece(index);
-      return { index, held, bytes: read(tensor, start, length) };
+      return { index, held, bytes: read(source.tensor, start, length) };
     });
     const how =
       packing.stats &&
@@ -50,35 +53,72 @@ export function loadReference(sources: NetworkSources): ReferenceWeights {
         source,
         pieces.map(({ index, bytes }) => packing.stats!(index, bytes)),
       );
+    const perRow = Math.ceil(columns / (packing.scaleBlock ?? columns));
+    const scales = new Float32Array(packing.scales ? rows * perRow : 1);
     const weights = new Int8Array(rows * columns);
     for (const { index, held, bytes } of pieces) {
       const codes = new Uint8Array(held.length * columns);
+      const own = new Float32Array(packing.scales ? held.length * perRow : 0);
+      packing.scales?.(index, bytes, own);
       packing.decode(index, bytes, codes, columns, how);
       held.forEach((row, i) => {
         for (let column = 0; column < columns; column++) weights[row * columns + column] = codes[i * columns + column]! - 1;
+        if (packing.scales) scales.set(own.subarray(i * perRow, (i + 1) * perRow), row * perRow);
       });
     }
-    return { rows, columns, weights, scale: how ? checkScale(source, how.scale) : storedScale(source, read) };
+    if (packing.scales) {
+      const used = scales.filter((scale) => scale !== 0);
+      const [least, most] = [used.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY), used.reduce((a, b) => Math.max(a, b), 0)];
+      return { packing, weights, scales, scale: foldScales(source, least, most) };
+    }
+    const scale = how ? checkScale(source, how.scale) : storedScale(source, read);
+    return { packing, weights, scales: scales.fill(scale), scale };
   };
+  const linears = sources.layers.map((layer) => LINEARS.map((role) => linear(layer[role])));
+  const all = linears.flat();
+  const inGroups = config.activations === "float" || all.some(({ scale }) => scale === undefined);
+  const group = inGroups ? groupBlock(all.map(({ packing }) => packing)) : undefined;
+  const role = (layer: number, name: (typeof LINEARS)[number]): ReferenceLinear => finished(linears[layer]![LINEARS.indexOf(name)]!, group);
   const layers = sources.layers.map(
-    (layer): ReferenceLayer => ({
+    (layer, index): ReferenceLayer => ({
       attnNorm: floats(layer.attnNorm),
-      q: linear(layer.q),
-      k: linear(layer.k),
-      v: linear(layer.v),
+      q: role(index, "q"),
+      k: role(index, "k"),
+      v: role(index, "v"),
       qNorm: layer.qNorm && floats(layer.qNorm),
       kNorm: layer.kNorm && floats(layer.kNorm),
       attnSubNorm: layer.attnSubNorm && floats(layer.attnSubNorm),
-      o: linear(layer.o),
+      o: role(index, "o"),
       ffnNorm: floats(layer.ffnNorm),
-      gate: linear(layer.gate),
-      up: linear(layer.up),
+      gate: role(index, "gate"),
+      up: role(index, "up"),
       ffnSubNorm: layer.ffnSubNorm && floats(layer.ffnSubNorm),
-      down: linear(layer.down),
+      down: role(index, "down"),
     }),
   );
   const embedding = floats(sources.embedding);
   return { embedding, layers, outputNorm: floats(sources.outputNorm), head: sources.head ? floats(sources.head) : embedding };
+}
+
+/** A ternary layer as it was read. */
+interface Linear {
+  readonly packing: Packing;
+  readonly weights: Int8Array; // [rows, columns] −1, 0, 1
+  readonly scales: Float32Array; // [rows, columns/scaleBlock], or one
+  /** One scale for all; undefined: groups of columns differ. */
+  readonly scale: number | undefined;
+}
+
+/** A layer with a scale for each group of columns, or with one. */
+function finished({ packing, weights, scales, scale }: Linear, group: number | undefined): ReferenceLinear {
+  const { rows, columns } = packing.source;
+  if (group === undefined) return { rows, columns, weights, group, scales: Float32Array.of(scale!) };
+  const groups = Math.ceil(columns / group);
+  const { scaleBlock } = packing;
+  const perRow = scaleBlock === undefined ? 0 : Math.ceil(columns / scaleBlock);
+  const from = (i: number): number =>
+    scaleBlock === undefined ? 0 : Math.floor(i / groups) * perRow + Math.floor(((i % groups) * group) / scaleBlock);
+  return { rows, columns, weights, group, scales: Float32Array.from({ length: rows * groups }, (_, i) => scales[from(i)]!) };
 }
 
 /** Bytes of what `loadReference` makes: 4 of each float, 1 of each code. */

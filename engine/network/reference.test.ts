@@ -39,7 +39,8 @@ function weights(): ReferenceWeights {
     rows,
     columns,
     weights: Int8Array.from({ length: rows * columns }, () => Math.round(random() * 1.2)),
-    scale: 0.3,
+    scales: Float32Array.of(0.3),
+    group: undefined,
   });
   const { hiddenSize, ffnSize, kvHeads, headDim, vocabSize } = config;
   const ones = (n: number): Float32Array => new Float32Array(n).fill(1);

@@ -7,10 +7,12 @@ import {
   attend,
   attendQ8,
   dot8,
+  groupedProduct,
   type KvType,
   outputFactor,
   type QuantizedVectors,
   quantize,
+  quantizeGroups,
   quantizeHeads,
   reluSquaredMul,
   rmsNorm,
@@ -26,8 +28,10 @@ export interface ReferenceLinear {
   readonly columns: number;
   /** [rows, columns] −1, 0, 1 */
   readonly weights: Int8Array;
-  /** What 1 is worth, f32. */
-  readonly scale: number;
+  /** f32: what 1 is worth in each group of columns, [rows][columns/group, rounded up]; one for all where there are no groups. */
+  readonly scales: Float32Array;
+  /** Columns that share a scale; undefined: the tensor has one. */
+  readonly group: number | undefined;
 }
 
 /** One layer's parts. Norm weights are f32; undefined: the architecture has none. */
@@ -136,7 +140,7 @@ export class Reference {
   /** Dequantised rows, made on first use: only the path without activation quantisation reads them. */
   readonly #floats = new Map<ReferenceLinear, Float32Array>();
 
-  /** @param activationQuant quantise the input of each ternary layer to 8 bits, as the model defines; false: f32 throughout */
+  /** @param activationQuant quantise the input of each ternary layer as the kernels do; false: f32 throughout */
   constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean) {
     this.#config = config;
     this.#weights = weights;
@@ -220,9 +224,18 @@ export class Reference {
       }
       return;
     }
-    const { values, max } = quantize(x, layers[0]![0].columns);
-    for (const [{ rows, columns, weights, scale }, out] of layers) {
-      const factor = outputFactor(scale, max);
+    const { columns: n, group } = layers[0]![0];
+    if (group !== undefined) {
+      const grouped = quantizeGroups(x, n, group, this.#config.activations);
+      const perRow = grouped.scales.length;
+      for (const [{ rows, columns, weights, scales }, out] of layers) {
+        for (let row = 0; row < rows; row++) out[row] = groupedProduct(weights, row * columns, scales, row * perRow, group, grouped);
+      }
+      return;
+    }
+    const { values, max } = quantize(x, n);
+    for (const [{ rows, columns, weights, scales }, out] of layers) {
+      const factor = outputFactor(scales[0]!, max);
       for (let row = 0; row < rows; row++) {
         let sum = 0;
         for (let i = 0, w = row * columns; i < columns; i += 2, w += 2) {
@@ -236,7 +249,10 @@ export class Reference {
   #dequantized(linear: ReferenceLinear): Float32Array {
     let floats = this.#floats.get(linear);
     if (floats === undefined) {
-      floats = Float32Array.from(linear.weights, (code) => code * linear.scale);
+      const { columns, group = columns, scales } = linear;
+      const perRow = linear.group === undefined ? 0 : Math.ceil(columns / group);
+      const scaleOf = (i: number): number => scales[Math.floor(i / columns) * perRow + Math.floor((i % columns) / group)]!;
+      floats = Float32Array.from(linear.weights, (code, i) => code * scaleOf(i));
       this.#floats.set(linear, floats);
     }
     return floats;

@@ -45,6 +45,14 @@ export function notFinite(tensor: TensorInfo, offset: number): BitnetError {
   );
 }
 
+function notTernary(tensor: TensorInfo, offset: number): BitnetError {
+  return new BitnetError(
+    "tensor",
+    `${tensor.file}: tensor ${tensor.name} holds weights of many magnitudes (near byte ${offset}), so the model is not ternary, and nothing in its files says that it is to be made so`,
+    { file: tensor.file, tensor: tensor.name, offset },
+  );
+}
+
 let scratch = new Float32Array(0);
 
 /** At least `n` f32 to work in, the same ones each time. */
@@ -53,21 +61,70 @@ function floats(n: number): Float32Array {
   return scratch;
 }
 
-/** Weights stored as plain floats: masters, ternarised here, or dequantised ternary weights, whose codes are recovered exactly. */
+/** Columns that share a scale where ternary weights are written out as floats: 64, or a multiple of it. */
+const DENSE_GROUP = 64;
+
+/**
+ * Weights stored as plain floats: masters, ternarised here, or ternary weights written out, whose codes are recovered exactly. Where the model may
+ * be one that isn't ternary at all (`masters` false), only the latter, with a magnitude for each group of columns.
+ */
 export function densePacking(source: LinearSource): Packing {
   const { tensor, rows, columns } = source;
   const rowBytes = columns * floatBytes(tensor.type);
   const perPiece = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
   const first = (index: number): number => index * perPiece;
   const count = (index: number): number => Math.min(perPiece, rows - first(index));
-  return {
+  const whole = {
     source,
     pieces: Math.ceil(rows / perPiece),
-    piece: (index) => ({
+    piece: (index: number) => ({
       start: first(index) * rowBytes,
       length: count(index) * rowBytes,
       rows: Array.from({ length: count(index) }, (_, i) => first(index) + i),
     }),
+  };
+  if (!source.masters) {
+    const groups = Math.ceil(columns / DENSE_GROUP);
+    const eachRow = (index: number, bytes: Uint8Array, work: (row: number, weights: Float32Array) => void): void => {
+      const values = floats(columns);
+      for (let row = 0; row < count(index); row++) {
+        readFloats(tensor.type, bytes.subarray(row * rowBytes), values, columns);
+        work(row, values.subarray(0, columns));
+      }
+    };
+    const magnitude = (weights: Float32Array, group: number): number => {
+      let most = 0;
+      for (let i = group * DENSE_GROUP; i < Math.min(columns, (group + 1) * DENSE_GROUP); i++) most = Math.max(most, Math.abs(weights[i]!));
+      return most;
+    };
+    return {
+      ...whole,
+      scaleBlock: DENSE_GROUP,
+      scales(index, bytes, out) {
+        eachRow(index, bytes, (row, weights) => {
+          for (let group = 0; group < groups; group++) {
+            const most = magnitude(weights, group);
+            if (!Number.isFinite(most)) throw notFinite(tensor, tensor.offset + (first(index) + row) * rowBytes);
+            out[row * groups + group] = most;
+          }
+        });
+      },
+      decode(index, bytes, codes, stride) {
+        eachRow(index, bytes, (row, weights) => {
+          for (let group = 0; group < groups; group++) {
+            const most = magnitude(weights, group);
+            for (let i = group * DENSE_GROUP; i < Math.min(columns, (group + 1) * DENSE_GROUP); i++) {
+              const w = weights[i]!;
+              if (w !== 0 && Math.abs(w) !== most) throw notTernary(tensor, tensor.offset + (first(index) + row) * rowBytes);
+              codes[row * stride + i] = w > 0 ? 2 : w < 0 ? 0 : 1;
+            }
+          }
+        });
+      },
+    };
+  }
+  return {
+    ...whole,
     stats(index, bytes): PieceStats {
       const n = count(index) * columns;
       const values = floats(n);
@@ -102,9 +159,8 @@ export function densePacking(source: LinearSource): Packing {
  * The scale of master weights, as the original computes it (transformers, integrations/bitnet.py, WeightQuant): in f32,
  * s = 1 / clamp(mean|W|, 1e-5); codes = clamp(round(W·s), −1, 1); value = code / s.
  * Where all weights but zeros have one magnitude, they are ternary already: that magnitude is the scale, exactly.
- * @throws BitnetError tensor: the weights are not ternary, and the model is not one that makes them so
  */
-export function ternarisation({ tensor, rows, columns, masters }: LinearSource, stats: readonly PieceStats[]): Ternarisation {
+export function ternarisation({ rows, columns }: LinearSource, stats: readonly PieceStats[]): Ternarisation {
   let sum = 0;
   let least = Number.POSITIVE_INFINITY;
   let most = 0;
@@ -114,13 +170,6 @@ export function ternarisation({ tensor, rows, columns, masters }: LinearSource, 
     most = Math.max(most, piece.most);
   }
   if (least === most) return { scale: most, inverse: Math.fround(1 / most) };
-  if (!masters) {
-    throw new BitnetError(
-      "tensor",
-      `${tensor.file}: tensor ${tensor.name} holds weights of many magnitudes, so the model is not ternary, and nothing in its files says that it is to be made so`,
-      { file: tensor.file, tensor: tensor.name, offset: tensor.offset },
-    );
-  }
   const inverse = Math.fround(1 / Math.max(Math.fround(sum / (rows * columns)), Math.fround(1e-5)));
   return { scale: Math.fround(1 / inverse), inverse };
 }

@@ -43,6 +43,14 @@ export interface Packing {
   decode(index: number, bytes: Uint8Array, codes: Uint8Array, stride: number, how: Ternarisation | undefined): void;
   /** Master weights only: what the scale is computed from. */
   stats?(index: number, bytes: Uint8Array): PieceStats;
+  /** Columns that share a scale, 64, 128 or 256, where scales stand among the codes; undefined: the tensor has one scale. */
+  readonly scaleBlock?: number;
+  /**
+   * Only with `scaleBlock`: the scales of a piece. A group whose scale is 0 has codes 1.
+   * @param out [rows of the piece][columns/scaleBlock, rounded up] f32, 0 or positive
+   * @throws BitnetError file, naming tensor and offset: a scale that is negative, infinite or no number
+   */
+  scales?(index: number, bytes: Uint8Array, out: Float32Array): void;
 }
 
 /** Bytes in a piece, about: small enough for the caches, large enough to read quickly. */

@@ -17,6 +17,14 @@ export function storedScale(source: LinearSource, read: (tensor: TensorInfo, sta
   return checkScale(source, inverseScale ? Math.fround(1 / value[0]!) : value[0]!);
 }
 
+/**
+ * Scales of groups of columns as the one scale of a tensor: the largest, if all that aren't 0 are equal; else undefined.
+ * @param least, most of all that aren't 0; Infinity and 0 if there are none
+ */
+export function foldScales(source: LinearSource, least: number, most: number): number | undefined {
+  return least < most ? undefined : checkScale(source, most);
+}
+
 /** The scale itself. @throws BitnetError file, naming the tensor: it is not a positive number */
 export function checkScale(source: LinearSource, scale: number): number {
   if (scale > 0 && Number.isFinite(scale)) return scale;

@@ -1,5 +1,6 @@
 export { attendSpan, finishSpans, storeKeyValue } from "./attention";
 export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
+export { quantizeGroups, ternaryGroups } from "./groups";
 export { add, quantize, reluSquaredMul, rmsNorm, rope, siluMul } from "./rows";
 export { barrier, nextChunk } from "./sync";
 export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
