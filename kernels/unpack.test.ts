@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { LinearSource } from "../engine/model/weights.js";
-import { readFloats } from "../engine/packing/dense.js";
+import { floatBytes, readFloats } from "../engine/packing/dense.js";
 import { openPacking } from "../engine/packing/open.js";
 import { Bench, bitsOf, TIERS } from "./harness.test.helper.js";
 
@@ -95,5 +95,38 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
         if (!(found & 1)) expect(found & 2).toBe(words.every((word) => (word & 0xffff) === 0) ? 0 : 2);
       }
     }
+  });
+
+  it.each([
+    ["Q8_0", 3, 32, 0],
+    ["Q4_0", 4, 32, 0],
+    ["Q6_K", 5, 256, 208],
+  ] as const)("%s: any blocks, to the bit; says what is infinite or no bf16", (type, number, elements, scale) => {
+    const size = floatBytes(type, elements);
+    const count = 6;
+    let seen = 0;
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: size * count, maxLength: size * count }), fc.boolean(), (bytes, sparse) => {
+        // Half the time scales of few bits, whose products may all be bf16.
+        for (let b = 0; b < count; b++) {
+          bytes[b * size + scale + 1]! &= 0xbf;
+          if (sparse) {
+            bytes.fill(0, b * size, (b + 1) * size);
+            bytes[b * size + scale + 1] = 0x3c;
+          }
+        }
+        const right = new Float32Array(count * elements);
+        readFloats(type, bytes, right, right.length);
+        bench.u8(input, bytes.length).set(bytes);
+        const found = kernels.widen(output, input, right.length, number);
+        const words = bitsOf(right);
+        expect(bench.u32(output, right.length).slice()).toEqual(words);
+        expect(found).toBe(words.every((word) => (word & 0xffff) === 0) ? 0 : 2);
+        seen |= 1 << found;
+        bench.u8(input, bytes.length)[(count - 1) * size + scale + 1]! |= 0x7c;
+        expect(kernels.widen(output, input, right.length, number) & 1).toBe(1);
+      }),
+    );
+    expect(seen).toBe(0b101);
   });
 });

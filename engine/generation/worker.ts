@@ -16,6 +16,7 @@ import { ReferenceRun } from "../network/reference-run.js";
 import { Operation, StepMemory } from "../network/step-memory.js";
 import { ModelFiles, TableFile } from "../network/table-file.js";
 import type { KvType } from "../numerics.js";
+import { isQuantized } from "../packing/quantized.js";
 import { bestNeeded, logNll, penalised, sampleToken } from "../sampling/sampler.js";
 
 /** How the output head is kept; see `LoadOptions`. */
@@ -131,7 +132,7 @@ function leadKernels(
     told = now;
     tell({ done: Math.min(done, bytes), total: bytes });
   };
-  let head = headKind(request.head, config);
+  let head = headKind(request.head, config, sources);
   let scaleBlock = config.activations === "float" ? groupBlock(needs.packings) : undefined;
   for (;;) {
     const plan = planNetwork(new ArenaPlan(request.firstAddress), config, {
@@ -166,11 +167,12 @@ function leadKernels(
 /** Numbers in an output head from which a scan of 8-bit codes is worth it: a smaller one is quickly multiplied as it is. */
 const WORTH_SCAN = 2 ** 24;
 
-/** bf16 rows first: they are half as large as f32, and all published models' embeddings fit them. */
-function headKind(option: HeadOption, { vocabSize, hiddenSize }: ModelConfig): HeadKind {
+/** bf16 rows first: they are half as large as f32, and all published models' embeddings fit them, but for quantised ones. */
+function headKind(option: HeadOption, { vocabSize, hiddenSize }: ModelConfig, { head, embedding }: NetworkSources): HeadKind {
   const possible = hiddenSize % 16 === 0; // whole blocks of the scan; the exact head gives the same tokens
   const wanted = option === "two-stage" || (option === "auto" && vocabSize * hiddenSize >= WORTH_SCAN);
-  return possible && wanted ? "scan" : "bf16";
+  if (possible && wanted) return "scan";
+  return isQuantized((head ?? embedding).type) ? "f32" : "bf16";
 }
 
 function tablesOf(kernels: Kernels, plan: NetworkPlan, sources: NetworkSources, files: ModelFiles, thread: number): Tables {

@@ -129,6 +129,10 @@ export interface WeightOptions {
 
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
+/** What embeddings and output heads come in. */
+const TABLES = [...FLOATS, "Q8_0", "Q4_0", "Q6_K"];
+/** GGUF's ternary encodings. */
+const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128"];
 
 /**
  * Finds each tensor of the network and checks its shape and type; a tensor that has no role is an error too, since leaving it out would
@@ -159,7 +163,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   const linear = (name: string, rows: number, columns: number, pairedRows?: number): LinearSource => {
     const layout = options.i2sLayout ?? "block128";
     const plain = { rows, columns, scale: undefined, inverseScale: false, layout, pairedRows, masters: config.masters };
-    if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], ["I2_S", ...FLOATS]) };
+    if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], [...TERNARY, ...FLOATS]) };
     if (config.packing?.mode !== "offline") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], FLOATS) };
     return {
       ...plain,
@@ -193,10 +197,10 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
     });
   }
   const sources: NetworkSources = {
-    embedding: find(`${names.embedding}.weight`, [vocabSize, hiddenSize], FLOATS),
+    embedding: find(`${names.embedding}.weight`, [vocabSize, hiddenSize], TABLES),
     layers,
     outputNorm: norm(names.outputNorm, hiddenSize),
-    head: config.tiedHead ? undefined : find(`${names.head}.weight`, [vocabSize, hiddenSize], FLOATS),
+    head: config.tiedHead ? undefined : find(`${names.head}.weight`, [vocabSize, hiddenSize], TABLES),
   };
   // Tied SafeTensors may repeat the embedding as lm_head; the configuration says that it isn't used.
   if (config.tiedHead) used.add(`${names.head}.weight`);

@@ -163,8 +163,9 @@ export function load(
   };
 
   /** Decodes the staged piece by the kernels. False if they don't know its form or found a fault: TypeScript's decode then tells which. */
-  const decode = ({ tensor, columns }: LinearSource, rows: number, length: number, codes: number, kPad: number): boolean => {
-    if (tensor.type === "I2_S" && columns === kPad) return kernels.unpackI2s(codes, staging, length / I2S_BLOCK_BYTES) === 0;
+  const decode = ({ tensor, columns, layout }: LinearSource, rows: number, length: number, codes: number, kPad: number): boolean => {
+    if (tensor.type === "I2_S" && layout === "block128" && columns === kPad)
+      return kernels.unpackI2s(codes, staging, length / I2S_BLOCK_BYTES) === 0;
     if (tensor.type !== "U8" || columns !== kPad) return false;
     const packedRows = rows / 4;
     let bad = 0;
@@ -181,7 +182,8 @@ export function load(
     if (packing.scales) takeScales(packing, piece, bytes, to, stat);
     const groupOf = (row: number): number => to.weights + Math.floor(row / ROW_GROUP) * to.kPad;
     const { repackI2s } = kernels;
-    if (packing.source.tensor.type === "I2_S" && repackI2s && to.columns === to.kPad && to.columns % I2S_BLOCK === 0) {
+    const { tensor, layout } = packing.source;
+    if (tensor.type === "I2_S" && layout === "block128" && repackI2s && to.columns === to.kPad && to.columns % I2S_BLOCK === 0) {
       let bad = 0;
       rows.forEach((row, i) => {
         bad |= repackI2s(groupOf(row), row % ROW_GROUP, staging + (i * to.columns) / 4, to.columns);

@@ -36,7 +36,7 @@ export function loadReference(sources: NetworkSources, config: ModelConfig): Ref
   const floats = (tensor: TensorInfo): Float32Array => {
     const n = tensor.shape.reduce((product, extent) => product * extent, 1);
     const out = new Float32Array(n);
-    readFloats(tensor.type, read(tensor, 0, n * floatBytes(tensor.type)), out, n);
+    readFloats(tensor.type, read(tensor, 0, floatBytes(tensor.type, n)), out, n);
     if (out.some((value) => !Number.isFinite(value))) throw notFinite(tensor, tensor.offset);
     return out;
   };

@@ -4,8 +4,8 @@ import { openSourceSync, type SyncSource } from "../container/source.js";
 import { floatBytes, notFinite } from "../packing/dense.js";
 import { PIECE_BYTES } from "../packing/packing.js";
 
-/** Types of plain floats, in the numbering of the kernel `widen`, and what it answers. */
-const FLOAT_TYPES = ["F32", "F16", "BF16"];
+/** Types of numbers, in the numbering of the kernel `widen`, and what it answers. */
+const FLOAT_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K"];
 const NOT_FINITE = 1;
 const NOT_BF16 = 2;
 
@@ -19,7 +19,7 @@ export function tableStaging(hiddenSize: number): number {
   return 2 * tablePieceRows(hiddenSize) * hiddenSize * 4;
 }
 
-/** Reads f32 numbers of a float tensor into linear memory. */
+/** Reads numbers of a tensor as f32 into linear memory. @param first, count whole blocks of the tensor's type */
 export function readWidened(
   kernels: Kernels,
   file: Reader,
@@ -29,10 +29,10 @@ export function readWidened(
   staging: number,
   to: number,
 ): number {
-  const bytes = floatBytes(tensor.type);
-  file(tensor, first * bytes, count * bytes, staging);
+  const start = floatBytes(tensor.type, first);
+  file(tensor, start, floatBytes(tensor.type, count), staging);
   const found = kernels.widen(to, staging, count, FLOAT_TYPES.indexOf(tensor.type));
-  if (found & NOT_FINITE) throw notFinite(tensor, tensor.offset + first * bytes);
+  if (found & NOT_FINITE) throw notFinite(tensor, tensor.offset + start);
   return found;
 }
 

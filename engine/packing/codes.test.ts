@@ -86,6 +86,221 @@ describe("I2_S", () => {
   });
 });
 
+describe("I2_S in its other layouts", () => {
+  /** ARM builds: element 16·g + p of a block of 64 in byte p, bits 6 − 2g. */
+  const block64 = (codes: Uint8Array): Uint8Array => {
+    const bytes = new Uint8Array(codes.length / 4 + 32).fill(0xee, codes.length / 4);
+    codes.forEach((code, e) => {
+      bytes[Math.floor(e / 64) * 16 + (e % 16)]! |= code << (6 - 2 * (Math.floor(e / 16) % 4));
+    });
+    return bytes;
+  };
+  /** x86 builds without ACT_PARALLEL: the codes of rows 4·G … 4·G + 3 in one byte, the first in the top bits. */
+  const rows4 = (codes: Uint8Array, columns: number): Uint8Array => {
+    const bytes = new Uint8Array(codes.length / 4 + 32).fill(0xee, codes.length / 4);
+    codes.forEach((code, e) => {
+      const row = Math.floor(e / columns);
+      bytes[Math.floor(row / 4) * columns + (e % columns)]! |= code << (6 - 2 * (row % 4));
+    });
+    return bytes;
+  };
+  const PACK = { block64, rows4 } as const;
+  const LAYOUTS = ["block64", "rows4"] as const;
+
+  test.each(LAYOUTS)("%s: any shape decodes to what was packed, and to something else in the others", (layout) => {
+    // [4, 32] is one block of 128 whose bytes hold four rows: the same in two layouts.
+    const shape = fc.tuple(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 2, max: 9 }), fc.integer());
+    fc.assert(
+      fc.property(shape, ([fours, blocks, seed]) => {
+        const [rows, columns] = [4 * fours, 32 * blocks];
+        const codes = someCodes(rows * columns, seed);
+        const bytes = PACK[layout](codes, columns);
+        for (const other of ["block128", ...LAYOUTS] as const) {
+          const same = Buffer.compare(decode(layer("I2_S", rows, columns, bytes, 4096, other), bytes).codes, codes) === 0;
+          expect(same).toBe(other === layout);
+        }
+      }),
+    );
+  });
+
+  // 8640 is whole blocks of 64; [3, 80] and [4100, 48] have them across rows.
+  test.each([
+    ["block64", 244, 8640],
+    ["block64", 4, 80],
+    ["block64", 4100, 272],
+    ["rows4", 244, 8640],
+    ["rows4", 4, 3],
+    ["rows4", 4100, 272],
+  ] as const)("%s [%i, %i], several pieces", (layout, rows, columns) => {
+    const codes = someCodes(rows * columns, columns);
+    const bytes = PACK[layout](codes, columns);
+    const decoded = decode(layer("I2_S", rows, columns, bytes, 4096, layout), bytes);
+    expect(Buffer.compare(decoded.codes, codes)).toBe(0);
+    expect(decoded.pieces > 1).toBe(rows * columns > 2 ** 20);
+    const at = (rows * columns) / 4 - 1;
+    bytes[at]! |= 0b00110000;
+    const error = errorOf(() => decode(layer("I2_S", rows, columns, bytes, 10_000, layout), bytes));
+    expect(error).toMatchObject({ code: "file", tensor: "some.layer", offset: 10_000 + at });
+    expect(error.message).toContain(`not in the layout ${layout}`);
+  });
+
+  test.each([
+    ["block64", 4, 8],
+    ["block64", 3, 80],
+    ["rows4", 6, 64],
+  ] as const)("%s can't hold [%i, %i]", (layout, rows, columns) => {
+    const bytes = new Uint8Array((rows * columns) / 4 + 32);
+    const error = errorOf(() => openPacking(layer("I2_S", rows, columns, bytes, 4096, layout)));
+    expect(error).toMatchObject({ code: "tensor", tensor: "some.layer", file: "some.file" });
+    expect(error.message).toContain(`I2_S (${layout})`);
+  });
+});
+
+describe("ternary block types", () => {
+  /** An f16 scale of 1 + i/1024: its bits. */
+  const scaleBits = (i: number): number => 0x3c00 + (i % 1000);
+  const scaleOf = (i: number): number => 1 + (i % 1000) / 1024;
+
+  interface Form {
+    readonly elements: number;
+    readonly bytes: number;
+    readonly scale: number;
+    /** Puts a group's codes into the bytes of its block. */
+    pack(codes: Uint8Array, block: Uint8Array): void;
+  }
+
+  const q2 = (elements: number): Form => ({
+    elements,
+    bytes: 2 + elements / 4,
+    scale: 0,
+    pack: (codes, block) => {
+      codes.forEach((code, j) => {
+        block[2 + Math.floor(j / 4)]! |= code << (2 * (j % 4));
+      });
+    },
+  });
+
+  const FORMS: Readonly<Record<string, Form>> = {
+    Q2_0: q2(64),
+    Q2_0_128: q2(128),
+    // Element 32·g + m of each half in byte m of its 32, bits 2g.
+    TQ2_0: {
+      elements: 256,
+      bytes: 66,
+      scale: 64,
+      pack: (codes, block) => {
+        codes.forEach((code, e) => {
+          block[32 * Math.floor(e / 128) + (e % 32)]! |= code << (2 * (Math.floor(e / 32) % 4));
+        });
+      },
+    },
+    // Five digits of base 3 make a number below 243, which is kept as the fraction of 243 in 256, rounded up; the last four bytes hold four.
+    TQ1_0: {
+      elements: 256,
+      bytes: 54,
+      scale: 52,
+      pack: (codes, block) => {
+        for (let byte = 0; byte < 52; byte++) {
+          const [first, step, digits] = byte < 32 ? [byte, 32, 5] : byte < 48 ? [160 + byte - 32, 16, 5] : [240 + byte - 48, 4, 4];
+          let number = 0;
+          for (let n = 0; n < 5; n++) number = 3 * number + (n < digits ? codes[first + n * step]! : 0);
+          block[byte] = Math.ceil((number * 256) / 243);
+        }
+      },
+    },
+  };
+  const TYPES = Object.keys(FORMS);
+
+  function pack({ elements, bytes, scale, pack }: Form, codes: Uint8Array): Uint8Array {
+    const packed = new Uint8Array((codes.length / elements) * bytes);
+    for (let i = 0; i < codes.length / elements; i++) {
+      const block = packed.subarray(i * bytes, (i + 1) * bytes);
+      pack(codes.subarray(i * elements, (i + 1) * elements), block);
+      block.set([scaleBits(i) & 255, scaleBits(i) >> 8], scale);
+    }
+    return packed;
+  }
+
+  test.each(TYPES)("%s: codes and scales of any shape of whole blocks, over several pieces", (type) => {
+    const form = FORMS[type]!;
+    for (const [rows, groups, seed] of [
+      [1, 1, 1],
+      [3, 5, 2],
+      [1700, 4, 3],
+    ] as const) {
+      const columns = groups * form.elements;
+      const codes = someCodes(rows * columns, seed);
+      const bytes = pack(form, codes);
+      const source = layer(type, rows, columns, bytes);
+      const decoded = decode(source, bytes);
+      expect(Buffer.compare(decoded.codes, codes)).toBe(0);
+      const packing = openPacking(source);
+      expect(packing.scaleBlock).toBe(form.elements);
+      const scales: number[] = [];
+      for (let i = 0; i < packing.pieces; i++) {
+        const { start, length, rows: held } = packing.piece(i);
+        const out = new Float32Array(held.length * groups);
+        packing.scales!(i, bytes.subarray(start, start + length), out);
+        scales.push(...out);
+      }
+      expect(scales).toEqual(Array.from({ length: rows * groups }, (_, i) => scaleOf(i)));
+    }
+  });
+
+  test.each(TYPES)("%s: a group whose scale is 0 is zeros, whatever its codes are", (type) => {
+    const form = FORMS[type]!;
+    const columns = 2 * form.elements;
+    const codes = someCodes(columns, 7);
+    for (const sign of [0, 0x80]) {
+      const bytes = pack(form, codes);
+      bytes.fill(0xff, form.bytes, 2 * form.bytes);
+      bytes.set([0, sign], form.bytes + form.scale);
+      const right = codes.slice().fill(1, form.elements);
+      expect(Buffer.compare(decode(layer(type, 1, columns, bytes), bytes).codes, right)).toBe(0);
+    }
+  });
+
+  test.each([
+    ["TQ1_0", 0x7c00],
+    ["TQ2_0", 0x7e00],
+    ["Q2_0", 0xbc00],
+    ["Q2_0_128", 0xfc00],
+    ["TQ2_0", 0x8001],
+  ] as const)("%s: the scale %i is refused with its byte in the file", (type, bits) => {
+    const form = FORMS[type]!;
+    const [rows, groups] = [1700, 4];
+    const source = layer(type, rows, groups * form.elements, new Uint8Array(rows * groups * form.bytes), 10_000);
+    const bytes = pack(form, new Uint8Array(rows * groups * form.elements));
+    const at = (rows * groups - 2) * form.bytes + form.scale;
+    bytes.set([bits & 255, bits >> 8], at);
+    const packing = openPacking(source);
+    const last = packing.pieces - 1;
+    const { start, length, rows: held } = packing.piece(last);
+    const error = errorOf(() => packing.scales!(last, bytes.subarray(start, start + length), new Float32Array(held.length * groups)));
+    expect(error).toMatchObject({ code: "file", tensor: "some.layer", offset: 10_000 + at });
+    expect(error.message).toContain(`at byte ${10_000 + at}`);
+  });
+
+  test.each(["TQ2_0", "Q2_0", "Q2_0_128"])("%s: a code 3 is refused with its byte in the file", (type) => {
+    const form = FORMS[type]!;
+    const [rows, groups] = [1700, 4];
+    const bytes = pack(form, new Uint8Array(rows * groups * form.elements));
+    const at = (rows * groups - 1) * form.bytes + (form.scale === 0 ? 7 : 5);
+    bytes[at] = 0b00110000;
+    const error = errorOf(() => decode(layer(type, rows, groups * form.elements, bytes, 10_000), bytes));
+    expect(error).toMatchObject({ code: "file", tensor: "some.layer", offset: 10_000 + at });
+  });
+
+  test.each(TYPES)("%s: rows that are no whole blocks, and a wrong number of bytes", (type) => {
+    const form = FORMS[type]!;
+    const bytes = new Uint8Array(4 * form.bytes);
+    const half = errorOf(() => openPacking(layer(type, 8, form.elements / 2, bytes)));
+    expect(half.message).toContain(`${type} holds only multiples of ${form.elements}`);
+    const short = errorOf(() => openPacking(layer(type, 4, form.elements, bytes.subarray(1))));
+    expect(short.message).toContain(`has ${bytes.length - 1} bytes where ${type} [4, ${form.elements}] takes ${bytes.length}`);
+  });
+});
+
 describe("Hugging Face's packed form", () => {
   test("any shape decodes to what was packed", () => {
     const shape = fc.tuple(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 70 }), fc.integer());

@@ -1,30 +1,21 @@
 import type { TensorInfo } from "../container/checkpoint.js";
 import { BitnetError } from "../errors.js";
 import type { LinearSource } from "../model/weights.js";
-import { type Packing, PIECE_BYTES, type PieceStats, type Ternarisation } from "./packing.js";
+import { halfBits } from "./half.js";
+import { type Packing, type PieceStats, rowPieces, type Ternarisation } from "./packing.js";
+import { dequantize, quantizedBytes } from "./quantized.js";
 
-/** Bytes of a number of a plain float type. */
-export function floatBytes(type: string): number {
-  return type === "F32" ? 4 : 2;
-}
-
-/** f32 bits of an f16 by its bits; exact. Normal numbers keep their fraction, and their exponent moves from bias 15 to bias 127. */
-function halfBits(h: number): number {
-  const sign = (h & 0x8000) << 16;
-  const rest = h & 0x7fff;
-  if (rest >= 0x7c00) return sign | 0x7f800000 | ((h & 0x3ff) << 13); // infinite, or no number
-  if (rest >= 0x400) return sign | ((rest << 13) + ((127 - 15) << 23));
-  if (rest === 0) return sign;
-  // A subnormal, rest · 2^-24, is normal in f32: its highest bit becomes the exponent.
-  const highest = 31 - Math.clz32(rest);
-  return sign | ((127 - 24 + highest) << 23) | ((rest << (23 - highest)) & 0x7fffff);
+/** Bytes of `count` numbers: of a plain float type, or of whole blocks of Q8_0, Q4_0 or Q6_K. */
+export function floatBytes(type: string, count: number): number {
+  return quantizedBytes(type, count) ?? count * (type === "F32" ? 4 : 2);
 }
 
 /**
- * Little-endian F32, F16 or BF16 to f32, exactly.
+ * Little-endian F32, F16 or BF16 to f32, exactly; Q8_0, Q4_0 or Q6_K (whole blocks) as ggml does it.
  * @param out `count` f32
  */
 export function readFloats(type: string, bytes: Uint8Array, out: Float32Array, count: number): void {
+  if (dequantize(type, bytes, out, count)) return;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const words = new Int32Array(out.buffer, out.byteOffset, count); // as bits: a NaN's must not be touched
   if (type === "F32") for (let i = 0; i < count; i++) words[i] = view.getInt32(4 * i, true);
@@ -70,19 +61,9 @@ const DENSE_GROUP = 64;
  */
 export function densePacking(source: LinearSource): Packing {
   const { tensor, rows, columns } = source;
-  const rowBytes = columns * floatBytes(tensor.type);
-  const perPiece = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-  const first = (index: number): number => index * perPiece;
-  const count = (index: number): number => Math.min(perPiece, rows - first(index));
-  const whole = {
-    source,
-    pieces: Math.ceil(rows / perPiece),
-    piece: (index: number) => ({
-      start: first(index) * rowBytes,
-      length: count(index) * rowBytes,
-      rows: Array.from({ length: count(index) }, (_, i) => first(index) + i),
-    }),
-  };
+  const rowBytes = floatBytes(tensor.type, columns);
+  const { pieces, first, count, piece } = rowPieces(rows, rowBytes, 1);
+  const whole = { source, pieces, piece };
   if (!source.masters) {
     const groups = Math.ceil(columns / DENSE_GROUP);
     const eachRow = (index: number, bytes: Uint8Array, work: (row: number, weights: Float32Array) => void): void => {

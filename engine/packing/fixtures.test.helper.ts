@@ -2,16 +2,23 @@ import { expect } from "vitest";
 import type { TensorInfo } from "../container/checkpoint.js";
 import { openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
-import type { LinearSource } from "../model/weights.js";
+import type { I2sLayout, LinearSource } from "../model/weights.js";
 import { ternarisation } from "./dense.js";
 import { openPacking } from "./open.js";
 import type { Ternarisation } from "./packing.js";
 
 /** A ternary layer of these bytes that would lie at `offset` of a file. */
-export function layer(type: string, rows: number, columns: number, bytes: Uint8Array, offset = 4096): LinearSource {
+export function layer(
+  type: string,
+  rows: number,
+  columns: number,
+  bytes: Uint8Array,
+  offset = 4096,
+  layout: I2sLayout = "block128",
+): LinearSource {
   const shape = type === "U8" ? [rows / 4, columns] : [rows, columns];
   const tensor: TensorInfo = { name: "some.layer", shape, type, file: "some.file", offset, byteLength: bytes.length };
-  return { tensor, rows, columns, scale: undefined, inverseScale: false, layout: "block128", pairedRows: undefined, masters: true };
+  return { tensor, rows, columns, scale: undefined, inverseScale: false, layout, pairedRows: undefined, masters: true };
 }
 
 /** All bytes of a tensor. */

@@ -41,6 +41,15 @@ export interface Packing {
    * @throws BitnetError file, naming tensor and offset: a code 3
    */
   decode(index: number, bytes: Uint8Array, codes: Uint8Array, stride: number, how: Ternarisation | undefined): void;
+  /** Columns that share a scale, where the encoding has a scale for each group of columns. */
+  readonly scaleBlock?: number;
+  /**
+   * Scales of a piece's groups.
+   * @param bytes the piece's bytes
+   * @param out [rows of the piece][columns / scaleBlock] f32; 0 where all weights of the group are 0
+   * @throws BitnetError file, naming tensor and offset: a scale that is negative, infinite or NaN
+   */
+  scales?(index: number, bytes: Uint8Array, out: Float32Array): void;
   /** Master weights only: what the scale is computed from. */
   stats?(index: number, bytes: Uint8Array): PieceStats;
   /** Columns that share a scale, 64, 128 or 256, where scales stand among the codes; undefined: the tensor has one scale. */
@@ -55,3 +64,29 @@ export interface Packing {
 
 /** Bytes in a piece, about: small enough for the caches, large enough to read quickly. */
 export const PIECE_BYTES = 1 << 18;
+
+/** Pieces of adjacent whole rows, `unit` of which can't be parted. */
+export function rowPieces(
+  rows: number,
+  rowBytes: number,
+  unit: number,
+): {
+  readonly pieces: number;
+  first(index: number): number;
+  count(index: number): number;
+  piece(index: number): Piece;
+} {
+  const perPiece = Math.max(unit, Math.floor(PIECE_BYTES / rowBytes / unit) * unit);
+  const first = (index: number): number => index * perPiece;
+  const count = (index: number): number => Math.min(perPiece, rows - first(index));
+  return {
+    pieces: Math.ceil(rows / perPiece),
+    first,
+    count,
+    piece: (index) => ({
+      start: first(index) * rowBytes,
+      length: count(index) * rowBytes,
+      rows: Array.from({ length: count(index) }, (_, i) => first(index) + i),
+    }),
+  };
+}

@@ -13,7 +13,7 @@ export function storedScale(source: LinearSource, read: (tensor: TensorInfo, sta
   const { tensor, rows, columns, scale, inverseScale } = source;
   const value = new Float32Array(1);
   if (scale === undefined) readFloats("F32", read(tensor, i2sScaleOffset(rows, columns), 4), value, 1);
-  else readFloats(scale.type, read(scale, 0, floatBytes(scale.type)), value, 1);
+  else readFloats(scale.type, read(scale, 0, floatBytes(scale.type, 1)), value, 1);
   return checkScale(source, inverseScale ? Math.fround(1 / value[0]!) : value[0]!);
 }
 

@@ -84,6 +84,9 @@ export function unpackHf(codes: usize, bytes: usize, n: u32, k: u32): u32 {
 
 const F16: u32 = 1;
 const BF16: u32 = 2;
+const Q8_0: u32 = 3;
+const Q4_0: u32 = 4;
+const Q6_K: u32 = 5;
 
 /** `widen` found an infinity or a NaN. */
 const NOT_FINITE: u32 = 1;
@@ -91,13 +94,17 @@ const NOT_FINITE: u32 = 1;
 const NOT_BF16: u32 = 2;
 
 /**
- * Little-endian floats to f32, exactly.
+ * Little-endian floats to f32, exactly; or ggml's blocks, as ggml does it.
  * @param out [n] f32, written in whole groups of 8
- * @param bytes n numbers, read in whole groups of 8
- * @param type 0 F32, 1 F16, 2 BF16
+ * @param bytes n numbers, read in whole groups of 8; or n/32 or n/256 whole blocks
+ * @param type 0 F32, 1 F16, 2 BF16; 3 Q8_0, 4 Q4_0, 5 Q6_K
  * @returns NOT_FINITE | NOT_BF16
  */
 export function widen(out: usize, bytes: usize, n: u32, type: u32): u32 {
+  return type < Q8_0 ? widenFloats(out, bytes, n, type) : widenBlocks(out, bytes, n, type);
+}
+
+function widenFloats(out: usize, bytes: usize, n: u32, type: u32): u32 {
   const end = out + (<usize>(n + 7) & ~7) * 4;
   let infinite = i32x4.splat(0); // exponents that are all ones
   let low = i32x4.splat(0); // bits that bf16 hasn't
@@ -136,4 +143,81 @@ export function widen(out: usize, bytes: usize, n: u32, type: u32): u32 {
     }
   }
   return (v128.any_true(infinite) ? NOT_FINITE : 0) | (v128.any_true(v128.and(low, i32x4.splat(0xffff))) ? NOT_BF16 : 0);
+}
+
+/** 16 int8 times a factor, to [16] f32. @returns all bits of the products */
+// @ts-ignore: decorator
+@inline
+function scale16(out: usize, codes: v128, factor: f32): v128 {
+  const f = f32x4.splat(factor);
+  const low = i16x8.extend_low_i8x16_s(codes), high = i16x8.extend_high_i8x16_s(codes);
+  const a = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(low)), f);
+  const b = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(low)), f);
+  const c = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(high)), f);
+  const d = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(high)), f);
+  v128.store(out, a);
+  v128.store(out, b, 16);
+  v128.store(out, c, 32);
+  v128.store(out, d, 48);
+  return v128.or(v128.or(a, b), v128.or(c, d));
+}
+
+/** A finite f16 as f32; see `widenFloats`. */
+// @ts-ignore: decorator
+@inline
+function half(bits: u32): f32 {
+  return reinterpret<f32>((bits & 0x8000) << 16 | (bits & 0x7fff) << 13) * reinterpret<f32>((127 + 112) << 23);
+}
+
+/** The layouts are told in engine/packing/quantized.ts. Of d · scale · code only the last product rounds. */
+function widenBlocks(out: usize, bytes: usize, n: u32, type: u32): u32 {
+  const end = out + (<usize>n << 2);
+  const nibble = i8x16.splat(15), two = i8x16.splat(3);
+  let infinite: u32 = 0;
+  let low = i32x4.splat(0); // bits that bf16 hasn't
+  if (type == Q6_K) {
+    for (; out < end; bytes += 210) {
+      const bits = <u32>load<u16>(bytes, 208);
+      infinite |= <u32>((bits & 0x7c00) == 0x7c00);
+      const d = half(bits);
+      const offset = i8x16.splat(32);
+      for (let side: usize = 0; side < 2; side++, out += 512) {
+        const scales = bytes + 192 + (side << 3);
+        for (let p: usize = 0; p < 32; p += 16) {
+          const a = v128.load(bytes + (side << 6) + p), b = v128.load(bytes + (side << 6) + p, 32);
+          const h = v128.load(bytes + (side << 5) + p, 128);
+          const scale = scales + (p >> 4);
+          const to = out + (p << 2);
+          const q0 = v128.or(v128.and(a, nibble), i8x16.shl(v128.and(h, two), 4));
+          const q1 = v128.or(v128.and(b, nibble), i8x16.shl(v128.and(i8x16.shr_u(h, 2), two), 4));
+          const q2 = v128.or(i8x16.shr_u(a, 4), i8x16.shl(v128.and(i8x16.shr_u(h, 4), two), 4));
+          const q3 = v128.or(i8x16.shr_u(b, 4), i8x16.shl(i8x16.shr_u(h, 6), 4));
+          low = v128.or(low, scale16(to, i8x16.sub(q0, offset), d * <f32>load<i8>(scale)));
+          low = v128.or(low, scale16(to + 128, i8x16.sub(q1, offset), d * <f32>load<i8>(scale, 2)));
+          low = v128.or(low, scale16(to + 256, i8x16.sub(q2, offset), d * <f32>load<i8>(scale, 4)));
+          low = v128.or(low, scale16(to + 384, i8x16.sub(q3, offset), d * <f32>load<i8>(scale, 6)));
+        }
+      }
+    }
+  } else {
+    for (; out < end; out += 128) {
+      const bits = <u32>load<u16>(bytes);
+      infinite |= <u32>((bits & 0x7c00) == 0x7c00);
+      const d = half(bits);
+      let a: v128, b: v128;
+      if (type == Q4_0) {
+        const v = v128.load(bytes, 2);
+        const offset = i8x16.splat(8);
+        a = i8x16.sub(v128.and(v, nibble), offset);
+        b = i8x16.sub(i8x16.shr_u(v, 4), offset);
+        bytes += 18;
+      } else {
+        a = v128.load(bytes, 2);
+        b = v128.load(bytes, 18);
+        bytes += 34;
+      }
+      low = v128.or(low, v128.or(scale16(out, a, d), scale16(out + 64, b, d)));
+    }
+  }
+  return (infinite ? NOT_FINITE : 0) | (v128.any_true(v128.and(low, i32x4.splat(0xffff))) ? NOT_BF16 : 0);
 }

@@ -1,0 +1,72 @@
+/** Q8_0, Q4_0 and Q6_K: each element against the formula of its format, and against numbers that were coded into it. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { floatBytes, readFloats } from "./dense.js";
+
+const ELEMENTS = { Q8_0: 32, Q4_0: 32, Q6_K: 256 } as const;
+type Type = keyof typeof ELEMENTS;
+const TYPES = Object.keys(ELEMENTS) as Type[];
+const SCALE_AT = { Q8_0: 0, Q4_0: 0, Q6_K: 208 } as const;
+
+const half = (bytes: Uint8Array, at: number): number => {
+  const out = new Float32Array(1);
+  readFloats("F16", bytes.subarray(at), out, 1);
+  return out[0]!;
+};
+const int8 = (byte: number): number => (byte < 128 ? byte : byte - 256);
+
+/** Element i of one block, from bits alone: where ggml's loops put it, turned round into a formula of i. Exact in f64. */
+function element(type: Type, block: Uint8Array, i: number): number {
+  const d = half(block, SCALE_AT[type]);
+  if (type === "Q8_0") return d * int8(block[2 + i]!);
+  if (type === "Q4_0") return d * (Math.floor(block[2 + (i % 16)]! / (i < 16 ? 1 : 16)) % 16) - 8 * d;
+  const [side, quarter, p] = [Math.floor(i / 128), Math.floor(i / 32) % 4, i % 32];
+  const low = Math.floor(block[64 * side + (quarter % 2) * 32 + p]! / (quarter < 2 ? 1 : 16)) % 16;
+  const high = Math.floor(block[128 + 32 * side + p]! / 4 ** quarter) % 4;
+  return d * int8(block[192 + Math.floor(i / 16)]!) * (16 * high + low - 32);
+}
+
+/** Blocks of any bytes but with finite scales. */
+const blocks = (type: Type): fc.Arbitrary<Uint8Array> =>
+  fc.uint8Array({ minLength: floatBytes(type, ELEMENTS[type]), maxLength: floatBytes(type, ELEMENTS[type]) }).map((bytes) => {
+    bytes[SCALE_AT[type] + 1]! &= 0xbf;
+    return bytes;
+  });
+
+describe.each(TYPES)("%s", (type) => {
+  const n = ELEMENTS[type];
+
+  test("every element of any block is the f32 nearest to its formula, to the sign of a zero", () => {
+    fc.assert(
+      fc.property(blocks(type), blocks(type), (first, second) => {
+        const out = new Float32Array(2 * n);
+        readFloats(type, new Uint8Array([...first, ...second]), out, 2 * n);
+        for (const [b, block] of [first, second].entries()) {
+          for (let i = 0; i < n; i++) {
+            // Q4_0's formula as a difference loses the sign of a zero, which no sum notices.
+            const right = Math.fround(element(type, block, i));
+            if (type === "Q4_0" && right === 0) expect(Math.abs(out[b * n + i]!)).toBe(0);
+            else expect(out[b * n + i]).toBe(right);
+          }
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test("a scale that is infinite or no number shows in the numbers", () => {
+    for (const bits of [0x7c00, 0xfc00, 0x7e00]) {
+      const bytes = new Uint8Array(floatBytes(type, n)).fill(0x11);
+      bytes.set([bits & 255, bits >> 8], SCALE_AT[type]);
+      const out = new Float32Array(n);
+      readFloats(type, bytes, out, n);
+      expect(out.some((value) => Number.isFinite(value))).toBe(false);
+    }
+  });
+});
+
+test("bytes of whole blocks", () => {
+  expect(floatBytes("Q8_0", 64)).toBe(68);
+  expect(floatBytes("Q4_0", 64)).toBe(36);
+  expect(floatBytes("Q6_K", 512)).toBe(420);
+});

@@ -1,0 +1,74 @@
+/**
+ * ggml's block types that embeddings and output heads come in, to f32. Of the products only Q6_K's last one rounds: d has 11 significant
+ * bits, a group's scale 8 and a code at most 8, so that whoever multiplies (d · scale) · code in f32 gets these bits.
+ */
+import { readHalf } from "./half.js";
+
+/** One block to f32, `out[to]` on. @param at the block's first byte */
+type Dequantize = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
+
+/** 32 elements in 34 bytes: d f16, then int8 codes; value d · code. */
+function q8_0(bytes: Uint8Array, at: number, out: Float32Array, to: number): void {
+  const d = readHalf(bytes, at);
+  for (let i = 0; i < 32; i++) out[to + i] = d * ((bytes[at + 2 + i]! << 24) >> 24);
+}
+
+/** 32 elements in 18 bytes: d f16, then element p in the low and p + 16 in the high half of byte p; value d · (code − 8). */
+function q4_0(bytes: Uint8Array, at: number, out: Float32Array, to: number): void {
+  const d = readHalf(bytes, at);
+  for (let p = 0; p < 16; p++) {
+    const byte = bytes[at + 2 + p]!;
+    out[to + p] = d * ((byte & 15) - 8);
+    out[to + p + 16] = d * ((byte >> 4) - 8);
+  }
+}
+
+/**
+ * 256 elements in 210 bytes: 128 bytes of low halves, 64 of high bits, 16 int8 scales, d f16. Of each 128 elements, element 32·g + p has its
+ * low 4 bits in byte p + 32·(g mod 2) of 64, upper half of it for g ≥ 2, its high 2 in byte p of 32, bits 2g; each 16 elements share a scale;
+ * value d · scale · (code − 32).
+ */
+function q6_K(bytes: Uint8Array, at: number, out: Float32Array, to: number): void {
+  const d = readHalf(bytes, at + 208);
+  for (let half = 0; half < 2; half++) {
+    for (let g = 0; g < 4; g++) {
+      for (let p = 0; p < 32; p++) {
+        const low = bytes[at + 64 * half + 32 * (g & 1) + p]! >> (4 * (g >> 1));
+        const high = bytes[at + 128 + 32 * half + p]! >> (2 * g);
+        const scale = (bytes[at + 192 + 8 * half + 2 * g + (p >> 4)]! << 24) >> 24;
+        out[to + 128 * half + 32 * g + p] = d * scale * (((low & 15) | ((high & 3) << 4)) - 32);
+      }
+    }
+  }
+}
+
+interface Block {
+  readonly elements: number;
+  readonly bytes: number;
+  readonly dequantize: Dequantize;
+}
+
+const BLOCKS: ReadonlyMap<string, Block> = new Map([
+  ["Q8_0", { elements: 32, bytes: 34, dequantize: q8_0 }],
+  ["Q4_0", { elements: 32, bytes: 18, dequantize: q4_0 }],
+  ["Q6_K", { elements: 256, bytes: 210, dequantize: q6_K }],
+]);
+
+/** Whether these are blocks of codes and not plain floats. */
+export function isQuantized(type: string): boolean {
+  return BLOCKS.has(type);
+}
+
+/** Bytes of `count` elements, whole blocks; undefined for a type that is none of these. */
+export function quantizedBytes(type: string, count: number): number | undefined {
+  const block = BLOCKS.get(type);
+  return block && (count / block.elements) * block.bytes;
+}
+
+/** Whole blocks to f32. @returns false for a type that is none of these */
+export function dequantize(type: string, bytes: Uint8Array, out: Float32Array, count: number): boolean {
+  const block = BLOCKS.get(type);
+  if (block === undefined) return false;
+  for (let i = 0; i < count / block.elements; i++) block.dequantize(bytes, i * block.bytes, out, i * block.elements);
+  return true;
+}
