@@ -41,15 +41,6 @@ export interface Packing {
    * @throws BitnetError file, naming tensor and offset: a code 3
    */
   decode(index: number, bytes: Uint8Array, codes: Uint8Array, stride: number, how: Ternarisation | undefined): void;
-  /** Columns that share a scale, where the encoding has a scale for each group of columns. */
-  readonly scaleBlock?: number;
-  /**
-   * Scales of a piece's groups.
-   * @param bytes the piece's bytes
-   * @param out [rows of the piece][columns / scaleBlock] f32; 0 where all weights of the group are 0
-   * @throws BitnetError file, naming tensor and offset: a scale that is negative, infinite or NaN
-   */
-  scales?(index: number, bytes: Uint8Array, out: Float32Array): void;
   /** Master weights only: what the scale is computed from. */
   stats?(index: number, bytes: Uint8Array): PieceStats;
   /** Columns that share a scale, 64, 128 or 256, where scales stand among the codes; undefined: the tensor has one scale. */
