@@ -16,14 +16,16 @@ export interface Shape {
   readonly ffn: number;
   readonly vocab: number;
   readonly context: number;
+  /** A LLaMA: no sub-norms, and an output head of its own. */
+  readonly llama?: true;
 }
 
-/** Published ternary models, and the family's shape at other sizes. */
+/** Published ternary models (8b: Llama3-8B-1.58), and the BitNet family's shape at other sizes. */
 export const SHAPES: Readonly<Record<string, Shape>> = {
   "125m": { layers: 12, hidden: 768, heads: 12, kvHeads: 4, ffn: 2048, vocab: 128256, context: 4096 },
   "0.7b": { layers: 24, hidden: 1536, heads: 12, kvHeads: 4, ffn: 4096, vocab: 128256, context: 4096 },
   "2b4t": { layers: 30, hidden: 2560, heads: 20, kvHeads: 5, ffn: 6912, vocab: 128256, context: 4096 },
-  "8b": { layers: 32, hidden: 4096, heads: 32, kvHeads: 8, ffn: 14336, vocab: 128256, context: 8192 },
+  "8b": { layers: 32, hidden: 4096, heads: 32, kvHeads: 8, ffn: 14336, vocab: 128256, context: 8192, llama: true },
 };
 
 export type WeightType = "i2_s" | "tq2_0";
@@ -166,10 +168,11 @@ function ones(n: number): Uint8Array {
   return new Uint8Array(new Float32Array(n).fill(1).buffer);
 }
 
-/** Writes the model. `arch`: `bitnet-b1.58`; llama.cpp knows the family as `bitnet`, and runs it with SiLU, at the same cost. */
+/** Writes the model. A BitNet is `bitnet-b1.58`; llama.cpp knows the family as `bitnet`, and runs it with SiLU, at the same cost. */
 export async function makeModel(path: string, shape: Shape, type: WeightType, embedding: EmbeddingType, seed = 1): Promise<void> {
   const { layers, hidden, heads, kvHeads, ffn, vocab, context } = shape;
-  const arch = type === "i2_s" ? "bitnet-b1.58" : "bitnet";
+  const bitnet = type === "i2_s" ? "bitnet-b1.58" : "bitnet";
+  const arch = shape.llama ? "llama" : bitnet;
   const random = new Random(seed);
   const number = (key: string, value: number, as: GgufValueType = "uint32"): GgufEntry => ({ key: `${arch}.${key}`, type: as, value });
   const metadata: GgufEntry[] = [
@@ -194,15 +197,14 @@ export async function makeModel(path: string, shape: Shape, type: WeightType, em
     const data = type === "i2_s" ? i2s(elements, random, Math.fround(1 / Math.sqrt(columns))) : tq2(elements, random);
     return { name: `${name}.weight`, shape: [rows, columns], type: type === "i2_s" ? "I2_S" : "TQ2_0", data };
   };
-  const table = vocab * hidden;
-  const tensors: NewTensor[] = [
-    {
-      name: "token_embd.weight",
-      shape: [vocab, hidden],
-      type: embedding === "f16" ? "F16" : "Q6_K",
-      data: embedding === "f16" ? f16(table, random) : q6k(table, random),
-    },
-  ];
+  const table = (name: string): NewTensor => ({
+    name: `${name}.weight`,
+    shape: [vocab, hidden],
+    type: embedding === "f16" ? "F16" : "Q6_K",
+    data: embedding === "f16" ? f16(vocab * hidden, random) : q6k(vocab * hidden, random),
+  });
+  const subNorm = (name: string, n: number): NewTensor[] => (shape.llama ? [] : [norm(name, n)]);
+  const tensors: NewTensor[] = [table("token_embd")];
   const kv = (hidden / heads) * kvHeads;
   for (let i = 0; i < layers; i++) {
     const blk = `blk.${i}`;
@@ -211,16 +213,17 @@ export async function makeModel(path: string, shape: Shape, type: WeightType, em
       linear(`${blk}.attn_q`, hidden, hidden),
       linear(`${blk}.attn_k`, kv, hidden),
       linear(`${blk}.attn_v`, kv, hidden),
-      norm(`${blk}.attn_sub_norm`, hidden),
+      ...subNorm(`${blk}.attn_sub_norm`, hidden),
       linear(`${blk}.attn_output`, hidden, hidden),
       norm(`${blk}.ffn_norm`, hidden),
       linear(`${blk}.ffn_gate`, ffn, hidden),
       linear(`${blk}.ffn_up`, ffn, hidden),
-      norm(`${blk}.ffn_sub_norm`, ffn),
+      ...subNorm(`${blk}.ffn_sub_norm`, ffn),
       linear(`${blk}.ffn_down`, hidden, ffn),
     );
   }
   tensors.push(norm("output_norm", hidden));
+  if (shape.llama) tensors.push(table("output"));
   await writeGguf(path, { metadata, tensors });
 }
 

@@ -36,6 +36,40 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
     );
   });
 
+  const zeros = fc.array(fc.boolean(), { minLength: 6, maxLength: 6 });
+  it.each([
+    ["TQ1_0", 256, 54],
+    ["TQ2_0", 256, 66],
+    ["Q2_0", 64, 18],
+    ["Q2_0_128", 128, 34],
+  ] as const)("%s, with blocks whose scale is 0", (type, elements, blockBytes) => {
+    const [rows, columns] = [2, 3 * elements];
+    const packing = openPacking(source(type, rows, columns, 6 * blockBytes));
+    const scaleAt = type.startsWith("TQ") ? blockBytes - 2 : 0;
+    const unpack = (): number => {
+      if (type === "TQ1_0") return kernels.unpackTq1(output, input, 6);
+      return type === "TQ2_0" ? kernels.unpackTq2(output, input, 6) : kernels.unpackQ2(output, input, 6, elements);
+    };
+    fc.assert(
+      fc.property(ternaryBytes(6 * blockBytes), zeros, fc.nat(), (bytes, empty, at) => {
+        empty.forEach((zero, i) => {
+          bytes.set(zero ? [0, 0x80] : [0, 0x3c], i * blockBytes + scaleAt);
+        });
+        const codes = new Uint8Array(rows * columns);
+        packing.decode(0, bytes, codes, columns, undefined);
+        bench.u8(input, bytes.length).set(bytes);
+        bench.u8(output, codes.length).fill(9);
+        expect(unpack()).toBe(0);
+        expect(bench.u8(output, codes.length).slice()).toEqual(codes);
+        const block = empty.indexOf(false);
+        if (type === "TQ1_0" || block < 0) return;
+        const inCodes = block * blockBytes + (scaleAt === 0 ? 2 : 0) + (at % (elements / 4));
+        bench.u8(input + inCodes, 1)[0]! |= 3 << (2 * (at % 4));
+        expect(unpack()).not.toBe(0);
+      }),
+    );
+  });
+
   const { repackI2s } = kernels;
   const direct = repackI2s && it; // the plain tier has no such kernel
   direct?.("I2_S straight into the layout, and sees a code 3", () => {

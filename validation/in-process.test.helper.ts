@@ -14,6 +14,8 @@ import { ModelFiles, TableFile } from "../engine/network/table-file.js";
 /** What a test may change. */
 export interface Changes {
   readonly tier?: Tier;
+  /** Columns that share a scale. */
+  readonly scaleBlock?: number;
   /** Another module in place of the tier's. */
   readonly module?: WebAssembly.Module;
   /** Other kernels in place of the module's. */
@@ -30,12 +32,13 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
   await checkpoint.close();
   const needs = loadNeeds(sources);
   const chosen = chooseKernels(changes.tier ?? "relaxed", true, 0);
+  const scaleBlock = changes.scaleBlock ?? (config.activations === "float" ? groupBlock(needs.packings) : undefined);
   const plan = planNetwork(new ArenaPlan(), config, {
-    tier: chosen.tier,
+    tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
     threads: 1,
     contextLength: Math.max(ids.length, 32),
     kv: "f32",
-    scaleBlock: config.activations === "float" ? groupBlock(needs.packings) : undefined,
+    scaleBlock,
     head: "bf16",
     stagingBytes: needs.stagingBytes,
     statPieces: needs.statPieces,
@@ -43,7 +46,12 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
   const memory = allocate(plan.pages);
   const original = instantiate(changes.module ?? chosen.module, memory, plan.tier);
   const files = new ModelFiles(memory);
-  load(original, memory, plan, sources, needs, files.read, 0, () => {});
+  const outcome = load(original, memory, plan, sources, needs, files.read, 0, () => {});
+  if (outcome !== "loaded") {
+    files.close();
+    if (changes.scaleBlock !== undefined || outcome !== "scale groups") throw new Error(`not for this helper: ${outcome}`);
+    return logitsInProcess(path, ids, { ...changes, scaleBlock: groupBlock(needs.packings) });
+  }
   changes.memory?.(memory, plan);
   const step = new StepMemory(memory, plan);
   const embedding = new TableFile(original, files.read, sources.embedding, plan.staging);

@@ -52,6 +52,9 @@ export interface Kernels {
     yStride: number,
   ): void;
   unpackI2s(codes: number, bytes: number, blocks: number): number;
+  unpackTq1(codes: number, bytes: number, blocks: number): number;
+  unpackTq2(codes: number, bytes: number, blocks: number): number;
+  unpackQ2(codes: number, bytes: number, blocks: number, group: number): number;
   /** Not in the plain tier, whose layout is another: there codes lie between. */
   repackI2s: ((group: number, row: number, bytes: number, n: number) => number) | undefined;
   unpackHf(codes: number, bytes: number, n: number, k: number): number;

@@ -2,6 +2,7 @@ import { columnBlock, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { ternarisation } from "../packing/dense.js";
+import { GROUPED } from "../packing/grouped.js";
 import { I2S_BLOCK, I2S_BLOCK_BYTES } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
@@ -164,9 +165,16 @@ export function load(
 
   /** Decodes the staged piece by the kernels. False if they don't know its form or found a fault: TypeScript's decode then tells which. */
   const decode = ({ tensor, columns, layout }: LinearSource, rows: number, length: number, codes: number, kPad: number): boolean => {
-    if (tensor.type === "I2_S" && layout === "block128" && columns === kPad)
-      return kernels.unpackI2s(codes, staging, length / I2S_BLOCK_BYTES) === 0;
-    if (tensor.type !== "U8" || columns !== kPad) return false;
+    if (columns !== kPad) return false;
+    const grouped = GROUPED.get(tensor.type);
+    if (grouped) {
+      const blocks = length / grouped.bytes;
+      if (tensor.type === "TQ1_0") return kernels.unpackTq1(codes, staging, blocks) === 0;
+      if (tensor.type === "TQ2_0") return kernels.unpackTq2(codes, staging, blocks) === 0;
+      return kernels.unpackQ2(codes, staging, blocks, grouped.elements) === 0;
+    }
+    if (tensor.type === "I2_S" && layout === "block128") return kernels.unpackI2s(codes, staging, length / I2S_BLOCK_BYTES) === 0;
+    if (tensor.type !== "U8") return false;
     const packedRows = rows / 4;
     let bad = 0;
     for (let row = 0; row < rows; row++) {

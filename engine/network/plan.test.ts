@@ -57,7 +57,9 @@ function refused(changes: Partial<PlanOptions>, config: Partial<ModelConfig> = {
 
 const MOST_PAGES = 65536;
 const fittingIn = (error: BitnetError): number =>
-  Number(/: a context of (\d+) tokens would fit \(contextLength, --ctx\)$/.exec(error.message)?.[1]);
+  Number(/: a context of (\d+) tokens would fit \(contextLength, --ctx\)(?:, or with|$)/.exec(error.message)?.[1]);
+const allInEight = (error: BitnetError): number =>
+  Number(/, or with an 8-bit cache \(kv: "q8", --kv q8\) all (\d+)$/.exec(error.message)?.[1]);
 
 describe("a plan that fits", () => {
   test("has the size that the parts of 2B4T add up to", () => {
@@ -120,6 +122,12 @@ describe("a plan over 4 GiB", () => {
         expect(fitting).toBeLessThan(changes.contextLength);
         expect(() => plan({ ...changes, contextLength: fitting }, config, from)).not.toThrow();
         expect(() => plan({ ...changes, contextLength: fitting + 32 }, config, from)).toThrow(BitnetError);
+        const all = allInEight(error);
+        if (Number.isNaN(all)) expect(() => plan({ ...changes, kv: "q8" }, config, from)).toThrow(BitnetError);
+        else {
+          expect(all).toBe(changes.contextLength);
+          expect(() => plan({ ...changes, kv: "q8" }, config, from)).not.toThrow();
+        }
       }),
     );
   });

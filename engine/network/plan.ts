@@ -168,11 +168,13 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
   const plan = layOut(arena, config, options);
   const pages = arena.pages(() => {
     const fitting = longestContext(from, config, options);
-    if (fitting > 0) return `a context of ${fitting} tokens would fit (contextLength, --ctx)`;
-    if (options.kv === "f32") {
-      const small = longestContext(from, config, { ...options, kv: "q8" });
-      if (small > 0) return `with an 8-bit cache (kv: "q8", --kv q8) a context of ${small} tokens would fit`;
+    const small = options.kv === "f32" ? longestContext(from, config, { ...options, kv: "q8" }) : 0;
+    const inEight = `with an 8-bit cache (kv: "q8", --kv q8)`;
+    if (fitting > 0) {
+      const all = small >= options.contextLength ? `, or ${inEight} all ${options.contextLength}` : "";
+      return `a context of ${fitting} tokens would fit (contextLength, --ctx)${all}`;
     }
+    if (small > 0) return `${inEight} a context of ${small} tokens would fit`;
     return "even a context of 32 tokens wouldn't fit, so the model is too large";
   });
   return { ...plan, pages };
