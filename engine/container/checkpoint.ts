@@ -1,5 +1,6 @@
 import { BitnetError } from "../errors.js";
 import { GGUF_MAGIC, readGguf } from "./gguf.js";
+import { countOf, firstPart, metadataOf, openParts } from "./gguf-parts.js";
 import { isPlainName } from "./names.js";
 import { quote } from "./quote.js";
 import { readSafetensors, readSafetensorsIndex } from "./safetensors.js";
@@ -56,7 +57,7 @@ export interface Checkpoint {
   readonly metadata: ReadonlyMap<string, MetadataValue>;
   /** Text of a file beside a SafeTensors model, such as `config.json`; undefined if there is none, and always for GGUF. */
   sidecar(name: string): Promise<string | undefined>;
-  /** SHA-256 of the model file, hex; of sharded models, that of the lines "sha256  name\n" of the shards in name order. */
+  /** SHA-256 of the model file, hex; of models in several files, that of the lines "sha256  name\n" of the files in name order. */
   sha256(): Promise<string>;
   close(): Promise<void>;
 }
@@ -91,6 +92,8 @@ async function chooseFile(directory: string): Promise<string> {
   const models = names.filter((name) => /\.(?:safetensors|gguf)$/i.test(name));
   const [only] = models;
   if (only !== undefined && models.length === 1) return inDirectory(directory, only);
+  const part = firstPart(models);
+  if (part !== undefined) return inDirectory(directory, part);
   const list = (some: readonly string[]) =>
     some.length === 0
       ? "nothing"
@@ -169,7 +172,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
 }
 
 /**
- * Opens a model: a .gguf or .safetensors file, a `*.index.json` of shards, or a directory with one of them. The first bytes decide what a file is,
+ * Opens a model: a .gguf (of a split one any part) or .safetensors file, a `*.index.json` of shards, or a directory with one of them. The first bytes decide what a file is,
  * its name does not. Only headers are read. Throws `usage` for a path that leads to no model, `io` if the system refuses,
  * `file` for what is damaged or no model, `unsupported` for what this reader doesn't know.
  */
@@ -185,22 +188,16 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     let tensors: readonly TensorInfo[];
     let metadata: ReadonlyMap<string, MetadataValue> = new Map();
     if (kind === "index") tensors = await openShards(main, sources);
-    else {
+    else if (kind === "safetensors") {
       sources.push(main);
-      if (kind === "safetensors") tensors = (await readSafetensors(main)).tensors;
-      else {
-        const gguf = await readGguf(main);
+      tensors = (await readSafetensors(main)).tensors;
+    } else {
+      const gguf = await readGguf(main);
+      metadata = metadataOf(gguf);
+      if (countOf(metadata) === undefined) {
+        sources.push(main);
         tensors = gguf.tensors;
-        metadata = new Map(gguf.entries.map(({ key, value }) => [key, value]));
-        const parts = metadata.get("split.count");
-        if (typeof parts === "number" && parts > 1) {
-          throw new BitnetError(
-            "unsupported",
-            `${file}: is one of ${parts} parts of a split GGUF; join them with llama-gguf-split --merge`,
-            { file },
-          );
-        }
-      }
+      } else ({ tensors, metadata } = await openParts(main, gguf, sources));
     }
     return {
       format: kind === "gguf" ? "gguf" : "safetensors",
@@ -215,7 +212,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
         return kind === "gguf" ? undefined : readText(inDirectory(directoryOf(file), name), MAX_SIDECAR_BYTES);
       },
       async sha256() {
-        if (kind !== "index") return sha256(main);
+        if (sources.length === 1 && kind !== "index") return sha256(main);
         let lines = "";
         for (const source of sources) lines += `${await sha256(source)}  ${fileName(source.path)}\n`;
         return sha256(lines);

@@ -11,7 +11,8 @@ export interface GgmlType {
 }
 
 /**
- * ggml's types (ggml.h, ggml-common.h), and bitnet.cpp's I2_S. Ids that are missing were withdrawn: 4, 5, 31-33, 37, 38.
+ * ggml's types (ggml.h, ggml-common.h), and bitnet.cpp's I2_S. 42 is in use twice: with a scale for 64 elements in ggml, for 128 in a fork; the
+ * bytes that a tensor has tell which. Ids that are missing were withdrawn: 4, 5, 31-33, 37, 38.
  * 36 was withdrawn too (IQ4_NL_4_4) and is I2_S in every file that has it today: codes of 2 bits, then 32 bytes with the scale.
  */
 const ROWS: readonly (readonly [id: number, name: string, blockElements: number, blockBytes: number, tailBytes?: number])[] = [
@@ -51,9 +52,11 @@ const ROWS: readonly (readonly [id: number, name: string, blockElements: number,
   [40, "NVFP4", 64, 36],
   [41, "Q1_0", 128, 18],
   [42, "Q2_0", 64, 18],
+  [42, "Q2_0_128", 128, 34],
 ];
 
-const TYPES: readonly GgmlType[] = ROWS.map(([id, name, blockElements, blockBytes, tailBytes = 0]) => ({
+/** All types; where two have one number, ggml's own is first. */
+export const GGML_TYPES: readonly GgmlType[] = ROWS.map(([id, name, blockElements, blockBytes, tailBytes = 0]) => ({
   id,
   name,
   blockElements,
@@ -61,11 +64,8 @@ const TYPES: readonly GgmlType[] = ROWS.map(([id, name, blockElements, blockByte
   tailBytes,
 }));
 
-/** By the number in the file. */
-export const GGML_TYPES_BY_ID: ReadonlyMap<number, GgmlType> = new Map(TYPES.map((type) => [type.id, type]));
-
 /** By name, such as "F32" or "I2_S". */
-export const GGML_TYPES_BY_NAME: ReadonlyMap<string, GgmlType> = new Map(TYPES.map((type) => [type.name, type]));
+export const GGML_TYPES_BY_NAME: ReadonlyMap<string, GgmlType> = new Map(GGML_TYPES.map((type) => [type.name, type]));
 
 /** Why a shape is impossible for a type, or the bytes it takes. `shape` is slowest first, so its last axis is the row. */
 export function ggmlSpan(shape: readonly number[], type: GgmlType): { readonly bytes: number } | { readonly fault: string } {

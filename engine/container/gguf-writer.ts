@@ -2,7 +2,6 @@ import { BitnetError } from "../errors.js";
 import type { NewTensor } from "./checkpoint.js";
 import { GGML_TYPES_BY_NAME, ggmlSpan } from "./ggml-types.js";
 import {
-  alignUp,
   GGUF_MAGIC,
   GGUF_MAX_DIMS,
   GGUF_VALUE_BYTES,
@@ -11,6 +10,7 @@ import {
   type GgufValueType,
   ggufAlignment,
 } from "./gguf.js";
+import { alignUp } from "./gguf-spans.js";
 import { firstDuplicate } from "./names.js";
 import { quote } from "./quote.js";
 import { writeAtomic } from "./source.js";

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BitnetError } from "../errors.js";
 import { openCheckpoint } from "./checkpoint.js";
-import { GGML_TYPES_BY_ID, GGML_TYPES_BY_NAME, ggmlSpan } from "./ggml-types.js";
+import { GGML_TYPES, GGML_TYPES_BY_NAME, ggmlSpan } from "./ggml-types.js";
 import { GGUF_VALUE_TYPES, type GgufEntry, type GgufFile, readGguf } from "./gguf.js";
 import { writeGguf } from "./gguf-writer.js";
 import { openSource, openSourceSync, readPieces } from "./source.js";
@@ -106,10 +106,10 @@ describe("reader against @huggingface/gguf", () => {
     }
   });
 
-  test("type names and ids are the oracle's; I2_S is ours alone", () => {
+  test("type names and ids are the oracle's; I2_S and the fork's Q2_0 are ours alone", () => {
     const theirs = Object.entries(GGMLQuantizationType).filter(([, id]) => typeof id === "number");
     expect(theirs.length).toBeGreaterThan(30);
-    const ours = [...GGML_TYPES_BY_ID.values()].filter(({ name }) => name !== "I2_S").map(({ name, id }) => [name, id]);
+    const ours = GGML_TYPES.filter(({ name }) => name !== "I2_S" && name !== "Q2_0_128").map(({ name, id }) => [name, id]);
     expect(ours).toEqual(theirs.sort((a, b) => Number(a[1]) - Number(b[1])));
   });
 
@@ -169,7 +169,7 @@ describe("writer", () => {
   const tensor = fc
     .tuple(
       fc.string({ unit: "grapheme" }),
-      fc.constantFrom(...GGML_TYPES_BY_NAME.values()),
+      fc.constantFrom(...GGML_TYPES.filter(({ name }) => name !== "Q2_0_128")), // has its id from Q2_0, and small ones take the same room
       fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 4 }),
     )
     .chain(([name, type, extents]) => {
@@ -350,6 +350,8 @@ describe("hostile headers", () => {
   const huge = 2n ** 64n - 1n;
 
   test.each<readonly [string, () => Promise<BitnetError>, string, RegExp]>([
+    ["big-endian version 1", () => hostile(MAGIC, 0x01000000, 0n, 0n), "unsupported", /big-endian/],
+    ["big-endian version 2", () => hostile(MAGIC, 0x02000000, 0n, 0n), "unsupported", /big-endian/],
     ["version 1", () => hostile(MAGIC, 1, 0n, 0n), "unsupported", /version 1/],
     ["version 4", () => hostile(MAGIC, 4, 0n, 0n), "unsupported", /version 4/],
     ["big-endian", () => hostile(MAGIC, 0x03000000, 0n, 0n), "unsupported", /big-endian/],
@@ -357,6 +359,18 @@ describe("hostile headers", () => {
     ["tensor count", () => hostile(MAGIC, 3, huge, 0n), "file", /more than the file could hold/],
     ["entry count", () => hostile(MAGIC, 3, 0n, huge, new Uint8Array(1000)), "file", /more than the file could hold/],
     ["entry count by one", () => hostile(MAGIC, 3, 0n, 2n, "k", 7, Uint8Array.of(1)), "file", /more than the file could hold/],
+    [
+      "too many entries",
+      () => hostile(MAGIC, 3, 0n, 2n ** 17n, new Uint8Array(2 ** 21)),
+      "unsupported",
+      /131072 metadata entries; the limit is 65536/,
+    ],
+    [
+      "too many tensors",
+      () => hostile(MAGIC, 3, 2n ** 17n, 0n, new Uint8Array(2 ** 23)),
+      "unsupported",
+      /131072 tensors; the limit is 65536/,
+    ],
     ["key length", () => entry(huge, new Uint8Array(16)), "file", /truncated/],
     ["key not UTF-8", () => entry(2n, Uint8Array.of(0xc3, 0x28), 4, 1), "file", /not valid UTF-8/],
     ["value type", () => entry("k", 13, 0n), "file", /type 13/],
@@ -399,7 +413,7 @@ describe("hostile headers", () => {
       "overlap",
       () => hostile(MAGIC, 3, 2n, 0n, tensor("a", [16n], 0, 0n), tensor("b", [4n], 0, 32n), new Uint8Array(128)),
       "file",
-      /"b" overlaps "a"/,
+      /"a" of type F32 \(id 0\) and shape \[16\] takes 64 bytes, but up to "b" there are 32/,
     ],
     ["a name of many lines", () => one(tensor("a\n\u001b[31m\u2028b", [4n], 77, 0n)), "unsupported", /"a\\n\\u001b\[31m\\u\{2028\}b"/],
   ])("%s", async (_, run, code, message) => {
@@ -410,12 +424,72 @@ describe("hostile headers", () => {
 
   test("the same header without a fault opens", async () => {
     const path = join(directory, "good.gguf");
-    await writeFile(path, bytes(MAGIC, 2, 1n, 1n, "k", 9, 8, 1n, "é", "t", 2, 4n, 2n, 0, 0n, new Uint8Array(128)));
+    await writeFile(path, bytes(MAGIC, 2, 1n, 1n, "k", 9, 8, 1n, "é", "t", 2, 4n, 2n, 0, 0n, new Uint8Array(60)));
     const file = await read(path);
     const { version, tensors } = file;
     expect(version).toBe(2);
     expect(plainEntries(file)).toEqual([{ key: "k", type: "array", elementType: "string", value: ["é"] }]);
     expect(tensors).toMatchObject([{ name: "t", shape: [2, 4], type: "F32", byteLength: 32 }]);
+  });
+});
+
+describe("a type and the bytes that are there", () => {
+  /** A file of tensors of one type id in a row, each padded to 32 bytes, the last as `tail` says. */
+  async function row(id: number, shape: readonly bigint[], spans: readonly number[], tail: number): Promise<string> {
+    const path = join(directory, "row.gguf");
+    const parts: Part[] = [MAGIC, 3, BigInt(spans.length), 0n];
+    let offset = 0;
+    for (const [i, span] of spans.entries()) {
+      parts.push(`t${i}`, shape.length, ...shape, id, BigInt(offset));
+      offset += i === spans.length - 1 ? span + tail : Math.ceil(span / 32) * 32;
+    }
+    const header = bytes(...parts);
+    await writeFile(path, bytes(header, new Uint8Array(Math.ceil(header.length / 32) * 32 - header.length + offset)));
+    return path;
+  }
+
+  test.each(["Q2_0", "Q2_0_128"])("%s is told from the other type with its id by the span", async (name) => {
+    const { id, blockElements, blockBytes } = GGML_TYPES_BY_NAME.get(name)!;
+    const span = (elements: number) => (elements / blockElements) * blockBytes;
+    for (const tail of [0, 7]) {
+      const { tensors } = await read(await row(id, [384n, 7n], [span(2688), span(2688)], tail));
+      expect(tensors.map(({ type, byteLength }) => [type, byteLength])).toEqual([
+        [name, span(2688)],
+        [name, span(2688)],
+      ]);
+    }
+    // [128] alone takes 64 bytes either way; beside a larger one there is no doubt.
+    const path = join(directory, "small.gguf");
+    const info = (t: string, n: number, offset: number) => bytes(t, 1, BigInt(n), id, BigInt(offset));
+    const header = bytes(MAGIC, 3, 2n, 0n, info("a", 128, 0), info("b", 4096, 64));
+    const padding = Math.ceil(header.length / 32) * 32 - header.length;
+    await writeFile(path, bytes(header, new Uint8Array(padding + 64 + span(4096))));
+    expect((await read(path)).tensors.map(({ type }) => type)).toEqual([name, name]);
+  });
+
+  test("neither: the error says what is there, what it would take, and what would fit", async () => {
+    const error = await failure(await row(42, [1024n], [1056], 0));
+    expect(error).toMatchObject({ code: "file", tensor: "t0" });
+    expect(error.message).toMatch(
+      /"t0" of type Q2_0 \(id 42\) and shape \[1024\] takes 288 bytes, but up to the end of the file there are 1056, so some belong to none \(at byte 64\)/,
+    );
+    const tq = await failure(await row(42, [1024n], [264], 0));
+    expect(tq.message).toMatch(/takes 288 bytes, but up to the end of the file there are 264, as many as IQ2_XXS, TQ2_0 would take/);
+  });
+
+  test.each([
+    ["F32 as I2_S", 36, [128n], 512, /takes 64 bytes, .* as many as F32, .*would take/],
+    ["I2_S without its tail", 36, [256n, 4n], 256, /takes 288 bytes, but up to "t1" there are 256|would end at byte/],
+    ["F16 as BF16's neighbour F64", 28, [64n], 128, /as many as F16, .*BF16.* would take/],
+  ] as const)("%s is refused, padded or not", async (_, id, shape, span, message) => {
+    for (const spans of [[span], [span, span]]) expect((await failure(await row(id, shape, spans, 0))).message).toMatch(message);
+  });
+
+  test("a hole between tensors, and bytes behind the last", async () => {
+    const f32 = (spans: readonly number[], tail: number) => row(0, [8n], spans, tail);
+    expect((await read(await f32([32, 32], 0))).tensors.length).toBe(2);
+    expect((await failure(await f32([64, 32], 0))).message).toMatch(/"t0" .* takes 32 bytes, but up to "t1" there are 64/);
+    expect((await failure(await f32([32, 32], 32))).message).toMatch(/"t1" .* takes 32 bytes, but up to the end of the file there are 64/);
   });
 });
 

@@ -1,6 +1,7 @@
 import { BitnetError } from "../errors.js";
 import type { ListValue, MetadataValue, TensorInfo } from "./checkpoint.js";
-import { GGML_TYPES_BY_ID, ggmlSpan } from "./ggml-types.js";
+import { GGML_TYPES } from "./ggml-types.js";
+import { alignUp, placeTensors, type UnplacedTensor } from "./gguf-spans.js";
 import { firstDuplicate } from "./names.js";
 import { quote, show } from "./quote.js";
 import { type ByteSource, isUtf8 } from "./source.js";
@@ -104,6 +105,10 @@ const LISTS = {
   uint64: BigUint64Array,
   int64: BigInt64Array,
 } as const;
+
+/** Models have some 40 pairs of metadata, and at the most some thousand tensors; each costs far more memory than its bytes in the file. */
+const MAX_ENTRIES = 2 ** 16;
+const MAX_TENSORS = 2 ** 16;
 
 /** Smallest key-value pair: a length, a type, one byte of value. */
 const MIN_ENTRY_BYTES = 8 + 4 + 1;
@@ -289,8 +294,8 @@ function readEntry(reader: HeaderReader, index: number): GgufEntry {
   return { key, type, elementType, value: reader.array(elementType, count, what) };
 }
 
-/** A tensor info as it stands in the file: the offset counts from the data section. */
-function readTensor(reader: HeaderReader, index: number, path: string): TensorInfo {
+/** A tensor info as it stands in the file. */
+function readTensor(reader: HeaderReader, index: number, path: string): UnplacedTensor {
   const at = reader.position;
   const name = reader.string(`the name of tensor ${index}`);
   const what = `the tensor ${quote(name)}`;
@@ -300,12 +305,10 @@ function readTensor(reader: HeaderReader, index: number, path: string): TensorIn
   const dims = reader.u32(`the dimensions of ${what}`);
   if (dims < 1 || dims > GGUF_MAX_DIMS) fail("file", `is said to have ${dims} dimensions; there can be 1 to ${GGUF_MAX_DIMS}`);
   const shape = Array.from({ length: dims }, () => reader.u64(`the dimensions of ${what}`)).reverse();
-  const id = reader.u32(`the type of ${what}`);
+  const typeId = reader.u32(`the type of ${what}`);
   const offset = reader.u64(`the offset of ${what}`);
-  const type = GGML_TYPES_BY_ID.get(id) ?? fail("unsupported", `has the type id ${id}, which this reader doesn't know`);
-  const span = ggmlSpan(shape, type);
-  if ("fault" in span) return fail("file", span.fault);
-  return { name, shape, type: type.name, file: path, offset, byteLength: span.bytes };
+  if (!GGML_TYPES.some(({ id }) => id === typeId)) fail("unsupported", `has the type id ${typeId}, which this reader doesn't know`);
+  return { name, shape, typeId, offset };
 }
 
 /** `general.alignment`, or the default. */
@@ -317,35 +320,6 @@ export function ggufAlignment(entries: readonly GgufEntry[], fail: (message: str
     return fail(`general.alignment must be a uint32 that is a power of two up to ${GGUF_MAX_ALIGNMENT}, not ${type} ${show(value)}`);
   }
   return value;
-}
-
-/** `offset`, moved up to a multiple of `alignment` (offsets pass 2^32, so no bit tricks). */
-export function alignUp(offset: number, alignment: number): number {
-  return Math.ceil(offset / alignment) * alignment;
-}
-
-/** Tensors with their place in the file, each aligned, inside the file, and apart from all others. */
-function placeTensors(tensors: readonly TensorInfo[], dataOffset: number, alignment: number, source: ByteSource): TensorInfo[] {
-  const { path, size } = source;
-  const fail = (tensor: TensorInfo, message: string): never => {
-    const { name: tensorName, offset } = tensor;
-    throw new BitnetError("file", `${path}: the tensor ${quote(tensorName)} ${message}`, { file: path, tensor: tensorName, offset });
-  };
-  const placed = tensors.map((tensor) => {
-    if (tensor.offset % alignment !== 0)
-      fail(tensor, `starts at byte ${tensor.offset} of the data, which is not a multiple of ${alignment}`);
-    const offset = dataOffset + tensor.offset;
-    const end = offset + tensor.byteLength;
-    if (end > size) fail({ ...tensor, offset }, `would end at byte ${end}, but the file ends at byte ${size}: it is truncated or damaged`);
-    return { ...tensor, offset };
-  });
-  let before: TensorInfo | undefined;
-  for (const tensor of placed.toSorted((a, b) => a.offset - b.offset)) {
-    if (before && tensor.offset < before.offset + before.byteLength)
-      fail(tensor, `overlaps ${quote(before.name)} at byte ${tensor.offset}`);
-    before = tensor;
-  }
-  return placed;
 }
 
 /**
@@ -369,6 +343,8 @@ export async function readGguf(source: ByteSource): Promise<GgufFile> {
       8,
     );
   }
+  if (entryCount > MAX_ENTRIES) reader.fail(`has ${entryCount} metadata entries; the limit is ${MAX_ENTRIES}`, 16, "unsupported");
+  if (tensorCount > MAX_TENSORS) reader.fail(`has ${tensorCount} tensors; the limit is ${MAX_TENSORS}`, 8, "unsupported");
 
   const entries: GgufEntry[] = [];
   for (let i = 0; i < entryCount; i++) entries.push(await reader.parse(() => readEntry(reader, i)));
@@ -376,7 +352,7 @@ export async function readGguf(source: ByteSource): Promise<GgufFile> {
   if (twiceKey !== undefined) reader.fail(`has the metadata ${quote(twiceKey)} twice`);
   const alignment = ggufAlignment(entries, (message) => reader.fail(message));
 
-  const tensors: TensorInfo[] = [];
+  const tensors: UnplacedTensor[] = [];
   for (let i = 0; i < tensorCount; i++) tensors.push(await reader.parse(() => readTensor(reader, i, source.path)));
   const twiceName = firstDuplicate(tensors.map(({ name }) => name));
   if (twiceName !== undefined) reader.fail(`has the tensor ${quote(twiceName)} twice`);

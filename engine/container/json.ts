@@ -3,6 +3,12 @@ import { quote } from "./quote.js";
 /** How deep values that nobody asked for may be nested; those asked for have two levels. */
 const MAX_DEPTH = 32;
 
+/**
+ * Values of a whole text. Headers of the largest models have a million (100,000 tensors); each costs far more time and memory than its bytes,
+ * so that 100 MB of small ones would take half a minute.
+ */
+export const MAX_JSON_VALUES = 2 ** 21;
+
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 const QUOTE = 0x22;
@@ -14,6 +20,7 @@ const BACKSLASH = 0x5c;
  */
 export class JsonReader {
   private pos = 0;
+  private values = 0;
 
   /** `fail` throws; `at` is an index into `bytes`. */
   constructor(
@@ -37,6 +44,12 @@ export class JsonReader {
     return true;
   }
 
+  /** Counts a member or an element. */
+  private one(where: string): void {
+    if (++this.values > MAX_JSON_VALUES)
+      this.fail(`${where} is part of more than ${MAX_JSON_VALUES} values, and that is the limit`, this.pos);
+  }
+
   private expect(character: string, where: string): void {
     if (!this.next(character)) this.fail(`${where} should have "${character}" here`, this.pos);
   }
@@ -47,6 +60,7 @@ export class JsonReader {
     if (this.next("}")) return;
     const keys = new Set<string>();
     do {
+      this.one(where);
       this.space();
       const at = this.pos;
       const key = this.string(`a key of ${where}`);
@@ -62,8 +76,10 @@ export class JsonReader {
   array(where: string, element: () => void): void {
     this.expect("[", where);
     if (this.next("]")) return;
-    do element();
-    while (this.next(","));
+    do {
+      this.one(where);
+      element();
+    } while (this.next(","));
     this.expect("]", where);
   }
 
@@ -120,7 +136,7 @@ export class JsonReader {
     else {
       const start = this.pos;
       // A number or a word is short; letters, digits, + - and . make it up.
-      while (/[-+.0-9A-Za-z]/.test(String.fromCharCode(this.bytes[this.pos] ?? 0))) this.pos++;
+      while (isLiteral(this.bytes[this.pos] ?? 0)) this.pos++;
       const literal = String.fromCharCode(...this.bytes.subarray(start, Math.min(this.pos, start + 64)));
       if (!/^(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)$/.test(literal))
         this.fail(`${where} is not a JSON value`, start);
@@ -132,4 +148,9 @@ export class JsonReader {
     this.space();
     if (this.pos < this.bytes.length) this.fail(`${where} goes on after its end`, this.pos);
   }
+}
+
+function isLiteral(byte: number): boolean {
+  const letter = byte | 0x20;
+  return (letter >= 0x61 && letter <= 0x7a) || (byte >= 0x30 && byte <= 0x39) || byte === 0x2b || byte === 0x2d || byte === 0x2e;
 }

@@ -7,14 +7,39 @@ export function quote(name: string): string {
   return JSON.stringify(shown).replace(INVISIBLE, escaped);
 }
 
-/** A value out of a file, of any kind, fit for a one-line message: strings as `quote` has them, the rest as JSON. */
+/** A value out of a file, of any kind, fit for a one-line message: strings as `quote` has them, the rest as JSON, cut where it is long or deep. */
 export function show(value: unknown): string {
   if (typeof value === "string") return quote(value);
   if (value === undefined) return "missing";
-  if (typeof value !== "object") return String(value);
-  const list: unknown = ArrayBuffer.isView(value) ? Array.from(value as Uint8Array) : value;
-  const text = JSON.stringify(list, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part));
+  const text = begin(value, 0);
   return (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text).replace(INVISIBLE, escaped);
+}
+
+/** Levels that a message shows. */
+const MAX_LEVELS = 4;
+
+/** The begin of a value as JSON, at least what is shown of it: JSON.stringify would build all of it, and overflow the stack on a deep one. */
+function begin(value: unknown, level: number): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, MAX_SHOWN + 1));
+  if (typeof value !== "object" || value === null) return String(value);
+  const isList = Symbol.iterator in value;
+  const [open, close] = isList ? "[]" : "{}";
+  if (level === MAX_LEVELS) return `${open}…${close}`;
+  let text = open!;
+  const separate = (): string => (text.length > 1 ? "," : "");
+  if (isList) {
+    for (const item of value as Iterable<unknown>) {
+      text += separate() + begin(item, level + 1);
+      if (text.length > MAX_SHOWN) break;
+    }
+  } else {
+    for (const key in value) {
+      if (!Object.hasOwn(value, key)) continue;
+      text += `${separate()}${JSON.stringify(key.slice(0, MAX_SHOWN + 1))}:${begin((value as Record<string, unknown>)[key], level + 1)}`;
+      if (text.length > MAX_SHOWN) break;
+    }
+  }
+  return text + close;
 }
 
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;

@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
 import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -47,6 +47,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: "no space left on the device",
   EROFS: "the file system is read-only",
   EMFILE: "too many open files",
+  ELOOP: "its symbolic links lead in a circle",
   EIO: "the device reports an input/output error",
 };
 
@@ -55,6 +56,14 @@ function systemError(error: unknown, path: string, doing: "read" | "written"): B
   if (error instanceof BitnetError) return error;
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   const options = { cause: error };
+  if (code === "ENOENT" && doing === "read" && lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    return new BitnetError(
+      "io",
+      `${path}: is a symbolic link to a file that isn't there; the download may not be complete`,
+      { file: path },
+      options,
+    );
+  }
   if (code === "ENOENT" || code === "ENOTDIR" || code === "ENAMETOOLONG" || code === "ERR_INVALID_ARG_VALUE") {
     const what = doing === "read" ? "there is no such file or directory" : "can't be written: its directory doesn't exist";
     return new BitnetError("usage", `${path}: ${what}; check the path`, { file: path }, options);

@@ -1,4 +1,5 @@
 import type { Checkpoint } from "../container/checkpoint.js";
+import { show } from "../container/quote.js";
 import { type JsonObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
 import { checkSampling } from "../sampling/sampler.js";
@@ -70,7 +71,7 @@ function eosOf(config: JsonObject, file: string, name: string, vocabulary: numbe
   const ids: unknown[] = Array.isArray(value) ? value : [value];
   for (const id of ids) {
     if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocabulary) continue;
-    const message = `${file}: ${name}: eos_token_id must be ids of the vocabulary of ${vocabulary}, not ${JSON.stringify(id)}`;
+    const message = `${file}: ${name}: eos_token_id must be ids of the vocabulary of ${vocabulary}, not ${show(id)}`;
     throw new BitnetError("file", message, { file });
   }
   return ids as number[];
