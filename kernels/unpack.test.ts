@@ -132,10 +132,13 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
   });
 
   it.each([
-    ["Q8_0", 3, 32, 0],
-    ["Q4_0", 4, 32, 0],
-    ["Q6_K", 5, 256, 208],
-  ] as const)("%s: any blocks, to the bit; says what is infinite or no bf16", (type, number, elements, scale) => {
+    ["Q8_0", 3, 32, [0]],
+    ["Q4_0", 4, 32, [0]],
+    ["Q6_K", 5, 256, [208]],
+    ["Q4_K", 6, 256, [0, 2]],
+    ["Q2_0", 7, 64, [0]],
+    ["Q2_0_128", 8, 128, [0]],
+  ] as const)("%s: any blocks, to the bit; says what is infinite or no bf16", (type, number, elements, scales) => {
     const size = floatBytes(type, elements);
     const count = 6;
     let seen = 0;
@@ -143,10 +146,10 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
       fc.property(fc.uint8Array({ minLength: size * count, maxLength: size * count }), fc.boolean(), (bytes, sparse) => {
         // Half the time scales of few bits, whose products may all be bf16.
         for (let b = 0; b < count; b++) {
-          bytes[b * size + scale + 1]! &= 0xbf;
-          if (sparse) {
-            bytes.fill(0, b * size, (b + 1) * size);
-            bytes[b * size + scale + 1] = 0x3c;
+          if (sparse) bytes.fill(0, b * size, (b + 1) * size);
+          for (const scale of scales) {
+            bytes[b * size + scale + 1]! &= 0xbf;
+            if (sparse) bytes[b * size + scale + 1] = 0x3c;
           }
         }
         const right = new Float32Array(count * elements);
@@ -157,9 +160,13 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
         expect(bench.u32(output, right.length).slice()).toEqual(words);
         expect(found).toBe(words.every((word) => (word & 0xffff) === 0) ? 0 : 2);
         seen |= 1 << found;
-        bench.u8(input, bytes.length)[(count - 1) * size + scale + 1]! |= 0x7c;
-        expect(kernels.widen(output, input, right.length, number) & 1).toBe(1);
+        for (const scale of scales) {
+          bench.u8(input, bytes.length).set(bytes);
+          bench.u8(input, bytes.length)[(count - 1) * size + scale + 1]! |= 0x7c;
+          expect(kernels.widen(output, input, right.length, number) & 1).toBe(1);
+        }
       }),
+      { numRuns: 40 },
     );
     expect(seen).toBe(0b101);
   });

@@ -130,7 +130,7 @@ export interface WeightOptions {
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
 /** What embeddings and output heads come in. */
-const TABLES = [...FLOATS, "Q8_0", "Q4_0", "Q6_K"];
+const TABLES = [...FLOATS, "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_0", "Q2_0_128"];
 /** GGUF's ternary encodings. */
 const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128"];
 

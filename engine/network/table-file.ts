@@ -5,7 +5,7 @@ import { floatBytes, notFinite } from "../packing/dense.js";
 import { PIECE_BYTES } from "../packing/packing.js";
 
 /** Types of numbers, in the numbering of the kernel `widen`, and what it answers. */
-const FLOAT_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K"];
+const FLOAT_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K", "Q4_K", "Q2_0", "Q2_0_128"];
 const NOT_FINITE = 1;
 const NOT_BF16 = 2;
 

@@ -5,13 +5,13 @@ import { halfBits } from "./half.js";
 import { type Packing, type PieceStats, rowPieces, type Ternarisation } from "./packing.js";
 import { dequantize, quantizedBytes } from "./quantized.js";
 
-/** Bytes of `count` numbers: of a plain float type, or of whole blocks of Q8_0, Q4_0 or Q6_K. */
+/** Bytes of `count` numbers: of a plain float type, or of whole blocks of a quantised one. */
 export function floatBytes(type: string, count: number): number {
   return quantizedBytes(type, count) ?? count * (type === "F32" ? 4 : 2);
 }
 
 /**
- * Little-endian F32, F16 or BF16 to f32, exactly; Q8_0, Q4_0 or Q6_K (whole blocks) as ggml does it.
+ * Little-endian F32, F16 or BF16 to f32, exactly; whole blocks of a quantised type as ggml does it.
  * @param out `count` f32
  */
 export function readFloats(type: string, bytes: Uint8Array, out: Float32Array, count: number): void {

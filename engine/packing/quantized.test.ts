@@ -1,12 +1,13 @@
-/** Q8_0, Q4_0 and Q6_K: each element against the formula of its format, and against numbers that were coded into it. */
+/** Quantised tables: each element against the formula of its format, and against numbers that were coded into it. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { floatBytes, readFloats } from "./dense.js";
 
-const ELEMENTS = { Q8_0: 32, Q4_0: 32, Q6_K: 256 } as const;
+const ELEMENTS = { Q8_0: 32, Q4_0: 32, Q6_K: 256, Q4_K: 256, Q2_0: 64, Q2_0_128: 128 } as const;
 type Type = keyof typeof ELEMENTS;
 const TYPES = Object.keys(ELEMENTS) as Type[];
-const SCALE_AT = { Q8_0: 0, Q4_0: 0, Q6_K: 208 } as const;
+/** Bytes of the f16 numbers of a block. */
+const SCALES_AT: Readonly<Record<Type, readonly number[]>> = { Q8_0: [0], Q4_0: [0], Q6_K: [208], Q4_K: [0, 2], Q2_0: [0], Q2_0_128: [0] };
 
 const half = (bytes: Uint8Array, at: number): number => {
   const out = new Float32Array(1);
@@ -17,9 +18,21 @@ const int8 = (byte: number): number => (byte < 128 ? byte : byte - 256);
 
 /** Element i of one block, from bits alone: where ggml's loops put it, turned round into a formula of i. Exact in f64. */
 function element(type: Type, block: Uint8Array, i: number): number {
-  const d = half(block, SCALE_AT[type]);
+  const d = half(block, SCALES_AT[type][0]!);
   if (type === "Q8_0") return d * int8(block[2 + i]!);
   if (type === "Q4_0") return d * (Math.floor(block[2 + (i % 16)]! / (i < 16 ? 1 : 16)) % 16) - 8 * d;
+  if (type.startsWith("Q2_0")) return d * (Math.floor(block[2 + Math.floor(i / 4)]! / 4 ** (i % 4)) % 4) - d;
+  if (type === "Q4_K") {
+    // The 12 bytes as 96 bits, lowest first: where ggml's comment draws the 6 bits of each scale and minimum.
+    const bit = (n: number): number => Math.floor(block[4 + Math.floor(n / 8)]! / 2 ** (n % 8)) % 2;
+    const number = (bits: readonly number[]): number => bits.reduce((sum, n, k) => sum + bit(n) * 2 ** k, 0);
+    const run = (from: number, count: number): number[] => Array.from({ length: count }, (_, k) => from + k);
+    const j = Math.floor(i / 32);
+    const scale = number(j < 4 ? run(8 * j, 6) : [...run(64 + 8 * (j - 4), 4), ...run(8 * (j - 4) + 6, 2)]);
+    const least = number(j < 4 ? run(32 + 8 * j, 6) : [...run(68 + 8 * (j - 4), 4), ...run(32 + 8 * (j - 4) + 6, 2)]);
+    const code = Math.floor(block[16 + 32 * Math.floor(i / 64) + (i % 32)]! / (i % 64 < 32 ? 1 : 16)) % 16;
+    return d * scale * code - half(block, 2) * least;
+  }
   const [side, quarter, p] = [Math.floor(i / 128), Math.floor(i / 32) % 4, i % 32];
   const low = Math.floor(block[64 * side + (quarter % 2) * 32 + p]! / (quarter < 2 ? 1 : 16)) % 16;
   const high = Math.floor(block[128 + 32 * side + p]! / 4 ** quarter) % 4;
@@ -29,7 +42,7 @@ function element(type: Type, block: Uint8Array, i: number): number {
 /** Blocks of any bytes but with finite scales. */
 const blocks = (type: Type): fc.Arbitrary<Uint8Array> =>
   fc.uint8Array({ minLength: floatBytes(type, ELEMENTS[type]), maxLength: floatBytes(type, ELEMENTS[type]) }).map((bytes) => {
-    bytes[SCALE_AT[type] + 1]! &= 0xbf;
+    for (const at of SCALES_AT[type]) bytes[at + 1]! &= 0xbf;
     return bytes;
   });
 
@@ -43,9 +56,9 @@ describe.each(TYPES)("%s", (type) => {
         readFloats(type, new Uint8Array([...first, ...second]), out, 2 * n);
         for (const [b, block] of [first, second].entries()) {
           for (let i = 0; i < n; i++) {
-            // Q4_0's formula as a difference loses the sign of a zero, which no sum notices.
+            // A formula that ends in a difference loses the sign of a zero, which no sum notices.
             const right = Math.fround(element(type, block, i));
-            if (type === "Q4_0" && right === 0) expect(Math.abs(out[b * n + i]!)).toBe(0);
+            if (/^Q[24]_0/.test(type) && right === 0) expect(Math.abs(out[b * n + i]!)).toBe(0);
             else expect(out[b * n + i]).toBe(right);
           }
         }
@@ -56,11 +69,13 @@ describe.each(TYPES)("%s", (type) => {
 
   test("a scale that is infinite or no number shows in the numbers", () => {
     for (const bits of [0x7c00, 0xfc00, 0x7e00]) {
-      const bytes = new Uint8Array(floatBytes(type, n)).fill(0x11);
-      bytes.set([bits & 255, bits >> 8], SCALE_AT[type]);
-      const out = new Float32Array(n);
-      readFloats(type, bytes, out, n);
-      expect(out.some((value) => Number.isFinite(value))).toBe(false);
+      for (const at of SCALES_AT[type]) {
+        const bytes = new Uint8Array(floatBytes(type, n)).fill(0x11);
+        bytes.set([bits & 255, bits >> 8], at);
+        const out = new Float32Array(n);
+        readFloats(type, bytes, out, n);
+        expect(out.some((value) => Number.isFinite(value))).toBe(false);
+      }
     }
   });
 });

@@ -1,6 +1,6 @@
 /**
- * ggml's block types that embeddings and output heads come in, to f32. Of the products only Q6_K's last one rounds: d has 11 significant
- * bits, a group's scale 8 and a code at most 8, so that whoever multiplies (d · scale) · code in f32 gets these bits.
+ * ggml's block types that embeddings and output heads come in, to f32. At most one step rounds, the last: d has 11 significant bits, a
+ * group's scale 8 and a code at most 8, so that whoever computes (d · scale) · code in f32 gets these bits.
  */
 import { readHalf } from "./half.js";
 
@@ -42,6 +42,35 @@ function q6_K(bytes: Uint8Array, at: number, out: Float32Array, to: number): voi
   }
 }
 
+/**
+ * 256 elements in 144 bytes: d and dmin f16, 12 bytes with 8 scales and 8 minima of 6 bits, 128 of codes. Of each 64 elements the first 32 are
+ * in the low and the others in the high halves of 32 bytes; each 32 have a scale and a minimum; value d · scale · code − dmin · minimum. Only
+ * the difference rounds.
+ */
+function q4_K(bytes: Uint8Array, at: number, out: Float32Array, to: number): void {
+  const d = readHalf(bytes, at);
+  const dmin = readHalf(bytes, at + 2);
+  const six = at + 4;
+  for (let j = 0; j < 8; j++) {
+    // Scales and minima 0 … 3 are the low 6 bits of bytes 0 … 3 and 4 … 7, whose top bits go above the halves of bytes 8 … 11.
+    const shared = bytes[six + 8 + (j & 3)]!;
+    const scale = j < 4 ? bytes[six + j]! & 63 : (shared & 15) | ((bytes[six + j - 4]! >> 6) << 4);
+    const least = j < 4 ? bytes[six + j + 4]! & 63 : (shared >> 4) | ((bytes[six + j]! >> 6) << 4);
+    for (let p = 0; p < 32; p++) {
+      const code = (bytes[at + 16 + 32 * (j >> 1) + p]! >> (4 * (j & 1))) & 15;
+      out[to + 32 * j + p] = d * scale * code - dmin * least;
+    }
+  }
+}
+
+/** 64 or 128 elements: d f16, then element j in byte j / 4, bits 2·(j mod 4) on; value d · (code − 1). */
+const q2_0 =
+  (elements: number): Dequantize =>
+  (bytes, at, out, to) => {
+    const d = readHalf(bytes, at);
+    for (let j = 0; j < elements; j++) out[to + j] = d * (((bytes[at + 2 + (j >> 2)]! >> (2 * (j & 3))) & 3) - 1);
+  };
+
 interface Block {
   readonly elements: number;
   readonly bytes: number;
@@ -52,6 +81,9 @@ const BLOCKS: ReadonlyMap<string, Block> = new Map([
   ["Q8_0", { elements: 32, bytes: 34, dequantize: q8_0 }],
   ["Q4_0", { elements: 32, bytes: 18, dequantize: q4_0 }],
   ["Q6_K", { elements: 256, bytes: 210, dequantize: q6_K }],
+  ["Q4_K", { elements: 256, bytes: 144, dequantize: q4_K }],
+  ["Q2_0", { elements: 64, bytes: 18, dequantize: q2_0(64) }],
+  ["Q2_0_128", { elements: 128, bytes: 34, dequantize: q2_0(128) }],
 ]);
 
 /** Whether these are blocks of codes and not plain floats. */

@@ -87,6 +87,8 @@ const BF16: u32 = 2;
 const Q8_0: u32 = 3;
 const Q4_0: u32 = 4;
 const Q6_K: u32 = 5;
+const Q4_K: u32 = 6;
+const Q2_0: u32 = 7;
 
 /** `widen` found an infinity or a NaN. */
 const NOT_FINITE: u32 = 1;
@@ -96,8 +98,8 @@ const NOT_BF16: u32 = 2;
 /**
  * Little-endian floats to f32, exactly; or ggml's blocks, as ggml does it.
  * @param out [n] f32, written in whole groups of 8
- * @param bytes n numbers, read in whole groups of 8; or n/32 or n/256 whole blocks
- * @param type 0 F32, 1 F16, 2 BF16; 3 Q8_0, 4 Q4_0, 5 Q6_K
+ * @param bytes n numbers, read in whole groups of 8; or whole blocks
+ * @param type 0 F32, 1 F16, 2 BF16; 3 Q8_0, 4 Q4_0, 5 Q6_K, 6 Q4_K, 7 Q2_0, 8 Q2_0 in groups of 128
  * @returns NOT_FINITE | NOT_BF16
  */
 export function widen(out: usize, bytes: usize, n: u32, type: u32): u32 {
@@ -169,55 +171,144 @@ function half(bits: u32): f32 {
   return reinterpret<f32>((bits & 0x8000) << 16 | (bits & 0x7fff) << 13) * reinterpret<f32>((127 + 112) << 23);
 }
 
-/** The layouts are told in engine/packing/quantized.ts. Of d · scale · code only the last product rounds. */
+/** Codes 0 … 15 of 32 elements, to [32] f32: code · scale − least. @returns all bits of the results */
+// @ts-ignore: decorator
+@inline
+function scale32From(out: usize, low: v128, high: v128, scale: f32, least: f32): v128 {
+  const s = f32x4.splat(scale), m = f32x4.splat(least);
+  let bits = i32x4.splat(0);
+  for (let half: u32 = 0; half < 2; half++) {
+    const codes = half ? high : low;
+    const a = i16x8.extend_low_i8x16_u(codes), b = i16x8.extend_high_i8x16_u(codes);
+    const v0 = f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(a)), s), m);
+    const v1 = f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(a)), s), m);
+    const v2 = f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(b)), s), m);
+    const v3 = f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(b)), s), m);
+    v128.store(out, v0);
+    v128.store(out, v1, 16);
+    v128.store(out, v2, 32);
+    v128.store(out, v3, 48);
+    out += 64;
+    bits = v128.or(bits, v128.or(v128.or(v0, v1), v128.or(v2, v3)));
+  }
+  return bits;
+}
+
+/** Each of these makes blocks to f32, [end) bytes of it. @returns NOT_FINITE | NOT_BF16; the layouts are told in engine/packing/quantized.ts */
 function widenBlocks(out: usize, bytes: usize, n: u32, type: u32): u32 {
   const end = out + (<usize>n << 2);
-  const nibble = i8x16.splat(15), two = i8x16.splat(3);
+  if (type == Q6_K) return widenQ6K(out, bytes, end);
+  if (type == Q4_K) return widenQ4K(out, bytes, end);
+  if (type >= Q2_0) return widenQ2(out, bytes, end, type == Q2_0 ? 16 : 32);
+  return widen32(out, bytes, end, type == Q4_0);
+}
+
+// @ts-ignore: decorator
+@inline
+function isInfinite(half: u32): u32 {
+  return <u32>((half & 0x7c00) == 0x7c00);
+}
+
+// @ts-ignore: decorator
+@inline
+function found(infinite: u32, bits: v128): u32 {
+  return (infinite ? NOT_FINITE : 0) | (v128.any_true(v128.and(bits, i32x4.splat(0xffff))) ? NOT_BF16 : 0);
+}
+
+function widenQ6K(out: usize, bytes: usize, end: usize): u32 {
+  const nibble = i8x16.splat(15), two = i8x16.splat(3), offset = i8x16.splat(32);
   let infinite: u32 = 0;
-  let low = i32x4.splat(0); // bits that bf16 hasn't
-  if (type == Q6_K) {
-    for (; out < end; bytes += 210) {
-      const bits = <u32>load<u16>(bytes, 208);
-      infinite |= <u32>((bits & 0x7c00) == 0x7c00);
-      const d = half(bits);
-      const offset = i8x16.splat(32);
-      for (let side: usize = 0; side < 2; side++, out += 512) {
-        const scales = bytes + 192 + (side << 3);
-        for (let p: usize = 0; p < 32; p += 16) {
-          const a = v128.load(bytes + (side << 6) + p), b = v128.load(bytes + (side << 6) + p, 32);
-          const h = v128.load(bytes + (side << 5) + p, 128);
-          const scale = scales + (p >> 4);
-          const to = out + (p << 2);
-          const q0 = v128.or(v128.and(a, nibble), i8x16.shl(v128.and(h, two), 4));
-          const q1 = v128.or(v128.and(b, nibble), i8x16.shl(v128.and(i8x16.shr_u(h, 2), two), 4));
-          const q2 = v128.or(i8x16.shr_u(a, 4), i8x16.shl(v128.and(i8x16.shr_u(h, 4), two), 4));
-          const q3 = v128.or(i8x16.shr_u(b, 4), i8x16.shl(i8x16.shr_u(h, 6), 4));
-          low = v128.or(low, scale16(to, i8x16.sub(q0, offset), d * <f32>load<i8>(scale)));
-          low = v128.or(low, scale16(to + 128, i8x16.sub(q1, offset), d * <f32>load<i8>(scale, 2)));
-          low = v128.or(low, scale16(to + 256, i8x16.sub(q2, offset), d * <f32>load<i8>(scale, 4)));
-          low = v128.or(low, scale16(to + 384, i8x16.sub(q3, offset), d * <f32>load<i8>(scale, 6)));
-        }
+  let low = i32x4.splat(0);
+  for (; out < end; bytes += 210) {
+    const bits = <u32>load<u16>(bytes, 208);
+    infinite |= isInfinite(bits);
+    const d = half(bits);
+    for (let side: usize = 0; side < 2; side++, out += 512) {
+      for (let p: usize = 0; p < 32; p += 16) {
+        const a = v128.load(bytes + (side << 6) + p), b = v128.load(bytes + (side << 6) + p, 32);
+        const h = v128.load(bytes + (side << 5) + p, 128);
+        const scale = bytes + 192 + (side << 3) + (p >> 4);
+        const to = out + (p << 2);
+        const q0 = v128.or(v128.and(a, nibble), i8x16.shl(v128.and(h, two), 4));
+        const q1 = v128.or(v128.and(b, nibble), i8x16.shl(v128.and(i8x16.shr_u(h, 2), two), 4));
+        const q2 = v128.or(i8x16.shr_u(a, 4), i8x16.shl(v128.and(i8x16.shr_u(h, 4), two), 4));
+        const q3 = v128.or(i8x16.shr_u(b, 4), i8x16.shl(i8x16.shr_u(h, 6), 4));
+        low = v128.or(low, scale16(to, i8x16.sub(q0, offset), d * <f32>load<i8>(scale)));
+        low = v128.or(low, scale16(to + 128, i8x16.sub(q1, offset), d * <f32>load<i8>(scale, 2)));
+        low = v128.or(low, scale16(to + 256, i8x16.sub(q2, offset), d * <f32>load<i8>(scale, 4)));
+        low = v128.or(low, scale16(to + 384, i8x16.sub(q3, offset), d * <f32>load<i8>(scale, 6)));
       }
-    }
-  } else {
-    for (; out < end; out += 128) {
-      const bits = <u32>load<u16>(bytes);
-      infinite |= <u32>((bits & 0x7c00) == 0x7c00);
-      const d = half(bits);
-      let a: v128, b: v128;
-      if (type == Q4_0) {
-        const v = v128.load(bytes, 2);
-        const offset = i8x16.splat(8);
-        a = i8x16.sub(v128.and(v, nibble), offset);
-        b = i8x16.sub(i8x16.shr_u(v, 4), offset);
-        bytes += 18;
-      } else {
-        a = v128.load(bytes, 2);
-        b = v128.load(bytes, 18);
-        bytes += 34;
-      }
-      low = v128.or(low, v128.or(scale16(out, a, d), scale16(out + 64, b, d)));
     }
   }
-  return (infinite ? NOT_FINITE : 0) | (v128.any_true(v128.and(low, i32x4.splat(0xffff))) ? NOT_BF16 : 0);
+  return found(infinite, low);
+}
+
+function widenQ4K(out: usize, bytes: usize, end: usize): u32 {
+  const nibble = i8x16.splat(15);
+  let infinite: u32 = 0;
+  let low = i32x4.splat(0);
+  for (; out < end; bytes += 144, out += 1024) {
+    const bits = <u32>load<u16>(bytes), minBits = <u32>load<u16>(bytes, 2);
+    infinite |= isInfinite(bits) | isInfinite(minBits);
+    const d = half(bits), dmin = half(minBits);
+    for (let j: usize = 0; j < 8; j++) {
+      const six = bytes + 4 + (j & 3);
+      const shared = <u32>load<u8>(six, 8);
+      const first = <u32>load<u8>(six), second = <u32>load<u8>(six, 4);
+      const scale = j < 4 ? first & 63 : (shared & 15) | first >> 6 << 4;
+      const least = j < 4 ? second & 63 : shared >> 4 | second >> 6 << 4;
+      const codes = bytes + 16 + (j >> 1 << 5);
+      let a = v128.load(codes), b = v128.load(codes, 16);
+      a = j & 1 ? i8x16.shr_u(a, 4) : v128.and(a, nibble);
+      b = j & 1 ? i8x16.shr_u(b, 4) : v128.and(b, nibble);
+      low = v128.or(low, scale32From(out + (j << 7), a, b, d * <f32>scale, dmin * <f32>least));
+    }
+  }
+  return found(infinite, low);
+}
+
+/** @param size bytes of codes in a block */
+function widenQ2(out: usize, bytes: usize, end: usize, size: usize): u32 {
+  // Four codes of a byte, each left at its place: 1, 4, 16 or 64 times the code.
+  const places = i32x4(3, 3 << 2, 3 << 4, 3 << 6);
+  const units = f32x4(1, 0.25, 0.0625, 0.015625);
+  const one = f32x4.splat(1);
+  let infinite: u32 = 0;
+  let low = i32x4.splat(0);
+  while (out < end) {
+    const bits = <u32>load<u16>(bytes);
+    infinite |= isInfinite(bits);
+    const d = f32x4.splat(half(bits));
+    bytes += 2;
+    for (const last = bytes + size; bytes < last; bytes++, out += 16) {
+      const codes = f32x4.mul(f32x4.convert_i32x4_s(v128.and(i32x4.splat(<i32>load<u8>(bytes)), places)), units);
+      const v = f32x4.mul(f32x4.sub(codes, one), d);
+      low = v128.or(low, v);
+      v128.store(out, v);
+    }
+  }
+  return found(infinite, low);
+}
+
+/** Q8_0, or with halves of bytes Q4_0. */
+function widen32(out: usize, bytes: usize, end: usize, halves: bool): u32 {
+  const nibble = i8x16.splat(15), offset = i8x16.splat(8);
+  let infinite: u32 = 0;
+  let low = i32x4.splat(0);
+  for (; out < end; out += 128) {
+    const bits = <u32>load<u16>(bytes);
+    infinite |= isInfinite(bits);
+    const d = half(bits);
+    let a = v128.load(bytes, 2), b: v128;
+    if (halves) {
+      b = i8x16.sub(i8x16.shr_u(a, 4), offset);
+      a = i8x16.sub(v128.and(a, nibble), offset);
+      bytes += 18;
+    } else {
+      b = v128.load(bytes, 18);
+      bytes += 34;
+    }
+    low = v128.or(low, v128.or(scale16(out, a, d), scale16(out + 64, b, d)));
+  }
+  return found(infinite, low);
 }
