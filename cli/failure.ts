@@ -4,6 +4,9 @@ import { BitnetError, type ErrorCode } from "../engine/errors.js";
 /** The exit code of each kind of mistake; what is not here is 1. */
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = { usage: 2, tensor: 3, tokenizer: 4, memory: 10, file: 11 };
 
+/** Exit code of `inspect --gate` where a check fails. */
+export const SUSPICIOUS = 8;
+
 /** Exit code after an interrupt: 128 + SIGINT, as shells count. */
 export const INTERRUPTED = 130;
 

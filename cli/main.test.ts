@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { ModelDescription } from "../engine/index.js";
+import type { ModelDescription, ModelInspection, Probe } from "../engine/index.js";
 import type { BenchReport } from "./bench.js";
 
 // The command line as a user meets it: each test starts `node dist/cli/main.js`. What can be asked without a process is asked in the other tests.
@@ -359,5 +359,35 @@ describe("bitnet info", () => {
     expect(stdout).toMatch(/^ {2}format +GGUF$/m);
     expect(stdout).toMatch(/^ {2}hidden size +256$/m);
     expect(stdout).toMatch(/^ {2}kernels +relaxed/m); // what `run` would choose
+  });
+});
+
+describe("bitnet inspect", () => {
+  it("gives tensors, checks and a probe as JSON", () => {
+    const inspection = json<ModelInspection & { probe: Probe }>(["inspect", "--gate", "--probe", "--threads", "1"]);
+    expect(Object.keys(inspection)).toEqual(["path", "format", "architecture", "tensors", "types", "checks", "probe"]);
+    expect(inspection.tensors).toHaveLength(46);
+    expect(inspection.checks.every(({ passed }) => passed)).toBe(true);
+    expect(inspection.probe.right).toBe("block128");
+  });
+
+  it("fails the gate of a damaged file, shows the tensor, and names the layout that is right", () => {
+    const damaged = join(folder, "damaged.gguf");
+    const bytes = readFileSync(GGUF);
+    bytes.fill(0, 2228960, 2228960 + 1024); // blk.0.attn_norm.weight
+    writeFileSync(damaged, bytes);
+    const { code, stdout, stderr } = bitnet(["inspect", "--model", damaged, "--gate"]);
+    expect({ code, stderr }).toEqual({ code: 8, stderr: "" });
+    expect(stdout).toMatch(/^blk\.0\.attn_norm\.weight +F32 +256 +2228960 +1024 +0$/m);
+    expect(stdout).toMatch(/^blk\.0\.ffn_down\.weight +I2_S +256×768 +2229984 +49184 +0\.\d+ +0\.\d+ +29\.2 +41\.7 +29\.1$/m);
+    expect(stdout).toMatch(/^ {2}FAIL {2}norms: .*blk\.0\.attn_norm\.weight has 0; allowed is 0\.001 to 100$/m);
+    expect(stdout.match(/^ {2}PASS /gm)).toHaveLength(6);
+    const ungated = bitnet(["inspect", "--model", damaged]);
+    expect({ code: ungated.code, checks: ungated.stdout.includes("FAIL") }).toEqual({ code: 0, checks: false });
+    // Read in a layout that isn't its own, the file is fine and the flag wrong.
+    const other = bitnet(["inspect", "--gate", "--probe", "--threads", "1", "--i2s-layout", "rows4"]);
+    expect(other.code).toBe(8);
+    expect(other.stdout).toMatch(/^ {2}block128 +1\.\d\d nats a token$/m);
+    expect(other.stdout).toContain("block128 is right: pass --i2s-layout block128.");
   });
 });

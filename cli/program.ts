@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { InfoFlags } from "./info.js";
+import type { InspectFlags } from "./inspect.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
 import type { TokenizeFlags } from "./tokenize.js";
@@ -20,7 +21,7 @@ Environment:
   BITNET_DEBUG          1: stack traces of errors
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 tensor missing or unknown, 4 tokenizer missing or unusable,
-  10 not enough memory, 11 bad or truncated model file, 130 interrupted`;
+  8 suspicious weights (inspect --gate), 10 not enough memory, 11 bad or truncated model file, 130 interrupted`;
 
 /** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
 export function buildProgram(): Command {
@@ -85,6 +86,18 @@ export function buildProgram(): Command {
     .option("--json", "one JSON object")
     .action(async (flags: InfoFlags) => (await import("./info.js")).info(flags));
   addKernelFlags(info);
+
+  const inspect = command(
+    program,
+    "inspect",
+    "every tensor of a model, and whether its numbers are sound",
+    "bitnet inspect --model model.gguf --gate",
+  )
+    .option("--gate", "check the weights; exit code 8 if something is wrong with them")
+    .option("--probe", "score a short text under each way to read the file: I2_S layouts, or scales that multiply or divide")
+    .option("--json", "one JSON object")
+    .action(async (flags: InspectFlags) => (await import("./inspect.js")).inspect(flags));
+  addKernelFlags(inspect);
 
   return program;
 }

@@ -1,7 +1,16 @@
 /** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
 export { BitnetError, type ErrorCode } from "./errors.js";
 export type { ModelDescription, TokenDescription } from "./generation/describe.js";
+export {
+  type InspectOptions,
+  inspectModel,
+  type ModelInspection,
+  type TensorInspection,
+  type TensorRole,
+} from "./generation/inspect.js";
+export type { InspectionCheck } from "./generation/inspect-checks.js";
 export { describeModel, loadModel, type Model, type OpenTokenizer, openTokenizer, type ScoreOptions } from "./generation/model.js";
+export { type Probe, type ProbeReading, probeModel } from "./generation/probe.js";
 export type { FileOptions, LoadOptions } from "./generation/runner.js";
 export type {
   GenerateOptions,

@@ -1,7 +1,7 @@
 import { defaultThreads } from "../compute/pool.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
-import { pathKind, pathOfUrl } from "../container/source.js";
+import { pathKind } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { readWeights } from "../model/weights.js";
@@ -9,15 +9,13 @@ import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/load.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
 import { ChatMemory } from "./chat.js";
+import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
 import { type FileOptions, type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 import type { GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
-
-/** The model in the package: small, trained to tell short stories. */
-const EMBEDDED = new URL("../../../models/bitnet-stories-4m/ggml-model-i2_s.gguf", import.meta.url);
 
 /** How a text is scored. */
 export interface ScoreOptions {
@@ -236,10 +234,6 @@ export async function describeModel(
   } finally {
     await checkpoint.close();
   }
-}
-
-function pathOf(path: string | undefined): string {
-  return path ?? pathOfUrl(EMBEDDED);
 }
 
 function noTemplate(file: string): BitnetError {

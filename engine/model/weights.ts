@@ -125,6 +125,8 @@ function namesOf(checkpoint: Checkpoint, config: ModelConfig): Names {
 export interface WeightOptions {
   /** The layout of I2_S tensors; default block128. */
   readonly i2sLayout?: I2sLayout | undefined;
+  /** @internal divide by the scales that are to be multiplied by, and the other way round: to find out which is right */
+  readonly invertScales?: boolean;
 }
 
 /** Types that hold plain numbers. */
@@ -141,6 +143,7 @@ const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128"];
  */
 export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options: WeightOptions = {}): NetworkSources {
   const names = namesOf(checkpoint, config);
+  const { invertScales = false } = options;
   const used = new Set<string>();
 
   const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
@@ -162,14 +165,14 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
 
   const linear = (name: string, rows: number, columns: number, pairedRows?: number): LinearSource => {
     const layout = options.i2sLayout ?? "block128";
-    const plain = { rows, columns, scale: undefined, inverseScale: false, layout, pairedRows, masters: config.masters };
+    const plain = { rows, columns, scale: undefined, inverseScale: invertScales, layout, pairedRows, masters: config.masters };
     if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], [...TERNARY, ...FLOATS]) };
     if (config.packing?.mode !== "offline") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], FLOATS) };
     return {
       ...plain,
       tensor: find(`${name}.weight`, [rows / 4, columns], ["U8"]),
       scale: find(`${name}.weight_scale`, [1], FLOATS),
-      inverseScale: config.packing.inverseScale,
+      inverseScale: config.packing.inverseScale !== invertScales,
     };
   };
 

@@ -86,7 +86,7 @@ export function densePacking(source: LinearSource): Packing {
           for (let group = 0; group < groups; group++) {
             const most = magnitude(weights, group);
             if (!Number.isFinite(most)) throw notFinite(tensor, tensor.offset + (first(index) + row) * rowBytes);
-            out[row * groups + group] = most;
+            out[row * groups + group] = source.inverseScale && most > 0 ? 1 / most : most;
           }
         });
       },
@@ -141,7 +141,7 @@ export function densePacking(source: LinearSource): Packing {
  * s = 1 / clamp(mean|W|, 1e-5); codes = clamp(round(W·s), −1, 1); value = code / s.
  * Where all weights but zeros have one magnitude, they are ternary already: that magnitude is the scale, exactly.
  */
-export function ternarisation({ rows, columns }: LinearSource, stats: readonly PieceStats[]): Ternarisation {
+export function ternarisation({ rows, columns, inverseScale }: LinearSource, stats: readonly PieceStats[]): Ternarisation {
   let sum = 0;
   let least = Number.POSITIVE_INFINITY;
   let most = 0;
@@ -150,7 +150,10 @@ export function ternarisation({ rows, columns }: LinearSource, stats: readonly P
     least = Math.min(least, piece.least);
     most = Math.max(most, piece.most);
   }
-  if (least === most) return { scale: most, inverse: Math.fround(1 / most) };
+  if (least === most) {
+    const inverse = Math.fround(1 / most);
+    return { scale: inverseScale ? inverse : most, inverse };
+  }
   const inverse = Math.fround(1 / Math.max(Math.fround(sum / (rows * columns)), Math.fround(1e-5)));
   return { scale: Math.fround(1 / inverse), inverse };
 }
