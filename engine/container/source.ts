@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { closeSync, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
-import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BitnetError } from "../errors.js";
 
@@ -296,6 +296,53 @@ export async function writeAtomic(path: string, fill: (sink: ByteSink) => Promis
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/**
+ * Fills a directory whole or not at all: `fill` writes to a temporary one beside it, which takes the name `path` when it is done, and is removed on
+ * any error. If `path` is a directory already, the files go into it, over those of the same names, and what else is there stays. Errors as
+ * `writeAtomic`.
+ */
+export async function writeDirectory(path: string, fill: (temporary: string) => Promise<void>): Promise<void> {
+  const { randomUUID } = await import("node:crypto");
+  const target = resolve(path);
+  const temporary = join(dirname(target), `.${basename(target).slice(0, 100)}.${randomUUID()}.tmp`);
+  try {
+    await mkdir(temporary);
+  } catch (error) {
+    throw systemError(error, path, "written");
+  }
+  try {
+    await fill(temporary);
+    try {
+      await rename(temporary, target).catch(async (error: unknown) => {
+        if (!(await stat(target)).isDirectory()) throw error;
+        for (const name of await readdir(temporary)) await rename(join(temporary, name), join(target, name));
+        await rm(temporary, { recursive: true });
+      });
+    } catch (error) {
+      throw systemError(error, path, "written");
+    }
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** What a path names, undefined if there is nothing. */
+export async function kindIfAny(path: string): Promise<"file" | "directory" | undefined> {
+  try {
+    return await pathKind(path);
+  } catch (error) {
+    if (error instanceof BitnetError && error.code === "usage") return undefined;
+    throw error;
+  }
+}
+
+/** Whether two paths that exist lead to one file or directory. */
+export async function isSame(a: string, b: string): Promise<boolean> {
+  const [first, second] = await Promise.all([stat(a, { bigint: true }), stat(b, { bigint: true })]);
+  return first.ino === second.ino && first.dev === second.dev;
 }
 
 /** The path of a file of this package, from a URL beside the code. */
