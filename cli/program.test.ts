@@ -56,7 +56,7 @@ describe("usage errors name the flag", () => {
 
 it("has help with an example for every command", () => {
   const program = buildProgram();
-  expect(program.commands.map((command) => command.name())).toEqual(["run", "chat", "score", "tokenize", "bench", "info", "inspect"]);
+  expect(program.commands.map((command) => command.name())).toEqual(["run", "chat", "score", "tokenize", "bench", "info", "inspect", "convert"]);
   for (const command of program.commands) {
     let help = "";
     const writeOut = (text: string): void => {
@@ -64,7 +64,7 @@ it("has help with an example for every command", () => {
     };
     command.configureOutput({ writeOut }).outputHelp();
     expect(help).toContain(`$ bitnet ${command.name()}`);
-    expect(help).toContain("--model");
+    expect(help).toContain(command.name() === "convert" ? "<model> <output>" : "--model");
   }
 });
 

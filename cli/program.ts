@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
+import type { ConvertFlags } from "./convert.js";
 import type { InfoFlags } from "./info.js";
 import type { InspectFlags } from "./inspect.js";
 import type { RunFlags } from "./run.js";
@@ -98,6 +99,27 @@ export function buildProgram(): Command {
     .option("--json", "one JSON object")
     .action(async (flags: InspectFlags) => (await import("./inspect.js")).inspect(flags));
   addKernelFlags(inspect);
+  const convert = program
+    .command("convert <model> <output>")
+    .description("write a model in another form: GGUF, or a directory with packed SafeTensors")
+    .allowExcessArguments(false)
+    .addOption(
+      new Option(
+        "-t, --type <type>",
+        "of the ternary layers: all but packed are GGUF (default: i2_s if the output ends in .gguf, else packed)",
+      ).choices(["i2_s", "tq1_0", "tq2_0", "f16", "f32", "packed"]),
+    )
+    .addOption(
+      new Option(
+        "--embedding <type>",
+        "of a GGUF's embedding and output head (default: f16; f32 with --type f32; as it is if quantised)",
+      ).choices(["f16", "f32", "q8_0", "q6_k"]),
+    )
+    .option("--force", "replace an output that is there already")
+    .option("--json", "one JSON object: what was written, and what was rounded")
+    .addHelpText("after", "\nExample:\n  $ bitnet convert model-directory model.gguf --type tq2_0 --embedding q6_k")
+    .action(async (model: string, output: string, flags: ConvertFlags) => (await import("./convert.js")).convert(model, output, flags));
+  addFileFlags(convert);
 
   return program;
 }

@@ -3,8 +3,8 @@ import { dirname, posix } from "node:path";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
 
-// The way of the data: file → container → model → packing → compute → network → sampling → text → generation → index. Imports run backwards only.
-const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "generation"];
+// The way of the data: file → container → model → packing → compute → network → sampling → text → generation → conversion → index. Imports run backwards only.
+const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "generation", "conversion"];
 
 /** Packages that a room of the engine may use; everything else in it is our own. */
 const PACKAGES: Readonly<Record<string, string>> = { "@huggingface/jinja": "text" };

@@ -1,4 +1,7 @@
 /** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
+export { convertModel } from "./conversion/convert.js";
+export type { Rounding } from "./conversion/tensors.js";
+export type { Conversion, ConversionType, ConvertOptions, EmbeddingType } from "./conversion/types.js";
 export { BitnetError, type ErrorCode } from "./errors.js";
 export type { ModelDescription, TokenDescription } from "./generation/describe.js";
 export {

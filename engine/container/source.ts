@@ -219,6 +219,11 @@ export function directoryOf(path: string): string {
   return dirname(path);
 }
 
+/** The name of the directory that a file is in, whole paths considered. */
+export function directoryName(path: string): string {
+  return basename(dirname(resolve(path)));
+}
+
 /** The last part of a path. */
 export function fileName(path: string): string {
   return basename(path);
@@ -300,10 +305,10 @@ export async function writeAtomic(path: string, fill: (sink: ByteSink) => Promis
 
 /**
  * Fills a directory whole or not at all: `fill` writes to a temporary one beside it, which takes the name `path` when it is done, and is removed on
- * any error. If `path` is a directory already, the files go into it, over those of the same names, and what else is there stays. Errors as
+ * any error. Gives what `fill` gives. If `path` is a directory already, the files go into it, over those of the same names, and what else is there stays. Errors as
  * `writeAtomic`.
  */
-export async function writeDirectory(path: string, fill: (temporary: string) => Promise<void>): Promise<void> {
+export async function writeDirectory<T>(path: string, fill: (temporary: string) => Promise<T>): Promise<T> {
   const { randomUUID } = await import("node:crypto");
   const target = resolve(path);
   const temporary = join(dirname(target), `.${basename(target).slice(0, 100)}.${randomUUID()}.tmp`);
@@ -313,7 +318,7 @@ export async function writeDirectory(path: string, fill: (temporary: string) => 
     throw systemError(error, path, "written");
   }
   try {
-    await fill(temporary);
+    const result = await fill(temporary);
     try {
       await rename(temporary, target).catch(async (error: unknown) => {
         if (!(await stat(target)).isDirectory()) throw error;
@@ -323,6 +328,7 @@ export async function writeDirectory(path: string, fill: (temporary: string) => 
     } catch (error) {
       throw systemError(error, path, "written");
     }
+    return result;
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error;

@@ -280,7 +280,7 @@ function hfRope(json: JsonObject, headDim: number, path: string): { theta: unkno
  * shorter than length/high stay, and between the two the factor changes smoothly. Rounded to f32, as a GGUF holds them.
  * @returns [headDim/2] what to divide each frequency by
  */
-function llama3Factors(theta: number, headDim: number, factor: number, low: number, high: number, length: number): number[] {
+export function llama3Factors(theta: number, headDim: number, factor: number, low: number, high: number, length: number): number[] {
   const frequencies = ropeFrequencies(theta, headDim, undefined);
   return Array.from(frequencies, (frequency) => {
     const turns = (length * frequency) / (2 * Math.PI);

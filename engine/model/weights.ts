@@ -60,15 +60,15 @@ export interface NetworkSources {
   readonly head: TensorInfo | undefined;
 }
 
-/** What a tensor is called in each container; `%` stands for the layer. */
-interface Names {
+/** What tensors are called, without `.weight` at the end; `%` stands for the layer. */
+export interface TensorNames {
   readonly embedding: string;
   readonly outputNorm: string;
   readonly head: string;
   readonly layer: Readonly<Record<keyof LayerSources, string>>;
 }
 
-const GGUF_NAMES: Names = {
+const GGUF_NAMES: TensorNames = {
   embedding: "token_embd",
   outputNorm: "output_norm",
   head: "output",
@@ -89,7 +89,7 @@ const GGUF_NAMES: Names = {
   },
 };
 
-const HF_NAMES: Names = {
+const HF_NAMES: TensorNames = {
   embedding: "model.embed_tokens",
   outputNorm: "model.norm",
   head: "lm_head",
@@ -111,14 +111,15 @@ const HF_NAMES: Names = {
 };
 
 /** BitnetForCausalLM calls the sub-norms otherwise than BitNetForCausalLM. */
-const BITNET_SILU_NAMES: Names = {
+const BITNET_SILU_NAMES: TensorNames = {
   ...HF_NAMES,
   layer: { ...HF_NAMES.layer, attnSubNorm: "model.layers.%.self_attn.inner_attn_ln", ffnSubNorm: "model.layers.%.mlp.ffn_layernorm" },
 };
 
-function namesOf(checkpoint: Checkpoint, config: ModelConfig): Names {
-  if (checkpoint.format === "gguf") return GGUF_NAMES;
-  return config.architecture === "BitnetForCausalLM" ? BITNET_SILU_NAMES : HF_NAMES;
+/** What tensors of an architecture are called in a container. @param architecture as that container names it */
+export function tensorNames(format: Checkpoint["format"], architecture: string): TensorNames {
+  if (format === "gguf") return GGUF_NAMES;
+  return architecture === "BitnetForCausalLM" ? BITNET_SILU_NAMES : HF_NAMES;
 }
 
 /** What the user says about weights whose file doesn't. */
@@ -142,8 +143,8 @@ const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128"];
  * @throws BitnetError tensor, naming it
  */
 export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options: WeightOptions = {}): NetworkSources {
-  const names = namesOf(checkpoint, config);
   const { invertScales = false } = options;
+  const names = tensorNames(checkpoint.format, config.architecture);
   const used = new Set<string>();
 
   const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {

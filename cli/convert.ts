@@ -1,0 +1,49 @@
+import type { Conversion, ConversionType, EmbeddingType } from "../engine/index.js";
+import { INTERRUPTED, printable } from "./failure.js";
+import { type FileFlags, fileOptions } from "./model.js";
+import { Status, write, writeJson } from "./terminal.js";
+
+export interface ConvertFlags extends FileFlags {
+  readonly type?: ConversionType;
+  readonly embedding?: EmbeddingType;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+/** `bitnet convert`: a model in another form. */
+export async function convert(model: string, output: string, flags: ConvertFlags): Promise<void> {
+  const { convertModel } = await import("../engine/index.js");
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort());
+  const status = new Status("converting");
+  let done: Conversion;
+  try {
+    done = await convertModel(model, output, {
+      ...fileOptions(flags),
+      ...(flags.type !== undefined && { type: flags.type }),
+      ...(flags.embedding !== undefined && { embedding: flags.embedding }),
+      ...(flags.force !== undefined && { force: flags.force }),
+      signal: interrupt.signal,
+      onProgress: ({ done, total }) => status.update(done / Math.max(total, 1)),
+    });
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error;
+    process.exitCode = INTERRUPTED;
+    return;
+  } finally {
+    status.end();
+  }
+  if (flags.json) await writeJson(done);
+  else await write(summary(done));
+}
+
+/** What was written, for a person. */
+export function summary({ path, format, bytes, architecture, layers, embedding, rounded }: Conversion): string {
+  const kind = format === "gguf" ? `GGUF, layers ${layers}` : "SafeTensors, packed layers";
+  const lines = [`${path}: ${kind}, embedding ${embedding}, ${architecture}, ${(bytes / 1e6).toFixed(1)} MB`];
+  for (const { of, type, changed, count, relativeError } of rounded) {
+    lines.push(`${of}: ${changed} of ${count} rounded to ${type}, by ${relativeError.toExponential(1)} of their size`);
+  }
+  if (rounded.length === 0) lines.push("every weight is the same to the bit");
+  return `${lines.map(printable).join("\n")}\n`;
+}

@@ -1,0 +1,80 @@
+import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
+import { directoryOf, inDirectory, isSame, kindIfAny, listDirectory, openSource, writeDirectory } from "../container/source.js";
+import { BitnetError } from "../errors.js";
+import { writeAsGguf } from "./gguf-target.js";
+import { linearsOf, readModel, type SourceModel } from "./model.js";
+import { TensorReader } from "./reader.js";
+import { WEIGHTS_FILE, writeAsSafetensors } from "./safetensors-target.js";
+import { CONVERSION_TYPES, type Conversion, type ConversionType, type ConvertOptions, EMBEDDING_TYPES } from "./types.js";
+
+function usage(message: string): never {
+  throw new BitnetError("usage", message);
+}
+
+/** What to write, of an output's name and the options. @throws BitnetError usage: they don't go together */
+function targetType(out: string, { type, embedding }: ConvertOptions): ConversionType {
+  if (type !== undefined && !CONVERSION_TYPES.includes(type)) usage(`type must be one of ${CONVERSION_TYPES.join(", ")}, not ${type}`);
+  if (embedding !== undefined && !EMBEDDING_TYPES.includes(embedding))
+    usage(`embedding must be one of ${EMBEDDING_TYPES.join(", ")}, not ${embedding}`);
+  const named = /\.gguf$/i.test(out);
+  const chosen = type ?? (named ? "i2_s" : "packed");
+  if (/\.safetensors$/i.test(out)) usage(`${out}: SafeTensors need other files beside them, so the output is a directory; name that`);
+  if (chosen === "packed" && named)
+    usage(`${out}: packed weights are written as a directory with SafeTensors, so its name can't end in .gguf`);
+  if (chosen !== "packed" && !named) usage(`${out}: weights of type ${chosen} are written as GGUF, so the output's name must end in .gguf`);
+  if (chosen === "packed" && embedding !== undefined)
+    usage("an embedding type can't go with packed SafeTensors, whose embedding is the smallest of bf16, f16 and f32 that is exact");
+  return chosen;
+}
+
+/** Nothing is overwritten unasked, and never what is being read. @throws BitnetError usage */
+async function requireFree(out: string, checkpoint: Checkpoint, type: ConversionType, force: boolean): Promise<void> {
+  const kind = await kindIfAny(out);
+  if (kind === undefined) return;
+  for (const file of checkpoint.files) {
+    if (await isSame(out, kind === "directory" ? directoryOf(file) : file))
+      usage(`${out}: is the model that is to be converted; name another output`);
+  }
+  const wanted = type === "packed" ? "directory" : "file";
+  if (kind !== wanted) usage(`${out}: is a ${kind}, and the output is a ${wanted}; name another`);
+  if (force || (kind === "directory" && (await listDirectory(out)).length === 0)) return;
+  usage(`${out}: is there already; name another output, or have it replaced (force, --force)`);
+}
+
+/** Bytes that a conversion reads: each tensor once, and those twice that must be seen before any is written. */
+function bytesToRead({ sources, config }: SourceModel, packed: boolean, checkpoint: Checkpoint): number {
+  const twice = linearsOf(sources)
+    .filter(({ tensor }) => tensor.type !== "U8" && tensor.type !== "I2_S")
+    .map(({ tensor }) => tensor);
+  if (packed) twice.push(...[sources.embedding, ...(config.tiedHead ? [] : [sources.head!])].filter(({ type }) => type !== "BF16"));
+  return [...checkpoint.tensors.values(), ...twice].reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
+/**
+ * Writes a model in another form: SafeTensors or GGUF of any kind that can be run, to GGUF or to packed SafeTensors, with its tokenizer and chat
+ * template. Codes of ternary weights never change; what else is rounded, the result says. Tensors are read, converted and written in pieces.
+ * The output takes its name when it is whole.
+ * @param path as of `loadModel`
+ * @param out the GGUF file or the directory to write
+ * @throws BitnetError, with nothing written; if `signal` aborts, its reason
+ */
+export async function convertModel(path: string, out: string, options: ConvertOptions = {}): Promise<Conversion> {
+  const type = targetType(out, options);
+  const checkpoint = await openCheckpoint(path);
+  const reader = new TensorReader(options);
+  try {
+    await requireFree(out, checkpoint, type, options.force ?? false);
+    const model = await readModel(checkpoint, options);
+    reader.total = bytesToRead(model, type === "packed", checkpoint);
+    const target =
+      type === "packed"
+        ? await writeDirectory(out, (temporary) => writeAsSafetensors(model, temporary, reader))
+        : await writeAsGguf(model, out, type.toUpperCase(), options.embedding, reader);
+    const weights = await openSource(type === "packed" ? inDirectory(out, WEIGHTS_FILE) : out);
+    await weights.close();
+    return { path: out, format: type === "packed" ? "safetensors" : "gguf", bytes: weights.size, ...target };
+  } finally {
+    await reader.close();
+    await checkpoint.close();
+  }
+}

@@ -1,0 +1,64 @@
+import type { Checkpoint } from "../container/checkpoint.js";
+import { type GgufEntry, readGguf } from "../container/gguf.js";
+import { openSource } from "../container/source.js";
+import type { ModelConfig } from "../model/config.js";
+
+/** `general.file_type` by the type of the ternary layers (llama.cpp's llama_ftype, and bitnet.cpp's). */
+const FILE_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1, TQ1_0: 36, TQ2_0: 37, I2_S: 40 };
+
+/** ggml's GGML_QNT_VERSION, which stands in quantised files. */
+const QUANTISATION_VERSION = 2;
+
+const u32 = (key: string, value: number): GgufEntry => ({ key, type: "uint32", value });
+const f32 = (key: string, value: number): GgufEntry => ({ key, type: "float32", value: Math.fround(value) });
+const text = (key: string, value: string): GgufEntry => ({ key, type: "string", value });
+
+const FILE_TYPE = "general.file_type";
+const VERSION = "general.quantization_version";
+
+/** What says how a file's tensors are stored. */
+function storage(type: string): GgufEntry[] {
+  const fileType = u32(FILE_TYPE, FILE_TYPES[type]!);
+  return type === "F32" || type === "F16" ? [fileType] : [fileType, u32(VERSION, QUANTISATION_VERSION)];
+}
+
+/** The activation function is always said, so that no engine need guess it. */
+const activation = (architecture: string, config: ModelConfig): GgufEntry => text(`${architecture}.hidden_activation`, config.activation);
+
+/** Hyper-parameters under llama.cpp's keys. */
+export function ggufMetadata(architecture: string, name: string, type: string, config: ModelConfig): GgufEntry[] {
+  const key = (rest: string): string => `${architecture}.${rest}`;
+  const { heads, headDim, hiddenSize } = config;
+  const ownHeadSize = heads * headDim === hiddenSize ? [] : ["attention.key_length", "attention.value_length"];
+  return [
+    text("general.architecture", architecture),
+    text("general.type", "model"),
+    text("general.name", name),
+    ...storage(type),
+    u32(key("block_count"), config.layers),
+    u32(key("context_length"), config.contextLength),
+    u32(key("embedding_length"), hiddenSize),
+    u32(key("feed_forward_length"), config.ffnSize),
+    u32(key("attention.head_count"), heads),
+    u32(key("attention.head_count_kv"), config.kvHeads),
+    ...ownHeadSize.map((rest) => u32(key(rest), headDim)),
+    f32(key("attention.layer_norm_rms_epsilon"), config.rmsNormEps),
+    u32(key("rope.dimension_count"), headDim),
+    f32(key("rope.freq_base"), config.ropeTheta),
+    u32(key("vocab_size"), config.vocabSize),
+    activation(architecture, config),
+  ];
+}
+
+/** A GGUF's own metadata, with what changes: how tensors are stored, and that the activation function is said. */
+export async function changedMetadata(checkpoint: Checkpoint, type: string, config: ModelConfig): Promise<GgufEntry[]> {
+  const source = await openSource(checkpoint.files[0]!);
+  try {
+    const changed = [...storage(type), activation(config.architecture, config)];
+    const gone = new Set([...changed.map(({ key }) => key), VERSION]);
+    const kept = (await readGguf(source)).entries.filter(({ key }) => !gone.has(key) && !key.startsWith("split."));
+    return [...kept, ...changed];
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,96 @@
+import type { NewTensor, TensorInfo, TensorType } from "../container/checkpoint.js";
+import { GGML_TYPES_BY_NAME } from "../container/ggml-types.js";
+import { writeGguf } from "../container/gguf-writer.js";
+import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { directoryName } from "../container/source.js";
+import { BitnetError } from "../errors.js";
+import { ROPE_FACTORS } from "../model/config.js";
+import { tensorNames } from "../model/weights.js";
+import { encodeFloats } from "../packing/float-encode.js";
+import { familyOf } from "./families.js";
+import { changedMetadata, ggufMetadata } from "./gguf-metadata.js";
+import { ggufTokenizer, type MoreIds } from "./gguf-tokenizer.js";
+import { lookAtLayers, normsOf, type SourceModel, tablesOf } from "./model.js";
+import type { TensorReader } from "./reader.js";
+import { layerBytes, Roundings, readVector, requireFit, tableBytes } from "./tensors.js";
+import type { ConversionTarget, EmbeddingType } from "./types.js";
+
+/** The type of a table in the output. @throws BitnetError usage: its rows are no whole blocks */
+function tableType({ file, name, type, shape }: TensorInfo, asked: EmbeddingType | undefined, layers: TensorType): TensorType {
+  const plain = ["F32", "F16", "BF16"].includes(type);
+  const chosen = asked?.toUpperCase() ?? (layers === "F32" ? "F32" : plain ? "F16" : type);
+  const columns = shape.at(-1)!;
+  const { blockElements } = GGML_TYPES_BY_NAME.get(chosen)!;
+  if (columns % blockElements === 0) return chosen;
+  throw new BitnetError(
+    "usage",
+    `${file}: tensor ${name} has rows of ${columns}, and ${chosen.toLowerCase()} holds multiples of ${blockElements}; choose another type for the embedding`,
+    { file, tensor: name },
+  );
+}
+
+/** Ids for other engines' sake. */
+async function moreIds({ checkpoint, tokenizer, defaults }: SourceModel): Promise<MoreIds> {
+  const config = (await readJsonSidecar(checkpoint, "tokenizer_config.json", "tokenizer")) ?? {};
+  const idOf = (key: string): number | undefined => {
+    const value = config[key];
+    const text = isObject(value) ? value.content : value;
+    return typeof text === "string" ? tokenizer.idOf(text) : undefined;
+  };
+  const endOfTurn = [...defaults.eosIds].find((id) => !tokenizer.eosIds.includes(id));
+  return { unknown: idOf("unk_token"), padding: idOf("pad_token"), endOfTurn };
+}
+
+/** Writes a model as GGUF. @throws BitnetError, with nothing written */
+export async function writeAsGguf(
+  model: SourceModel,
+  path: string,
+  type: TensorType,
+  embedding: EmbeddingType | undefined,
+  reader: TensorReader,
+): Promise<ConversionTarget> {
+  const { checkpoint, config, sources, vocabulary, chatTemplate } = model;
+  const { read } = reader;
+  const stays = checkpoint.format === "gguf";
+  const architecture = stays ? config.architecture : familyOf(config).gguf;
+  const pairs = (stays ? config.rope : familyOf(config).rope) === "norm" ? config.headDim : undefined;
+  const names = tensorNames("gguf", architecture);
+  const roundings = new Roundings();
+
+  const tables = tablesOf(sources, names).map(([name, tensor]): NewTensor & { type: TensorType } => {
+    const chosen = tableType(tensor, embedding, type);
+    return { name: `${name}.weight`, shape: tensor.shape, type: chosen, data: tableBytes(tensor, chosen, read, roundings) };
+  });
+  const layers = await lookAtLayers(sources, names, reader);
+  for (const { layer } of layers) requireFit(layer, type, roundings);
+  const norms: NewTensor[] = [];
+  for (const [name, tensor] of normsOf(sources, names)) {
+    norms.push({ name: `${name}.weight`, shape: tensor.shape, type: "F32", data: encodeFloats("F32", await readVector(tensor, read)) });
+  }
+  const factors = config.ropeFactors && Float32Array.from(config.ropeFactors);
+  const metadata = stays
+    ? await changedMetadata(checkpoint, type, config)
+    : [
+        ...ggufMetadata(architecture, directoryName(checkpoint.files[0]!), type, config),
+        ...ggufTokenizer(vocabulary, config.vocabSize, await moreIds(model)),
+        ...(chatTemplate === undefined ? [] : [{ key: "tokenizer.chat_template", type: "string", value: chatTemplate } as const]),
+      ];
+  await writeGguf(path, {
+    metadata,
+    tensors: [
+      ...tables,
+      ...(factors ? [{ name: ROPE_FACTORS, shape: [factors.length], type: "F32", data: encodeFloats("F32", factors) }] : []),
+      ...layers.map(({ name, rotated, layer }): NewTensor => {
+        const { rows, columns } = layer.packing.source;
+        return {
+          name: `${name}.weight`,
+          shape: [rows, columns],
+          type,
+          data: layerBytes(layer, type, read, rotated ? pairs : undefined),
+        };
+      }),
+      ...norms,
+    ],
+  });
+  return { architecture, embedding: tables[0]!.type, layers: type, rounded: roundings.results() };
+}

@@ -1,0 +1,98 @@
+import type { TensorInfo } from "../container/checkpoint.js";
+import type { LinearSource } from "../model/weights.js";
+import { ternarisation } from "../packing/dense.js";
+import { i2sScaleOffset } from "../packing/i2s.js";
+import { openPacking } from "../packing/open.js";
+import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
+import { checkScale, storedScale } from "../packing/scale.js";
+
+/** Bytes [start, start + length) of a tensor. */
+export type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8Array>;
+
+/** A ternary layer that has been looked at, but of which no codes are in memory. */
+export interface Layer {
+  readonly packing: Packing;
+  readonly how: Ternarisation | undefined;
+  /** What a code of ±1 is worth; undefined: groups of its columns have scales that differ. */
+  readonly scale: number | undefined;
+}
+
+/** A layer's weights. Rows are in the order of `ModelConfig.rope` "neox". */
+export interface Codes {
+  /** [rows, columns] 0, 1, 2 */
+  readonly codes: Uint8Array;
+  /** [rows, columns / scaleBlock]; one for each row if `scaleBlock` is `columns` */
+  readonly scales: Float32Array;
+  readonly scaleBlock: number;
+}
+
+/** Finds what a layer's codes are worth: of masters and of groups that reads all of it. @throws BitnetError */
+export async function lookAt(source: LinearSource, read: Read): Promise<Layer> {
+  const packing = openPacking(source);
+  const { tensor, columns } = source;
+  if (packing.stats) {
+    const stats: PieceStats[] = [];
+    for (let index = 0; index < packing.pieces; index++) {
+      const { start, length } = packing.piece(index);
+      stats.push(packing.stats(index, await read(tensor, start, length)));
+    }
+    const how = ternarisation(source, stats);
+    return { packing, how, scale: checkScale(source, how.scale) };
+  }
+  if (packing.scales && packing.scaleBlock) {
+    let common: number | undefined;
+    for (let index = 0; index < packing.pieces; index++) {
+      const { start, length, rows } = packing.piece(index);
+      const scales = new Float32Array((rows.length * columns) / packing.scaleBlock);
+      packing.scales(index, await read(tensor, start, length), scales);
+      for (const scale of scales) {
+        if (scale === 0) continue; // all codes of the group mean 0
+        common ??= scale;
+        if (scale !== common) return { packing, how: undefined, scale: undefined };
+      }
+    }
+    return { packing, how: undefined, scale: common ?? 1 };
+  }
+  const [of, start, length] = source.scale
+    ? [source.scale, 0, source.scale.byteLength]
+    : [tensor, i2sScaleOffset(source.rows, columns), Float32Array.BYTES_PER_ELEMENT];
+  const bytes = await read(of, start, length);
+  return { packing, how: undefined, scale: storedScale(source, () => bytes) };
+}
+
+/** All codes of a layer, and what they are worth. @throws BitnetError file: a code 3 */
+export async function readCodes({ packing, how, scale }: Layer, read: Read): Promise<Codes> {
+  const { tensor, rows, columns } = packing.source;
+  const scaleBlock = scale === undefined ? packing.scaleBlock! : columns;
+  const groups = columns / scaleBlock;
+  const codes = new Uint8Array(rows * columns);
+  const scales = new Float32Array(rows * groups).fill(scale ?? 0);
+  for (let index = 0; index < packing.pieces; index++) {
+    const piece = packing.piece(index);
+    const bytes = await read(tensor, piece.start, piece.length);
+    const decoded = new Uint8Array(piece.rows.length * columns);
+    packing.decode(index, bytes, decoded, columns, how);
+    const given = new Float32Array(piece.rows.length * groups);
+    if (scale === undefined) packing.scales!(index, bytes, given);
+    for (const [i, row] of piece.rows.entries()) {
+      codes.set(decoded.subarray(i * columns, (i + 1) * columns), row * columns);
+      if (scale === undefined) scales.set(given.subarray(i * groups, (i + 1) * groups), row * groups);
+    }
+  }
+  return { codes, scales, scaleBlock };
+}
+
+/**
+ * Rows of q or k from RoPE's order "neox" to "norm", as llama.cpp's converter permutes them: rows i and i + headDim/2 of a head go side by side, to
+ * 2i and 2i + 1.
+ * @param of [rows, width]
+ */
+export function pairRows<T extends Uint8Array | Float32Array>(of: T, width: number, headDim: number): T {
+  const paired = of.slice() as T;
+  for (let row = 0; row * width < of.length; row++) {
+    const i = row % headDim;
+    const to = row - i + (i < headDim / 2 ? 2 * i : 2 * i - headDim + 1);
+    paired.set(of.subarray(row * width, (row + 1) * width), to * width);
+  }
+  return paired;
+}

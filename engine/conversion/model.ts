@@ -1,0 +1,85 @@
+import type { Checkpoint } from "../container/checkpoint.js";
+import type { GenerationDefaults } from "../generation/defaults.js";
+import { generationDefaults } from "../generation/defaults.js";
+import type { FileOptions } from "../generation/runner.js";
+import { type ModelConfig, readConfig } from "../model/config.js";
+import { type LayerSources, type LinearSource, type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
+import { loadChatTemplate } from "../text/chat-template.js";
+import { readGgufVocabulary } from "../text/gguf-vocabulary.js";
+import { readJsonVocabulary } from "../text/json-vocabulary.js";
+import { createTokenizer } from "../text/tokenizer.js";
+import type { Tokenizer } from "../text/types.js";
+import type { Vocabulary } from "../text/vocabulary.js";
+import { type Layer, lookAt } from "./layer.js";
+import type { TensorReader } from "./reader.js";
+
+/** All that a model's files say. */
+export interface SourceModel {
+  readonly checkpoint: Checkpoint;
+  readonly config: ModelConfig;
+  readonly sources: NetworkSources;
+  readonly vocabulary: Vocabulary;
+  readonly tokenizer: Tokenizer;
+  /** Jinja. */
+  readonly chatTemplate: string | undefined;
+  readonly defaults: GenerationDefaults;
+}
+
+/** Reads all but the weights. @throws BitnetError */
+export async function readModel(checkpoint: Checkpoint, options: FileOptions): Promise<SourceModel> {
+  const config = await readConfig(checkpoint, options);
+  const sources = readWeights(checkpoint, config, options);
+  const vocabulary = checkpoint.format === "gguf" ? readGgufVocabulary(checkpoint) : await readJsonVocabulary(checkpoint);
+  const tokenizer = createTokenizer(vocabulary);
+  const chatTemplate = (await loadChatTemplate(checkpoint, tokenizer))?.source;
+  return { checkpoint, config, sources, vocabulary, tokenizer, chatTemplate, defaults: await generationDefaults(checkpoint, tokenizer) };
+}
+
+const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const satisfies readonly (keyof LayerSources)[];
+const NORMS = ["attnNorm", "qNorm", "kNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const satisfies readonly (keyof LayerSources)[];
+
+/** A ternary layer with its name in the output, without `.weight`. */
+export interface NamedLayer {
+  readonly name: string;
+  /** Its rows are those of heads that are rotated. */
+  readonly rotated: boolean;
+  readonly layer: Layer;
+}
+
+/** The network's ternary layers, each looked at. @throws BitnetError */
+export async function lookAtLayers({ layers }: NetworkSources, names: TensorNames, reader: TensorReader): Promise<NamedLayer[]> {
+  const found: NamedLayer[] = [];
+  for (const [index, layer] of layers.entries()) {
+    for (const role of LINEARS) {
+      const name = names.layer[role].replace("%", String(index));
+      found.push({ name, rotated: role === "q" || role === "k", layer: await lookAt(layer[role], reader.read) });
+    }
+  }
+  return found;
+}
+
+/** All ternary layers. */
+export function linearsOf({ layers }: NetworkSources): LinearSource[] {
+  return layers.flatMap((layer) => LINEARS.map((role) => layer[role]));
+}
+
+/** Every norm with its name in the output, without `.weight`. */
+export function normsOf({ layers, outputNorm }: NetworkSources, names: TensorNames): (readonly [string, LayerSources["attnNorm"]])[] {
+  const inner = layers.flatMap((layer, index) =>
+    NORMS.flatMap((role) => {
+      const tensor = layer[role];
+      return tensor === undefined ? [] : [[names.layer[role].replace("%", String(index)), tensor] as const];
+    }),
+  );
+  return [...inner, [names.outputNorm, outputNorm]];
+}
+
+/** The embedding, and the output head if it is another. */
+export function tablesOf({ embedding, head }: NetworkSources, names: TensorNames): (readonly [string, LayerSources["attnNorm"]])[] {
+  return head === undefined
+    ? [[names.embedding, embedding]]
+    : [
+        [names.embedding, embedding],
+        [names.head, head],
+      ];
+}

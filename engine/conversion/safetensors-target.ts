@@ -1,0 +1,83 @@
+import type { NewTensor, TensorType } from "../container/checkpoint.js";
+import { writeSafetensors } from "../container/safetensors.js";
+import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { inDirectory, writeAtomic } from "../container/source.js";
+import { tensorNames } from "../model/weights.js";
+import { encodeFloats } from "../packing/float-encode.js";
+import { familyOf } from "./families.js";
+import { hfConfig, PACKED } from "./hf-config.js";
+import { jsonTokenizer } from "./json-tokenizer.js";
+import { lookAtLayers, normsOf, type SourceModel, tablesOf } from "./model.js";
+import type { TensorReader } from "./reader.js";
+import { fits, layerBytes, Roundings, readVector, requireFit, smallestExact, tableBytes } from "./tensors.js";
+import type { ConversionTarget } from "./types.js";
+
+/** What lies beside a SafeTensors model and concerns neither its shape nor its weights. */
+const SIDECARS = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja"];
+
+/** Order of the types in the file: wide ones first, so that each number lies at a multiple of its size. */
+const WIDTHS = ["U8", "F16", "BF16", "F32"];
+
+/** Every file of the output but the weights: name → text. @throws BitnetError */
+async function sidecars({ checkpoint, config, vocabulary, tokenizer, chatTemplate, defaults }: SourceModel): Promise<Map<string, string>> {
+  const files = new Map<string, string>();
+  const json = (name: string, value: unknown): void => void files.set(name, `${JSON.stringify(value, undefined, 2)}\n`);
+  if (checkpoint.format === "safetensors") {
+    const old = (await readJsonSidecar(checkpoint, "config.json", "file")) ?? {};
+    const left = isObject(old.quantization_config) ? old.quantization_config.modules_to_not_convert : undefined;
+    json("config.json", { ...old, quantization_config: { ...PACKED, ...(left != null && { modules_to_not_convert: left }) } });
+    for (const name of SIDECARS) {
+      const text = await checkpoint.sidecar(name);
+      if (text !== undefined) files.set(name, text);
+    }
+    return files;
+  }
+  json("config.json", hfConfig(config, tokenizer.bosId, tokenizer.eosIds, checkpoint.path));
+  const written = jsonTokenizer(vocabulary, chatTemplate, config.contextLength);
+  files.set("tokenizer.json", written.tokenizer);
+  files.set("tokenizer_config.json", written.config);
+  const ends = [...defaults.eosIds];
+  json("generation_config.json", {
+    ...(tokenizer.bosId !== undefined && { bos_token_id: tokenizer.bosId }),
+    ...(ends.length > 0 && { eos_token_id: ends }),
+  });
+  return files;
+}
+
+/** Writes a model as packed SafeTensors into a directory. @throws BitnetError */
+export async function writeAsSafetensors(model: SourceModel, directory: string, reader: TensorReader): Promise<ConversionTarget> {
+  const { checkpoint, config, sources } = model;
+  const { read } = reader;
+  const architecture = checkpoint.format === "safetensors" ? config.architecture : familyOf(config).hf;
+  const names = tensorNames("safetensors", architecture);
+  const roundings = new Roundings();
+  const tensors: NewTensor[] = [];
+
+  const vector = (name: string, values: Float32Array): void => {
+    const type = fits("BF16", values) ? "BF16" : "F32";
+    tensors.push({ name, shape: [values.length], type, data: encodeFloats(type, values) });
+  };
+  const tableTypes: TensorType[] = [];
+  for (const [name, tensor] of tablesOf(sources, names)) {
+    const type = await smallestExact(tensor, read);
+    tableTypes.push(type);
+    tensors.push({ name: `${name}.weight`, shape: tensor.shape, type, data: tableBytes(tensor, type, read, roundings) });
+  }
+  for (const { name, layer } of await lookAtLayers(sources, names, reader)) {
+    requireFit(layer, "U8", roundings);
+    const { rows, columns } = layer.packing.source;
+    tensors.push({ name: `${name}.weight`, shape: [rows / 4, columns], type: "U8", data: layerBytes(layer, "U8", read) });
+    vector(`${name}.weight_scale`, Float32Array.of(layer.scale!));
+  }
+  for (const [name, tensor] of normsOf(sources, names)) vector(`${name}.weight`, await readVector(tensor, read));
+  tensors.sort((a, b) => WIDTHS.indexOf(b.type) - WIDTHS.indexOf(a.type)); // stable
+
+  for (const [name, text] of await sidecars(model)) {
+    await writeAtomic(inDirectory(directory, name), async (sink) => void (await sink.write(new TextEncoder().encode(text))));
+  }
+  await writeSafetensors(inDirectory(directory, WEIGHTS_FILE), { tensors, metadata: new Map([["format", "pt"]]) });
+  return { architecture, embedding: tableTypes[0]!, layers: "U8", rounded: roundings.results() };
+}
+
+/** The name that Hugging Face's library looks for. */
+export const WEIGHTS_FILE = "model.safetensors";

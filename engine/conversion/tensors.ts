@@ -1,0 +1,208 @@
+import type { TensorInfo, TensorType } from "../container/checkpoint.js";
+import { BitnetError } from "../errors.js";
+import type { LinearSource } from "../model/weights.js";
+import { notFinite, readFloats } from "../packing/dense.js";
+import { encodeFloats } from "../packing/float-encode.js";
+import { encodeQ6, encodeQ8 } from "../packing/table-encode.js";
+import { encodeDense, encodeHf, encodeI2s, encodeTq1, encodeTq2, i2sTail, TQ_BLOCK } from "../packing/ternary-encode.js";
+import { type Codes, type Layer, pairRows, type Read, readCodes } from "./layer.js";
+
+/** Numbers that are not what they were: a tensor's values, or the scales of all ternary layers. */
+export interface Rounding {
+  /** A tensor's name as the source spells it, or "scales of the ternary layers". */
+  readonly of: string;
+  readonly type: TensorType;
+  /** How many numbers changed, of how many. */
+  readonly changed: number;
+  readonly count: number;
+  /** Root of the mean squared change over that of the mean squared number. */
+  readonly relativeError: number;
+}
+
+interface Sum {
+  readonly type: TensorType;
+  changed: number;
+  count: number;
+  errors: number;
+  squares: number;
+}
+
+/** Weighs numbers against what they became. */
+export class Roundings {
+  private readonly sums = new Map<string, Sum>();
+
+  add(of: string, type: TensorType, before: Float32Array, after: Float32Array): void {
+    const sum = this.sums.get(of) ?? { type, changed: 0, count: 0, errors: 0, squares: 0 };
+    this.sums.set(of, sum);
+    sum.count += before.length;
+    for (let i = 0; i < before.length; i++) {
+      const x = before[i]!;
+      const e = after[i]! - x;
+      sum.squares += x * x;
+      if (e === 0) continue;
+      sum.changed++;
+      sum.errors += e * e;
+    }
+  }
+
+  /** Those where something changed. */
+  results(): Rounding[] {
+    return Array.from(this.sums, ([of, { type, changed, count, errors, squares }]) => ({
+      ...{ of, type, changed, count },
+      relativeError: Math.sqrt(errors / squares),
+    })).filter(({ changed }) => changed > 0);
+  }
+}
+
+/** Elements of a tensor in work at a time, about; blocks of all encodings divide it. */
+const STRETCH = 2 ** 20;
+
+/** `f32` rounded to a plain float type, as f32. */
+export function rounded(type: TensorType, values: Float32Array): Float32Array {
+  if (type === "F32") return values;
+  const out = new Float32Array(values.length);
+  readFloats(type, encodeFloats(type, values), out, values.length);
+  return out;
+}
+
+/** Whether each number is the same in a plain float type. */
+export function fits(type: TensorType, values: Float32Array): boolean {
+  const after = rounded(type, values);
+  return values.every((value, i) => value === after[i]);
+}
+
+/** All of a small tensor as f32. @throws BitnetError file: a number that is infinite or none */
+export async function readVector(tensor: TensorInfo, read: Read): Promise<Float32Array> {
+  const values = new Float32Array(tensor.shape.reduce((product, extent) => product * extent, 1));
+  readFloats(tensor.type, await read(tensor, 0, tensor.byteLength), values, values.length);
+  if (!values.every(Number.isFinite)) throw notFinite(tensor, tensor.offset);
+  return values;
+}
+
+/** A table, [rows, columns], some rows at a time: their bytes, and what these mean. @throws BitnetError file, as `readVector` */
+async function* tablePieces(tensor: TensorInfo, read: Read): AsyncGenerator<{ bytes: Uint8Array; values: Float32Array }> {
+  const [rows, columns] = tensor.shape as [number, number];
+  const rowBytes = tensor.byteLength / rows;
+  const most = Math.max(1, Math.floor(STRETCH / columns));
+  for (let first = 0; first < rows; first += most) {
+    const count = Math.min(most, rows - first);
+    const bytes = await read(tensor, first * rowBytes, count * rowBytes);
+    const values = new Float32Array(count * columns);
+    readFloats(tensor.type, bytes, values, values.length);
+    if (!values.every(Number.isFinite)) throw notFinite(tensor, tensor.offset + first * rowBytes);
+    yield { bytes, values };
+  }
+}
+
+/** The smallest of BF16, F16 and F32 in which a table is the same to the bit. Reads all of it, if its own type doesn't say. */
+export async function smallestExact(tensor: TensorInfo, read: Read): Promise<TensorType> {
+  if (tensor.type === "BF16") return tensor.type;
+  let types = ["BF16", "F16"];
+  for await (const { values } of tablePieces(tensor, read)) {
+    types = types.filter((type) => fits(type, values));
+    if (types.length === 0) return "F32";
+  }
+  return types[0]!;
+}
+
+/**
+ * A table's bytes in another type; those of its own type stay as they are.
+ * @param roundings gets what became of the numbers
+ * @throws BitnetError unsupported: a number beyond the range of the type
+ */
+export async function* tableBytes(tensor: TensorInfo, type: TensorType, read: Read, roundings: Roundings): AsyncGenerator<Uint8Array> {
+  const after = new Float32Array(STRETCH + tensor.shape[1]!);
+  for await (const { bytes, values } of tablePieces(tensor, read)) {
+    if (type === tensor.type) {
+      yield bytes;
+      continue;
+    }
+    const encoded = type === "Q8_0" ? encodeQ8(values) : type === "Q6_K" ? encodeQ6(values) : encodeFloats(type, values);
+    const decoded = after.subarray(0, values.length);
+    readFloats(type, encoded, decoded, values.length);
+    if (!decoded.every(Number.isFinite)) {
+      throw new BitnetError("unsupported", `${tensor.file}: tensor ${tensor.name} has numbers that ${type} can't hold; choose f32 for it`, {
+        file: tensor.file,
+        tensor: tensor.name,
+      });
+    }
+    roundings.add(tensor.name, type, values, decoded);
+    yield encoded;
+  }
+}
+
+/**
+ * Says why a layer can't be of a type, or what becomes of its scale.
+ * @throws BitnetError usage, naming the tensor: its rows are no whole blocks, its scales differ, or its scale is out of range
+ */
+export function requireFit({ packing, scale }: Layer, type: TensorType, roundings: Roundings): void {
+  const { tensor, rows, columns } = packing.source;
+  const refuse = (what: string): never => {
+    throw new BitnetError("usage", `${tensor.file}: tensor ${tensor.name} ${what}`, { file: tensor.file, tensor: tensor.name });
+  };
+  const groups = packing.scaleBlock ?? columns;
+  if (type === "U8" && rows % 4 !== 0) refuse(`has ${rows} rows, and packed SafeTensors hold a multiple of 4; choose another type`);
+  if (type === "I2_S" && (rows * columns) % 128 !== 0)
+    refuse(`has ${rows} · ${columns} weights, and i2_s holds a multiple of 128; choose another type`);
+  if (type.startsWith("TQ") && columns % TQ_BLOCK !== 0)
+    refuse(`has rows of ${columns}, and ${type.toLowerCase()} holds multiples of ${TQ_BLOCK}; choose another type`);
+  if (scale === undefined && (type === "U8" || type === "I2_S"))
+    refuse(
+      `has scales that differ from one group of ${groups} columns to another, and the output has one for all of it; choose f16 or f32`,
+    );
+  if (scale === undefined && type.startsWith("TQ") && groups % TQ_BLOCK !== 0)
+    refuse(`has a scale for each ${groups} columns, and ${type.toLowerCase()} has one for ${TQ_BLOCK}; choose f16 or f32`);
+  if (scale !== undefined && (type.startsWith("TQ") || type === "F16")) {
+    const before = Float32Array.of(scale);
+    const after = rounded("F16", before);
+    if (after[0] === 0 || after[0] === Number.POSITIVE_INFINITY)
+      refuse(`has the scale ${scale}, which is out of the range of f16 that ${type.toLowerCase()} has; choose i2_s or f32`);
+    roundings.add("scales of the ternary layers", "F16", before, after);
+  }
+}
+
+/** [blocks] The scale of each block of some rows, whose blocks divide the groups that share one. */
+function blockScales({ scales, scaleBlock }: Codes, columns: number, block: number, firstRow: number, count: number): Float32Array {
+  const groups = columns / scaleBlock;
+  const blocks = columns / block;
+  return Float32Array.from(
+    { length: count * blocks },
+    (_, i) => scales[(firstRow + Math.floor(i / blocks)) * groups + Math.floor(((i % blocks) * block) / scaleBlock)]!,
+  );
+}
+
+/**
+ * A ternary layer's bytes in a type that it fits (`requireFit`): I2_S, TQ1_0, TQ2_0, plain floats, or U8, Hugging Face's packed form.
+ * @param pairedRows rows of a head that are to lie in pairs, see `LinearSource.pairedRows`
+ */
+export async function* layerBytes(layer: Layer, type: TensorType, read: Read, pairedRows?: number): AsyncGenerator<Uint8Array> {
+  const { rows, columns }: LinearSource = layer.packing.source;
+  const plain = await readCodes(layer, read);
+  const all: Codes =
+    pairedRows === undefined
+      ? plain
+      : {
+          ...plain,
+          codes: pairRows(plain.codes, columns, pairedRows),
+          scales: pairRows(plain.scales, columns / plain.scaleBlock, pairedRows),
+        };
+  const { codes, scaleBlock } = all;
+  if (type === "I2_S") {
+    for (let at = 0; at < codes.length; at += STRETCH) yield encodeI2s(codes.subarray(at, at + STRETCH));
+    yield i2sTail(layer.scale!);
+    return;
+  }
+  const most = Math.max(1, Math.floor(STRETCH / columns));
+  const height = type === "U8" ? rows / 4 : rows;
+  for (let first = 0; first < height; first += most) {
+    const count = Math.min(most, height - first);
+    if (type === "U8") {
+      yield encodeHf(codes, columns, first, count);
+      continue;
+    }
+    const some = codes.subarray(first * columns, (first + count) * columns);
+    const block = type.startsWith("TQ") ? TQ_BLOCK : scaleBlock;
+    const scales = blockScales(all, columns, block, first, count);
+    yield type === "TQ1_0" ? encodeTq1(some, scales) : type === "TQ2_0" ? encodeTq2(some, scales) : encodeDense(type, some, scales, block);
+  }
+}
