@@ -54,10 +54,15 @@ export function ggufMetadata(architecture: string, name: string, type: string, c
 export async function changedMetadata(checkpoint: Checkpoint, type: string, config: ModelConfig): Promise<GgufEntry[]> {
   const source = await openSource(checkpoint.files[0]!);
   try {
-    const changed = [...storage(type), activation(config.architecture, config)];
-    const gone = new Set([...changed.map(({ key }) => key), VERSION]);
-    const kept = (await readGguf(source)).entries.filter(({ key }) => !gone.has(key) && !key.startsWith("split."));
-    return [...kept, ...changed];
+    const changed = new Map([...storage(type), activation(config.architecture, config)].map((entry) => [entry.key, entry]));
+    const kept: GgufEntry[] = [];
+    for (const entry of (await readGguf(source)).entries) {
+      const { key } = entry;
+      if (key.startsWith("split.") || (key === VERSION && !changed.has(key))) continue;
+      kept.push(changed.get(key) ?? entry);
+      changed.delete(key);
+    }
+    return [...kept, ...changed.values()];
   } finally {
     await source.close();
   }

@@ -4,7 +4,7 @@ import { ternarisation } from "../packing/dense.js";
 import { i2sScaleOffset } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
-import { checkScale, storedScale } from "../packing/scale.js";
+import { checkScale, foldScales, storedScale } from "../packing/scale.js";
 
 /** Bytes [start, start + length) of a tensor. */
 export type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8Array>;
@@ -40,18 +40,18 @@ export async function lookAt(source: LinearSource, read: Read): Promise<Layer> {
     return { packing, how, scale: checkScale(source, how.scale) };
   }
   if (packing.scales && packing.scaleBlock) {
-    let common: number | undefined;
+    let least = Number.POSITIVE_INFINITY; // of the scales that aren't 0
+    let most = 0;
     for (let index = 0; index < packing.pieces; index++) {
       const { start, length, rows } = packing.piece(index);
       const scales = new Float32Array((rows.length * columns) / packing.scaleBlock);
       packing.scales(index, await read(tensor, start, length), scales);
       for (const scale of scales) {
-        if (scale === 0) continue; // all codes of the group mean 0
-        common ??= scale;
-        if (scale !== common) return { packing, how: undefined, scale: undefined };
+        if (scale > most) most = scale;
+        if (scale < least && scale !== 0) least = scale;
       }
     }
-    return { packing, how: undefined, scale: common ?? 1 };
+    return { packing, how: undefined, scale: foldScales(source, least, most) };
   }
   const [of, start, length] = source.scale
     ? [source.scale, 0, source.scale.byteLength]

@@ -37,12 +37,6 @@ export function halfOf(value: number): number {
   return toHalf(bits[0]!);
 }
 
-/** Bits of the nearest bf16 to a number that is rounded to f32 first. */
-export function brainOf(value: number): number {
-  float[0] = value;
-  return toBrain(bits[0]!);
-}
-
 /**
  * f32 as little-endian F32, F16 or BF16, each the nearest, halves to even.
  * @returns bytes, [count · bytes of the type]

@@ -1,16 +1,12 @@
-import { readFloats } from "./dense.js";
 import { halfOf } from "./float-encode.js";
-
-const one = new Float32Array(1);
-const two = new Uint8Array(2);
+import { readHalf } from "./half.js";
 
 /** Writes the nearest f16 to `bytes[at]`; returns what it is worth. */
 function setHalf(bytes: Uint8Array, at: number, value: number): number {
   const half = halfOf(value);
-  bytes[at] = two[0] = half & 255;
-  bytes[at + 1] = two[1] = half >> 8;
-  readFloats("F16", two, one, 1);
-  return one[0]!;
+  bytes[at] = half;
+  bytes[at + 1] = half >> 8;
+  return readHalf(bytes, at);
 }
 
 /**
