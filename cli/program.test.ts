@@ -56,7 +56,16 @@ describe("usage errors name the flag", () => {
 
 it("has help with an example for every command", () => {
   const program = buildProgram();
-  expect(program.commands.map((command) => command.name())).toEqual(["run", "chat", "score", "tokenize", "bench", "info", "inspect", "convert"]);
+  expect(program.commands.map((command) => command.name())).toEqual([
+    "run",
+    "chat",
+    "score",
+    "tokenize",
+    "bench",
+    "info",
+    "inspect",
+    "convert",
+  ]);
   for (const command of program.commands) {
     let help = "";
     const writeOut = (text: string): void => {
