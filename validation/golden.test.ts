@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { describe, expect, it } from "vitest";
-import { loadModel } from "../engine/index.js";
-import { BF16, EMBEDDED, I2S, PACKED } from "./derive.test.helper.js";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { convertModel, loadModel } from "../engine/index.js";
+import { BF16, EMBEDDED, I2S, PACKED, temporaryDirectory } from "./derive.test.helper.js";
 import { type Comparison, golden, Oracle, summarise, type Variant } from "./golden.test.helper.js";
 
 interface Run {
@@ -60,5 +61,27 @@ describe("the quantised path against the reference's own outputs, all requests",
     const [gguf, packed] = [await run(EMBEDDED, "hf-packed"), await run(PACKED, "hf-packed")];
     expect(gguf.hash).toBe(packed.hash);
     expect((await run(I2S, "hf-online")).hash).not.toBe(gguf.hash); // its scales differ in the last bits
+  });
+});
+
+describe("TQ1_0 and TQ2_0, whose scales are f16", () => {
+  const directory = temporaryDirectory();
+  afterAll(directory.remove);
+
+  it("say what the I2_S file says, and both the same to the bit", async () => {
+    const { all } = await run(I2S, "hf-online");
+    const hashes: string[] = [];
+    for (const type of ["tq2_0", "tq1_0"] as const) {
+      const path = join(directory.path, `${type}.gguf`);
+      await convertModel(I2S, path, { type }); // validation/convert.test.ts: the official files, byte for byte
+      const other = await run(path, "hf-online");
+      hashes.push(other.hash);
+      const differences = other.all.map(({ nll }, i) => Math.abs(nll - all[i]!.nll)).filter((_, i) => all[i]!.kind !== "prompt");
+      expect(differences.length).toBeGreaterThanOrEqual(19);
+      expect(Math.max(...differences)).toBeLessThan(0.005);
+      expect(differences.reduce((sum, d) => sum + d, 0) / differences.length).toBeLessThan(0.002);
+      expect(Math.max(...differences)).toBeGreaterThan(0);
+    }
+    expect(hashes[0]).toBe(hashes[1]);
   });
 });
