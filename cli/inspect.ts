@@ -101,9 +101,12 @@ export function probeTable({ text, readings, right }: Probe, heading: (text: str
 
 function verdict(readings: Probe["readings"], right: string | undefined): string {
   const now = readings[0]!.name;
-  if (right === undefined) return "The text reads as language under none of them: the model is damaged, untrained, or not one of English.";
-  if (right === now)
-    return `${right} is right: it is how the file is read${now.startsWith("block128") ? " unless you say otherwise" : ""}.`;
+  if (right === undefined) {
+    const none = readings.length > 1 ? "does not clearly read as language under any one of them" : "does not read as language";
+    return `The text ${none}: the model is damaged, untrained, or not one of English.`;
+  }
+  if (readings.length === 1) return "The text reads as language.";
+  if (right === now) return `${right} is right: it is how the file is read${now === "block128" ? " unless you say otherwise" : ""}.`;
   if (right === "scales inverted") {
     return "The scales are the inverse of what they should be: convert the checkpoint again (bitnet convert), or use its I2_S file.";
   }

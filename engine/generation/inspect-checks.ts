@@ -74,9 +74,11 @@ function within(
     return { rule, passed: false, finding: `${what}: ${named.join(", ")}${more}; ${allowed}` };
   }
   const values = measured.flatMap((tensor) => tensor.values);
-  return { rule, passed: true, finding: `${what}: ${show(Math.min(...values))} to ${show(Math.max(...values))}; ${allowed}` };
+  return { rule, passed: true, finding: `${what}: ${show(smallest(values))} to ${show(largest(values))}; ${allowed}` };
 }
 
+const smallest = (values: readonly number[]): number => values.reduce((least, value) => Math.min(least, value));
+const largest = (values: readonly number[]): number => values.reduce((most, value) => Math.max(most, value));
 const short = (value: number): string => String(Number(value.toPrecision(4)));
 
 /** How far from a product of exactly 1 a float type's rounding of 1/b may take it. */

@@ -183,8 +183,8 @@ async function linear(source: LinearSource, read: Read): Promise<Findings> {
       packing.decode(i, await pieceBytes(packing, i, read), decoded, columns, how);
       for (const code of decoded) codes[code as 0 | 1 | 2]++;
     }
-    const least = Math.min(...stats.map((piece) => piece.least));
-    const most = Math.max(...stats.map((piece) => piece.most));
+    const least = stats.reduce((min, piece) => Math.min(min, piece.least), Number.POSITIVE_INFINITY);
+    const most = stats.reduce((max, piece) => Math.max(max, piece.most), 0);
     return finish(checkScale(source, how.scale), least === most ? "ternary" : "masters");
   }
   // Two bits a code, in whatever order: what counts is how often each byte occurs.

@@ -1,4 +1,5 @@
 /** The 2-bit encodings: each against a plain model of its format, and against each other in the files of three independent tools. */
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
@@ -335,6 +336,25 @@ test.each([
   const error = errorOf(() => openPacking(layer(type, 256, 256, new Uint8Array(length))));
   expect(error).toMatchObject({ code: "tensor", tensor: "some.layer" });
   expect(error.message).toContain(`has ${length} bytes where ${type} [256, 256] takes`);
+});
+
+describe("one layer, packed by llama.cpp's quantiser", () => {
+  test.each([
+    ["TQ1_0", "tq1_0"],
+    ["TQ2_0", "tq2_0"],
+  ])("%s: the codes of the I2_S file, its scale rounded to f16 in every group", async (type, name) => {
+    const checkpoint = await openCheckpoint("validation/fixtures/gguf/ggml-model-i2_s.gguf");
+    const { k } = readWeights(checkpoint, await readConfig(checkpoint)).layers[0]!;
+    await checkpoint.close();
+    const i2s = bytesOf(k.tensor);
+    const bytes = new Uint8Array(readFileSync(`validation/fixtures/gguf/blk.0.attn_k.${name}.bin`));
+    const source = layer(type, k.rows, k.columns, bytes);
+    expect(Buffer.compare(decode(source, bytes).codes, decode(k, i2s).codes)).toBe(0);
+    const scales = new Float32Array(k.rows);
+    openPacking(source).scales!(0, bytes, scales);
+    const scale = new DataView(i2s.buffer).getFloat32(i2s.length - 32, true);
+    for (const group of scales) expect(Math.abs(group / scale - 1)).toBeLessThanOrEqual(2 ** -11);
+  });
 });
 
 describe("one model, packed by three tools", () => {
