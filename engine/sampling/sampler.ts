@@ -45,7 +45,10 @@ function highest(logits: Float32Array): number {
     else if (Number.isNaN(logit)) sane = false;
   }
   if (!sane || !Number.isFinite(max))
-    throw new BitnetError("internal", "the network's logits are not finite: the weights or a kernel are broken");
+    throw new BitnetError(
+      "file",
+      "the network's logits are not finite: weights or scales of the model are far too large, so its file is damaged",
+    );
   return max;
 }
 
