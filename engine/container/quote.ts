@@ -4,7 +4,12 @@ const MAX_SHOWN = 100;
 /** A name out of a file, fit for a one-line message: in double quotes, control and invisible characters escaped, a long one cut. */
 export function quote(name: string): string {
   const shown = name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}…` : name;
-  return JSON.stringify(shown).replace(INVISIBLE, escaped);
+  return inOneLine(JSON.stringify(shown));
+}
+
+/** A text that was made of a file's words, such as another program's message, in one line: control and invisible characters are escaped. */
+export function inOneLine(text: string): string {
+  return text.replace(INVISIBLE, escaped);
 }
 
 /** A value out of a file, of any kind, fit for a one-line message: strings as `quote` has them, the rest as JSON, cut where it is long or deep. */
@@ -12,7 +17,7 @@ export function show(value: unknown): string {
   if (typeof value === "string") return quote(value);
   if (value === undefined) return "missing";
   const text = begin(value, 0);
-  return (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text).replace(INVISIBLE, escaped);
+  return inOneLine(text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text);
 }
 
 /** Levels that a message shows. */

@@ -1,3 +1,4 @@
+import { show } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
 import { exp64, log64 } from "../math.js";
 import { uniform } from "./rng.js";
@@ -31,7 +32,7 @@ export function checkSampling(options: SamplingOptions): void {
   ];
   for (const [name, good, wanted] of rules) {
     const value: unknown = options[name];
-    if (typeof value !== "number" || !good(value)) throw new BitnetError("usage", `${name} must be ${wanted}, not ${String(value)}`);
+    if (typeof value !== "number" || !good(value)) throw new BitnetError("usage", `${name} must be ${wanted}, not ${show(value)}`);
   }
 }
 

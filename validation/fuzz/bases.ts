@@ -11,6 +11,7 @@ import { Random } from "./random.js";
 const TERNARY = Uint8Array.from({ length: 256 }, (_, i) => i).filter((byte) => (byte & (byte >> 1) & 0x55) === 0);
 
 const F16_SCALE = 0x2400; // 2^-6
+const F16_TINY = 0x0400; // 2^-14
 const BF16_SCALE = 0x3c80; // 2^-6
 
 /** One block of each type: its elements and bytes, whether its bytes are any or ternary codes, and where its f16 scale stands. */
@@ -22,6 +23,7 @@ const BLOCKS: Readonly<Record<string, readonly [elements: number, bytes: number,
   Q8_0: [32, 34, "any", 0],
   Q4_0: [32, 18, "any", 0],
   Q6_K: [256, 210, "any", 208],
+  Q4_K: [256, 144, "any", 0],
 };
 
 const count = (shape: readonly number[]): number => shape.reduce((product, extent) => product * extent, 1);
@@ -38,7 +40,8 @@ function weights(random: Random, type: string, shape: readonly number[], linear:
     const size = (elements / perBlock) * bytes;
     const out = codes === "ternary" ? ternary(size) : Uint8Array.from({ length: size }, () => random.below(256));
     const view = new DataView(out.buffer);
-    for (let at = scale; at < size; at += bytes) view.setUint16(at, type === "Q6_K" ? 0x0400 : F16_SCALE, true);
+    for (let at = scale; at < size; at += bytes) view.setUint16(at, type === "Q6_K" ? F16_TINY : F16_SCALE, true);
+    if (type === "Q4_K") for (let at = 2; at < size; at += bytes) view.setUint16(at, F16_TINY, true); // what is subtracted
     return out;
   }
   const number = () => (linear ? (random.below(3) - 1) * 2 ** -6 : (random.below(255) - 127) * 2 ** -10);
@@ -335,8 +338,9 @@ const MODELS: Readonly<Record<string, Write>> = {
   "gguf f16": gguf(BITNET_25, SMALL, "F16", "F32"),
   "gguf tq1_0": gguf(BITNET, WIDE, "TQ1_0", "Q6_K"),
   "gguf tq2_0": gguf(BITNET_25, WIDE, "TQ2_0", "Q8_0"),
+  "gguf llama tq1_0": gguf(LLAMA, WIDE, "TQ1_0", "Q4_K"),
   "gguf llama i2_s in two parts": splitGguf(LLAMA, SMALL, "I2_S", "Q4_0"),
-  "gguf qwen3 q2_0": gguf(QWEN3, BLOCKY, "Q2_0", "BF16"),
+  "gguf qwen3 q2_0": gguf(QWEN3, BLOCKY, "Q2_0", "Q2_0"),
   "gguf qwen3 q2_0_128": gguf(QWEN3, BLOCKY, "Q2_0_128", "F16"),
   "safetensors packed": safetensors(BITNET, SMALL, "U8", "BF16", offline("autobitlinear")),
   "safetensors online in shards": safetensors(

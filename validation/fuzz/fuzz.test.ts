@@ -29,8 +29,9 @@ const sound = (base: Base): Case => ({ ...base, base: base.name, file: "", kind:
 test("every sound model runs, on every path", async () => {
   expect(bases.length).toBeGreaterThan(10);
   for (const base of bases) {
-    for (let i = 0; i < 6; i++) {
+    for (let i = 0; i < 20; i++) {
       const outcome = await runCase(engine, join(directory, "case"), sound(base), runRandom(3, i));
+      if (outcome.detail?.endsWith("choose another type")) continue; // converted to one with longer rows
       expect(outcome, base.name).toMatchObject({ result: "ok", finding: undefined });
     }
   }
@@ -83,7 +84,7 @@ describe("the harness", () => {
     expect(await finding(() => Promise.reject(new WebAssembly.RuntimeError("unreachable")))).toMatch(/RuntimeError/);
     expect(await finding(async () => 5000)).toMatch(/MiB/);
     let held: Uint8Array | undefined;
-    const hungry: Engine["run"] = async (_path, _random, onStage) => {
+    const hungry: Engine["run"] = async (_path, _out, _random, onStage) => {
       held = new Uint8Array(100 * 2 ** 20);
       onStage("full");
       return held.length > 0 ? 0 : 1;

@@ -1,7 +1,7 @@
 import { type Field, type GgufMap, mapGguf, type Range, rebuildGguf } from "./gguf-map.js";
 import { cutAndPaste, oddFloats, oddNumber, scribble, truncate } from "./mutate-bytes.js";
 import type { Random } from "./random.js";
-import { HOSTILE_TEMPLATES } from "./templates.js";
+import { hostileTemplate } from "./templates.js";
 
 const TYPES = { u8: 0, i8: 1, u16: 2, i32: 5, u32: 4, f32: 6, bool: 7, string: 8, array: 9, u64: 10, f64: 12 } as const;
 
@@ -166,7 +166,9 @@ function values(random: Random, bytes: Uint8Array, map: GgufMap): Uint8Array {
 function template(random: Random, bytes: Uint8Array, map: GgufMap): Uint8Array {
   const key = "tokenizer.chat_template";
   const kept = map.entries.filter(({ name }) => name !== key).map((range) => cut(bytes, range));
-  kept.push(pair(key, TYPES.string, string(random.pick(HOSTILE_TEMPLATES))));
+  const old = map.entries.find(({ name }) => name === key);
+  const source = old ? new TextDecoder().decode(cut(bytes, old).subarray(8 + key.length + 4 + 8)) : "";
+  kept.push(pair(key, TYPES.string, string(hostileTemplate(random, source))));
   return rebuildGguf(
     bytes,
     map,

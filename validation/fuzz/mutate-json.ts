@@ -47,6 +47,7 @@ function oddValue(random: Random): Json {
     () => nested(long / 10),
     () => raw(`{"__proto__":{"a":1},"constructor":null}`),
     () => raw(`[${"0,".repeat(long)}0]`),
+    () => raw('{"toString":1,"valueOf":1,"toJSON":1,"length":1e9}'),
     () => "<|eot_id|>",
     () => random.below(1000),
   ])();

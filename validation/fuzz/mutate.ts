@@ -4,7 +4,7 @@ import { GGUF_MUTATORS } from "./mutate-gguf.js";
 import { mutateJson } from "./mutate-json.js";
 import { SAFETENSORS_MUTATORS } from "./mutate-safetensors.js";
 import { Random } from "./random.js";
-import { HOSTILE_TEMPLATES } from "./templates.js";
+import { hostileTemplate } from "./templates.js";
 
 /** One mutated model. */
 export interface Case extends Files {
@@ -73,10 +73,13 @@ function mutatorsOf(name: string): Readonly<Record<string, Mutator>> {
 
 function inConfig(random: Random, bytes: Uint8Array): Uint8Array {
   const config = JSON.parse(text(bytes)) as Record<string, unknown>;
-  const hostile = random.pick(HOSTILE_TEMPLATES);
+  const hostile = hostileTemplate(random, String(config.chat_template));
   config.chat_template = random.once(3) ? [{ name: "default", template: hostile }] : hostile;
   return Buffer.from(JSON.stringify(config));
 }
+
+/** A template that never ends takes two seconds, the time that rendering is given; other cases take milliseconds. */
+const SELDOM = 10;
 
 /** The case of a seed and an index: always the same of the same bases. */
 export function makeCase(bases: readonly Base[], seed: number, index: number): Case {
@@ -92,7 +95,8 @@ export function makeCase(bases: readonly Base[], seed: number, index: number): C
     else contents.set(file, oddContent(random, bytes));
   } else {
     const mutators = mutatorsOf(file);
-    kind = random.pick(Object.keys(mutators));
+    const mayRender = random.once(SELDOM);
+    kind = random.pick(Object.keys(mutators).filter((name) => name !== "template" || mayRender));
     contents.set(file, mutators[kind]!(random, bytes));
   }
   return { base: base.name, file, kind, open: base.open, contents };

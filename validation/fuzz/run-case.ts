@@ -45,7 +45,7 @@ export async function runCase(engine: Pick<Engine, "run">, directory: string, on
   let thrown: unknown;
   let result: Outcome["result"] = "ok";
   try {
-    pages = await engine.run(join(directory, one.open), random, () => {
+    pages = await engine.run(join(directory, one.open), join(directory, "converted"), random, () => {
       most = Math.max(most, memoryNow());
     });
   } catch (error) {

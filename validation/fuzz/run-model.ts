@@ -3,8 +3,11 @@ import { ArenaPlan } from "../../engine/compute/arena.js";
 import { instantiate, type Kernels } from "../../engine/compute/kernels.js";
 import { type ChosenKernels, chooseKernels } from "../../engine/compute/tier.js";
 import { openCheckpoint } from "../../engine/container/checkpoint.js";
+import { convertModel } from "../../engine/conversion/convert.js";
+import { CONVERSION_TYPES } from "../../engine/conversion/types.js";
 import { BitnetError } from "../../engine/errors.js";
 import { generationDefaults } from "../../engine/generation/defaults.js";
+import { inspectModel } from "../../engine/generation/inspect.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
 import { type NetworkSources, readWeights } from "../../engine/model/weights.js";
 import { Forward } from "../../engine/network/forward.js";
@@ -41,11 +44,22 @@ export class Engine {
   }
 
   /**
-   * Opens, loads, and computes a few tokens; `random` chooses among the engine's paths.
+   * Opens, loads, and computes a few tokens, or inspects or converts the model; `random` chooses among the engine's paths.
+   * @param out where a conversion may write
    * @param onStage called between the parts
    * @returns pages of the memory plan, 0 on the reference path
    */
-  async run(path: string, random: Random, onStage: (stage: string) => void): Promise<number> {
+  async run(path: string, out: string, random: Random, onStage: (stage: string) => void): Promise<number> {
+    if (random.once(12)) {
+      await inspectModel(path);
+      return 0;
+    }
+    if (random.once(12)) {
+      const type = random.pick(CONVERSION_TYPES);
+      const converted = await convertModel(path, type === "packed" ? out : `${out}.gguf`, { type });
+      onStage("converted");
+      path = converted.path;
+    }
     const checkpoint = await openCheckpoint(path);
     try {
       onStage("opened");

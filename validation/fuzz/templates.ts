@@ -1,5 +1,7 @@
+import type { Random } from "./random.js";
+
 /** Chat templates that no model has: for ever, for long, too deep, too large, and such that reach for what isn't theirs. */
-export const HOSTILE_TEMPLATES: readonly string[] = [
+const HOSTILE_TEMPLATES: readonly string[] = [
   "{% for a in range(1000000000) %}x{% endfor %}",
   "{% for a in range(60000) %}{% for b in messages %}{% for c in range(9) %}x{% endfor %}{% endfor %}{% endfor %}",
   "{% for a in range(256) %}{% for b in [1,2,3,4,5,6,7,8,9,0] %}{% for c in [1,2,3,4,5,6,7,8,9,0] %}{% for d in [1,2,3,4,5,6,7,8,9,0] %}{% for e in [1,2,3,4,5,6,7,8,9,0] %}{% for f in [1,2,3,4,5,6,7,8,9,0] %}{{ a }}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
@@ -51,3 +53,50 @@ export const HOSTILE_TEMPLATES: readonly string[] = [
   "{% call raise_exception('x') %}{% endcall %}",
   "{% include 'x' %}{% import '/etc/passwd' as p %}{% extends 'y' %}",
 ];
+
+const PIECES = [
+  "{{",
+  "}}",
+  "{%",
+  "%}",
+  "-",
+  "+",
+  "(",
+  ")",
+  "[",
+  "]",
+  "'",
+  '"',
+  " for ",
+  " in ",
+  " if ",
+  " else ",
+  "endif",
+  "endfor",
+  "|",
+  ".",
+  ",",
+  " not ",
+  " is ",
+  "set ",
+  "0",
+];
+
+/** One of them, or a real one with pieces lost, doubled, moved or put in. */
+export function hostileTemplate(random: Random, real: string): string {
+  if (random.once(2) || real === "") return random.pick(HOSTILE_TEMPLATES);
+  let text = real;
+  for (let left = 1 + random.below(3); left > 0; left--) {
+    const at = random.below(text.length);
+    const end = at + random.below(random.pick([4, 30]));
+    const between = random.pick([
+      "",
+      "",
+      random.pick(PIECES),
+      text.slice(at, end) + text.slice(at, end),
+      text.slice(random.below(text.length)).slice(0, 20),
+    ]);
+    text = text.slice(0, at) + between + text.slice(end);
+  }
+  return text;
+}
