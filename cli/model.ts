@@ -5,6 +5,7 @@ import type { Environment } from "./values.js";
 /** Flags of every command that reads a network. */
 export interface FileFlags {
   readonly model?: string;
+  readonly tokenizer?: string;
   readonly activation?: LoadOptions["activation"];
   readonly i2sLayout?: LoadOptions["i2sLayout"];
 }
@@ -33,8 +34,12 @@ export interface SamplingFlags {
 }
 
 /** The library's options for what was said about the file. */
-export function fileOptions({ activation, i2sLayout }: FileFlags): FileOptions {
-  return { ...(activation !== undefined && { activation }), ...(i2sLayout !== undefined && { i2sLayout }) };
+export function fileOptions({ tokenizer, activation, i2sLayout }: FileFlags): FileOptions {
+  return {
+    ...(tokenizer !== undefined && { tokenizer }),
+    ...(activation !== undefined && { activation }),
+    ...(i2sLayout !== undefined && { i2sLayout }),
+  };
 }
 
 /** Loads the model that the flags name, or the embedded one; says so if it takes long. Flags win over the environment. */

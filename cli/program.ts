@@ -58,7 +58,7 @@ export function buildProgram(): Command {
     .action(async (flags: ScoreFlags) => (await import("./score.js")).score(flags));
   addEngineFlags(score);
 
-  command(program, "tokenize", "text to token ids and back", 'bitnet tokenize --text "Once upon a time" --json')
+  const tokenize = command(program, "tokenize", "text to token ids and back", 'bitnet tokenize --text "Once upon a time" --json')
     .option("--text <text>", "text to encode; - reads standard input")
     .option("--file <path>", "file to encode, byte for byte; - reads standard input")
     .option("--decode <ids>", "token ids to turn into text: 1,2,3", parseIds)
@@ -66,6 +66,7 @@ export function buildProgram(): Command {
     .option("--no-special", "no BOS, and special tokens are plain text; with --decode they are left out")
     .option("--json", "one JSON object: ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
+  addTokenizerFlag(tokenize);
 
   const bench = command(
     program,
@@ -152,9 +153,14 @@ function addEngineFlags(command: Command, threads?: Option): void {
   addKernelFlags(command, threads);
 }
 
+/** For a model whose own tokenizer is not known here. */
+function addTokenizerFlag(command: Command): Command {
+  return command.option("--tokenizer <path>", "tokenizer.json, or a directory with one, in place of the model's own tokenizer", nonEmpty);
+}
+
 /** What a model's files can't say, or don't. */
 function addFileFlags(command: Command): void {
-  command
+  addTokenizerFlag(command)
     .addOption(
       new Option("--activation <name>", "activation function, where the file names none and may mean either").choices(["relu2", "silu"]),
     )

@@ -6,6 +6,7 @@ import { onlyOne } from "./values.js";
 
 export interface TokenizeFlags {
   readonly model?: string;
+  readonly tokenizer?: string;
   readonly text?: string;
   readonly file?: string;
   readonly decode?: readonly number[];
@@ -24,7 +25,10 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
   const input = source === "file" ? await readBytes(flags.file ?? "-", "--file") : await readText(flags.text ?? "");
 
   const { encodeChat, openTokenizer } = await import("../engine/index.js");
-  const { tokenizer, chatTemplate, path } = await openTokenizer(flags.model);
+  const { tokenizer, chatTemplate, path } = await openTokenizer(
+    flags.model,
+    flags.tokenizer === undefined ? {} : { tokenizer: flags.tokenizer },
+  );
   const { special } = flags;
   if (source === "decode") {
     const ids = flags.decode ?? [];
@@ -37,7 +41,7 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
     if (!chatTemplate) throw new BitnetError("tokenizer", `the model has no chat template: ${path}`, { file: path });
     // Who has had the last word is not asked again.
     const addGenerationPrompt = messages.at(-1)?.role !== "assistant";
-    const { prompt, ids } = encodeChat(tokenizer, chatTemplate, messages, { addGenerationPrompt });
+    const { prompt, ids } = await encodeChat(tokenizer, chatTemplate, messages, { addGenerationPrompt });
     if (flags.json) await writeJson({ prompt, ids });
     else await write(`${prompt}\n${ids.join(",")}\n`);
   } else {

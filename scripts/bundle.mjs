@@ -1,6 +1,7 @@
-// Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs), the library (index.js) and the
-// program of the worker threads (worker.cjs). Each is one file, with the packages it needs: to find and parse some hundred small modules takes
-// three threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner. Development and most tests use tsc's modules.
+// Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs), the library (index.js), and the
+// programs that they start: worker threads (worker.cjs), chat templates (template.cjs). Each is one file, with the packages it needs: to find and
+// parse some hundred small modules takes three threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner.
+// Development and most tests use tsc's modules.
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,16 +9,18 @@ import { rolldown } from "rolldown";
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), "../dist");
 const out = join(dist, "bundle");
-const worker = join(dist, "engine/generation/worker.js");
+/** Programs that others start: what is bundled, and as what. */
+const programs = { "engine/generation/worker.js": "worker.cjs", "engine/text/template-program.js": "template.cjs" };
 
-/** Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and the worker's program is the bundled one. */
+/** Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and programs are the bundled ones. */
 const relocate = {
   name: "relocate",
   transform(code, id) {
     if (!id.startsWith(join(dist, sep))) return null;
     const moved = code.replace(/new URL\((["`])([^"`]+)\1, import\.meta\.url\)/g, (_, quote, path) => {
       const target = resolve(dirname(id), path);
-      const place = target === worker ? "./worker.cjs" : relative(out, target).split(sep).join("/");
+      const program = programs[relative(dist, target).split(sep).join("/")];
+      const place = program ? `./${program}` : relative(out, target).split(sep).join("/");
       return `new URL(${quote}${place}${quote}, __moduleUrl)`;
     });
     if (/\bimport\.meta\b/.test(moved))
@@ -40,8 +43,8 @@ const withoutProcesses = {
 rmSync(out, { recursive: true, force: true });
 /** Packages of which something is in the bundle. */
 const packages = new Set();
-const entries = { "bitnet.cjs": "cli/main.js", "index.js": "engine/index.js", "worker.cjs": "engine/generation/worker.js" };
-for (const [name, path] of Object.entries(entries)) {
+const entries = { "cli/main.js": "bitnet.cjs", "engine/index.js": "index.js", ...programs };
+for (const [path, name] of Object.entries(entries)) {
   const bundle = await rolldown({ input: join(dist, path), platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses] });
   // Names stay, for stack traces; white space and comments go.
   const minify = { mangle: false, compress: false };

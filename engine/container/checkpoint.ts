@@ -73,7 +73,7 @@ export interface NewTensor {
 }
 
 /** The largest tokenizer.json in use has 35 MB. */
-const MAX_SIDECAR_BYTES = 128 * 2 ** 20;
+export const MAX_SIDECAR_BYTES = 128 * 2 ** 20;
 
 /** Enough of a file to tell what it is. */
 const SNIFF_BYTES = 512;

@@ -14,7 +14,7 @@ const limits: StepLimits = { maxRows: 16, maxOutputs: 4, blockSize: 4, blocks: 6
 /** As 2B4T writes it. */
 const template: ChatTemplate = {
   source: "",
-  render: (messages, { addGenerationPrompt = false } = {}) =>
+  render: async (messages, { addGenerationPrompt = false } = {}) =>
     `<|begin_of_text|>${messages.map(({ role, content }) => `${role === "user" ? "U" : "A"}: ${content}<|eot_id|>`).join("")}${addGenerationPrompt ? "A: " : ""}`,
 };
 
@@ -27,7 +27,7 @@ async function turn(
   reply: number[],
   options: GenerateOptions = {},
 ) {
-  const prompt = memory.prompt(messages);
+  const prompt = await memory.prompt(messages);
   runner.speak = (history) => ({ id: reply[history.length - prompt.ids.length] ?? 1 });
   const resolved = resolveOptions(options, generationDefaultsFor(tokenizer), tokenizer.size);
   const generation = generate(scheduler, tokenizer, prompt.ids, resolved, (result) => memory.remember(prompt, result));
@@ -71,7 +71,7 @@ test("a reply that the caller changed is read as it was written", async () => {
   const messages: ChatMessage[] = [{ role: "user", content: "hi" }];
   await turn(memory, scheduler, runner, messages, [...ONCE, 2]);
   const changed: ChatMessage[] = [messages[0]!, { role: "assistant", content: "Onces" }, { role: "user", content: "so" }];
-  const { text, ids: promptIds } = memory.prompt(changed);
+  const { text, ids: promptIds } = await memory.prompt(changed);
   expect(promptIds).toEqual(ids(text)); // the remembered text is a prefix, but its border is no border of tokens
 });
 
@@ -83,6 +83,6 @@ test("the memory is bounded", async () => {
     const other: ChatMessage[] = [{ role: "user", content: "x".repeat(i + 1) }];
     await turn(memory, scheduler, runner, other, [...ONCE, 2]);
   }
-  const next = memory.prompt([...first, { role: "user", content: "so" }]);
+  const next = await memory.prompt([...first, { role: "user", content: "so" }]);
   expect(next.ids).toEqual(ids(next.text));
 });

@@ -1,4 +1,4 @@
-import { encodeChat } from "../text/chat-template.js";
+import { encodeRendered } from "../text/chat-template.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
 import type { GenerationResult } from "./types.js";
 
@@ -27,25 +27,25 @@ export class ChatMemory {
     this.#template = template;
   }
 
-  /** The conversation with an opening for the assistant's answer. */
-  prompt(messages: readonly ChatMessage[]): ChatPrompt {
-    const text = this.#template.render(messages, { addGenerationPrompt: true });
+  /** The conversation with an opening for the assistant's answer. Rejects as `ChatTemplate.render` does. */
+  async prompt(messages: readonly ChatMessage[]): Promise<ChatPrompt> {
+    const text = await this.#template.render(messages, { addGenerationPrompt: true });
     const known = this.#known.filter((entry) => text.startsWith(entry.text)).toSorted((a, b) => b.text.length - a.text.length);
     for (const entry of known) {
-      const rest = this.#tokenizer.encode(text.slice(entry.text.length), { bos: false });
+      const rest = this.#tokenizer.encode(text.slice(entry.text.length), { bos: false, after: entry.ids.at(-1) });
       // Only a special token is a border that tokens never reach across.
       if (!(this.#isSpecial(entry.ids.at(-1)) || this.#isSpecial(rest[0]))) continue;
       this.#known.splice(this.#known.indexOf(entry), 1);
       this.#known.push(entry);
       return { text, ids: [...entry.ids, ...rest] };
     }
-    return { text, ids: encodeChat(this.#tokenizer, this.#template, messages, { addGenerationPrompt: true }).ids };
+    return { text, ids: encodeRendered(this.#tokenizer, text) };
   }
 
   /** Remembers an answer, without the token that ended the turn: the template writes its own there. */
   remember(prompt: ChatPrompt, { ids, stopReason }: GenerationResult): void {
     const reply = stopReason === "eos" ? ids.slice(0, -1) : ids;
-    const text = prompt.text + this.#tokenizer.decode(reply);
+    const text = prompt.text + this.#tokenizer.decode(reply, { after: prompt.ids.at(-1) });
     const same = this.#known.findIndex((entry) => entry.text === text);
     if (same >= 0) this.#known.splice(same, 1);
     this.#known.push({ text, ids: [...prompt.ids, ...reply] });

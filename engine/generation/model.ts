@@ -6,9 +6,9 @@ import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { readWeights } from "../model/weights.js";
 import { loadChatTemplate } from "../text/chat-template.js";
-import { loadTokenizer } from "../text/load.js";
+import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
-import { ChatMemory } from "./chat.js";
+import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
@@ -86,15 +86,21 @@ export class Model {
 
   /**
    * Answers a conversation, written as the file's chat template writes it. The next turn of the same conversation does not compute the
-   * history again.
-   * @throws BitnetError tokenizer: the model has no chat template; usage as `generate`
+   * history again. The template is rendered when the answer is first asked for: what it refuses, or a conversation longer than the context,
+   * is thrown there.
+   * @throws BitnetError tokenizer: the model has no chat template; usage: an option out of its range
    */
   chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
     if (!this.#memory) throw noTemplate(this.#checkpoint.path);
     const memory = this.#memory;
-    const prompt = memory.prompt(messages);
+    const said = [...messages]; // as they are now
     const resolved = resolveOptions(options, this.#defaults, this.config.vocabSize);
-    return generate(this.#scheduler, this.tokenizer, prompt.ids, resolved, (result) => memory.remember(prompt, result));
+    let prompt: ChatPrompt;
+    const render = async () => {
+      prompt = await memory.prompt(said);
+      return prompt.ids;
+    };
+    return generate(this.#scheduler, this.tokenizer, render, resolved, (result) => memory.remember(prompt, result));
   }
 
   /** Teacher-forced likelihood of a text (encoded as by `generate`), of any bytes, or of ids as they are. @throws BitnetError usage */
@@ -168,9 +174,10 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   try {
     const checkpoint = await opening;
     const { config } = await reading;
-    const tokenizer = await loadTokenizer(checkpoint);
-    checkVocabulary(checkpoint.path, tokenizer, config);
-    const chatTemplate = await loadChatTemplate(checkpoint, tokenizer);
+    const files = await openTokenizerFiles(options.tokenizer);
+    const tokenizer = await loadTokenizer(checkpoint, files);
+    checkVocabulary(files?.path ?? checkpoint.path, tokenizer, config);
+    const chatTemplate = await loadChatTemplate(checkpoint, tokenizer, files);
     const defaults = await generationDefaults(checkpoint, tokenizer);
     const running = await starting;
     options.signal?.throwIfAborted();
@@ -196,11 +203,13 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
 }
 
 /** Opens a model's tokenizer alone: no weights are read. @throws BitnetError */
-export async function openTokenizer(path?: string): Promise<OpenTokenizer> {
+export async function openTokenizer(path?: string, options: Pick<LoadOptions, "tokenizer"> = {}): Promise<OpenTokenizer> {
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
-    const tokenizer = await loadTokenizer(checkpoint);
-    return { path: checkpoint.path, format: checkpoint.format, tokenizer, chatTemplate: await loadChatTemplate(checkpoint, tokenizer) };
+    const files = await openTokenizerFiles(options.tokenizer);
+    const tokenizer = await loadTokenizer(checkpoint, files);
+    const chatTemplate = await loadChatTemplate(checkpoint, tokenizer, files);
+    return { path: checkpoint.path, format: checkpoint.format, tokenizer, chatTemplate };
   } finally {
     await checkpoint.close();
   }
@@ -215,9 +224,10 @@ export async function describeModel(
   try {
     const config = await readConfig(checkpoint, options);
     const { layers } = readWeights(checkpoint, config, options);
-    const tokenizer = await loadTokenizer(checkpoint);
-    checkVocabulary(checkpoint.path, tokenizer, config);
-    const template = await loadChatTemplate(checkpoint, tokenizer);
+    const files = await openTokenizerFiles(options.tokenizer);
+    const tokenizer = await loadTokenizer(checkpoint, files);
+    checkVocabulary(files?.path ?? checkpoint.path, tokenizer, config);
+    const template = await loadChatTemplate(checkpoint, tokenizer, files);
     const defaults = await generationDefaults(checkpoint, tokenizer);
     const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
     const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);

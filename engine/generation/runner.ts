@@ -8,7 +8,10 @@ import type { KvType } from "../numerics.js";
 import type { HeadOption, Loaded, LoadRequest } from "./worker.js";
 
 /** What a model's files can't say, or don't. */
-export interface FileOptions extends ConfigOptions, WeightOptions {}
+export interface FileOptions extends ConfigOptions, WeightOptions {
+  /** A tokenizer in place of the model's own: a tokenizer.json, or a directory with one and the files that go with it. */
+  readonly tokenizer?: string;
+}
 
 /** How to load a model. */
 export interface LoadOptions extends FileOptions {

@@ -7,30 +7,36 @@ import { StopText } from "./stop-text.js";
 import type { Generation, GenerationResult } from "./types.js";
 
 /**
- * An answer to these token ids. Throws a `usage` error for a prompt that can't be used; the work begins when its text or its result is
- * first asked for. `onResult` hears how it ended before anybody else does.
+ * An answer to these token ids, or to those that a function will give. Throws a `usage` error for a prompt that can't be used, where it is
+ * known by then; the work, the function's too, begins when its text or its result is first asked for. `onResult` hears how it ended before
+ * anybody else does.
  */
 export function generate(
   scheduler: Scheduler,
   tokenizer: Tokenizer,
-  promptIds: readonly number[],
+  prompt: readonly number[] | (() => Promise<readonly number[]>),
   options: ResolvedOptions,
   onResult?: (result: GenerationResult) => void,
 ): Generation {
-  scheduler.checkPrompt(promptIds);
-  return new TextGeneration(scheduler, tokenizer, [...promptIds], options, onResult);
+  if (typeof prompt === "function") return new TextGeneration(scheduler, tokenizer, prompt, options, onResult);
+  scheduler.checkPrompt(prompt);
+  return new TextGeneration(scheduler, tokenizer, [...prompt], options, onResult);
 }
 
 class TextGeneration implements Generation {
   readonly #scheduler: Scheduler;
   readonly #tokenizer: Tokenizer;
-  readonly #promptIds: readonly number[];
+  readonly #prompt: readonly number[] | (() => Promise<readonly number[]>);
   readonly #options: ResolvedOptions;
   readonly #onResult: ((result: GenerationResult) => void) | undefined;
   /** All pieces so far, none of them empty. */
   readonly #pieces: string[] = [];
   #result: Promise<GenerationResult> | undefined;
-  #cancel: () => void = () => {};
+  #cancel: () => void = () => {
+    this.#left = true;
+  };
+  /** The reader has gone before there was anything to cancel. */
+  #left = false;
   /** Wakes the loop that waits for a piece or the end. */
   #wake: () => void = () => {};
   #ended = false;
@@ -39,13 +45,13 @@ class TextGeneration implements Generation {
   constructor(
     scheduler: Scheduler,
     tokenizer: Tokenizer,
-    promptIds: readonly number[],
+    prompt: readonly number[] | (() => Promise<readonly number[]>),
     options: ResolvedOptions,
     onResult: ((result: GenerationResult) => void) | undefined,
   ) {
     this.#scheduler = scheduler;
     this.#tokenizer = tokenizer;
-    this.#promptIds = promptIds;
+    this.#prompt = prompt;
     this.#options = options;
     this.#onResult = onResult;
   }
@@ -82,7 +88,6 @@ class TextGeneration implements Generation {
 
   async #run(): Promise<GenerationResult> {
     const { stop, ...options } = this.#options;
-    const decoder = this.#tokenizer.decoder();
     const stopText = new StopText(stop);
     const add = (piece: string) => {
       if (piece === "") return;
@@ -90,19 +95,26 @@ class TextGeneration implements Generation {
       this.#wake();
     };
     try {
+      let promptIds = this.#prompt;
+      if (typeof promptIds === "function") {
+        promptIds = await promptIds();
+        this.#scheduler.checkPrompt(promptIds);
+      }
+      const decoder = this.#tokenizer.decoder({ after: promptIds.at(-1) });
       const { done, cancel } = this.#scheduler.generate({
         ...options,
-        promptIds: this.#promptIds,
+        promptIds,
         onToken: (id) => {
           add(stopText.push(decoder.push(id)));
           return stopText.stopped;
         },
       });
       this.#cancel = cancel;
+      if (this.#left) cancel();
       const outcome = await done;
       add(stopText.push(decoder.end()));
       add(stopText.end());
-      const result = this.#summary(outcome);
+      const result = this.#summary(promptIds, outcome);
       this.#onResult?.(result);
       return result;
     } finally {
@@ -111,20 +123,12 @@ class TextGeneration implements Generation {
     }
   }
 
-  #summary({
-    ids,
-    stopReason,
-    cachedTokens,
-    prefillMs,
-    firstTokenMs,
-    decodeMs,
-    draftedTokens,
-    acceptedTokens,
-  }: GenerationOutcome): GenerationResult {
-    const promptTokens = this.#promptIds.length;
+  #summary(promptIds: readonly number[], outcome: GenerationOutcome): GenerationResult {
+    const { ids, stopReason, cachedTokens, prefillMs, firstTokenMs, decodeMs, draftedTokens, acceptedTokens } = outcome;
+    const promptTokens = promptIds.length;
     const perSecond = (count: number, ms: number) => (count > 0 && ms > 0 ? (count * 1000) / ms : 0);
     return {
-      promptIds: this.#promptIds,
+      promptIds,
       ids,
       text: this.#pieces.join(""),
       stopReason,

@@ -1,5 +1,6 @@
 import { quote } from "../container/quote.js";
 import type { StringList } from "../container/string-list.js";
+import { MergeQueue } from "./merge-queue.js";
 import { batch, collide, maxProbes, mix, slotsFor, TableError, type TokenTable } from "./token-table.js";
 
 /** What stands between the halves of a merge. */
@@ -28,7 +29,7 @@ export class MergeTable {
   private readonly mask: number;
   private readonly slots: Int32Array; // [slots] rank + 1, 0 where free
 
-  /** Each merge as "left right" in the byte-level alphabet. Throws a TableError that says which names what is no token. */
+  /** Each merge as "left right" in the alphabet of the table. Throws a TableError that says which names what is no token. */
   constructor(merges: StringList, table: TokenTable) {
     const { length } = merges;
     this.merged = new Int32Array(length);
@@ -104,66 +105,41 @@ export class MergeTable {
   }
 }
 
-/** Bytes of a word for which the work space is kept from word to word; a longer one gets its own. */
+/** Symbols of a word for which the work space is kept from word to word; a longer one gets its own. */
 const keptLength = 1024;
 
 const workSpace = (length: number) => ({
-  ids: new Int32Array(length), // the symbol that starts at this byte; −1 once it is merged into the one before
+  ids: new Int32Array(length), // the symbol that starts here; −1 once it is merged into the one before, or if it is no token
   next: new Int32Array(length), // where the next symbol starts; `length` after the last
   prev: new Int32Array(length), // where the one before starts; −1 before the first
-  heap: new Float64Array(2 * length), // least first: rank · 2^32 + position of the left symbol
+  queue: new MergeQueue(length),
 });
 
-/** Merges a word's bytes into tokens: always the pair of least rank, of several the leftmost. O(n log n) in the word's bytes. */
-export class BytePairEncoder {
+/** Merges a word's symbols into tokens: always the pair of least rank, of several the leftmost. O(n log n) in the symbols. */
+export class PairMerger {
   private readonly kept = workSpace(keptLength);
 
-  constructor(
-    private readonly byteIds: Int32Array, // [256] token of each single byte
-    private readonly merges: MergeTable,
-  ) {}
+  constructor(private readonly merges: MergeTable) {}
 
-  /** Appends the ids of word[0, length) to `out`. */
-  encode(word: Uint8Array, length: number, out: number[]): void {
+  /**
+   * Merges `length` symbols. `first` gives the id of each at first, −1 for one that is no token and merges with none; `out` hears the ids that
+   * are left, in order, with the place of their first symbol.
+   */
+  merge(length: number, first: (symbol: number) => number, out: (id: number, symbol: number) => void): void {
     const { merges } = this;
-    const { ids, next, prev, heap } = length <= keptLength ? this.kept : workSpace(length);
-    // Every symbol but the last is pushed once at first, and each merge pushes two and ends a symbol: 2 · length at most, as one is taken a merge.
-    let size = 0;
+    const { ids, next, prev, queue } = length <= keptLength ? this.kept : workSpace(length);
     const push = (position: number, right: number) => {
       const rank = merges.rank(ids[position]!, ids[right]!);
-      if (rank < 0) return;
-      const key = rank * 2 ** 32 + position;
-      let at = size++;
-      while (at > 0) {
-        const parent = (at - 1) >> 1;
-        if (heap[parent]! <= key) break;
-        heap[at] = heap[parent]!;
-        at = parent;
-      }
-      heap[at] = key;
+      if (rank >= 0) queue.push(rank, position);
     };
-    const pop = () => {
-      const least = heap[0]!;
-      const last = heap[--size]!;
-      let at = 0;
-      for (let child = 1; child < size; child = 2 * at + 1) {
-        if (child + 1 < size && heap[child + 1]! < heap[child]!) child++;
-        if (heap[child]! >= last) break;
-        heap[at] = heap[child]!;
-        at = child;
-      }
-      heap[at] = last;
-      return least;
-    };
-
     for (let i = 0; i < length; i++) {
-      ids[i] = this.byteIds[word[i]!]!;
+      ids[i] = first(i);
       next[i] = i + 1;
       prev[i] = i - 1;
     }
     for (let i = 0; i + 1 < length; i++) push(i, i + 1);
-    while (size > 0) {
-      const key = pop();
+    while (!queue.isEmpty) {
+      const key = queue.pop();
       const rank = Math.floor(key / 2 ** 32);
       const position = key - rank * 2 ** 32;
       const right = next[position]!;
@@ -179,6 +155,6 @@ export class BytePairEncoder {
       }
       if (prev[position]! >= 0) push(prev[position]!, position);
     }
-    for (let i = 0; i < length; i = next[i]!) out.push(ids[i]!);
+    for (let i = 0; i < length; i = next[i]!) out(ids[i]!, i);
   }
 }

@@ -33,8 +33,8 @@ test.each([storiesGguf, storiesPacked])("golden chats, text and ids, from %s", a
   expect(template?.source).toBe(golden.template);
   for (const { messages, add_generation_prompt, text, ids } of golden.cases) {
     const options = { addGenerationPrompt: add_generation_prompt };
-    expect(template!.render(messages, options)).toBe(text);
-    expect(encodeChat(stories, template!, messages, options)).toEqual({ prompt: text, ids });
+    expect(await template!.render(messages, options)).toBe(text);
+    expect(await encodeChat(stories, template!, messages, options)).toEqual({ prompt: text, ids });
   }
 });
 
@@ -74,12 +74,12 @@ describe("where a template is found", () => {
 describe("rendering", () => {
   const render = (source: string, messages = hi) => createChatTemplate(source, "m.gguf", tokenizer).render(messages);
 
-  test("knows the tokens, the messages and Python's names", () => {
+  test("knows the tokens, the messages and Python's names", async () => {
     const source =
       "{{ bos_token }}{% for m in messages %}{{ m.role }}={{ m['content'] }}{% endfor %}{{ eos_token }}{{ add_generation_prompt }}";
-    expect(render(source)).toBe("<s>user=Hi</s>true");
-    expect(render("{{ range(3) | join }} {{ range(1, 3) | join }} {{ range(5, 0, -2) | join }}")).toBe("012 12 531");
-    expect(render("{{ none is none }}{{ True == true }}{{ strftime_now is defined }}")).toBe("truetruefalse");
+    expect(await render(source)).toBe("<s>user=Hi</s>true");
+    expect(await render("{{ range(3) | join }} {{ range(1, 3) | join }} {{ range(5, 0, -2) | join }}")).toBe("012 12 531");
+    expect(await render("{{ none is none }}{{ True == true }}{{ strftime_now is defined }}")).toBe("truetruefalse");
   });
 
   test("a refusal of the template's own is a usage error, a broken template a tokenizer error", async () => {
@@ -94,12 +94,12 @@ describe("rendering", () => {
   });
 });
 
-test("BOS comes once, whether the template writes it or not", () => {
-  const ids = (source: string) => encodeChat(tokenizer, createChatTemplate(source, "m.gguf", tokenizer), hi).ids;
+test("BOS comes once, whether the template writes it or not", async () => {
+  const ids = async (source: string) => (await encodeChat(tokenizer, createChatTemplate(source, "m.gguf", tokenizer), hi)).ids;
   const text = tokenizer.encode("Hi", { bos: false });
-  expect(ids("{{ bos_token + messages[0].content }}")).toEqual([256, ...text]);
-  expect(ids("{{ messages[0].content }}")).toEqual([256, ...text]);
-  expect(ids("")).toEqual([256]);
+  expect(await ids("{{ bos_token + messages[0].content }}")).toEqual([256, ...text]);
+  expect(await ids("{{ messages[0].content }}")).toEqual([256, ...text]);
+  expect(await ids("")).toEqual([256]);
   const without = createTokenizer(smallVocabulary());
-  expect(encodeChat(without, createChatTemplate("{{ messages[0].content }}", "m.gguf", without), hi).ids).toEqual(text);
+  expect((await encodeChat(without, createChatTemplate("{{ messages[0].content }}", "m.gguf", without), hi)).ids).toEqual(text);
 });

@@ -3,23 +3,39 @@ import { quote } from "../container/quote.js";
 import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import type { SplitRule } from "./pretokenize.js";
-import type { PlainKind, Vocabulary } from "./vocabulary.js";
+import { type PlainKind, passAnother, type Vocabulary } from "./vocabulary.js";
 
 /** What a value of `tokenizer.ggml.pre` stands for, as in llama.cpp: the split, merges ignored for whole words, BOS where the file doesn't say. */
-const preTokenizers: ReadonlyMap<string, { split: SplitRule; ignoreMerges: boolean; addsBos: boolean }> = new Map([
-  ["llama-bpe", { split: "llama3", ignoreMerges: true, addsBos: true }],
-  ["gpt-2", { split: "gpt2", ignoreMerges: false, addsBos: false }],
-] as const);
+interface PreTokenizer {
+  readonly split: SplitRule;
+  readonly nfc?: boolean;
+  readonly ignoreMerges: boolean;
+  readonly addsBos: boolean;
+}
 
-/** `tokenizer.ggml.token_type` of a token in the byte-level alphabet. */
+const llama3: PreTokenizer = { split: ["llama3"], ignoreMerges: true, addsBos: true };
+const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
+  ["llama-bpe", llama3],
+  ["llama3", llama3],
+  ["llama-v3", llama3],
+  ["falcon3", llama3],
+  ["falcon_e", llama3], // Falcon-E's files; bitnet.cpp's name
+  ["gpt-2", { split: ["gpt2"], ignoreMerges: false, addsBos: false }],
+  // Qwen's own tokenizer.json says NFC, which the GGUF has no place for.
+  ["qwen2", { split: ["qwen2"], nfc: true, ignoreMerges: false, addsBos: false }],
+  ["falcon", { split: ["punctuation", "gpt2", "threeDigits"], ignoreMerges: false, addsBos: false }],
+]);
+
+/** `tokenizer.ggml.token_type` of a token that takes part in merges. */
 const normal = 1;
 
-/** The other values; 6, a single byte, is of SentencePiece vocabularies only. */
+/** The other values. */
 const tokenTypes: ReadonlyMap<number, PlainKind> = new Map([
   [2, "special"], // "unknown"
   [3, "special"], // "control"
   [4, "added"], // "user-defined"
   [5, "unused"],
+  [6, "byte"],
 ] as const);
 
 const isStrings = (value: MetadataValue): value is StringList | readonly string[] =>
@@ -27,7 +43,7 @@ const isStrings = (value: MetadataValue): value is StringList | readonly string[
 const isNumbers = (value: MetadataValue): value is NumberList =>
   ArrayBuffer.isView(value) || (Array.isArray(value) && value.every((item) => typeof item === "number"));
 
-/** The tokenizer in GGUF metadata. Throws a BitnetError `tokenizer` that names file and key if it is missing, malformed or of an unknown kind. */
+/** The tokenizer in GGUF metadata: byte-level BPE ("gpt2"), or SentencePiece's BPE ("llama"). Throws a BitnetError `tokenizer` that names file and key if it is missing, malformed or of an unknown kind. */
 export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   const file = checkpoint.path;
   const { metadata } = checkpoint;
@@ -45,37 +61,67 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
     const list = value(key, "a list of strings", isStrings) ?? refuse(`${key} is missing`);
     return list instanceof StringList ? list : StringList.from(list);
   };
+  const flag = (key: string) => value(key, "true or false", (v) => typeof v === "boolean");
+  const numbers = (key: string) => value(key, "a list of numbers", isNumbers) ?? refuse(`${key} is missing`);
 
-  const model = text("tokenizer.ggml.model") ?? refuse("the file has no tokenizer (tokenizer.ggml.model is missing)");
-  if (model !== "gpt2") refuse(`tokenizer.ggml.model is ${quote(model)}; this engine knows byte-level BPE only, "gpt2"`);
-  const known = [...preTokenizers.keys()].map(quote).join(" and ");
-  const pre =
-    text("tokenizer.ggml.pre") ?? refuse(`tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows ${known})`);
-  const rule = preTokenizers.get(pre) ?? refuse(`tokenizer.ggml.pre is ${quote(pre)}; this engine knows ${known}`);
-
-  const tokens = strings("tokenizer.ggml.tokens");
-  const types = value("tokenizer.ggml.token_type", "a list of numbers", isNumbers) ?? refuse("tokenizer.ggml.token_type is missing");
-  if (types.length !== tokens.length) {
-    refuse(`tokenizer.ggml.token_type has ${types.length} entries, but tokenizer.ggml.tokens has ${tokens.length}`);
+  const model = text("tokenizer.ggml.model") ?? refuse(`the file has no tokenizer (tokenizer.ggml.model is missing); ${passAnother}`);
+  if (model !== "gpt2" && model !== "llama") {
+    refuse(
+      `tokenizer.ggml.model is ${quote(model)}; this engine knows "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`,
+    );
   }
+  if (flag("tokenizer.ggml.add_eos_token")) refuse("tokenizer.ggml.add_eos_token is true, and this engine puts no token after a text");
+  const tokens = strings("tokenizer.ggml.tokens");
+  const types = numbers("tokenizer.ggml.token_type");
   const plain = new Map<number, PlainKind>();
+  const sameLength = (key: string, list: NumberList): void => {
+    if (list.length !== tokens.length) refuse(`${key} has ${list.length} entries, but tokenizer.ggml.tokens has ${tokens.length}`);
+  };
+  sameLength("tokenizer.ggml.token_type", types);
   for (let i = 0; i < types.length; i++) {
     if (types[i] === normal) continue;
-    const kind =
-      tokenTypes.get(types[i]!) ?? refuse(`tokenizer.ggml.token_type is ${types[i]} for token ${i}, which byte-level BPE does not have`);
+    const kind = tokenTypes.get(types[i]!) ?? refuse(`tokenizer.ggml.token_type is ${types[i]} for token ${i}, which is no type of token`);
+    if (kind === "byte" && model === "gpt2") refuse(`tokenizer.ggml.token_type is 6 for token ${i}, which byte-level BPE does not have`);
     plain.set(i, kind);
   }
   const eosId = id("tokenizer.ggml.eos_token_id");
-  return {
+  const common = {
     source: "gguf",
     file,
     tokens,
     plain,
-    merges: strings("tokenizer.ggml.merges"),
-    split: rule.split,
-    ignoreMerges: rule.ignoreMerges,
     bosId: id("tokenizer.ggml.bos_token_id"),
     eosIds: eosId === undefined ? [] : [eosId],
-    addsBos: value("tokenizer.ggml.add_bos_token", "true or false", (v) => typeof v === "boolean") ?? rule.addsBos,
+  } as const;
+  const addsBos = flag("tokenizer.ggml.add_bos_token");
+
+  if (model === "llama") {
+    if (flag("tokenizer.ggml.remove_extra_whitespaces")) {
+      refuse("tokenizer.ggml.remove_extra_whitespaces is true, and this engine doesn't change text before it is tokenized");
+    }
+    const scores = numbers("tokenizer.ggml.scores");
+    sameLength("tokenizer.ggml.scores", scores);
+    return {
+      ...common,
+      kind: "pieces",
+      order: { scores },
+      spacePrefix: (flag("tokenizer.ggml.add_space_prefix") ?? true) ? "always" : "never",
+      keepsSpace: false,
+      addsBos: addsBos ?? true,
+    };
+  }
+  const known = [...preTokenizers.keys()].map(quote).join(", ");
+  const pre =
+    text("tokenizer.ggml.pre") ??
+    refuse(`tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows ${known}); ${passAnother}`);
+  const rule = preTokenizers.get(pre) ?? refuse(`tokenizer.ggml.pre is ${quote(pre)}; this engine knows ${known}; ${passAnother}`);
+  return {
+    ...common,
+    kind: "byte-level",
+    merges: strings("tokenizer.ggml.merges"),
+    split: rule.split,
+    nfc: rule.nfc ?? false,
+    ignoreMerges: rule.ignoreMerges,
+    addsBos: addsBos ?? rule.addsBos,
   };
 }

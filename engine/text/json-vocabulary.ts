@@ -1,40 +1,42 @@
-import type { Checkpoint } from "../container/checkpoint.js";
 import { quote, show } from "../container/quote.js";
-import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
-import { type SplitRule, splitPatterns } from "./pretokenize.js";
+import type { Refuse } from "./codec.js";
+import { isAbsent, readNormalizer, readSpaces, readSplit } from "./json-steps.js";
 import { maxEntries } from "./token-table.js";
-import type { PlainKind, Vocabulary } from "./vocabulary.js";
+import { type PlainKind, passAnother, type Vocabulary } from "./vocabulary.js";
 
-/** Characters of an unknown split pattern that a message shows; LLaMA-3's has 112. */
-const maxPattern = 500;
-
-/** Refuses the file: a message that begins with the key. */
-type Refuse = (message: string) => never;
-
-const isAbsent = (value: unknown): value is null | undefined => value === null || value === undefined;
+/** Tokens of single bytes in a vocabulary with `byte_fallback`. */
+const byteToken = /^<0x[0-9A-F]{2}>$/;
 
 /**
- * The tokenizer of tokenizer.json, with BOS and EOS from tokenizer_config.json or special_tokens_map.json. Throws a BitnetError
- * `tokenizer` that names file and key for what is missing, malformed, or asks for what this engine doesn't do.
+ * The tokenizer of tokenizer.json, with BOS and EOS from tokenizer_config.json or special_tokens_map.json: byte-level BPE, or SentencePiece's
+ * where the model has `byte_fallback`. Throws a BitnetError `tokenizer` that names file and key for what is missing, malformed, or asks for
+ * what this engine doesn't do.
  */
-export async function readJsonVocabulary(checkpoint: Checkpoint): Promise<Vocabulary> {
-  const file = checkpoint.path;
+export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabulary> {
+  const file = files.path;
   const refuse: Refuse = (message) => {
     throw new BitnetError("tokenizer", `${file}: ${message}`, { file });
   };
   const [main, config = {}, specialMap = {}] = await Promise.all(
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map((name) => readJsonSidecar(checkpoint, name, "tokenizer")),
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map((name) => readJsonSidecar(files, name, "tokenizer")),
   );
-  if (main === undefined) return refuse("the model has no tokenizer (tokenizer.json is missing)");
+  if (main === undefined) return refuse(`the model has no tokenizer (tokenizer.json is missing); ${passAnother}`);
   const inMain: Refuse = (message) => refuse(`tokenizer.json: ${message}`);
 
-  requireNoNormalizer(main.normalizer, inMain);
-  if (!isObject(main.decoder) || main.decoder.type !== "ByteLevel") inMain(`decoder is ${show(main.decoder)}, not of type "ByteLevel"`);
-  const split = readSplit(main.pre_tokenizer, inMain);
+  const isPieces = isObject(main.model) && main.model.byte_fallback === true;
+  const how = isPieces
+    ? readSpaces(main.normalizer, main.pre_tokenizer, main.decoder, inMain)
+    : { nfc: readNormalizer(main.normalizer, inMain), split: readSplit(main.pre_tokenizer, inMain) };
+  if (!isPieces && !(isObject(main.decoder) && main.decoder.type === "ByteLevel")) {
+    inMain(`decoder is ${show(main.decoder)}, not of type "ByteLevel"`);
+  }
   const { tokens, merges, ignoreMerges } = readModel(main.model, inMain);
+  if (isPieces && ignoreMerges) inMain("model.ignore_merges is true, which this engine doesn't do with byte_fallback");
   const plain = new Map<number, PlainKind>();
+  if (isPieces) for (const [id, token] of tokens.entries()) if (token !== undefined && byteToken.test(token)) plain.set(id, "byte");
   readAddedTokens(main.added_tokens ?? [], tokens, plain, inMain);
   readAddedTokens(listed(config.added_tokens_decoder), tokens, plain, (message) => refuse(`tokenizer_config.json: ${message}`));
   requireAll(tokens, inMain);
@@ -51,61 +53,26 @@ export async function readJsonVocabulary(checkpoint: Checkpoint): Promise<Vocabu
   if (templateBos !== undefined && configBos !== undefined && templateBos !== configBos) {
     inMain(`post_processor begins text with token ${templateBos}, but bos_token is ${configBos}`);
   }
-  const addBos = config.add_bos_token;
-  if (!isAbsent(addBos) && typeof addBos !== "boolean")
-    refuse(`tokenizer_config.json: add_bos_token is ${show(addBos)}, not true or false`);
+  const flag = (key: string): boolean | undefined => {
+    const value = config[key];
+    if (isAbsent(value) || typeof value === "boolean") return value ?? undefined;
+    return refuse(`tokenizer_config.json: ${key} is ${show(value)}, not true or false`);
+  };
+  if (flag("add_eos_token")) refuse("tokenizer_config.json: add_eos_token is true, and this engine puts no token after a text");
   const eosId = idOf("eos_token");
-  return {
+  const common = {
     source: "tokenizer.json",
     file,
     tokens: StringList.from(tokens),
     plain,
-    merges: StringList.from(merges),
-    split,
-    ignoreMerges,
     bosId: configBos ?? templateBos,
     eosIds: eosId === undefined ? [] : [eosId],
-    addsBos: typeof addBos === "boolean" ? addBos : templateBos !== undefined,
-  };
-}
-
-function requireNoNormalizer(normalizer: unknown, refuse: Refuse): void {
-  if (isAbsent(normalizer)) return;
-  if (
-    isObject(normalizer) &&
-    normalizer.type === "Sequence" &&
-    Array.isArray(normalizer.normalizers) &&
-    normalizer.normalizers.length === 0
-  )
-    return;
-  refuse(`normalizer is ${show(normalizer)}, and this engine doesn't change text before it is tokenized`);
-}
-
-/** Which split rule: ByteLevel's own, GPT-2's, or the pattern of a Split before it. */
-function readSplit(preTokenizer: unknown, refuse: Refuse): SplitRule {
-  const steps: unknown = isObject(preTokenizer) && preTokenizer.type === "Sequence" ? preTokenizer.pretokenizers : [preTokenizer];
-  const byteLevel: unknown = Array.isArray(steps) ? steps.at(-1) : undefined;
-  if (!Array.isArray(steps) || steps.length > 2 || !isObject(byteLevel) || byteLevel.type !== "ByteLevel") {
-    return refuse(`pre_tokenizer is ${show(preTokenizer)}; this engine knows "ByteLevel", alone or after one "Split"`);
-  }
-  if (byteLevel.add_prefix_space === true)
-    refuse("pre_tokenizer adds a space before text (add_prefix_space), which this engine doesn't do");
-  const ownRule = byteLevel.use_regex !== false; // true where it isn't said
-  if (steps.length === 1) {
-    return ownRule ? "gpt2" : refuse("pre_tokenizer doesn't split text at all (use_regex is false), which this engine doesn't do");
-  }
-  const first: unknown = steps[0];
-  if (ownRule || !isObject(first) || first.type !== "Split" || first.behavior !== "Isolated" || first.invert === true) {
-    return refuse(
-      `pre_tokenizer is ${show(preTokenizer)}; before "ByteLevel" (use_regex false) this engine knows a "Split" with behavior "Isolated"`,
-    );
-  }
-  const pattern = isObject(first.pattern) ? first.pattern.Regex : undefined;
-  if (pattern === splitPatterns.llama3) return "llama3";
-  if (pattern === splitPatterns.gpt2) return "gpt2";
-  return refuse(
-    `pre_tokenizer splits text by ${typeof pattern === "string" ? JSON.stringify(pattern.slice(0, maxPattern)) : show(first.pattern)}; this engine knows LLaMA-3's rule and GPT-2's`,
-  );
+    addsBos: flag("add_bos_token") ?? templateBos !== undefined,
+  } as const;
+  const pairs = StringList.from(merges);
+  return "split" in how
+    ? { ...common, kind: "byte-level", merges: pairs, ignoreMerges, ...how }
+    : { ...common, kind: "pieces", order: { merges: pairs }, ...how };
 }
 
 function readModel(model: unknown, refuse: Refuse): { tokens: string[]; merges: string[]; ignoreMerges: boolean } {
@@ -113,7 +80,7 @@ function readModel(model: unknown, refuse: Refuse): { tokens: string[]; merges: 
   if (model.type !== "BPE") refuse(`model.type is ${show(model.type)}; this engine knows "BPE"`);
   if (!isAbsent(model.dropout) && model.dropout !== 0) refuse(`model.dropout is ${show(model.dropout)}, so tokens would be random`);
   for (const key of ["continuing_subword_prefix", "end_of_word_suffix"]) {
-    if (!isAbsent(model[key]) && model[key] !== "") refuse(`model.${key} is ${show(model[key])}, which byte-level BPE does not have`);
+    if (!isAbsent(model[key]) && model[key] !== "") refuse(`model.${key} is ${show(model[key])}, which this engine doesn't do`);
   }
   const { vocab, merges } = model;
   if (!isObject(vocab)) return refuse("model.vocab is not an object of tokens and ids");

@@ -3,6 +3,7 @@ import type { MetadataValue } from "../container/checkpoint.js";
 import { byteCharacters, errorOf, fakeCheckpoint } from "./fixtures.test.helper.js";
 import { loadTokenizer } from "./load.js";
 import { splitPatterns } from "./pretokenize.js";
+import { passAnother } from "./vocabulary.js";
 
 /** Metadata of a tokenizer of the 256 bytes, "ab" (256), and <s> (257), </s> (258). */
 const metadata: Record<string, MetadataValue> = {
@@ -14,6 +15,8 @@ const metadata: Record<string, MetadataValue> = {
   "tokenizer.ggml.bos_token_id": 257,
   "tokenizer.ggml.eos_token_id": 258,
 };
+
+const knownPre = '"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "gpt-2", "qwen2", "falcon"';
 
 const loadGguf = (changes: Record<string, MetadataValue | undefined> = {}) => {
   const all = Object.entries({ ...metadata, ...changes }).filter((entry): entry is [string, MetadataValue] => entry[1] !== undefined);
@@ -36,6 +39,28 @@ describe("GGUF", () => {
     expect((await loadGguf({ ...changes, "tokenizer.ggml.pre": "gpt-2" })).encode("ab")).toHaveLength(2);
   });
 
+  test.each([
+    { pre: "llama-bpe", bos: true, nfc: false, digits: 3 },
+    { pre: "llama3", bos: true, nfc: false, digits: 3 },
+    { pre: "llama-v3", bos: true, nfc: false, digits: 3 },
+    { pre: "falcon3", bos: true, nfc: false, digits: 3 },
+    { pre: "falcon_e", bos: true, nfc: false, digits: 3 },
+    { pre: "gpt-2", bos: false, nfc: false, digits: 4 },
+    { pre: "qwen2", bos: false, nfc: true, digits: 1 },
+    { pre: "falcon", bos: false, nfc: false, digits: 3 },
+  ])("what a pre-tokenizer stands for: %o", async ({ pre, bos, nfc, digits }) => {
+    expect((await loadGguf({ "tokenizer.ggml.pre": pre })).encode("ab")).toEqual(bos ? [257, 256] : [256]);
+    const tokenizer = await loadGguf({
+      "tokenizer.ggml.pre": pre,
+      "tokenizer.ggml.add_bos_token": false,
+      "tokenizer.ggml.tokens": [...byteCharacters, "12", "123", "1234"],
+      "tokenizer.ggml.token_type": Array(259).fill(1),
+      "tokenizer.ggml.merges": ["1 2", "12 3", "123 4"],
+    });
+    expect(tokenizer.decodeBytes(tokenizer.encode("1234").slice(0, 1))).toHaveLength(digits);
+    expect(tokenizer.decode(tokenizer.encode("e\u0301"))).toBe(nfc ? "é" : "e\u0301");
+  });
+
   test("types 2 to 5: unknown and control are special, user-defined is text, unused is neither", async () => {
     const types = (type: number) => ({ "tokenizer.ggml.token_type": [...byteCharacters.map(() => 1), 1, type, 3] });
     for (const [type, special, found] of [
@@ -53,14 +78,18 @@ describe("GGUF", () => {
   });
 
   test.each<[string, Record<string, MetadataValue | undefined>]>([
-    ["the file has no tokenizer (tokenizer.ggml.model is missing)", { "tokenizer.ggml.model": undefined }],
-    ['tokenizer.ggml.model is "llama"; this engine knows byte-level BPE only, "gpt2"', { "tokenizer.ggml.model": "llama" }],
+    [`the file has no tokenizer (tokenizer.ggml.model is missing); ${passAnother}`, { "tokenizer.ggml.model": undefined }],
+    [
+      `tokenizer.ggml.model is "t5"; this engine knows "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`,
+      { "tokenizer.ggml.model": "t5" },
+    ],
+    ["tokenizer.ggml.add_eos_token is true, and this engine puts no token after a text", { "tokenizer.ggml.add_eos_token": true }],
     ["tokenizer.ggml.model is not a string", { "tokenizer.ggml.model": 2 }],
     [
-      'tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows "llama-bpe" and "gpt-2")',
+      `tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows ${knownPre}); ${passAnother}`,
       { "tokenizer.ggml.pre": undefined },
     ],
-    ['tokenizer.ggml.pre is "qwen2"; this engine knows "llama-bpe" and "gpt-2"', { "tokenizer.ggml.pre": "qwen2" }],
+    [`tokenizer.ggml.pre is "default"; this engine knows ${knownPre}; ${passAnother}`, { "tokenizer.ggml.pre": "default" }],
     ["tokenizer.ggml.tokens is missing", { "tokenizer.ggml.tokens": undefined }],
     ["tokenizer.ggml.tokens is not a list of strings", { "tokenizer.ggml.tokens": [1, 2] }],
     ["tokenizer.ggml.token_type is missing", { "tokenizer.ggml.token_type": undefined }],
@@ -146,7 +175,7 @@ describe("tokenizer.json", () => {
     expect((await wideWith({ type: "Sequence", pretokenizers: [{ type: "ByteLevel" }] })).encode("1234")).toEqual([258]);
     expect((await wideWith(splitThenBytes({ pattern: { Regex: splitPatterns.llama3 } }))).encode("1234")).toHaveLength(4);
     expect(await errorOf(() => numbers("\\p{N}|\\s+"))).toBe(
-      "tokenizer: fake: tokenizer.json: pre_tokenizer splits text by \"\\\\p{N}|\\\\s+\"; this engine knows LLaMA-3's rule and GPT-2's",
+      `tokenizer: fake: tokenizer.json: pre_tokenizer splits text by "\\\\p{N}|\\\\s+"; this engine runs no rule but LLaMA-3's, GPT-2's, Qwen2's and "[0-9][0-9][0-9]"`,
     );
   });
 
@@ -168,7 +197,7 @@ describe("tokenizer.json", () => {
   });
 
   test.each<[string, Json, Json?]>([
-    ['normalizer is {"type":"NFC"}', { normalizer: { type: "NFC" } }],
+    ['normalizer is {"type":"NFKC"}; this engine knows "NFC", or none', { normalizer: { type: "NFKC" } }],
     ['decoder is null, not of type "ByteLevel"', { decoder: null }],
     ["model is missing", { model: 3 }],
     ['model.type is "Unigram"', { model: { ...model, type: "Unigram" } }],
@@ -212,7 +241,7 @@ describe("tokenizer.json", () => {
 
   test("refused: a file that is missing, or no JSON object", async () => {
     const load = (sidecars: Record<string, string>) => errorOf(() => loadTokenizer(fakeCheckpoint({ sidecars })));
-    expect(await load({})).toBe("tokenizer: fake: the model has no tokenizer (tokenizer.json is missing)");
+    expect(await load({})).toBe(`tokenizer: fake: the model has no tokenizer (tokenizer.json is missing); ${passAnother}`);
     for (const text of ["", "{", "[]", "null", '"text"']) {
       expect(await load({ "tokenizer.json": text })).toBe("tokenizer: fake: tokenizer.json is not a JSON object");
     }

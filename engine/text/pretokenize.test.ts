@@ -2,27 +2,26 @@ import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type GoldenStrings, readJson } from "./fixtures.test.helper.js";
+import { readSplit } from "./json-steps.js";
 import { type SplitRule, splitPatterns, splitWords } from "./pretokenize.js";
 
-function words(text: string, rule: SplitRule): string[] {
+type Known = keyof typeof splitPatterns;
+
+function words(text: string, ...rule: SplitRule): string[] {
   const found: string[] = [];
   splitWords(text, rule, (start, end) => found.push(text.slice(start, end)));
   return found;
 }
 
-/** Hugging Face's reading of the pattern as a file spells it; it gives words in the byte-level alphabet, a character a byte. */
-function oracle(rule: SplitRule) {
-  const pattern = { Regex: splitPatterns[rule] };
+const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+const split = (rule: Known) => ({ type: "Split", pattern: { Regex: splitPatterns[rule] }, behavior: "Isolated", invert: false });
+
+/** Hugging Face's reading of the steps as a file spells them; it gives words in the byte-level alphabet, a character a byte. */
+function oracle(pretokenizers: readonly object[]) {
   const { pre_tokenizer } = new HfTokenizer(
     {
       model: { type: "BPE", vocab: {}, merges: [] },
-      pre_tokenizer: {
-        type: "Sequence",
-        pretokenizers: [
-          { type: "Split", pattern, behavior: "Isolated", invert: false },
-          { type: "ByteLevel", add_prefix_space: false, use_regex: false },
-        ],
-      },
+      pre_tokenizer: { type: "Sequence", pretokenizers },
       normalizer: null,
       post_processor: null,
       decoder: null,
@@ -50,8 +49,8 @@ const texts = fc.array(
   { maxLength: 24 },
 );
 
-describe.each<SplitRule>(["llama3", "gpt2"])("the %s split", (rule) => {
-  const expected = oracle(rule);
+describe.each<Exclude<Known, "threeDigits">>(["llama3", "gpt2", "qwen2"])("the %s split", (rule) => {
+  const expected = oracle([split(rule), byteLevel]);
 
   test("agrees with Hugging Face's on the golden strings and on Unicode text", () => {
     const goldens = [
@@ -93,4 +92,61 @@ test("white space and case are Unicode's, as in the original (answers of Hugging
   // "ſ" folds to "s". The JavaScript port and llama.cpp, which know ASCII case only here, differ.
   expect(words("it'ſx", "llama3")).toEqual(["it", "'ſ", "x"]);
   expect(words("'ſa", "gpt2")).toEqual(["'", "ſa"]);
+});
+
+describe("steps one after another", () => {
+  /** Text of all kinds but for numbers beyond ASCII's, and characters whose bytes are numbers in the byte-level alphabet: the JavaScript port reads those otherwise. */
+  const known = texts.map((parts) =>
+    Array.from(parts.join(""))
+      .filter(
+        (character) =>
+          !/[^0-9]/.test(character) ||
+          !(/\p{N}|[\u0085\ufeff]/u.test(character) || /[\xb2\xb3\xb9\xbc-\xbe]/.test(Buffer.from(character).toString("latin1"))),
+      )
+      .join(""),
+  );
+  const gpt2 = { ...byteLevel, use_regex: true };
+  test.each<[string, object[], SplitRule]>([
+    [
+      "Falcon's",
+      [{ type: "Punctuation", behavior: "Contiguous" }, gpt2, { type: "Digits", individual_digits: false }, split("threeDigits")],
+      ["punctuation", "gpt2", "asciiDigits", "threeDigits"],
+    ],
+    ["StarCoder's", [{ type: "Digits", individual_digits: true }, gpt2], ["digit", "gpt2"]],
+    ["digits after the bytes", [gpt2, { type: "Digits", individual_digits: true }], ["gpt2", "asciiDigit"]],
+    ["two patterns", [split("threeDigits"), split("qwen2"), byteLevel], ["threeDigits", "qwen2"]],
+  ])("%s, as Hugging Face does", (_, steps, rule) => {
+    const refuse = (message: string): never => {
+      throw new Error(message);
+    };
+    expect(readSplit({ type: "Sequence", pretokenizers: steps }, refuse)).toEqual(rule);
+    const expected = oracle(steps);
+    fc.assert(
+      fc.property(known, (text) => {
+        expect(lengths(words(text, ...rule))).toEqual(expected(text).map((word) => word.length));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test("llama.cpp's Falcon cuts off punctuation and three digits at a time, and sees no further than a piece", () => {
+    expect(words("it's  12345,67 (a)!", "punctuation", "gpt2", "threeDigits")).toEqual([
+      "it",
+      "'",
+      "s",
+      " ",
+      " ",
+      "123",
+      "45",
+      ",",
+      "67",
+      " ",
+      "(",
+      "a",
+      ")!",
+    ]);
+    expect(words("٣٣٣ a1²b", "digits")).toEqual(["٣٣٣", " a", "1²", "b"]);
+    expect(words("a..1", "punctuationMarks")).toEqual(["a", ".", ".", "1"]);
+    expect(words("$x+y=…", "punctuation")).toEqual(["$", "x", "+", "y", "=…"]);
+  });
 });

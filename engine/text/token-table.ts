@@ -1,6 +1,15 @@
 import { quote } from "../container/quote.js";
 import type { StringList } from "../container/string-list.js";
-import { maxSpelling, readSpelling, spell } from "./byte-alphabet.js";
+
+/** How a vocabulary spells the bytes that its tokens stand for. */
+export interface Alphabet {
+  /** Bytes that spell one byte, at most. */
+  readonly maxSpelling: number;
+  /** Writes the spelling of bytes[0, length) to `out[at…]`; its end there. */
+  spell(bytes: Uint8Array, length: number, out: Uint8Array, at: number): number;
+  /** Writes the bytes that text[from, to), whole UTF-8, spells to `out[at…]`; their end there, or −1 if it is not of the alphabet. */
+  read(text: Uint8Array, from: number, to: number, out: Uint8Array, at: number): number;
+}
 
 /** Tokens and merges a vocabulary may have: a rank and a position in a word share a double's 53 bits (21 + 32). The largest known have 2^18. */
 export const maxEntries = 2 ** 21;
@@ -60,13 +69,14 @@ export class TokenTable {
   private readonly size: number;
   private readonly slots: Int32Array; // [slots, 4] id + 1, 0 where free; length of the token; its last 8 bytes
   private readonly keys = new Int32Array(keyLength * (own + 1)); // [keys, 5] what is looked for: the slot where to begin; length; last 8 bytes; where it stands
-  private readonly spelled: Uint8Array; // [tokens] 1 if it is in the byte-level alphabet
+  private readonly spelled: Uint8Array; // [tokens] 1 if it is in the alphabet
   private scratch: Uint8Array = new Uint8Array(1024);
 
   /** `isPlain`: whether a token stands for its own text. Throws a TableError that says which are double. */
   constructor(
     private readonly tokens: StringList,
     isPlain: (id: number) => boolean,
+    private readonly alphabet: Alphabet,
   ) {
     const { length } = tokens;
     this.size = slotsFor(length + 1);
@@ -104,13 +114,13 @@ export class TokenTable {
   }
 
   private markSpelled(isPlain: (id: number) => boolean): void {
-    const { tokens, spelled } = this;
+    const { tokens, spelled, alphabet } = this;
     const { bytes, starts } = tokens;
     for (let id = 0; id < spelled.length; id++) {
       const from = starts[id]!;
       const to = tokens.endOf(id);
       const meaning = this.scratchOf(to - from);
-      if (readSpelling(bytes, from, to, meaning, 0) >= 0 && !isPlain(id)) spelled[id] = 1;
+      if (alphabet.read(bytes, from, to, meaning, 0) >= 0 && !isPlain(id)) spelled[id] = 1;
     }
   }
 
@@ -124,15 +134,16 @@ export class TokenTable {
     const { bytes, starts } = this.tokens;
     const from = starts[id]!;
     const to = this.tokens.endOf(id);
-    if (this.spelled[id] === 1) return readSpelling(bytes, from, to, out, at);
+    if (this.spelled[id] === 1) return this.alphabet.read(bytes, from, to, out, at);
     out.set(bytes.subarray(from, to), at);
     return at + to - from;
   }
 
   /** The id of the token that stands for bytes[0, length), −1 if there is none; of those that stand for their own text none. */
   find(bytes: Uint8Array, length: number): number {
-    const key = this.scratchOf(maxSpelling * length);
-    return this.findSpelled(key, spell(bytes, length, key, 0));
+    const { alphabet } = this;
+    const key = this.scratchOf(alphabet.maxSpelling * length);
+    return this.findSpelled(key, 0, alphabet.spell(bytes, length, key, 0));
   }
 
   /** The id of the token that stands for its own text `text`, −1 if there is none. */
@@ -142,9 +153,10 @@ export class TokenTable {
     return id >= 0 && this.spelled[id] === 0 ? id : -1;
   }
 
-  private findSpelled(key: Uint8Array, length: number): number {
-    this.prepare(own, key, 0, length);
-    const id = this.search(own, key);
+  /** The id of the token that the alphabet spells as bytes[from, to), −1 if there is none. */
+  findSpelled(bytes: Uint8Array, from: number, to: number): number {
+    this.prepare(own, bytes, from, to);
+    const id = this.search(own, bytes);
     return id >= 0 && this.spelled[id] === 1 ? id : -1;
   }
 
@@ -179,7 +191,7 @@ export class TokenTable {
     return sum;
   }
 
-  /** Writes the ids of the tokens that so many keys spell in the byte-level alphabet to `ids`, −1 where there is none. */
+  /** Writes the ids of the tokens that so many keys spell in the alphabet to `ids`, −1 where there is none. */
   findPrepared(count: number, bytes: Uint8Array, ids: Int32Array): void {
     const { spelled } = this;
     for (let i = 0; i < count; i++) {
@@ -196,7 +208,7 @@ export class TokenTable {
     const key = this.scratchOf(to - from);
     key.set(bytes.subarray(from, middle));
     key.set(bytes.subarray(middle + 1, to), middle - from);
-    return this.findSpelled(key, to - from - 1);
+    return this.findSpelled(key, 0, to - from - 1);
   }
 
   private isJoined(id: number, bytes: Uint8Array, from: number, middle: number, to: number): boolean {

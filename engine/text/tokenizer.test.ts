@@ -7,6 +7,7 @@ import {
   fakeCheckpoint,
   type GoldenStrings,
   llama3Files,
+  qwen3Files,
   readJson,
   type SmallChanges,
   smallVocabulary,
@@ -29,10 +30,16 @@ async function open(path: string) {
 const fromGguf = await open(storiesGguf);
 const fromJson = await open(storiesPacked);
 const llama3 = await loadTokenizer(fakeCheckpoint({ sidecars: llama3Files }));
+const qwen3 = await loadTokenizer(fakeCheckpoint({ sidecars: qwen3Files }));
 
 /** Text with special tokens, parts of characters and odd spaces in it. */
 const texts = fc
-  .array(fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("<|eot_id|>", "<|", " story", " once", "\ufeff", "\r\n", "  ", "é", "😀")))
+  .array(
+    fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.constantFrom("<|eot_id|>", "<|", " story", " once", "\ufeff", "\r\n", "  ", "é", "e\u0301", "😀"),
+    ),
+  )
   .map((parts) => parts.join(""));
 
 describe("golden ids", () => {
@@ -43,6 +50,7 @@ describe("golden ids", () => {
     ["tokenizer.json", fromJson, open],
     ["LLaMA-3", llama3, readJson<GoldenStrings>("validation/golden/llama3/strings.json")],
     ["LLaMA-3, llama.cpp's own pairs", llama3, readJson<GoldenStrings>("validation/golden/llama3/llamacpp_pairs.json")],
+    ["Qwen's", qwen3, readJson<GoldenStrings>("validation/golden/qwen2/llamacpp_pairs.json")],
   ])("%s", (_, tokenizer, golden) => {
     for (const { text, ids } of golden) {
       expect(tokenizer.encode(text, { bos: false }), text).toEqual(ids);
@@ -84,6 +92,20 @@ describe("golden ids", () => {
       { numRuns: 300 },
     );
   });
+});
+
+test("Qwen's text is brought to normal form C first, and not its special tokens, as Hugging Face does", () => {
+  const hf = new HfTokenizer(readJson<Record<string, unknown>>(`${qwen3Files}/tokenizer.json`), {});
+  fc.assert(
+    fc.property(texts, (text) => {
+      const whole = text.replace(/\p{Surrogate}/gu, "").replaceAll(/[\u0085\ufeffſ]/g, ""); // these, the JavaScript port splits otherwise
+      expect(qwen3.encode(whole)).toEqual(hf.encode(whole).ids);
+      expect(qwen3.decode(qwen3.encode(whole))).toBe(whole.normalize("NFC"));
+    }),
+    { numRuns: 300 },
+  );
+  expect(qwen3.encode("e\u0301<|im_end|>")).toEqual([...qwen3.encode("é"), qwen3.idOf("<|im_end|>")]);
+  expect(qwen3).toMatchObject({ bosId: undefined, eosIds: [qwen3.idOf("<|im_end|>")], addsBos: false });
 });
 
 describe("options", () => {

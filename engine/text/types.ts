@@ -4,6 +4,19 @@ export interface EncodeOptions {
   readonly bos?: boolean;
   /** Recognise special tokens such as `<|eot_id|>` written in the text. Default true. */
   readonly special?: boolean;
+  /**
+   * The id of the token that the text goes on from; left out at the beginning of a text. A tokenizer that puts a space before a text
+   * (SentencePiece) does so there, and not in the middle.
+   */
+  readonly after?: number | undefined;
+}
+
+/** How token ids become text. */
+export interface DecodeOptions {
+  /** Write special tokens out. */
+  readonly special?: boolean;
+  /** As in `EncodeOptions`: the space that was put before a text is taken away again. */
+  readonly after?: number | undefined;
 }
 
 /** Turns a stream of token ids into text: what is not yet a whole UTF-8 character waits. */
@@ -14,7 +27,10 @@ export interface TokenDecoder {
   end(): string;
 }
 
-/** A byte-level BPE tokenizer: text (or any bytes) to ids and back without loss. */
+/**
+ * Text (or any bytes) to ids and back. Nothing is lost, but for what the model's own tokenizer loses: some bring text to a normal form first
+ * (Qwen's: NFC), and SentencePiece does not tell "▁" (U+2581) from a space.
+ */
 export interface Tokenizer {
   /** Where it came from: "tokenizer.json" or "gguf". */
   readonly source: string;
@@ -27,14 +43,14 @@ export interface Tokenizer {
   readonly addsBos: boolean;
   /** text → ids. A lone surrogate becomes U+FFFD, as in UTF-8. */
   encode(text: string, options?: EncodeOptions): number[];
-  /** Any bytes → ids; bytes that are not UTF-8 survive as single-byte tokens. */
+  /** Any bytes → ids; those that are not UTF-8 as single-byte tokens. */
   encodeBytes(bytes: Uint8Array, options?: EncodeOptions): number[];
   /** ids → text; special tokens are written out unless `special` is false. Throws a usage error for an id that is not in the vocabulary. */
-  decode(ids: readonly number[], options?: { readonly special?: boolean }): string;
+  decode(ids: readonly number[], options?: DecodeOptions): string;
   /** ids → the very bytes. */
-  decodeBytes(ids: readonly number[], options?: { readonly special?: boolean }): Uint8Array;
+  decodeBytes(ids: readonly number[], options?: DecodeOptions): Uint8Array;
   /** A decoder for one stream; `special` false by default here: a reader of a stream wants no `<|eot_id|>`. */
-  decoder(options?: { readonly special?: boolean }): TokenDecoder;
+  decoder(options?: DecodeOptions): TokenDecoder;
   /** Id of a token by its exact text, special or not; undefined if there is none. */
   idOf(token: string): number | undefined;
   /** The token's text for a list: its characters, U+FFFD for parts of one. */
@@ -53,5 +69,5 @@ export interface ChatTemplate {
   /** The Jinja source, as the file has it. */
   readonly source: string;
   /** The conversation as text, special tokens (BOS too) written out: encode it with `encodeChat`. `addGenerationPrompt` (default true) opens the answer's turn. */
-  render(messages: readonly ChatMessage[], options?: { readonly addGenerationPrompt?: boolean }): string;
+  render(messages: readonly ChatMessage[], options?: { readonly addGenerationPrompt?: boolean }): Promise<string>;
 }

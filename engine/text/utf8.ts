@@ -15,12 +15,12 @@ export function decodeUtf8(bytes: Uint8Array): string {
   return decoder.decode(bytes);
 }
 
-/** Length of the UTF-8 character at `bytes[at]`, 0 if there is none (Unicode, table 3-7: no overlong forms, no surrogates). */
-function characterLength(bytes: Uint8Array, at: number): number {
+/** Length of the UTF-8 character at `bytes[at]` that ends before `end`, 0 if there is none (Unicode, table 3-7: no overlong forms, no surrogates). */
+export function characterLength(bytes: Uint8Array, at: number, end: number): number {
   const lead = bytes[at]!;
   if (lead < 0x80) return 1;
   const length = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-  if (at + length > bytes.length) return 0;
+  if (at + length > end) return 0;
   for (let i = 1; i < length; i++) {
     const low = i > 1 ? 0x80 : lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
     const high = i > 1 ? 0xbf : lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
@@ -39,7 +39,7 @@ export function escapeBytes(bytes: Uint8Array): string {
   const parts: string[] = [];
   let start = 0;
   for (let i = 0; i < bytes.length; ) {
-    const length = characterLength(bytes, i);
+    const length = characterLength(bytes, i, bytes.length);
     if (length === 0) {
       parts.push(decodeUtf8(bytes.subarray(start, i)), String.fromCharCode(escapeBase + bytes[i]!));
       start = i + 1;

@@ -1,0 +1,80 @@
+import { MergeTable, PairMerger } from "./bpe.js";
+import { type Codec, orRefuse, type Refuse, tableOf } from "./codec.js";
+import { pieceAlphabet, spaceMark } from "./piece-alphabet.js";
+import { ScoreMerger } from "./score-merger.js";
+import { characterLength, writeBytes } from "./utf8.js";
+import { type PieceVocabulary, vocabularyKeys } from "./vocabulary.js";
+
+/** A byte's token: `<0x0A>`. */
+const byteToken = /^<0x([0-9A-F]{2})>$/;
+
+/**
+ * SentencePiece's BPE: a text is one word, in which "▁" stands for each space; its characters are merged into pieces, and what is no
+ * piece is spelled in tokens of single bytes.
+ */
+export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
+  const { plain, spacePrefix, keepsSpace } = vocabulary;
+  const keys = vocabularyKeys[vocabulary.source];
+  const table = tableOf(vocabulary, pieceAlphabet, refuse);
+  const { byteIds, byteOf } = readBytes(vocabulary, refuse);
+  const { order } = vocabulary;
+  if ("scores" in order) {
+    for (let id = 0; id < order.scores.length; id++) {
+      if (!Number.isFinite(order.scores[id]))
+        refuse(`${keys.scores} is ${order.scores[id]} for token ${id}, by which nothing can be ordered`);
+    }
+  }
+  const scored = "scores" in order ? new ScoreMerger(table, order.scores) : undefined;
+  const paired = "merges" in order ? new PairMerger(orRefuse(() => new MergeTable(order.merges, table), keys.merges, refuse)) : undefined;
+
+  return {
+    spacePrefix,
+    isBorder: (id) => plain.has(id) && plain.get(id) !== "byte",
+    encode(text, prefixed, out) {
+      const prefix = prefixed && !(keepsSpace && /^[ ▁]/.test(text)) ? spaceMark : "";
+      const marked = prefix + text.replaceAll(" ", spaceMark);
+      const bytes = new Uint8Array(3 * marked.length);
+      const length = writeBytes(marked, 0, marked.length, bytes);
+      const starts = new Int32Array(length + 1); // [characters + 1] where each begins; the last: where one more would
+      let characters = 0;
+      for (let at = 0; at < length; at += characterLength(bytes, at, length) || 1) starts[characters++] = at;
+      starts[characters] = length;
+      const push = (id: number, from: number, to: number) => {
+        if (id >= 0) out.push(id);
+        else for (let at = from; at < to; at++) out.push(byteIds[bytes[at]!]!);
+      };
+      scored?.merge(bytes, starts, characters, push);
+      paired?.merge(
+        characters,
+        (i) => table.findSpelled(bytes, starts[i]!, starts[i + 1]!),
+        (id, i) => push(id, starts[i]!, starts[i + 1]!),
+      );
+    },
+    maxBytes: (id) => table.maxBytes(id),
+    write(id, out, at) {
+      const byte = byteOf.get(id);
+      if (byte === undefined) return table.write(id, out, at);
+      out[at] = byte;
+      return at + 1;
+    },
+    idOf: (text) => Math.max(table.findPlain(text), table.find(text, text.length)),
+  };
+}
+
+/** The tokens of single bytes: all 256 must be there, or some text could not be told. */
+function readBytes({ source, tokens, plain }: PieceVocabulary, refuse: Refuse): { byteIds: Int32Array; byteOf: Map<number, number> } {
+  const key = vocabularyKeys[source].tokens;
+  const byteIds = new Int32Array(256).fill(-1); // [256] token of each single byte
+  const byteOf = new Map<number, number>();
+  for (const [id, kind] of plain) {
+    if (kind !== "byte") continue;
+    const [, hex] =
+      byteToken.exec(tokens.at(id)!) ?? refuse(`${key} has ${JSON.stringify(tokens.at(id))} at ${id} for a byte, not one such as "<0x0A>"`);
+    const byte = Number.parseInt(hex!, 16);
+    byteIds[byte] = id;
+    byteOf.set(id, byte);
+  }
+  const without = byteIds.indexOf(-1);
+  if (without >= 0) refuse(`${key} has no token for the byte 0x${without.toString(16).padStart(2, "0")}`);
+  return { byteIds, byteOf };
+}
