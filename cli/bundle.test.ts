@@ -8,8 +8,8 @@ import { buildProgram } from "./program.js";
 const GREEDY = ["run", "--prompt", "Once upon a time", "--temperature", "0", "--max-tokens", "40"];
 const TEXT = "Lily had a small dog.";
 
-function run(main: string, args: readonly string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", timeout: 60_000, input: "" });
+function run(main: string, args: readonly string[], input = ""): { code: number | null; stdout: string; stderr: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", timeout: 60_000, input });
   return { code: status, stdout, stderr };
 }
 
@@ -31,6 +31,9 @@ describe("the bundled command line", () => {
     expect(bundle("info", "--json")).toEqual(modules("info", "--json"));
     expect(bundle("tokenize", "--text", TEXT, "--json")).toEqual(modules("tokenize", "--text", TEXT, "--json"));
     expect(bundle("chat", "--threads", "1").code).toBe(0); // its input is empty
+    const chat = ["tokenize", "--chat", "-", "--json", "--tokenizer", "models/bitnet-stories-4m/packed"];
+    const rendered = run("dist/bundle/bitnet.cjs", chat, '[{"role":"user","content":"Hi"}]');
+    expect(rendered).toMatchObject({ code: 0, stdout: expect.stringContaining('"<|begin_of_text|>User: Hi<|eot_id|>Assistant: "') });
   });
 
   it("ends as the modules do: version, mistakes and their exit codes", () => {
@@ -55,18 +58,20 @@ const BY_NAME = `
   import * as published from "bitnet-ts";
   const model = await published.loadModel(undefined, { threads: 2 });
   const score = await model.score("${TEXT}");
+  const chat = await model.chatTemplate.render([{ role: "user", content: "Hi" }]);
   await model.close();
   const refused = await published.loadModel("none.gguf").catch((error) => error instanceof published.BitnetError && error.code);
-  console.log(JSON.stringify({ names: Object.keys(published).sort(), score, refused }));
+  console.log(JSON.stringify({ names: Object.keys(published).sort(), score, refused, chat }));
 `;
 
 it("the published library, imported by its name, has the names of the modules and gives their results", async () => {
   const own = await import("../engine/index.js");
   const model = await own.loadModel(undefined, { threads: 2 });
   const score = await model.score(TEXT).finally(() => model.close());
+  const chat = await model.chatTemplate?.render([{ role: "user", content: "Hi" }]);
   const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", BY_NAME], { encoding: "utf8" });
   expect(status, stderr).toBe(0);
-  expect(JSON.parse(stdout)).toEqual({ names: Object.keys(own).sort(), score, refused: "usage" });
+  expect(JSON.parse(stdout)).toEqual({ names: Object.keys(own).sort(), score, refused: "usage", chat });
 });
 
 it("names the packages in it, with their licences", () => {

@@ -6,8 +6,8 @@ export interface SandboxJob {
   readonly value: unknown;
 }
 
-/** What it answers. */
-export type SandboxReply = { readonly kind: "value"; readonly value: unknown } | { readonly kind: "time" };
+/** What it answers: that the job begins, then how it ended. */
+export type SandboxReply = { readonly kind: "begun" } | { readonly kind: "value"; readonly value: unknown } | { readonly kind: "time" };
 
 /**
  * Makes this process the inside of a `Sandbox`: `work` turns each job into its answer. It must not throw. When the process outside has gone,
@@ -15,20 +15,24 @@ export type SandboxReply = { readonly kind: "value"; readonly value: unknown } |
  */
 export function serveSandbox(work: (value: unknown) => unknown): void {
   const call = new Script("bitnetSandboxJob()");
-  process.on("message", ({ milliseconds, value }: SandboxJob) => {
+  const run = ({ milliseconds, value }: SandboxJob): SandboxReply => {
     let answer: unknown;
     Object.assign(globalThis, {
       bitnetSandboxJob: () => {
         answer = work(value);
       },
     });
-    let reply: SandboxReply;
     try {
       call.runInThisContext({ timeout: milliseconds });
-      reply = { kind: "value", value: answer };
+      return { kind: "value", value: answer };
     } catch {
-      reply = { kind: "time" };
+      return { kind: "time" };
     }
-    process.send?.(reply);
-  });
+  };
+  const send = (reply: SandboxReply, sent = (): void => {}): void => {
+    process.send?.(reply, undefined, undefined, (error) => {
+      if (error === null) sent(); // else nobody is there any more
+    });
+  };
+  process.on("message", (job: SandboxJob) => send({ kind: "begun" }, () => send(run(job))));
 }

@@ -10,11 +10,14 @@ export interface SandboxLimits {
   readonly megabytes: number;
 }
 
-/** A process that has had nothing to do for so long ends; another takes some 50 ms to start. */
+/** A process that has had nothing to do for so long ends; another takes as long to start as Node does. */
 const IDLE_MS = 60_000;
 
-/** How much longer than a job's time is waited for the process to say that it is over: it has to start, perhaps on a busy machine. */
+/** How long a job may take to begin: the process has to start, perhaps on a busy machine. */
 const PATIENCE_MS = 20_000;
+
+/** How much longer than its time a job may go on: the process ends it by itself, but not while it collects garbage. */
+const GRACE_MS = 500;
 
 /** Why a job gave no value. */
 export class SandboxError extends Error {
@@ -59,19 +62,32 @@ export class Sandbox {
     try {
       return await new Promise((resolve, reject) => {
         hold(child);
-        const overdue = setTimeout(() => reject(timeError(milliseconds)), milliseconds + PATIENCE_MS);
+        let hasBegun = false;
         const settle = (act: () => void): void => {
           clearTimeout(overdue);
           child.removeAllListeners();
           act();
         };
-        child.on("message", (reply: SandboxReply) =>
-          settle(() => (reply.kind === "value" ? resolve(reply.value) : reject(timeError(milliseconds)))),
+        const fail = (reason: SandboxError["reason"], message: string, cause?: Error): void =>
+          settle(() => reject(new SandboxError(reason, message, { cause })));
+        const tooLong = (): void => fail("time", `doesn't finish in ${milliseconds / 1000} s`);
+        let overdue = setTimeout(() => fail("start", `it doesn't start in ${PATIENCE_MS / 1000} s`), PATIENCE_MS);
+        child.on("message", (reply: SandboxReply) => {
+          if (reply.kind === "value") settle(() => resolve(reply.value));
+          else if (reply.kind === "time") tooLong();
+          else {
+            hasBegun = true;
+            clearTimeout(overdue);
+            overdue = setTimeout(tooLong, milliseconds + GRACE_MS);
+          }
+        });
+        child.on("error", (cause) => fail("start", cause.message, cause));
+        // Nothing but its memory ends a process that works.
+        child.on("exit", (code) =>
+          hasBegun ? fail("memory", `needs more than ${megabytes} MB of memory`) : fail("start", `it ended with code ${code}`),
         );
-        child.on("error", (cause) => settle(() => reject(new SandboxError("start", cause.message, { cause }))));
-        child.on("exit", () => settle(() => reject(new SandboxError("memory", `needs more than ${megabytes} MB of memory`))));
         const job: SandboxJob = { milliseconds, value };
-        child.send(job, (error) => error && settle(() => reject(new SandboxError("start", error.message, { cause: error }))));
+        child.send(job, (error) => error && fail("start", error.message, error));
       });
     } catch (error) {
       this.#end();
@@ -121,8 +137,4 @@ function hold(child: ChildProcess): void {
   child.removeAllListeners();
   child.ref();
   child.channel?.ref();
-}
-
-function timeError(milliseconds: number): SandboxError {
-  return new SandboxError("time", `doesn't finish in ${milliseconds / 1000} s`);
 }

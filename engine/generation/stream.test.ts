@@ -54,6 +54,50 @@ describe("an answer", () => {
     expect(runner.batches.length).toBe(0);
   });
 
+  test("takes its prompt from a function, which is called once, when the answer is asked for", async () => {
+    const { runner, scheduler } = setUp(ids("ab<|eot_id|>"));
+    const resolved = resolveOptions({}, generationDefaultsFor(tokenizer), tokenizer.size);
+    let calls = 0;
+    const prompt = async () => {
+      calls++;
+      return PROMPT;
+    };
+    const generation = generate(scheduler, tokenizer, prompt, resolved);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(calls).toBe(0);
+    expect(await read(generation)).toEqual(["a", "b"]);
+    expect(await generation.result()).toMatchObject({ promptIds: PROMPT, text: "ab" });
+    expect(calls).toBe(1);
+    const long = generate(scheduler, tokenizer, async () => Array(64).fill(1), resolved);
+    await expect(read(long)).rejects.toMatchObject({ code: "usage" });
+    const failed = generate(scheduler, tokenizer, () => Promise.reject(new Error("no template")), resolved);
+    await expect(failed.result()).rejects.toThrow("no template");
+    expect(runner.batches.length).toBe(3);
+  });
+
+  test("left while its prompt is made is not begun in earnest", async () => {
+    const { runner, scheduler } = setUp(ids("abcdefgh"));
+    const resolved = resolveOptions({}, generationDefaultsFor(tokenizer), tokenizer.size);
+    let made: (prompt: number[]) => void = () => {};
+    const prompt = new Promise<number[]>((resolve) => {
+      made = resolve;
+    });
+    const generation = generate(scheduler, tokenizer, () => prompt, resolved);
+    const reader = generation[Symbol.asyncIterator]();
+    const first = reader.next();
+    const left = reader.return?.();
+    const aborted = new AbortController();
+    const other = generate(scheduler, tokenizer, () => prompt, { ...resolved, signal: aborted.signal });
+    const result = other.result();
+    aborted.abort();
+    made([...PROMPT]);
+    expect(await result).toMatchObject({ stopReason: "aborted", ids: [] });
+    await first;
+    await left;
+    expect(runner.batches.length).toBeLessThanOrEqual(10);
+    await scheduler.close();
+  });
+
   test("can be read once", async () => {
     const { generation } = setUp(ids("a<|eot_id|>"));
     await read(generation);

@@ -94,6 +94,42 @@ describe("rendering", () => {
   });
 });
 
+describe("a template that would never end, or take all memory", () => {
+  const doubled = (times: number, use: string) =>
+    `{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(${times}) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}${use}`;
+  const lists = (times: number, use: string) =>
+    `{% set ns = namespace(x=[1, 2, 3, 4]) %}{% for i in range(${times}) %}{% set ns.x = ${use} %}{% endfor %}{{ ns.x | tojson }}`;
+  test.each([
+    ["a loop", lists(60, "[ns.x, ns.x]"), /doesn't finish in 2 s/],
+    ["lists that double", lists(40, "ns.x + ns.x"), /needs more than 64 MB of memory|doesn't finish/],
+    ["a long text, all at once", doubled(25, "{{ ns.x | upper | length }}"), /needs more than 64 MB of memory|doesn't finish/],
+    [
+      "many short texts",
+      "{% set ns = namespace(x='x y ') %}{% for i in range(20) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x.split(' ') }}",
+      /needs more than 64 MB of memory|doesn't finish/,
+    ],
+    ["a text longer than JavaScript's", doubled(40, "{{ ns.x }}"), /fails: Invalid string length/],
+    ["more than a context holds", doubled(23, "{{ ns.x }}"), /fails: it writes 67108864 characters, more than the 4194304/],
+    ["depth", `{{ ${"(".repeat(1e5)}1${")".repeat(1e5)} }}`, /fails: Maximum call stack size exceeded/],
+    ["blocks in blocks", `${"{% if 1 %}".repeat(4e4)}${"{% endif %}".repeat(4e4)}`, /fails: Maximum call stack size exceeded/],
+    ["its length", "x".repeat(40e6), /has 40000000 characters, more than the 1048576/],
+    ["a way out", "{{ messages.constructor.constructor('return process')().pid }}", /fails: Cannot call something that is not a function/],
+  ])("%s", async (_, source, message) => {
+    const template = createChatTemplate(source, "m.gguf", tokenizer);
+    expect(await errorOf(() => template.render(hi))).toMatch(new RegExp(`^tokenizer: m\\.gguf: the chat template .*(?:${message.source})`));
+    expect(await createChatTemplate("{{ messages[0].content }}", "m.gguf", tokenizer).render(hi)).toBe("Hi"); // the next one renders
+  });
+});
+
+test("a conversation too long for any context is refused before it is sent anywhere", async () => {
+  const template = createChatTemplate("{{ messages[0].content }}", "m.gguf", tokenizer);
+  const long = [{ role: "user", content: "x".repeat(5e6) }];
+  expect(await errorOf(() => template.render(long))).toBe(
+    "usage: the messages have 5000004 characters, more than the 4194304 that a chat may have",
+  );
+  expect(await template.render([{ role: "user", content: "é".repeat(4e6) }])).toHaveLength(4e6);
+});
+
 test("BOS comes once, whether the template writes it or not", async () => {
   const ids = async (source: string) => (await encodeChat(tokenizer, createChatTemplate(source, "m.gguf", tokenizer), hi)).ids;
   const text = tokenizer.encode("Hi", { bos: false });

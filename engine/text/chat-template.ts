@@ -33,9 +33,17 @@ async function readSidecarTemplate(files: SidecarFiles): Promise<unknown> {
   return isObject(named) ? named.template : undefined;
 }
 
+/** Characters of a template; the longest known have 50,000. */
+const maxSource = 2 ** 20;
+
+/** Characters of a chat, as messages and as text: a million tokens. */
+const maxChat = 2 ** 22;
+
 /** What is asked of the process that renders. */
 export interface TemplateJob {
   readonly source: string;
+  /** Characters that it may write. */
+  readonly maxLength: number;
   readonly messages: readonly ChatMessage[];
   readonly addGenerationPrompt: boolean;
   readonly bosToken: string;
@@ -48,7 +56,7 @@ export type TemplateAnswer =
   | { readonly kind: "raised" | "failed"; readonly reason: string };
 
 /** A template is a program by a stranger. Real ones take milliseconds and some megabytes; the rest is for slow machines and long chats. */
-const sandbox = new Sandbox(new URL("./template-program.js", import.meta.url), { milliseconds: 2000, megabytes: 128 });
+const sandbox = new Sandbox(new URL("./template-program.js", import.meta.url), { milliseconds: 2000, megabytes: 64 });
 
 /**
  * A chat template from its Jinja source; `file` is for messages. Rendering rejects with a BitnetError: `usage` where the template itself
@@ -60,8 +68,17 @@ export function createChatTemplate(source: string, file: string, tokenizer: Toke
   return {
     source,
     async render(messages, { addGenerationPrompt = true } = {}) {
+      if (source.length > maxSource) {
+        const message = `${file}: the chat template has ${source.length} characters, more than the ${maxSource} this engine takes`;
+        throw new BitnetError("tokenizer", message, { file });
+      }
+      const length = messages.reduce((sum, { role, content }) => sum + role.length + content.length, 0);
+      if (length > maxChat) {
+        throw new BitnetError("usage", `the messages have ${length} characters, more than the ${maxChat} that a chat may have`);
+      }
       const job: TemplateJob = {
         source,
+        maxLength: maxChat,
         messages: messages.map(({ role, content }) => ({ role, content })),
         addGenerationPrompt,
         bosToken: textOf(tokenizer.bosId),

@@ -1,7 +1,11 @@
-import { describe, expect, test } from "vitest";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
 import type { MetadataValue } from "../container/checkpoint.js";
+import { loadChatTemplate } from "./chat-template.js";
 import { byteCharacters, errorOf, fakeCheckpoint } from "./fixtures.test.helper.js";
-import { loadTokenizer } from "./load.js";
+import { loadTokenizer, openTokenizerFiles } from "./load.js";
 import { splitPatterns } from "./pretokenize.js";
 import { passAnother } from "./vocabulary.js";
 
@@ -246,5 +250,51 @@ describe("tokenizer.json", () => {
       expect(await load({ "tokenizer.json": text })).toBe("tokenizer: fake: tokenizer.json is not a JSON object");
     }
     expect(await load({ "tokenizer.json": JSON.stringify(json), "tokenizer_config.json": "7" })).toContain("tokenizer_config.json is not");
+  });
+});
+
+describe("a tokenizer in place of the model's own", () => {
+  const directory = mkdtempSync(join(tmpdir(), "bitnet-tokenizer-"));
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  const own = join(directory, "mine.json");
+  writeFileSync(own, JSON.stringify(json));
+  const model = (changes: Record<string, MetadataValue>) => fakeCheckpoint({ metadata: { ...metadata, ...changes } });
+  const strange = model({ "tokenizer.ggml.pre": "default" });
+
+  test("is a file of any name, or a tokenizer.json in a directory, with what lies beside it", async () => {
+    const beside = join(directory, "beside");
+    mkdirSync(beside);
+    writeFileSync(join(beside, "tokenizer.json"), JSON.stringify(json));
+    writeFileSync(join(beside, "tokenizer_config.json"), JSON.stringify({ bos_token: "<s>", add_bos_token: true, chat_template: "A" }));
+    for (const path of [beside, join(beside, "tokenizer.json")]) {
+      const files = await openTokenizerFiles(path);
+      const tokenizer = await loadTokenizer(strange, files);
+      expect(tokenizer).toMatchObject({ source: "tokenizer.json", bosId: 257, eosIds: [258], addsBos: true });
+      expect(tokenizer.encode("ab")).toEqual([257, 256]);
+      expect((await loadChatTemplate(strange, tokenizer, files))?.source).toBe("A");
+    }
+    expect((await loadTokenizer(strange, await openTokenizerFiles(own))).encode("ab")).toEqual([256]);
+    expect(await openTokenizerFiles(undefined)).toBeUndefined();
+  });
+
+  test("leaves the model its BOS, EOS and chat template where it has none", async () => {
+    const files = await openTokenizerFiles(own);
+    const tokenizer = await loadTokenizer(strange, files);
+    expect(tokenizer).toMatchObject({ bosId: 257, eosIds: [258], addsBos: false });
+    expect((await loadChatTemplate(model({ "tokenizer.chat_template": "B" }), tokenizer, files))?.source).toBe("B");
+    expect(await errorOf(() => loadTokenizer(model({ "tokenizer.ggml.bos_token_id": 999 }), files))).toBe(
+      `tokenizer: ${own}: bos_token is 999, but the vocabulary has the ids 0 to 258`,
+    );
+  });
+
+  test("has to be there, and to be one", async () => {
+    const none = join(directory, "none");
+    expect(await errorOf(() => openTokenizerFiles(none))).toMatch(/^usage: .*none/);
+    expect(await errorOf(() => openTokenizerFiles(directory))).toMatch(/^usage: .*tokenizer\.json/);
+    const other = join(directory, "other.json");
+    writeFileSync(other, "[]");
+    expect(await errorOf(async () => loadTokenizer(strange, await openTokenizerFiles(other)))).toBe(
+      `tokenizer: ${other}: tokenizer.json is not a JSON object`,
+    );
   });
 });

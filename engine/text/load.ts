@@ -11,10 +11,21 @@ export async function openTokenizerFiles(path: string | undefined): Promise<Side
 }
 
 /**
- * The tokenizer of a model: from GGUF metadata, from the tokenizer.json beside SafeTensors, or from other `files`. Throws a BitnetError
- * `tokenizer`, which names file and key, if there is none, it is malformed, or of a kind that this engine doesn't know.
+ * The tokenizer of a model: from GGUF metadata, from the tokenizer.json beside SafeTensors, or from other `files`, in which case the BOS and EOS
+ * that they don't name are those of the metadata. Throws a BitnetError `tokenizer`, which names file and key, if there is none, it is
+ * malformed, or of a kind that this engine doesn't know.
  */
 export async function loadTokenizer(checkpoint: Checkpoint, files?: SidecarFiles): Promise<Tokenizer> {
-  const isGguf = checkpoint.format === "gguf" && files === undefined;
-  return createTokenizer(isGguf ? readGgufVocabulary(checkpoint) : await readJsonVocabulary(files ?? checkpoint));
+  if (checkpoint.format !== "gguf") return createTokenizer(await readJsonVocabulary(files ?? checkpoint));
+  if (files === undefined) return createTokenizer(readGgufVocabulary(checkpoint));
+  const vocabulary = await readJsonVocabulary(files);
+  const idOf = (key: string): number[] => {
+    const id = checkpoint.metadata.get(key);
+    return typeof id === "number" ? [id] : [];
+  };
+  return createTokenizer({
+    ...vocabulary,
+    bosId: vocabulary.bosId ?? idOf("tokenizer.ggml.bos_token_id")[0],
+    eosIds: vocabulary.eosIds.length > 0 ? vocabulary.eosIds : idOf("tokenizer.ggml.eos_token_id"),
+  });
 }

@@ -6,9 +6,6 @@ import type { TemplateAnswer, TemplateJob } from "./chat-template.js";
 /** Elements that `range` gives in one rendering: a template must not ask for gigabytes. */
 const maxRange = 2 ** 16;
 
-/** Characters of a rendered chat; contexts of a million tokens take a fraction. */
-const maxText = 2 ** 24;
-
 /** Characters of a reason that a message shows. */
 const maxReason = 300;
 
@@ -18,7 +15,7 @@ class Raised extends Error {}
 /** The template that was rendered last: the next turn needs it again. */
 let last: { readonly source: string; readonly template: Template } | undefined;
 
-function render({ source, messages, addGenerationPrompt, bosToken, eosToken }: TemplateJob): TemplateAnswer {
+function render({ source, maxLength, messages, addGenerationPrompt, bosToken, eosToken }: TemplateJob): TemplateAnswer {
   try {
     if (last?.source !== source) last = { source, template: new Template(source) };
     const environment = new Environment();
@@ -41,7 +38,7 @@ function render({ source, messages, addGenerationPrompt, bosToken, eosToken }: T
     for (const [name, value] of Object.entries(names)) environment.set(name, value);
     const text = new Interpreter(environment).run(last.template.parsed).value;
     if (typeof text !== "string") throw new Error("it gives no text");
-    if (text.length > maxText) throw new Error(`it writes ${text.length} characters, more than the ${maxText} this engine takes`);
+    if (text.length > maxLength) throw new Error(`it writes ${text.length} characters, more than the ${maxLength} this engine takes`);
     return { kind: "text", text };
   } catch (error) {
     const reason = (error instanceof Error ? error.message : String(error))
