@@ -5,8 +5,7 @@ import type { FileOptions } from "../generation/runner.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { type LayerSources, type LinearSource, type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
 import { loadChatTemplate } from "../text/chat-template.js";
-import { readGgufVocabulary } from "../text/gguf-vocabulary.js";
-import { readJsonVocabulary } from "../text/json-vocabulary.js";
+import { openTokenizerFiles, readVocabulary } from "../text/load.js";
 import { createTokenizer } from "../text/tokenizer.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Vocabulary } from "../text/vocabulary.js";
@@ -29,9 +28,10 @@ export interface SourceModel {
 export async function readModel(checkpoint: Checkpoint, options: FileOptions): Promise<SourceModel> {
   const config = await readConfig(checkpoint, options);
   const sources = readWeights(checkpoint, config, options);
-  const vocabulary = checkpoint.format === "gguf" ? readGgufVocabulary(checkpoint) : await readJsonVocabulary(checkpoint);
+  const files = await openTokenizerFiles(options.tokenizer);
+  const vocabulary = await readVocabulary(checkpoint, files);
   const tokenizer = createTokenizer(vocabulary);
-  const chatTemplate = (await loadChatTemplate(checkpoint, tokenizer))?.source;
+  const chatTemplate = (await loadChatTemplate(checkpoint, tokenizer, files))?.source;
   return { checkpoint, config, sources, vocabulary, tokenizer, chatTemplate, defaults: await generationDefaults(checkpoint, tokenizer) };
 }
 

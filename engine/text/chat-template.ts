@@ -56,7 +56,11 @@ export type TemplateAnswer =
   | { readonly kind: "raised" | "failed"; readonly reason: string };
 
 /** A template is a program by a stranger. Real ones take milliseconds and some megabytes; the rest is for slow machines and long chats. */
-const sandbox = new Sandbox(new URL("./template-program.js", import.meta.url), { milliseconds: 2000, megabytes: 64 });
+const maxMilliseconds = 2000;
+const maxMegabytes = 64;
+
+const program = new URL("./template-program.js", import.meta.url);
+const sandbox = new Sandbox(program, { milliseconds: maxMilliseconds, megabytes: maxMegabytes });
 
 /**
  * A chat template from its Jinja source; `file` is for messages. Rendering rejects with a BitnetError: `usage` where the template itself

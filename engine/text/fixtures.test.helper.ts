@@ -90,13 +90,16 @@ const firstPiece = 3 + 256; // after <unk>, <s>, </s> and the bytes
 /** The merges, best first. */
 const llama2Merges = [...llama2.merges].sort((a, b) => a[1] - b[1]).map(([pair]) => pair);
 
-/** As llama.cpp's converter writes it. A piece's score is minus its place in the order in which the merges first make it. */
+/**
+ * As llama.cpp's converter writes it. A piece's score is minus its place in the order in which the merges make it; those of several spaces, whose
+ * merges come last and mixed, have one and the same.
+ */
 export function llama2Metadata(): Record<string, MetadataValue> {
   const tokens = llama2.vocabById;
   const made = new Map<string, number>();
   for (const pair of llama2Merges) {
     const piece = pair.replace(" ", "");
-    if (!made.has(piece)) made.set(piece, -made.size);
+    if (!made.has(piece)) made.set(piece, /^▁+$/.test(piece) ? -1e9 : -made.size);
   }
   return {
     "tokenizer.ggml.model": "llama",

@@ -6,7 +6,7 @@ import type { SplitRule } from "./pretokenize.js";
 import { type PlainKind, passAnother, type Vocabulary } from "./vocabulary.js";
 
 /** What a value of `tokenizer.ggml.pre` stands for, as in llama.cpp: the split, merges ignored for whole words, BOS where the file doesn't say. */
-interface PreTokenizer {
+export interface PreTokenizer {
   readonly split: SplitRule;
   readonly nfc?: boolean;
   readonly ignoreMerges: boolean;
@@ -14,7 +14,7 @@ interface PreTokenizer {
 }
 
 const llama3: PreTokenizer = { split: ["llama3"], ignoreMerges: true, addsBos: true };
-const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
+export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
   ["llama-bpe", llama3],
   ["llama3", llama3],
   ["llama-v3", llama3],
@@ -23,7 +23,8 @@ const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
   ["gpt-2", { split: ["gpt2"], ignoreMerges: false, addsBos: false }],
   // Qwen's own tokenizer.json says NFC, which the GGUF has no place for.
   ["qwen2", { split: ["qwen2"], nfc: true, ignoreMerges: false, addsBos: false }],
-  ["falcon", { split: ["punctuation", "gpt2", "threeDigits"], ignoreMerges: false, addsBos: false }],
+  // As Falcon's tokenizer.json has it; llama.cpp does without the digits, which no merges of its vocabulary join to anything else.
+  ["falcon", { split: ["punctuation", "gpt2", "asciiDigits", "threeDigits"], ignoreMerges: false, addsBos: false }],
 ]);
 
 /** `tokenizer.ggml.token_type` of a token that takes part in merges. */
