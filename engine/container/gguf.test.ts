@@ -371,6 +371,18 @@ describe("hostile headers", () => {
       "unsupported",
       /131072 tensors; the limit is 65536/,
     ],
+    [
+      "too many truth values",
+      () => entry("k", 9, 7, 2n ** 21n, new Uint8Array(2 ** 21)),
+      "unsupported",
+      /"k" has 2097152 truth values .*; the limit is 1048576/,
+    ],
+    [
+      "too many truth values in all",
+      () => hostile(MAGIC, 3, 0n, 2n, ...["a", "b"].flatMap((key) => [key, 9, 7, 2n ** 20n, new Uint8Array(2 ** 20)])),
+      "unsupported",
+      /metadata has 2097152 truth values/,
+    ],
     ["key length", () => entry(huge, new Uint8Array(16)), "file", /truncated/],
     ["key not UTF-8", () => entry(2n, Uint8Array.of(0xc3, 0x28), 4, 1), "file", /not valid UTF-8/],
     ["value type", () => entry("k", 13, 0n), "file", /type 13/],

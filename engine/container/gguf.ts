@@ -106,6 +106,10 @@ const LISTS = {
   int64: BigInt64Array,
 } as const;
 
+/** Elements of lists of truth values and of 64-bit integers, all together: they become JavaScript values of 8 to 32 bytes. Known files have some dozens. */
+const MAX_BOXED = 2 ** 20;
+const BOXED: readonly GgufValueType[] = ["bool", "uint64", "int64"];
+
 /** Models have some 40 pairs of metadata, and at the most some thousand tensors; each costs far more memory than its bytes in the file. */
 const MAX_ENTRIES = 2 ** 16;
 const MAX_TENSORS = 2 ** 16;
@@ -278,6 +282,11 @@ class HeaderReader {
   }
 }
 
+function requireFewBoxed(reader: HeaderReader, count: number, what: string, at = reader.position): void {
+  if (count > MAX_BOXED)
+    reader.fail(`${what} has ${count} truth values or 64-bit integers in lists; the limit is ${MAX_BOXED}`, at, "unsupported");
+}
+
 function readEntry(reader: HeaderReader, index: number): GgufEntry {
   const key = reader.string(`the key of metadata entry ${index}`);
   const what = `the metadata ${quote(key)}`;
@@ -291,6 +300,7 @@ function readEntry(reader: HeaderReader, index: number): GgufEntry {
     reader.fail(`${what} is said to have ${count} elements, more than the rest of the file could hold: it is truncated or damaged`, at + 4);
   }
   if (count > MAX_ARRAY_LENGTH) reader.fail(`${what} has ${count} elements; the limit is ${MAX_ARRAY_LENGTH}`, at + 4, "unsupported");
+  if (BOXED.includes(elementType)) requireFewBoxed(reader, count, what, at + 4);
   return { key, type, elementType, value: reader.array(elementType, count, what) };
 }
 
@@ -347,7 +357,14 @@ export async function readGguf(source: ByteSource): Promise<GgufFile> {
   if (tensorCount > MAX_TENSORS) reader.fail(`has ${tensorCount} tensors; the limit is ${MAX_TENSORS}`, 8, "unsupported");
 
   const entries: GgufEntry[] = [];
-  for (let i = 0; i < entryCount; i++) entries.push(await reader.parse(() => readEntry(reader, i)));
+  let boxed = 0;
+  for (let i = 0; i < entryCount; i++) {
+    const entry = await reader.parse(() => readEntry(reader, i));
+    entries.push(entry);
+    if (!Array.isArray(entry.value)) continue;
+    boxed += entry.value.length;
+    requireFewBoxed(reader, boxed, "the file's metadata");
+  }
   const twiceKey = firstDuplicate(entries.map(({ key }) => key));
   if (twiceKey !== undefined) reader.fail(`has the metadata ${quote(twiceKey)} twice`);
   const alignment = ggufAlignment(entries, (message) => reader.fail(message));

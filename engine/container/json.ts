@@ -9,6 +9,9 @@ const MAX_DEPTH = 32;
  */
 export const MAX_JSON_VALUES = 2 ** 21;
 
+/** Members of one object: twice the tensors of the largest models there are. All of their keys are kept, to find one that comes twice. */
+const MAX_MEMBERS = 2 ** 18;
+
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 const QUOTE = 0x22;
@@ -66,6 +69,7 @@ export class JsonReader {
       const key = this.string(`a key of ${where}`);
       if (keys.has(key)) this.fail(`${where} has the key ${quote(key)} twice`, at);
       keys.add(key);
+      if (keys.size > MAX_MEMBERS) this.fail(`${where} has more than ${MAX_MEMBERS} members, and that is the limit`, at);
       this.expect(":", where);
       member(key);
     } while (this.next(","));

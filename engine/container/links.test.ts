@@ -119,6 +119,10 @@ describe("sizes", () => {
     expect(show(Int32Array.of(1, -2))).toBe("[1,-2]");
     expect(show(new Array(1e6).fill(7)).length).toBeLessThan(200);
 
+    const members = JSON.stringify({ weight_map: Object.fromEntries(Array.from({ length: 2 ** 18 + 1 }, (_, i) => [`t${i}`, "a"])) });
+    writeFileSync(join(path, "m.index.json"), members);
+    expect((await failure(join(path, "m.index.json"))).message).toMatch(/more than 262144 members/);
+
     // The same in a header, where such values would be skipped one by one.
     const header = Buffer.from(`{"a":{"x":[${"1,".repeat(2 ** 21)}1]}}`);
     const length = Buffer.alloc(8);

@@ -1,5 +1,6 @@
 import { Sandbox, SandboxError } from "../compute/sandbox.js";
 import type { Checkpoint } from "../container/checkpoint.js";
+import { inOneLine } from "../container/quote.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "./types.js";
@@ -104,8 +105,8 @@ export function createChatTemplate(source: string, file: string, tokenizer: Toke
       );
       if (answer.kind === "text") return answer.text;
       throw answer.kind === "raised"
-        ? new BitnetError("usage", `the chat template of ${file} refuses these messages: ${answer.reason}`, { file })
-        : new BitnetError("tokenizer", `${file}: the chat template fails: ${answer.reason}`, { file });
+        ? new BitnetError("usage", `the chat template of ${file} refuses these messages: ${inOneLine(answer.reason)}`, { file })
+        : new BitnetError("tokenizer", `${file}: the chat template fails: ${inOneLine(answer.reason)}`, { file });
     },
   };
 }

@@ -6,6 +6,7 @@ import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { writeSafetensors } from "../../engine/container/safetensors.js";
 import type { Base } from "./files.js";
 import { Random } from "./random.js";
+import { BYTE_LEVEL, PIECES, TEMPLATE, VOCAB, type Words } from "./words.js";
 
 /** Ternary codes in any byte: no pair of bits is 3. */
 const TERNARY = Uint8Array.from({ length: 256 }, (_, i) => i).filter((byte) => (byte & (byte >> 1) & 0x55) === 0);
@@ -75,40 +76,6 @@ const WIDE: Shape = { hidden: 256, layers: 1, heads: 4, kvHeads: 1, ffn: 256 };
 const BLOCKY: Shape = { hidden: 128, layers: 1, heads: 2, kvHeads: 1, ffn: 256 };
 
 const CONTEXT = 64;
-const BYTES = 256;
-const WORDS = ["t h", "th e", "i n", "e r", "a n", "o u", "Ġ a", "Ġ the", "Ġ t", "r e", "s t", "an d"];
-const SPECIALS = [
-  "<|begin_of_text|>",
-  "<|end_of_text|>",
-  "<|start_header_id|>",
-  "<|end_header_id|>",
-  "<|eot_id|>",
-  "<|pad|>",
-  "<|user|>",
-  "<|x|>",
-];
-const TEMPLATE =
-  "{% for message in messages %}{{ '<|user|>' + message['role'] + ': ' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
-const REGEX =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-/** All bytes in GPT-2's alphabet, then words, then specials. */
-const TOKENS: readonly string[] = [
-  ...Array.from({ length: BYTES }, (_, byte) => spell(byte)),
-  ...WORDS.map((merge) => merge.replace(" ", "")),
-  ...SPECIALS,
-];
-const FIRST_SPECIAL = TOKENS.length - SPECIALS.length;
-const VOCAB = TOKENS.length + 12; // a model may have more rows than the tokenizer has tokens
-
-function spell(byte: number): string {
-  const plain = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-  if (plain(byte)) return String.fromCharCode(byte);
-  let rank = 0;
-  for (let b = 0; b < byte; b++) if (!plain(b)) rank++;
-  return String.fromCharCode(256 + rank);
-}
-
 /** The family's own parts; names are GGUF's and Hugging Face's. */
 interface Family {
   readonly gguf: string;
@@ -117,12 +84,14 @@ interface Family {
   readonly qkNorms?: boolean;
   readonly untied?: boolean;
   readonly ropeFactors?: boolean;
+  readonly words: Words;
 }
 
-const BITNET: Family = { gguf: "bitnet-b1.58", hf: "BitNetForCausalLM", subNorms: true };
+const BITNET: Family = { gguf: "bitnet-b1.58", hf: "BitNetForCausalLM", subNorms: true, words: BYTE_LEVEL };
 const BITNET_25: Family = { ...BITNET, gguf: "bitnet-25" };
-const LLAMA: Family = { gguf: "llama", hf: "LlamaForCausalLM", untied: true, ropeFactors: true };
-const QWEN3: Family = { gguf: "qwen3", hf: "Qwen3ForCausalLM", qkNorms: true };
+const LLAMA: Family = { gguf: "llama", hf: "LlamaForCausalLM", untied: true, ropeFactors: true, words: BYTE_LEVEL };
+const LLAMA_2: Family = { gguf: "llama", hf: "LlamaForCausalLM", words: PIECES };
+const QWEN3: Family = { gguf: "qwen3", hf: "Qwen3ForCausalLM", qkNorms: true, words: BYTE_LEVEL };
 
 /** The tensors of a network, by GGUF's names or by Hugging Face's. */
 function tensorsOf(format: "gguf" | "hf", family: Family, shape: Shape, linearType: string, tableType: string): NewTensor[] {
@@ -187,15 +156,8 @@ function metadataOf(family: Family, { hidden, layers, heads, kvHeads, ffn }: Sha
     number("rope.dimension_count", hidden / heads),
     number("attention.layer_norm_rms_epsilon", 1e-5, "float32"),
     number("vocab_size", VOCAB),
-    text("tokenizer.ggml.model", "gpt2"),
-    text("tokenizer.ggml.pre", "llama-bpe"),
-    { key: "tokenizer.ggml.tokens", type: "array", elementType: "string", value: TOKENS },
-    { key: "tokenizer.ggml.token_type", type: "array", elementType: "int32", value: TOKENS.map((_, id) => (id >= FIRST_SPECIAL ? 3 : 1)) },
-    { key: "tokenizer.ggml.merges", type: "array", elementType: "string", value: WORDS },
+    ...family.words.metadata,
     number("unused", 2 ** 40, "uint64"),
-    { key: "tokenizer.ggml.bos_token_id", type: "uint32", value: FIRST_SPECIAL },
-    { key: "tokenizer.ggml.eos_token_id", type: "uint32", value: FIRST_SPECIAL + 1 },
-    { key: "tokenizer.ggml.add_bos_token", type: "bool", value: true },
     text("tokenizer.chat_template", TEMPLATE),
   ];
 }
@@ -206,17 +168,7 @@ function sidecarsOf(
   { hidden, layers, heads, kvHeads, ffn }: Shape,
   quantization: object | undefined,
 ): Record<string, object> {
-  const special = (id: number, content: string) => ({
-    id,
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-  });
-  const added = SPECIALS.map((content, i) => special(FIRST_SPECIAL + i, content));
-  const bos = { id: SPECIALS[0]!, type_id: 0 };
+  const { bos, eos, bosId, eosId, added } = family.words;
   return {
     "config.json": {
       architectures: [family.hf],
@@ -234,49 +186,25 @@ function sidecarsOf(
         : null,
       tie_word_embeddings: !family.untied,
       vocab_size: VOCAB,
-      eos_token_id: [FIRST_SPECIAL + 1],
+      eos_token_id: [eosId],
       quantization_config: quantization,
     },
     "generation_config.json": {
-      eos_token_id: [FIRST_SPECIAL + 1, FIRST_SPECIAL + 4],
+      eos_token_id: [eosId, bosId],
       do_sample: true,
       temperature: 0.6,
       top_p: 0.9,
       top_k: 40,
     },
-    "special_tokens_map.json": { bos_token: SPECIALS[0], eos_token: { content: SPECIALS[1], lstrip: false } },
+    "special_tokens_map.json": { bos_token: bos, eos_token: { content: eos, lstrip: false } },
     "tokenizer_config.json": {
       added_tokens_decoder: Object.fromEntries(added.map(({ id, ...token }) => [id, token])),
-      bos_token: SPECIALS[0],
-      eos_token: SPECIALS[1],
+      bos_token: bos,
+      eos_token: eos,
       chat_template: TEMPLATE,
       clean_up_tokenization_spaces: true,
     },
-    "tokenizer.json": {
-      version: "1.0",
-      added_tokens: added,
-      normalizer: null,
-      pre_tokenizer: {
-        type: "Sequence",
-        pretokenizers: [
-          { type: "Split", pattern: { Regex: REGEX }, behavior: "Isolated", invert: false },
-          { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false },
-        ],
-      },
-      post_processor: {
-        type: "TemplateProcessing",
-        single: [{ SpecialToken: bos }, { Sequence: { id: "A", type_id: 0 } }],
-        special_tokens: { [SPECIALS[0]!]: { id: SPECIALS[0], ids: [FIRST_SPECIAL], tokens: [SPECIALS[0]] } },
-      },
-      decoder: { type: "ByteLevel" },
-      model: {
-        type: "BPE",
-        ignore_merges: true,
-        byte_fallback: false,
-        vocab: Object.fromEntries(TOKENS.slice(0, FIRST_SPECIAL).map((token, id) => [token, id])),
-        merges: WORDS.map((merge, i) => (i % 2 ? merge : merge.split(" "))),
-      },
-    },
+    "tokenizer.json": family.words.json,
   };
 }
 
@@ -342,6 +270,8 @@ const MODELS: Readonly<Record<string, Write>> = {
   "gguf llama i2_s in two parts": splitGguf(LLAMA, SMALL, "I2_S", "Q4_0"),
   "gguf qwen3 q2_0": gguf(QWEN3, BLOCKY, "Q2_0", "Q2_0"),
   "gguf qwen3 q2_0_128": gguf(QWEN3, BLOCKY, "Q2_0_128", "F16"),
+  "gguf llama with pieces": gguf(LLAMA_2, SMALL, "I2_S", "F16"),
+  "safetensors with pieces": safetensors(LLAMA_2, SMALL, "U8", "BF16", offline("bitlinear")),
   "safetensors packed": safetensors(BITNET, SMALL, "U8", "BF16", offline("autobitlinear")),
   "safetensors online in shards": safetensors(
     BITNET,
