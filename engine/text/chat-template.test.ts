@@ -89,6 +89,8 @@ describe("rendering", () => {
     for (const source of ["{% if %}", "{{ messages | nothing }}", "{{ nothing() }}", "{{ range(10 ** 10) }}", "{% endfor %}"]) {
       expect(await errorOf(() => render(source))).toMatch(/^tokenizer: m\.gguf: the chat template fails: [^\n]+$/);
     }
+    expect(await errorOf(() => render("{{ \u0007 }}"))).toBe("tokenizer: m.gguf: the chat template fails: Unexpected character: \\u{7}");
+    expect(await errorOf(() => render("{{ raise_exception('\u202e...') }}"))).toMatch(/refuses these messages: \\u\{202e\}$/);
     const twice = "{% for i in range(60000) %}{% for j in range(60000) %}x{% endfor %}{% endfor %}";
     expect(await errorOf(() => render(twice))).toContain("range asks for more than 65536 elements");
   });

@@ -46,7 +46,7 @@ function render({ source, maxLength, messages, addGenerationPrompt, bosToken, eo
       .replace(/\s+/g, " ")
       .trim()
       .slice(0, maxReason)
-      .replace(/\.$/, "");
+      .replace(/\.+$/, "");
     return { kind: error instanceof Raised ? "raised" : "failed", reason };
   }
 }
