@@ -1,0 +1,159 @@
+/**
+ * The families' network a second time, in f64 and from the numbers themselves: written after the papers and Hugging Face's classes, with
+ * nothing of the engine in it. llama.cpp's logits confirm it where llama.cpp can say something; where it can't (activations in 8 bits as the
+ * models define them), this is what the engine is held against.
+ */
+import { dequantized, type FamilyModel, type Layer, LINEARS, type Linear, type LinearName } from "./model.js";
+import { ropeFactors } from "./write-gguf.js";
+
+interface Weights {
+  readonly rows: number;
+  readonly columns: number;
+  /** [rows, columns] */
+  readonly values: Float64Array;
+}
+
+/** x · factor · weight with factor = 1 / √(mean x² + ε), for each stretch of the weight's length. */
+export function rmsNorm(x: Float64Array, weight: Float32Array, eps: number): Float64Array {
+  const n = weight.length;
+  const out = new Float64Array(x.length);
+  for (let from = 0; from < x.length; from += n) {
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += x[from + i]! ** 2;
+    const factor = 1 / Math.sqrt(sum / n + eps);
+    for (let i = 0; i < n; i++) out[from + i] = x[from + i]! * factor * weight[i]!;
+  }
+  return out;
+}
+
+/** BitNet's quantisation of a layer's input to 8 bits, and back: s = 127 / max |x|, clamp(round half to even(x·s), −128, 127) / s. */
+function quantized(x: Float64Array): Float64Array {
+  const s = 127 / x.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-5);
+  return x.map((value) => {
+    const up = Math.round(value * s);
+    const even = up - value * s === 0.5 && up % 2 !== 0 ? up - 1 : up;
+    return Math.max(-128, Math.min(127, even)) / s;
+  });
+}
+
+function multiply({ rows, columns, values }: Weights, x: Float64Array): Float64Array {
+  const out = new Float64Array(rows);
+  for (let row = 0, at = 0; row < rows; row++) {
+    // Two sums, since a processor adds twice while it waits for a sum; columns are even.
+    let even = 0;
+    let odd = 0;
+    for (let i = 0; i < columns; i += 2, at += 2) {
+      even += values[at]! * x[i]!;
+      odd += values[at + 1]! * x[i + 1]!;
+    }
+    out[row] = even + odd;
+  }
+  return out;
+}
+
+export class FamilyNetwork {
+  readonly #model: FamilyModel;
+  readonly #int8: boolean;
+  readonly #layers: readonly Readonly<Record<LinearName, Weights>>[];
+  readonly #head: Weights;
+  /** Radians a position, [headDim / 2]. */
+  readonly #frequencies: Float64Array;
+
+  /** @param int8 inputs of the ternary layers in 8 bits, as BitNet models define it */
+  constructor(model: FamilyModel, int8: boolean) {
+    const { shape, head } = model;
+    this.#model = model;
+    this.#int8 = int8;
+    const wide = (linear: Linear): Weights => ({ ...linear, values: new Float64Array(dequantized(linear)) });
+    this.#layers = model.layers.map(
+      ({ linears }) => Object.fromEntries(LINEARS.map((name) => [name, wide(linears[name])])) as Record<LinearName, Weights>,
+    );
+    this.#head = { rows: shape.vocab, columns: shape.hidden, values: new Float64Array(head.values) };
+    const factors = shape.scaling && ropeFactors(shape.theta, shape.headDim, shape.scaling);
+    this.#frequencies = Float64Array.from(
+      { length: shape.headDim / 2 },
+      (_, i) => shape.theta ** ((-2 * i) / shape.headDim) / (factors?.[i] ?? 1),
+    );
+  }
+
+  /** Logits of every position, [ids] of [vocab]. */
+  logits(ids: readonly number[]): Float64Array[] {
+    const { shape, embedding, outputNorm } = this.#model;
+    const cache = this.#model.layers.map((): { keys: Float64Array[]; values: Float64Array[] } => ({ keys: [], values: [] }));
+    return ids.map((id, position) => {
+      let x = Float64Array.from(embedding.values.subarray(id * shape.hidden, (id + 1) * shape.hidden));
+      for (const [index, layer] of this.#model.layers.entries()) {
+        const weights = this.#layers[index]!;
+        const afterAttention = this.#attention(layer, weights, x, position, cache[index]!);
+        x = x.map((value, i) => value + afterAttention[i]!);
+        const afterFeedForward = this.#feedForward(layer, weights, x);
+        x = x.map((value, i) => value + afterFeedForward[i]!);
+      }
+      return multiply(this.#head, rmsNorm(x, outputNorm, shape.eps));
+    });
+  }
+
+  #linear(weights: Weights, x: Float64Array): Float64Array {
+    return multiply(weights, this.#int8 ? quantized(x) : x);
+  }
+
+  #attention(
+    { norms }: Layer,
+    weights: Readonly<Record<LinearName, Weights>>,
+    residual: Float64Array,
+    position: number,
+    { keys, values }: { readonly keys: Float64Array[]; readonly values: Float64Array[] },
+  ): Float64Array {
+    const { heads, kvHeads, headDim, eps } = this.#model.shape;
+    const x = rmsNorm(residual, norms.attnNorm!, eps);
+    const q = this.placed(this.#linear(weights.q, x), norms.qNorm, position);
+    keys.push(this.placed(this.#linear(weights.k, x), norms.kNorm, position));
+    values.push(this.#linear(weights.v, x));
+    const out = new Float64Array(heads * headDim);
+    for (let head = 0; head < heads; head++) {
+      const from = head * headDim;
+      const kvFrom = Math.floor(head / (heads / kvHeads)) * headDim;
+      const scores = keys.map((key) => {
+        let sum = 0;
+        for (let i = 0; i < headDim; i++) sum += q[from + i]! * key[kvFrom + i]!;
+        return sum / Math.sqrt(headDim);
+      });
+      const most = Math.max(...scores);
+      const weighted = scores.map((score) => Math.exp(score - most));
+      const sum = weighted.reduce((total, weight) => total + weight, 0);
+      for (const [t, value] of values.entries())
+        for (let i = 0; i < headDim; i++) out[from + i]! += (weighted[t]! / sum) * value[kvFrom + i]!;
+    }
+    return this.#linear(weights.o, norms.attnSubNorm ? rmsNorm(out, norms.attnSubNorm, eps) : out);
+  }
+
+  /** Queries or keys, [heads, headDim]: normed head by head where the family does, then turned to their position. */
+  protected placed(x: Float64Array, norm: Float32Array | undefined, position: number): Float64Array {
+    return this.rotated(norm ? rmsNorm(x, norm, this.#model.shape.eps) : x, position);
+  }
+
+  /** `rotate_half`: dimensions i and i + d/2 of each head turn by position · frequency. */
+  protected rotated(x: Float64Array, position: number): Float64Array {
+    const { headDim } = this.#model.shape;
+    const half = headDim / 2;
+    const out = new Float64Array(x.length);
+    for (let from = 0; from < x.length; from += headDim) {
+      for (let i = 0; i < half; i++) {
+        const angle = position * this.#frequencies[i]!;
+        const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+        const [a, b] = [x[from + i]!, x[from + half + i]!];
+        out[from + i] = a * cos - b * sin;
+        out[from + half + i] = b * cos + a * sin;
+      }
+    }
+    return out;
+  }
+
+  #feedForward({ norms }: Layer, weights: Readonly<Record<LinearName, Weights>>, residual: Float64Array): Float64Array {
+    const { eps } = this.#model.shape;
+    const x = rmsNorm(residual, norms.ffnNorm!, eps);
+    const up = this.#linear(weights.up, x);
+    const gated = this.#linear(weights.gate, x).map((gate, i) => (gate / (1 + Math.exp(-gate))) * up[i]!);
+    return this.#linear(weights.down, norms.ffnSubNorm ? rmsNorm(gated, norms.ffnSubNorm, eps) : gated);
+  }
+}

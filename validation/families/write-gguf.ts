@@ -1,0 +1,188 @@
+/**
+ * A family's model as GGUF, written from its numbers with encoders of its own, not by the engine's converter: an error in that one can't
+ * hide in both.
+ */
+import type { NewTensor } from "../../engine/container/checkpoint.js";
+import type { GgufEntry, GgufValueType } from "../../engine/container/gguf.js";
+import { writeGguf } from "../../engine/container/gguf-writer.js";
+import {
+  CONTEXT,
+  dequantized,
+  type FamilyModel,
+  isPacked,
+  LINEARS,
+  type Linear,
+  type Llama3Scaling,
+  type NormName,
+  type Shape,
+  type Table,
+} from "./model.js";
+import { f16Bits } from "./random.js";
+import { vocabularyOf } from "./vocabulary.js";
+
+/** Of the ternary layers, with the number of `general.file_type`. */
+const FILE_TYPES = { F32: 0, F16: 1, I2_S: 40, TQ2_0: 37, Q2_0: 42, Q2_0_128: 42 };
+export type FamilyType = keyof typeof FILE_TYPES;
+
+/** Columns that the type needs rows to be a multiple of. */
+const ROW_UNITS: Readonly<Record<FamilyType, number>> = { F32: 1, F16: 1, I2_S: 32, TQ2_0: 256, Q2_0: 64, Q2_0_128: 128 };
+
+/** The types that hold this model without loss of a code or a group's scale. */
+export function typesOf({ hidden, heads, headDim, ffn, group, family }: Shape): FamilyType[] {
+  const rows = [hidden, heads * headDim, ffn];
+  return (Object.keys(ROW_UNITS) as FamilyType[]).filter((type) => {
+    const unit = ROW_UNITS[type];
+    if (!rows.every((columns) => columns % unit === 0)) return false;
+    if (type.startsWith("Q2_0")) return family === "qwen3" && (group === undefined || group % unit === 0);
+    return group === undefined || unit === 1 || (type !== "I2_S" && group % unit === 0);
+  });
+}
+
+/** Of those, the types in which each number is the SafeTensors' own: an inverse scale in bf16 has no f16. */
+export function exactTypesOf(shape: Shape): FamilyType[] {
+  return typesOf(shape).filter((type) => !isPacked(shape) || type === "F32" || type === "I2_S");
+}
+
+const LINEAR_NAMES = {
+  q: "attn_q",
+  k: "attn_k",
+  v: "attn_v",
+  o: "attn_output",
+  gate: "ffn_gate",
+  up: "ffn_up",
+  down: "ffn_down",
+};
+
+const NORM_NAMES: Readonly<Record<NormName, string>> = {
+  attnNorm: "attn_norm",
+  attnSubNorm: "attn_sub_norm",
+  qNorm: "attn_q_norm",
+  kNorm: "attn_k_norm",
+  ffnNorm: "ffn_norm",
+  ffnSubNorm: "ffn_sub_norm",
+};
+
+/** llama.cpp's order of q's and k's rows in `llama` files: the halves of each head interleaved, row d/2·half + i to 2i + half. */
+export function permuted({ rows, columns, codes, scales }: Linear, headDim: number): Linear {
+  const out = new Int8Array(codes.length);
+  for (let row = 0; row < rows; row++) {
+    const within = row % headDim;
+    const to = row - within + 2 * (within % (headDim / 2)) + Math.floor(within / (headDim / 2));
+    out.set(codes.subarray(row * columns, (row + 1) * columns), to * columns);
+  }
+  if (scales.length !== 1) throw new Error("a permuted layer has one scale");
+  return { rows, columns, codes: out, scales };
+}
+
+/** What each of the d/2 frequencies is divided by. (Meta's llama3 `apply_scaling`.) */
+export function ropeFactors(theta: number, headDim: number, scaling: Llama3Scaling): Float32Array {
+  const { factor, lowFreqFactor, highFreqFactor, originalContext } = scaling;
+  return Float32Array.from({ length: headDim / 2 }, (_, i) => {
+    const turns = originalContext / (2 * Math.PI * theta ** ((2 * i) / headDim)); // of this pair in the original context
+    if (turns > highFreqFactor) return 1;
+    if (turns < lowFreqFactor) return factor;
+    const smooth = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+    return 1 / ((1 - smooth) / factor + smooth);
+  });
+}
+
+const bytesOf = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+function halves(values: Float32Array): Uint8Array {
+  const out = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) out[i] = f16Bits(values[i]!);
+  return new Uint8Array(out.buffer);
+}
+
+function i2s({ codes, scales }: Linear): Uint8Array {
+  const out = new Uint8Array(codes.length / 4 + 32);
+  for (let i = 0; i < codes.length; i++) out[(i >> 7) * 32 + (i & 31)]! |= (codes[i]! + 1) << (6 - 2 * ((i & 127) >> 5));
+  new DataView(out.buffer).setFloat32(codes.length / 4, scales[0]!, true);
+  return out;
+}
+
+/** Blocks of 256: two times 32 bytes of four planes of 32 elements, then the scale. */
+function tq2({ codes, scales }: Linear): Uint8Array {
+  const out = new Uint8Array((codes.length / 256) * 66);
+  for (let i = 0; i < codes.length; i++) {
+    const at = 66 * (i >> 8) + 32 * ((i & 255) >> 7) + (i & 31);
+    out[at]! |= (codes[i]! + 1) << (2 * ((i & 127) >> 5));
+  }
+  for (let at = 64; at < out.length; at += 66) new DataView(out.buffer).setUint16(at, f16Bits(scales[0]!), true);
+  return out;
+}
+
+/** Blocks of `unit`: the scale, then four codes a byte in order, low bits first. */
+function q2({ codes, scales }: Linear, unit: number): Uint8Array {
+  const block = 2 + unit / 4;
+  const out = new Uint8Array((codes.length / unit) * block);
+  const group = codes.length / scales.length;
+  for (let i = 0; i < codes.length; i++) {
+    const at = Math.floor(i / unit) * block;
+    if (i % unit === 0) new DataView(out.buffer).setUint16(at, f16Bits(scales[Math.floor(i / group)]!), true);
+    out[at + 2 + Math.floor((i % unit) / 4)]! |= (codes[i]! + 1) << (2 * (i % 4));
+  }
+  return out;
+}
+
+const ENCODERS: Readonly<Record<FamilyType, (linear: Linear) => Uint8Array>> = {
+  F32: (linear) => bytesOf(dequantized(linear)),
+  F16: (linear) => halves(dequantized(linear)),
+  I2_S: i2s,
+  TQ2_0: tq2,
+  Q2_0: (linear) => q2(linear, 64),
+  Q2_0_128: (linear) => q2(linear, 128),
+};
+
+function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {
+  const { family, heads, headDim } = shape;
+  const entry = (key: string, value: number, as: GgufValueType = "uint32"): GgufEntry => ({ key: `${family}.${key}`, type: as, value });
+  return [
+    { key: "general.architecture", type: "string", value: family },
+    { key: "general.name", type: "string", value: `random ${shape.name}` },
+    entry("block_count", shape.layers),
+    entry("context_length", CONTEXT),
+    entry("embedding_length", shape.hidden),
+    entry("feed_forward_length", shape.ffn),
+    entry("attention.head_count", heads),
+    entry("attention.head_count_kv", shape.kvHeads),
+    entry("attention.layer_norm_rms_epsilon", shape.eps, "float32"),
+    entry("rope.freq_base", shape.theta, "float32"),
+    ...(family === "qwen3"
+      ? [entry("attention.key_length", headDim), entry("attention.value_length", headDim)]
+      : [entry("rope.dimension_count", headDim), entry("vocab_size", shape.vocab)]),
+    { key: "general.file_type", type: "uint32", value: FILE_TYPES[type] },
+    ...vocabularyOf(shape).metadata,
+  ];
+}
+
+/** Writes one file. Tables are F32 beside F32 layers, of the layers' type where that is a Q2_0, else F16; norms always F32. */
+export async function writeFamilyGguf(path: string, model: FamilyModel, type: FamilyType): Promise<string> {
+  const { shape } = model;
+  const table = (name: string, { values, linear }: Table): NewTensor => {
+    const tensor = { name: `${name}.weight`, shape: [shape.vocab, shape.hidden] };
+    if (linear && type.startsWith("Q2_0")) return { ...tensor, type, data: ENCODERS[type](linear) };
+    return type === "F32" ? { ...tensor, type: "F32", data: bytesOf(values) } : { ...tensor, type: "F16", data: halves(values) };
+  };
+  const vector = (name: string, values: Float32Array): NewTensor => ({
+    name: `${name}.weight`,
+    shape: [values.length],
+    type: "F32",
+    data: bytesOf(values),
+  });
+  const tensors: NewTensor[] = [table("token_embd", model.embedding)];
+  if (shape.scaling) tensors.push(vector("rope_freqs", ropeFactors(shape.theta, shape.headDim, shape.scaling)));
+  for (const [index, { linears, norms }] of model.layers.entries()) {
+    for (const [norm, values] of Object.entries(norms)) tensors.push(vector(`blk.${index}.${NORM_NAMES[norm as NormName]}`, values));
+    for (const role of LINEARS) {
+      const moved = shape.family === "llama" && (role === "q" || role === "k");
+      const linear = moved ? permuted(linears[role], shape.headDim) : linears[role];
+      const name = `blk.${index}.${LINEAR_NAMES[role]}.weight`;
+      tensors.push({ name, shape: [linear.rows, linear.columns], type, data: ENCODERS[type](linear) });
+    }
+  }
+  tensors.push(vector("output_norm", model.outputNorm));
+  if (!shape.tied) tensors.push(table("output", model.head));
+  await writeGguf(path, { metadata: metadataOf(shape, type), tensors });
+  return path;
+}
