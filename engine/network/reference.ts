@@ -251,8 +251,10 @@ export class Reference {
     if (floats === undefined) {
       const { columns, group = columns, scales } = linear;
       const perRow = linear.group === undefined ? 0 : Math.ceil(columns / group);
-      const scaleOf = (i: number): number => scales[Math.floor(i / columns) * perRow + Math.floor((i % columns) / group)]!;
-      floats = Float32Array.from(linear.weights, (code, i) => code * scaleOf(i));
+      floats = new Float32Array(linear.weights.length);
+      for (let i = 0; i < floats.length; i++) {
+        floats[i] = linear.weights[i]! * scales[Math.floor(i / columns) * perRow + Math.floor((i % columns) / group)]!;
+      }
       this.#floats.set(linear, floats);
     }
     return floats;
