@@ -4,20 +4,15 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Tier } from "../engine/compute/kernels.js";
 import { defaultThreads } from "../engine/compute/pool.js";
-import type { StepBatch, StepRunner } from "../engine/compute/step.js";
-import { openCheckpoint } from "../engine/container/checkpoint.js";
-import { type LoadOptions, startRunner } from "../engine/generation/runner.js";
-import { readConfig } from "../engine/model/config.js";
-import { readWeights } from "../engine/model/weights.js";
 import { type KvType, NUMERICS_VERSION } from "../engine/numerics.js";
 import { EMBEDDED } from "./derive.test.helper.js";
+import { alone, feed, type Piece, repeat, withRunner } from "./feed.test.helper.js";
 import { golden } from "./golden.test.helper.js";
 import { logitsInProcess } from "./in-process.test.helper.js";
 
 /** Over the ends of blocks (32) and of the first span (256). */
 const LENGTH = 290;
-/** Positions whose logits are compared: the last ones, which hang on all before them. */
-const COMPARED = 20;
+const CONTEXT = 1024;
 const text = golden.requests.find(({ id }) => id === "long00")!.ids;
 const IDS = text.slice(0, LENGTH);
 const STRANGER = text.slice(500, 500 + LENGTH - 3);
@@ -28,65 +23,6 @@ const STRANGER = text.slice(500, 500 + LENGTH - 3);
 const HASH = { version: 1, sha256: "33649a1f127f582688cde4ba87be190d7872e8df268afc961fb7eb9dfd31495e" };
 /** The same with an 8-bit cache of keys and values. */
 const HASH_Q8 = "d131ce154c13d62864040fe472b74669ef702b8a0ecbcb92c6e083b8ae922092";
-
-/** One sequence's rows of a step: `take` more of its tokens. */
-interface Piece {
-  readonly sequence: number;
-  readonly take: number;
-}
-
-/**
- * Feeds sequences to a runner in given pieces.
- * @param steps the make-up of each batch
- * @returns each sequence's compared logits, hashed
- */
-async function feed(runner: StepRunner, sequences: readonly (readonly number[])[], steps: Iterable<readonly Piece[]>): Promise<string[]> {
-  const { limits } = runner;
-  const done = sequences.map(() => 0);
-  // Blocks of the sequences alternate, so that neither lies in one piece.
-  const tables = sequences.map((ids, s) =>
-    Int32Array.from({ length: Math.ceil(ids.length / limits.blockSize) }, (_, i) => i * sequences.length + s),
-  );
-  const hashes = sequences.map(() => createHash("sha256"));
-  for (const pieces of steps) {
-    const rows = pieces.flatMap(({ sequence, take }) => {
-      const ids = sequences[sequence]!;
-      const first = done[sequence]!;
-      done[sequence] = Math.min(first + take, ids.length);
-      return ids.slice(first, done[sequence]).map((token, i) => ({ token, position: first + i, sequence }));
-    });
-    const wanted = rows.flatMap((row, at) => (row.position >= sequences[row.sequence]!.length - COMPARED ? [{ ...row, at }] : []));
-    const batch: StepBatch = {
-      tokens: Int32Array.from(rows, ({ token }) => token),
-      positions: Int32Array.from(rows, ({ position }) => position),
-      sequences: Int32Array.from(rows, ({ sequence }) => sequence),
-      tables,
-      outputs: wanted.map(({ at }) => ({ row: at, want: "logits" })),
-    };
-    const outputs = await runner.step(batch);
-    for (const [i, { logits }] of outputs.entries()) hashes[wanted[i]!.sequence]!.update(logits!);
-  }
-  expect(done).toEqual(sequences.map((ids) => ids.length));
-  return hashes.map((hash) => hash.digest("hex"));
-}
-
-const alone = (sizes: readonly number[]): Piece[][] => sizes.map((take) => [{ sequence: 0, take }]);
-const repeat = (size: number): number[] => new Array<number>(Math.ceil(LENGTH / size)).fill(size);
-
-async function withRunner<T>(options: LoadOptions, use: (runner: StepRunner) => Promise<T>): Promise<T> {
-  const checkpoint = await openCheckpoint(EMBEDDED);
-  const config = await readConfig(checkpoint);
-  const { runner } = await startRunner(Promise.resolve({ config, sources: readWeights(checkpoint, config) }), {
-    contextLength: 1024,
-    v8Flags: true,
-    ...options,
-  });
-  try {
-    return await use(runner);
-  } finally {
-    await Promise.all([runner.close(), checkpoint.close()]);
-  }
-}
 
 describe("the same bits", () => {
   const cases: readonly (readonly [tier: Tier, threads: number, kv: KvType, hash: string])[] = [
@@ -103,11 +39,11 @@ describe("the same bits", () => {
   it.each(cases)(
     "%s kernels, %i threads, %s cache: in large batches, in pieces, token by token, among strangers",
     async (tier, threads, kv, hash) => {
-      await withRunner({ tier, threads, kv }, async (runner) => {
-        expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows)))).toEqual([hash]);
+      await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads, kv }, async (runner) => {
+        expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows, LENGTH)))).toEqual([hash]);
         expect(await feed(runner, [IDS], alone([1, 31, 7, 64, 33, 5, 64, 2, 64, 15, 4]))).toEqual([hash]);
-        expect(await feed(runner, [IDS], alone(repeat(1)))).toEqual([hash]);
-        const [stranger] = await feed(runner, [STRANGER], alone(repeat(runner.limits.maxRows)));
+        expect(await feed(runner, [IDS], alone(repeat(1, LENGTH)))).toEqual([hash]);
+        const [stranger] = await feed(runner, [STRANGER], alone(repeat(runner.limits.maxRows, LENGTH)));
         // Two sequences in every batch, of changing make-up, and both decoding at the end.
         const mixed = Array.from({ length: 2 * LENGTH }, (_, i): Piece[] => [
           { sequence: 0, take: 1 + (i % 3) },
@@ -119,9 +55,9 @@ describe("the same bits", () => {
   );
 
   it.each(["relaxed", "wide"] as const)("%s kernels, with a two-stage head that reads all rows from the file", async (tier) => {
-    await withRunner({ tier, threads: 2, head: "two-stage" }, async (runner) => {
-      expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows)))).toEqual([HASH.sha256]);
-      expect(await feed(runner, [IDS], alone(repeat(1)))).toEqual([HASH.sha256]);
+    await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads: 2, head: "two-stage" }, async (runner) => {
+      expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows, LENGTH)))).toEqual([HASH.sha256]);
+      expect(await feed(runner, [IDS], alone(repeat(1, LENGTH)))).toEqual([HASH.sha256]);
     });
   });
 
@@ -129,8 +65,8 @@ describe("the same bits", () => {
     ["f32", HASH.sha256],
     ["q8", HASH_Q8],
   ] as const)("the scalar reference too, %s cache", async (kv, hash) => {
-    await withRunner({ reference: true, kv }, async (runner) => {
-      expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows)))).toEqual([hash]);
+    await withRunner(EMBEDDED, { contextLength: CONTEXT, reference: true, kv }, async (runner) => {
+      expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows, LENGTH)))).toEqual([hash]);
     });
   });
 
