@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gguf as readWithPeer } from "@huggingface/gguf";
 import { afterAll, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
-import { loadModel } from "../generation/model.js";
+import { loadModel, openTokenizer } from "../generation/model.js";
 import { errorOf } from "../model/fixtures.test.helper.js";
 import { convertModel } from "./convert.js";
 import { type SmallModel, temporaryDirectory, VOCAB, writeSmallModel } from "./models.test.helper.js";
@@ -54,6 +54,20 @@ async function bytesOf(path: string): Promise<Map<string, { type: string; bytes:
 /** Every tensor: type and digest of its bytes. */
 async function tensorsOf(path: string): Promise<Record<string, string>> {
   return Object.fromEntries([...(await bytesOf(path))].sort().map(([name, { type, bytes }]) => [name, `${type} ${digest(bytes)}`]));
+}
+
+/** Takes the last five tokens out of a tokenizer.json; gives it. */
+function shortenTokenizer(directory: string): { added_tokens: { id: number }[] } {
+  const change = <T>(name: string, edit: (json: T) => void): T => {
+    const json = JSON.parse(readFileSync(join(directory, name), "utf8")) as T;
+    edit(json);
+    writeFileSync(join(directory, name), JSON.stringify(json));
+    return json;
+  };
+  change<{ added_tokens_decoder: Record<number, unknown> }>("tokenizer_config.json", ({ added_tokens_decoder: tokens }) => {
+    for (let id = VOCAB - 5; id < VOCAB; id++) delete tokens[id];
+  });
+  return change<{ added_tokens: { id: number }[] }>("tokenizer.json", ({ added_tokens: tokens }) => void tokens.splice(-5));
 }
 
 const LLAMA3 = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
@@ -130,13 +144,7 @@ describe("SafeTensors → GGUF → SafeTensors", () => {
 
   it("fillers make the vocabulary as long as the embedding, and are gone again", async () => {
     const source = await small({ architecture: "BitNetForCausalLM", activation: "relu2", subNorms: true });
-    const path = join(source, "tokenizer.json");
-    const tokenizer = JSON.parse(readFileSync(path, "utf8"));
-    tokenizer.added_tokens.length -= 5;
-    const config = JSON.parse(readFileSync(join(source, "tokenizer_config.json"), "utf8"));
-    for (let id = VOCAB - 5; id < VOCAB; id++) delete config.added_tokens_decoder[id];
-    writeFileSync(path, JSON.stringify(tokenizer));
-    writeFileSync(join(source, "tokenizer_config.json"), JSON.stringify(config));
+    const tokenizer = shortenTokenizer(source);
     const [gguf, back] = [fresh(".gguf"), fresh()];
     await convertModel(source, gguf);
     const { metadata } = await readWithPeer(gguf, { allowLocalFile: true });
@@ -144,6 +152,24 @@ describe("SafeTensors → GGUF → SafeTensors", () => {
     expect([tokens.length, tokens[VOCAB - 6], tokens[VOCAB - 5]]).toEqual([VOCAB, expect.stringMatching(/^<\|/), `[PAD${VOCAB - 5}]`]);
     await convertModel(gguf, back);
     expect(JSON.parse(readFileSync(join(back, "tokenizer.json"), "utf8")).added_tokens).toEqual(tokenizer.added_tokens);
+  });
+});
+
+describe("a tokenizer in place of the model's own", () => {
+  it("goes into every output", async () => {
+    const [source, other] = [await small({ architecture: "LlamaForCausalLM" }), await small({ architecture: "LlamaForCausalLM" })];
+    const { added_tokens } = shortenTokenizer(other);
+    const gguf = fresh(".gguf");
+    await convertModel(source, gguf);
+    for (const path of [source, gguf]) {
+      const [again, packed] = [fresh(".gguf"), fresh()];
+      await convertModel(path, again, { tokenizer: other });
+      const found = await openTokenizer(again);
+      expect([found.tokenizer.textOf(VOCAB - 5), found.chatTemplate?.source]).toEqual([`[PAD${VOCAB - 5}]`, expect.stringContaining("{%")]);
+      await convertModel(path, packed, { tokenizer: other });
+      expect(JSON.parse(readFileSync(join(packed, "tokenizer.json"), "utf8")).added_tokens).toEqual(added_tokens);
+      expect((await openTokenizer(packed)).chatTemplate?.source).toBe(found.chatTemplate?.source);
+    }
   });
 });
 
@@ -183,6 +209,9 @@ describe("GGUF → GGUF", () => {
     const sizes = new Set(down.map(Math.abs));
     sizes.delete(0);
     expect(sizes.size).toBe(2);
+    const again = fresh(".gguf");
+    await convertModel(dense, again, { type: "tq2_0", embedding: "f16" });
+    expect(await tensorsOf(again)).toEqual(await tensorsOf(tq2));
     for (const options of [{ type: "i2_s" }, {}] as const) {
       const error = await errorOf(() => convertModel(tq2, fresh(options.type && ".gguf"), options));
       expect(error).toMatchObject({ code: "usage", tensor: "blk.0.ffn_down.weight" });

@@ -50,19 +50,27 @@ export function ggufMetadata(architecture: string, name: string, type: string, c
   ];
 }
 
-/** A GGUF's own metadata, with what changes: how tensors are stored, and that the activation function is said. */
-export async function changedMetadata(checkpoint: Checkpoint, type: string, config: ModelConfig): Promise<GgufEntry[]> {
+/**
+ * A GGUF's own metadata, with what changes: how tensors are stored, and that the activation function is said.
+ * @param tokenizer in place of its own; undefined: its own stays
+ */
+export async function changedMetadata(
+  checkpoint: Checkpoint,
+  type: string,
+  config: ModelConfig,
+  tokenizer: readonly GgufEntry[] | undefined,
+): Promise<GgufEntry[]> {
   const source = await openSource(checkpoint.files[0]!);
   try {
     const changed = new Map([...storage(type), activation(config.architecture, config)].map((entry) => [entry.key, entry]));
     const kept: GgufEntry[] = [];
     for (const entry of (await readGguf(source)).entries) {
       const { key } = entry;
-      if (key.startsWith("split.") || (key === VERSION && !changed.has(key))) continue;
+      if (key.startsWith("split.") || (key === VERSION && !changed.has(key)) || (tokenizer && key.startsWith("tokenizer."))) continue;
       kept.push(changed.get(key) ?? entry);
       changed.delete(key);
     }
-    return [...kept, ...changed.values()];
+    return [...kept, ...(tokenizer ?? []), ...changed.values()];
   } finally {
     await source.close();
   }

@@ -1,7 +1,8 @@
 import type { NewTensor, TensorInfo, TensorType } from "../container/checkpoint.js";
 import { GGML_TYPES_BY_NAME } from "../container/ggml-types.js";
+import type { GgufEntry } from "../container/gguf.js";
 import { writeGguf } from "../container/gguf-writer.js";
-import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { directoryName } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { ROPE_FACTORS } from "../model/config.js";
@@ -9,7 +10,7 @@ import { tensorNames } from "../model/weights.js";
 import { encodeFloats } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
 import { changedMetadata, ggufMetadata } from "./gguf-metadata.js";
-import { ggufTokenizer, type MoreIds } from "./gguf-tokenizer.js";
+import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { lookAtLayers, normsOf, type SourceModel, tablesOf } from "./model.js";
 import type { TensorReader } from "./reader.js";
 import { layerBytes, Roundings, readVector, requireFit, tableBytes } from "./tensors.js";
@@ -29,16 +30,23 @@ function tableType({ file, name, type, shape }: TensorInfo, asked: EmbeddingType
   );
 }
 
-/** Ids for other engines' sake. */
-async function moreIds({ checkpoint, tokenizer, defaults }: SourceModel): Promise<MoreIds> {
-  const config = (await readJsonSidecar(checkpoint, "tokenizer_config.json", "tokenizer")) ?? {};
+/** The tokenizer of tokenizer.json, and the chat template. @throws BitnetError tokenizer */
+async function tokenizerEntries(model: SourceModel, files: SidecarFiles): Promise<GgufEntry[]> {
+  const { vocabulary, tokenizer, defaults, chatTemplate } = model;
+  const config = (await readJsonSidecar(files, "tokenizer_config.json", "tokenizer")) ?? {};
   const idOf = (key: string): number | undefined => {
     const value = config[key];
     const text = isObject(value) ? value.content : value;
     return typeof text === "string" ? tokenizer.idOf(text) : undefined;
   };
   const endOfTurn = [...defaults.eosIds].find((id) => !tokenizer.eosIds.includes(id));
-  return { unknown: idOf("unk_token"), padding: idOf("pad_token"), endOfTurn };
+  const entries = ggufTokenizer(vocabulary, model.config.vocabSize, {
+    unknown: idOf("unk_token"),
+    padding: idOf("pad_token"),
+    endOfTurn,
+  });
+  if (chatTemplate !== undefined) entries.push({ key: "tokenizer.chat_template", type: "string", value: chatTemplate });
+  return entries;
 }
 
 /** Writes a model as GGUF. @throws BitnetError, with nothing written */
@@ -49,7 +57,7 @@ export async function writeAsGguf(
   embedding: EmbeddingType | undefined,
   reader: TensorReader,
 ): Promise<ConversionTarget> {
-  const { checkpoint, config, sources, vocabulary, chatTemplate } = model;
+  const { checkpoint, config, sources, tokenizerFiles } = model;
   const { read } = reader;
   const stays = checkpoint.format === "gguf";
   const architecture = stays ? config.architecture : familyOf(config).gguf;
@@ -68,13 +76,10 @@ export async function writeAsGguf(
     norms.push({ name: `${name}.weight`, shape: tensor.shape, type: "F32", data: encodeFloats("F32", await readVector(tensor, read)) });
   }
   const factors = config.ropeFactors && Float32Array.from(config.ropeFactors);
+  const tokenizer = tokenizerFiles && (await tokenizerEntries(model, tokenizerFiles));
   const metadata = stays
-    ? await changedMetadata(checkpoint, type, config)
-    : [
-        ...ggufMetadata(architecture, directoryName(checkpoint.files[0]!), type, config),
-        ...ggufTokenizer(vocabulary, config.vocabSize, await moreIds(model)),
-        ...(chatTemplate === undefined ? [] : [{ key: "tokenizer.chat_template", type: "string", value: chatTemplate } as const]),
-      ];
+    ? await changedMetadata(checkpoint, type, config, tokenizer)
+    : [...ggufMetadata(architecture, directoryName(checkpoint.files[0]!), type, config), ...(tokenizer ?? [])];
   await writeGguf(path, {
     metadata,
     tensors: [

@@ -5,6 +5,7 @@ import { i2sScaleOffset } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
+import { TQ_BLOCK } from "../packing/ternary-encode.js";
 
 /** Bytes [start, start + length) of a tensor. */
 export type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8Array>;
@@ -15,15 +16,16 @@ export interface Layer {
   readonly how: Ternarisation | undefined;
   /** What a code of ±1 is worth; undefined: groups of its columns have scales that differ. */
   readonly scale: number | undefined;
+  /** Columns that share a scale: all, if there is one. */
+  readonly scaleBlock: number;
 }
 
 /** A layer's weights. Rows are in the order of `ModelConfig.rope` "neox". */
 export interface Codes {
   /** [rows, columns] 0, 1, 2 */
   readonly codes: Uint8Array;
-  /** [rows, columns / scaleBlock]; one for each row if `scaleBlock` is `columns` */
+  /** [rows, groups], a group being `Layer.scaleBlock` columns, or what is left of the row */
   readonly scales: Float32Array;
-  readonly scaleBlock: number;
 }
 
 /** Finds what a layer's codes are worth: of masters and of groups that reads all of it. @throws BitnetError */
@@ -37,34 +39,42 @@ export async function lookAt(source: LinearSource, read: Read): Promise<Layer> {
       stats.push(packing.stats(index, await read(tensor, start, length)));
     }
     const how = ternarisation(source, stats);
-    return { packing, how, scale: checkScale(source, how.scale) };
+    return { packing, how, scale: checkScale(source, how.scale), scaleBlock: columns };
   }
   if (packing.scales && packing.scaleBlock) {
+    const groups = Math.ceil(columns / packing.scaleBlock);
+    const wide = TQ_BLOCK / packing.scaleBlock; // groups of one of ggml's ternary blocks
     let least = Number.POSITIVE_INFINITY; // of the scales that aren't 0
     let most = 0;
+    let isWide = columns % TQ_BLOCK === 0;
     for (let index = 0; index < packing.pieces; index++) {
       const { start, length, rows } = packing.piece(index);
-      const scales = new Float32Array((rows.length * columns) / packing.scaleBlock);
+      const scales = new Float32Array(rows.length * groups);
       packing.scales(index, await read(tensor, start, length), scales);
-      for (const scale of scales) {
-        if (scale > most) most = scale;
-        if (scale < least && scale !== 0) least = scale;
+      let block = 0; // the scale of the block, so far
+      for (const [i, scale] of scales.entries()) {
+        if (i % wide === 0) block = 0;
+        if (scale === 0) continue;
+        most = Math.max(most, scale);
+        least = Math.min(least, scale);
+        if (block !== 0 && block !== scale) isWide = false;
+        block = scale;
       }
     }
-    return { packing, how: undefined, scale: foldScales(source, least, most) };
+    const scale = foldScales(source, least, most);
+    return { packing, how: undefined, scale, scaleBlock: scale !== undefined ? columns : isWide ? TQ_BLOCK : packing.scaleBlock };
   }
   const [of, start, length] = source.scale
     ? [source.scale, 0, source.scale.byteLength]
     : [tensor, i2sScaleOffset(source.rows, columns), Float32Array.BYTES_PER_ELEMENT];
   const bytes = await read(of, start, length);
-  return { packing, how: undefined, scale: storedScale(source, () => bytes) };
+  return { packing, how: undefined, scale: storedScale(source, () => bytes), scaleBlock: columns };
 }
 
 /** All codes of a layer, and what they are worth. @throws BitnetError file: a code 3 */
-export async function readCodes({ packing, how, scale }: Layer, read: Read): Promise<Codes> {
+export async function readCodes({ packing, how, scale, scaleBlock }: Layer, read: Read): Promise<Codes> {
   const { tensor, rows, columns } = packing.source;
-  const scaleBlock = scale === undefined ? packing.scaleBlock! : columns;
-  const groups = columns / scaleBlock;
+  const groups = Math.ceil(columns / scaleBlock);
   const codes = new Uint8Array(rows * columns);
   const scales = new Float32Array(rows * groups).fill(scale ?? 0);
   for (let index = 0; index < packing.pieces; index++) {
@@ -72,14 +82,18 @@ export async function readCodes({ packing, how, scale }: Layer, read: Read): Pro
     const bytes = await read(tensor, piece.start, piece.length);
     const decoded = new Uint8Array(piece.rows.length * columns);
     packing.decode(index, bytes, decoded, columns, how);
-    const given = new Float32Array(piece.rows.length * groups);
-    if (scale === undefined) packing.scales!(index, bytes, given);
-    for (const [i, row] of piece.rows.entries()) {
-      codes.set(decoded.subarray(i * columns, (i + 1) * columns), row * columns);
-      if (scale === undefined) scales.set(given.subarray(i * groups, (i + 1) * groups), row * groups);
+    for (const [i, row] of piece.rows.entries()) codes.set(decoded.subarray(i * columns, (i + 1) * columns), row * columns);
+    if (scale !== undefined) continue;
+    const given = Math.ceil(columns / packing.scaleBlock!); // groups of a row, in the file
+    const found = new Float32Array(piece.rows.length * given);
+    packing.scales!(index, bytes, found);
+    for (const [i, value] of found.entries()) {
+      const group = Math.floor(((i % given) * packing.scaleBlock!) / scaleBlock);
+      const to = piece.rows[Math.floor(i / given)]! * groups + group;
+      scales[to] = Math.max(scales[to]!, value); // of groups that are one here, those that aren't 0 are equal
     }
   }
-  return { codes, scales, scaleBlock };
+  return { codes, scales };
 }
 
 /**

@@ -1,6 +1,8 @@
 import type { Checkpoint } from "../container/checkpoint.js";
+import type { SidecarFiles } from "../container/sidecar.js";
 import type { GenerationDefaults } from "../generation/defaults.js";
 import { generationDefaults } from "../generation/defaults.js";
+import { checkVocabulary } from "../generation/model.js";
 import type { FileOptions } from "../generation/runner.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { type LayerSources, type LinearSource, type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
@@ -17,6 +19,8 @@ export interface SourceModel {
   readonly checkpoint: Checkpoint;
   readonly config: ModelConfig;
   readonly sources: NetworkSources;
+  /** Where the tokenizer comes from; undefined: from GGUF metadata. */
+  readonly tokenizerFiles: SidecarFiles | undefined;
   readonly vocabulary: Vocabulary;
   readonly tokenizer: Tokenizer;
   /** Jinja. */
@@ -28,11 +32,14 @@ export interface SourceModel {
 export async function readModel(checkpoint: Checkpoint, options: FileOptions): Promise<SourceModel> {
   const config = await readConfig(checkpoint, options);
   const sources = readWeights(checkpoint, config, options);
-  const files = await openTokenizerFiles(options.tokenizer);
-  const vocabulary = await readVocabulary(checkpoint, files);
+  const given = await openTokenizerFiles(options.tokenizer);
+  const tokenizerFiles = given ?? (checkpoint.format === "safetensors" ? checkpoint : undefined);
+  const vocabulary = await readVocabulary(checkpoint, given);
   const tokenizer = createTokenizer(vocabulary);
-  const chatTemplate = (await loadChatTemplate(checkpoint, tokenizer, files))?.source;
-  return { checkpoint, config, sources, vocabulary, tokenizer, chatTemplate, defaults: await generationDefaults(checkpoint, tokenizer) };
+  checkVocabulary(checkpoint.path, tokenizer, config);
+  const chatTemplate = (await loadChatTemplate(checkpoint, tokenizer, given))?.source;
+  const defaults = await generationDefaults(checkpoint, tokenizer);
+  return { checkpoint, config, sources, tokenizerFiles, vocabulary, tokenizer, chatTemplate, defaults };
 }
 
 const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const satisfies readonly (keyof LayerSources)[];

@@ -89,10 +89,15 @@ export async function writeSmallModel(directory: string, model: SmallModel): Pro
       tensors.push({ name: `${name}.weight_scale`, shape: [1], type: "BF16", data: encodeFloats("BF16", scale) });
     } else {
       const scales = new Float32Array(rows).fill(scale[0]!);
-      tensors.push({ name: `${name}.weight`, shape: [rows, columns], type: form, data: encodeDense(form, codes, scales, columns) });
+      tensors.push({
+        name: `${name}.weight`,
+        shape: [rows, columns],
+        type: form,
+        data: encodeDense(form, codes, columns, scales, columns),
+      });
     }
   };
-  floats(names.embedding, [VOCAB, HIDDEN], 0, 2);
+  floats(names.embedding, [VOCAB, HIDDEN], 0, 0.25); // so small that logits of tied models are not all but certain
   if (!tied) floats(names.head, [VOCAB, HIDDEN], 0, 1);
   floats(names.outputNorm, [HIDDEN], 1, 0.5);
   for (const index of ["0", "1"]) {

@@ -1,6 +1,6 @@
 import type { NewTensor, TensorType } from "../container/checkpoint.js";
 import { writeSafetensors } from "../container/safetensors.js";
-import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { inDirectory, writeAtomic } from "../container/source.js";
 import { tensorNames } from "../model/weights.js";
 import { encodeFloats } from "../packing/float-encode.js";
@@ -12,35 +12,46 @@ import type { TensorReader } from "./reader.js";
 import { fits, layerBytes, Roundings, readVector, requireFit, smallestExact, tableBytes } from "./tensors.js";
 import type { ConversionTarget } from "./types.js";
 
-/** What lies beside a SafeTensors model and concerns neither its shape nor its weights. */
-const SIDECARS = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja"];
+/** A chat template, where tokenizer_config.json has none. */
+const TEMPLATE_FILE = "chat_template.jinja";
+
+/** Files of a tokenizer. */
+const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", TEMPLATE_FILE];
 
 /** Order of the types in the file: wide ones first, so that each number lies at a multiple of its size. */
 const WIDTHS = ["U8", "F16", "BF16", "F32"];
 
 /** Every file of the output but the weights: name → text. @throws BitnetError */
-async function sidecars({ checkpoint, config, vocabulary, tokenizer, chatTemplate, defaults }: SourceModel): Promise<Map<string, string>> {
+async function sidecars(model: SourceModel): Promise<Map<string, string>> {
+  const { checkpoint, config, tokenizerFiles, vocabulary, tokenizer, chatTemplate, defaults } = model;
   const files = new Map<string, string>();
   const json = (name: string, value: unknown): void => void files.set(name, `${JSON.stringify(value, undefined, 2)}\n`);
+  const copy = async (name: string, from: SidecarFiles): Promise<void> => {
+    const text = await from.sidecar(name);
+    if (text !== undefined) files.set(name, text);
+  };
   if (checkpoint.format === "safetensors") {
     const old = (await readJsonSidecar(checkpoint, "config.json", "file")) ?? {};
     const left = isObject(old.quantization_config) ? old.quantization_config.modules_to_not_convert : undefined;
     json("config.json", { ...old, quantization_config: { ...PACKED, ...(left != null && { modules_to_not_convert: left }) } });
-    for (const name of SIDECARS) {
-      const text = await checkpoint.sidecar(name);
-      if (text !== undefined) files.set(name, text);
-    }
-    return files;
+    await copy("generation_config.json", checkpoint);
+  } else {
+    json("config.json", hfConfig(config, tokenizer.bosId, tokenizer.eosIds, checkpoint.path));
+    const ends = [...defaults.eosIds];
+    json("generation_config.json", {
+      ...(tokenizer.bosId !== undefined && { bos_token_id: tokenizer.bosId }),
+      ...(ends.length > 0 && { eos_token_id: ends }),
+    });
   }
-  json("config.json", hfConfig(config, tokenizer.bosId, tokenizer.eosIds, checkpoint.path));
-  const written = jsonTokenizer(vocabulary, chatTemplate, config.contextLength);
-  files.set("tokenizer.json", written.tokenizer);
-  files.set("tokenizer_config.json", written.config);
-  const ends = [...defaults.eosIds];
-  json("generation_config.json", {
-    ...(tokenizer.bosId !== undefined && { bos_token_id: tokenizer.bosId }),
-    ...(ends.length > 0 && { eos_token_id: ends }),
-  });
+  if (checkpoint.format === "safetensors" && tokenizerFiles) {
+    for (const name of TOKENIZER_FILES) await copy(name, tokenizerFiles);
+    // A tokenizer in place of the model's own may come without a template.
+    if (chatTemplate !== undefined && tokenizerFiles !== checkpoint) files.set(TEMPLATE_FILE, chatTemplate);
+  } else {
+    const written = jsonTokenizer(vocabulary, chatTemplate, config.contextLength);
+    files.set("tokenizer.json", written.tokenizer);
+    files.set("tokenizer_config.json", written.config);
+  }
   return files;
 }
 

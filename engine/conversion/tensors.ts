@@ -5,7 +5,7 @@ import { notFinite, readFloats } from "../packing/dense.js";
 import { encodeFloats } from "../packing/float-encode.js";
 import { encodeQ6, encodeQ8 } from "../packing/table-encode.js";
 import { encodeDense, encodeHf, encodeI2s, encodeTq1, encodeTq2, i2sTail, TQ_BLOCK } from "../packing/ternary-encode.js";
-import { type Codes, type Layer, pairRows, type Read, readCodes } from "./layer.js";
+import { type Layer, pairRows, type Read, readCodes } from "./layer.js";
 
 /** Numbers that are not what they were: a tensor's values, or the scales of all ternary layers. */
 export interface Rounding {
@@ -135,12 +135,11 @@ export async function* tableBytes(tensor: TensorInfo, type: TensorType, read: Re
  * Says why a layer can't be of a type, or what becomes of its scale.
  * @throws BitnetError usage, naming the tensor: its rows are no whole blocks, its scales differ, or its scale is out of range
  */
-export function requireFit({ packing, scale }: Layer, type: TensorType, roundings: Roundings): void {
+export function requireFit({ packing, scale, scaleBlock }: Layer, type: TensorType, roundings: Roundings): void {
   const { tensor, rows, columns } = packing.source;
   const refuse = (what: string): never => {
     throw new BitnetError("usage", `${tensor.file}: tensor ${tensor.name} ${what}`, { file: tensor.file, tensor: tensor.name });
   };
-  const groups = packing.scaleBlock ?? columns;
   if (type === "U8" && rows % 4 !== 0) refuse(`has ${rows} rows, and packed SafeTensors hold a multiple of 4; choose another type`);
   if (type === "I2_S" && (rows * columns) % 128 !== 0)
     refuse(`has ${rows} · ${columns} weights, and i2_s holds a multiple of 128; choose another type`);
@@ -148,10 +147,10 @@ export function requireFit({ packing, scale }: Layer, type: TensorType, rounding
     refuse(`has rows of ${columns}, and ${type.toLowerCase()} holds multiples of ${TQ_BLOCK}; choose another type`);
   if (scale === undefined && (type === "U8" || type === "I2_S"))
     refuse(
-      `has scales that differ from one group of ${groups} columns to another, and the output has one for all of it; choose f16 or f32`,
+      `has scales that differ from one group of ${scaleBlock} columns to another, and the output has one for all of it; choose f16 or f32`,
     );
-  if (scale === undefined && type.startsWith("TQ") && groups % TQ_BLOCK !== 0)
-    refuse(`has a scale for each ${groups} columns, and ${type.toLowerCase()} has one for ${TQ_BLOCK}; choose f16 or f32`);
+  if (scale === undefined && type.startsWith("TQ") && scaleBlock % TQ_BLOCK !== 0)
+    refuse(`has a scale for each ${scaleBlock} columns, and ${type.toLowerCase()} has one for ${TQ_BLOCK}; choose f16 or f32`);
   if (scale !== undefined && (type.startsWith("TQ") || type === "F16")) {
     const before = Float32Array.of(scale);
     const after = rounded("F16", before);
@@ -161,32 +160,16 @@ export function requireFit({ packing, scale }: Layer, type: TensorType, rounding
   }
 }
 
-/** [blocks] The scale of each block of some rows, whose blocks divide the groups that share one. */
-function blockScales({ scales, scaleBlock }: Codes, columns: number, block: number, firstRow: number, count: number): Float32Array {
-  const groups = columns / scaleBlock;
-  const blocks = columns / block;
-  return Float32Array.from(
-    { length: count * blocks },
-    (_, i) => scales[(firstRow + Math.floor(i / blocks)) * groups + Math.floor(((i % blocks) * block) / scaleBlock)]!,
-  );
-}
-
 /**
  * A ternary layer's bytes in a type that it fits (`requireFit`): I2_S, TQ1_0, TQ2_0, plain floats, or U8, Hugging Face's packed form.
  * @param pairedRows rows of a head that are to lie in pairs, see `LinearSource.pairedRows`
  */
 export async function* layerBytes(layer: Layer, type: TensorType, read: Read, pairedRows?: number): AsyncGenerator<Uint8Array> {
   const { rows, columns }: LinearSource = layer.packing.source;
-  const plain = await readCodes(layer, read);
-  const all: Codes =
-    pairedRows === undefined
-      ? plain
-      : {
-          ...plain,
-          codes: pairRows(plain.codes, columns, pairedRows),
-          scales: pairRows(plain.scales, columns / plain.scaleBlock, pairedRows),
-        };
-  const { codes, scaleBlock } = all;
+  const { scaleBlock } = layer;
+  const groups = Math.ceil(columns / scaleBlock);
+  let { codes, scales } = await readCodes(layer, read);
+  if (pairedRows !== undefined) [codes, scales] = [pairRows(codes, columns, pairedRows), pairRows(scales, groups, pairedRows)];
   if (type === "I2_S") {
     for (let at = 0; at < codes.length; at += STRETCH) yield encodeI2s(codes.subarray(at, at + STRETCH));
     yield i2sTail(layer.scale!);
@@ -201,8 +184,11 @@ export async function* layerBytes(layer: Layer, type: TensorType, read: Read, pa
       continue;
     }
     const some = codes.subarray(first * columns, (first + count) * columns);
-    const block = type.startsWith("TQ") ? TQ_BLOCK : scaleBlock;
-    const scales = blockScales(all, columns, block, first, count);
-    yield type === "TQ1_0" ? encodeTq1(some, scales) : type === "TQ2_0" ? encodeTq2(some, scales) : encodeDense(type, some, scales, block);
+    const own = scales.subarray(first * groups, (first + count) * groups);
+    if (type === "TQ1_0" || type === "TQ2_0") {
+      const blocks = columns / TQ_BLOCK;
+      const each = groups === blocks ? own : Float32Array.from({ length: count * blocks }, () => layer.scale!);
+      yield type === "TQ1_0" ? encodeTq1(some, each) : encodeTq2(some, each);
+    } else yield encodeDense(type, some, columns, own, scaleBlock);
   }
 }

@@ -250,8 +250,8 @@ function noTemplate(file: string): BitnetError {
   return new BitnetError("tokenizer", `${file}: the model has no chat template, so it can continue texts but not chat`, { file });
 }
 
-/** The network must have a row for each id that the tokenizer can give. */
-function checkVocabulary(file: string, tokenizer: Tokenizer, config: ModelConfig): void {
+/** The network must have a row for each id that the tokenizer can give. @throws BitnetError tokenizer */
+export function checkVocabulary(file: string, tokenizer: Tokenizer, config: ModelConfig): void {
   if (tokenizer.size > config.vocabSize) {
     throw new BitnetError("tokenizer", `${file}: the tokenizer has ${tokenizer.size} ids and the model only ${config.vocabSize}`, { file });
   }

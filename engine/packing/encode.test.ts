@@ -94,7 +94,7 @@ describe("ternary codes come back", () => {
   });
 
   it.each(["F32", "F16"])("from %s, with the scale", (type) => {
-    const bytes = encodeDense(type, codes, scales(columns), columns);
+    const bytes = encodeDense(type, codes, columns, scales(columns), columns);
     const found = decode(layer(type, rows, columns, bytes), bytes);
     expect(found.codes).toEqual(codes);
     expect(found.how?.scale).toBe(type === "F32" ? scale : half);
@@ -102,7 +102,7 @@ describe("ternary codes come back", () => {
 
   it("and groups keep scales of their own", () => {
     const own = Float32Array.from({ length: codes.length / 256 }, (_, i) => 2 ** -i);
-    const values = decodeFloats("F32", encodeDense("F32", codes, own, 256), codes.length);
+    const values = decodeFloats("F32", encodeDense("F32", codes, columns, own, 256), codes.length);
     values.forEach((value, i) => void expect(value + 0).toBe((codes[i]! - 1) * own[i >> 8]! + 0));
   });
 });

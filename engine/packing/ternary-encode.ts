@@ -83,13 +83,15 @@ export function encodeTq1(codes: Uint8Array, scales: Float32Array): Uint8Array {
 
 /**
  * The values themselves, (code − 1) · scale, as F32, F16 or BF16.
- * @param scales one for each `block` codes
+ * @param codes [rows, columns]
+ * @param scales [rows, columns / block, rounded up]: the scale of each `block` columns
  */
-export function encodeDense(type: string, codes: Uint8Array, scales: Float32Array, block: number): Uint8Array {
+export function encodeDense(type: string, codes: Uint8Array, columns: number, scales: Float32Array, block: number): Uint8Array {
+  const groups = Math.ceil(columns / block);
   const values = new Float32Array(codes.length);
-  for (let group = 0, i = 0; group < scales.length; group++) {
-    const scale = scales[group]!;
-    for (const end = Math.min(codes.length, i + block); i < end; i++) {
+  for (let row = 0, i = 0; i < codes.length; row++) {
+    for (let column = 0; column < columns; column++, i++) {
+      const scale = scales[row * groups + Math.floor(column / block)]!;
       const code = codes[i]!;
       values[i] = code === 1 ? 0 : code === 2 ? scale : -scale;
     }
