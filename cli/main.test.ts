@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { ModelDescription, ModelInspection, Probe } from "../engine/index.js";
+import type { Conversion, ModelDescription, ModelInspection, Probe } from "../engine/index.js";
 import type { BenchReport } from "./bench.js";
 
 // The command line as a user meets it: each test starts `node dist/cli/main.js`. What can be asked without a process is asked in the other tests.
@@ -389,5 +389,30 @@ describe("bitnet inspect", () => {
     expect(other.code).toBe(8);
     expect(other.stdout).toMatch(/^ {2}block128 +1\.\d\d nats a token$/m);
     expect(other.stdout).toContain("block128 is right: pass --i2s-layout block128.");
+  });
+});
+
+describe("bitnet convert", () => {
+  it("writes a GGUF that scores as its model does, and says what it rounded", () => {
+    const output = join(folder, "converted.gguf");
+    const done = json<Conversion>(["convert", PACKED, output, "--type", "tq2_0"]);
+    expect(done).toEqual({
+      ...{ path: output, format: "gguf", bytes: statSync(output).size },
+      ...{ architecture: "bitnet-b1.58", layers: "TQ2_0", embedding: "F16", rounded: [] },
+    });
+    const score = (model: string): unknown =>
+      json<ScoreJson>(["score", "--model", model, "--text", "The dog ran home.", "--threads", "1"]).nll;
+    expect(score(output)).toEqual(score(PACKED));
+
+    const refused = bitnet(["convert", GGUF, output]);
+    expect(refused).toMatchObject({ code: 2, stdout: "" });
+    expect(refused.stderr).toMatch(
+      /^error: .*converted\.gguf: is there already; name another output, or have it replaced \(force, --force\)\n$/,
+    );
+    const { code, stdout, stderr } = bitnet(["convert", GGUF, output, "--type", "f16", "--embedding", "q6_k", "--force"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(
+      /^.*converted\.gguf: GGUF, layers F16, embedding Q6_K, bitnet-b1\.58, \d\.\d MB\ntoken_embd\.weight: \d+ of 1048576 rounded to Q6_K, by 1\.7e-2 of their size\n$/,
+    );
   });
 });

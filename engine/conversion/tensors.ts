@@ -71,11 +71,16 @@ export function fits(type: TensorType, values: Float32Array): boolean {
   return values.every((value, i) => value === after[i]);
 }
 
+function areFinite(values: Float32Array): boolean {
+  for (let i = 0; i < values.length; i++) if (!(Math.abs(values[i]!) < Number.POSITIVE_INFINITY)) return false;
+  return true;
+}
+
 /** All of a small tensor as f32. @throws BitnetError file: a number that is infinite or none */
 export async function readVector(tensor: TensorInfo, read: Read): Promise<Float32Array> {
   const values = new Float32Array(tensor.shape.reduce((product, extent) => product * extent, 1));
   readFloats(tensor.type, await read(tensor, 0, tensor.byteLength), values, values.length);
-  if (!values.every(Number.isFinite)) throw notFinite(tensor, tensor.offset);
+  if (!areFinite(values)) throw notFinite(tensor, tensor.offset);
   return values;
 }
 
@@ -89,7 +94,7 @@ async function* tablePieces(tensor: TensorInfo, read: Read): AsyncGenerator<{ by
     const bytes = await read(tensor, first * rowBytes, count * rowBytes);
     const values = new Float32Array(count * columns);
     readFloats(tensor.type, bytes, values, values.length);
-    if (!values.every(Number.isFinite)) throw notFinite(tensor, tensor.offset + first * rowBytes);
+    if (!areFinite(values)) throw notFinite(tensor, tensor.offset + first * rowBytes);
     yield { bytes, values };
   }
 }
@@ -120,7 +125,7 @@ export async function* tableBytes(tensor: TensorInfo, type: TensorType, read: Re
     const encoded = type === "Q8_0" ? encodeQ8(values) : type === "Q6_K" ? encodeQ6(values) : encodeFloats(type, values);
     const decoded = after.subarray(0, values.length);
     readFloats(type, encoded, decoded, values.length);
-    if (!decoded.every(Number.isFinite)) {
+    if (!areFinite(decoded)) {
       throw new BitnetError("unsupported", `${tensor.file}: tensor ${tensor.name} has numbers that ${type} can't hold; choose f32 for it`, {
         file: tensor.file,
         tensor: tensor.name,

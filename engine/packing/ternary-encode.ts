@@ -28,9 +28,9 @@ export function i2sTail(scale: number): Uint8Array {
 
 /** The f16 of a block's scale, as ggml writes it: 0 where all codes are. */
 function setScale(view: DataView, at: number, codes: Uint8Array, from: number, scale: number): void {
-  let all = 1;
-  for (let i = from; i < from + TQ_BLOCK; i++) if (codes[i] !== 1) all = 0;
-  view.setUint16(at, all ? 0 : halfOf(scale), true);
+  let i = from;
+  while (i < from + TQ_BLOCK && codes[i] === 1) i++;
+  view.setUint16(at, i === from + TQ_BLOCK ? 0 : halfOf(scale), true);
 }
 
 /**
