@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NewTensor } from "../../engine/container/checkpoint.js";
 import type { GgufEntry, GgufValueType } from "../../engine/container/gguf.js";
@@ -238,7 +238,6 @@ function splitGguf(family: Family, shape: Shape, linearType: string, tableType: 
 
 function safetensors(family: Family, shape: Shape, linearType: string, tableType: string, quantization?: object, shards = 1): Write {
   return async (directory) => {
-    const { writeFileSync } = await import("node:fs");
     const tensors = tensorsOf("hf", family, shape, linearType, tableType);
     for (const [name, json] of Object.entries(sidecarsOf(family, shape, quantization)))
       writeFileSync(join(directory, name), JSON.stringify(json));
@@ -285,9 +284,14 @@ const MODELS: Readonly<Record<string, Write>> = {
   "safetensors f32": safetensors(BITNET, SMALL, "F32", "F32"),
 };
 
+/** A real one: larger, and trained. */
+const EMBEDDED = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
+
 /** Writes all models, and reads them back as bytes. `directory` need not exist, and is empty afterwards. */
 export async function makeBases(directory: string): Promise<Base[]> {
-  const bases: Base[] = [];
+  const bases: Base[] = [
+    { name: "embedded model", open: "model.gguf", contents: new Map([["model.gguf", new Uint8Array(readFileSync(EMBEDDED))]]) },
+  ];
   for (const [name, write] of Object.entries(MODELS)) {
     mkdirSync(directory, { recursive: true });
     const open = await write(directory);
