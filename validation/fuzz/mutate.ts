@@ -81,10 +81,14 @@ function inConfig(random: Random, bytes: Uint8Array): Uint8Array {
 /** A template that never ends takes two seconds, the time that rendering is given; other cases take milliseconds. */
 const SELDOM = 10;
 
+/** The first base is a real model, of which a case takes ten times as long. */
+const LARGE_SELDOM = 64;
+
 /** The case of a seed and an index: always the same of the same bases. */
 export function makeCase(bases: readonly Base[], seed: number, index: number): Case {
   const random = new Random(seed, index);
-  const base = random.pick(bases);
+  const [large, ...small] = bases;
+  const base = random.once(LARGE_SELDOM) ? large! : random.pick(small);
   const file = random.pick([...base.contents.keys()]);
   const bytes = base.contents.get(file)!;
   const contents = new Map<string, Content>(base.contents);

@@ -9,7 +9,7 @@ import { BitnetError } from "../../engine/errors.js";
 import { generationDefaults } from "../../engine/generation/defaults.js";
 import { inspectModel } from "../../engine/generation/inspect.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
-import { type NetworkSources, readWeights } from "../../engine/model/weights.js";
+import { I2S_LAYOUTS, type NetworkSources, readWeights } from "../../engine/model/weights.js";
 import { Forward } from "../../engine/network/forward.js";
 import { groupBlock, load, loadNeeds } from "../../engine/network/load.js";
 import { type HeadKind, type NetworkPlan, planNetwork } from "../../engine/network/plan.js";
@@ -64,7 +64,8 @@ export class Engine {
     try {
       onStage("opened");
       const config = await readConfig(checkpoint);
-      const sources = readWeights(checkpoint, config);
+      const i2sLayout = random.once(6) ? random.pick(I2S_LAYOUTS) : undefined;
+      const sources = readWeights(checkpoint, config, { i2sLayout });
       onStage("weights");
       const tokenizer = await loadTokenizer(checkpoint);
       if (tokenizer.size > config.vocabSize) throw new BitnetError("tokenizer", `${path}: more ids than rows`);
