@@ -8,6 +8,7 @@ import { CONVERSION_TYPES } from "../../engine/conversion/types.js";
 import { BitnetError } from "../../engine/errors.js";
 import { generationDefaults } from "../../engine/generation/defaults.js";
 import { inspectModel } from "../../engine/generation/inspect.js";
+import { describeModel } from "../../engine/generation/model.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, readWeights } from "../../engine/model/weights.js";
 import { Forward } from "../../engine/network/forward.js";
@@ -44,14 +45,14 @@ export class Engine {
   }
 
   /**
-   * Opens, loads, and computes a few tokens, or inspects or converts the model; `random` chooses among the engine's paths.
+   * Opens, loads, and computes a few tokens, or inspects, describes or converts the model; `random` chooses among the engine's paths.
    * @param out where a conversion may write
    * @param onStage called between the parts
    * @returns pages of the memory plan, 0 on the reference path
    */
   async run(path: string, out: string, random: Random, onStage: (stage: string) => void): Promise<number> {
     if (random.once(12)) {
-      await inspectModel(path);
+      await (random.once(2) ? inspectModel(path) : describeModel(path));
       return 0;
     }
     if (random.once(12)) {

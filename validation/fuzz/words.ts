@@ -122,12 +122,12 @@ export const BYTE_LEVEL: Words = {
 };
 
 const PIECE_SPECIALS = ["<unk>", "<s>", "</s>"];
-const PIECE_MERGES = ["▁ t", "h e", "i n", "▁t h", "▁t he", "a n"];
+const PIECE_MERGES = ["▁ t", "h e", "i n", "▁t h", "▁t he", "▁th e", "a n"];
 const PIECE_TOKENS = [
   ...PIECE_SPECIALS,
   ...Array.from({ length: BYTES }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`),
   ...["▁", "t", "h", "e", "i", "n", "a"],
-  ...PIECE_MERGES.map((merge) => merge.replace(" ", "")),
+  ...new Set(PIECE_MERGES.map((merge) => merge.replace(" ", ""))),
 ];
 const FIRST_PIECE = PIECE_SPECIALS.length + BYTES;
 const typeOfPiece = (id: number): number => (id === 0 ? 2 : id < PIECE_SPECIALS.length ? 3 : id < FIRST_PIECE ? 6 : 1);
