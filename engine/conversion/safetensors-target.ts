@@ -3,13 +3,13 @@ import { writeSafetensors } from "../container/safetensors.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { inDirectory, writeAtomic } from "../container/source.js";
 import { tensorNames } from "../model/weights.js";
-import { encodeFloats } from "../packing/float-encode.js";
+import { encodeFloats, isExactIn } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
 import { hfConfig, PACKED } from "./hf-config.js";
 import { jsonTokenizer } from "./json-tokenizer.js";
 import { lookAtLayers, normsOf, type SourceModel, tablesOf } from "./model.js";
 import type { TensorReader } from "./reader.js";
-import { fits, layerBytes, Roundings, readVector, requireFit, smallestExact, tableBytes } from "./tensors.js";
+import { layerBytes, Roundings, readVector, requireFit, smallestExact, tableBytes } from "./tensors.js";
 import type { ConversionTarget } from "./types.js";
 
 /** A chat template, where tokenizer_config.json has none. */
@@ -65,7 +65,7 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
   const tensors: NewTensor[] = [];
 
   const vector = (name: string, values: Float32Array): void => {
-    const type = fits("BF16", values) ? "BF16" : "F32";
+    const type = isExactIn("BF16", values) ? "BF16" : "F32";
     tensors.push({ name, shape: [values.length], type, data: encodeFloats(type, values) });
   };
   const tableTypes: TensorType[] = [];

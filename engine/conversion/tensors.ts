@@ -2,7 +2,7 @@ import type { TensorInfo, TensorType } from "../container/checkpoint.js";
 import { BitnetError } from "../errors.js";
 import type { LinearSource } from "../model/weights.js";
 import { notFinite, readFloats } from "../packing/dense.js";
-import { encodeFloats } from "../packing/float-encode.js";
+import { encodeFloats, isExactIn } from "../packing/float-encode.js";
 import { encodeQ6, encodeQ8 } from "../packing/table-encode.js";
 import { encodeDense, encodeHf, encodeI2s, encodeTq1, encodeTq2, i2sTail, TQ_BLOCK } from "../packing/ternary-encode.js";
 import { type Layer, pairRows, type Read, readCodes } from "./layer.js";
@@ -65,12 +65,6 @@ export function rounded(type: TensorType, values: Float32Array): Float32Array {
   return out;
 }
 
-/** Whether each number is the same in a plain float type. */
-export function fits(type: TensorType, values: Float32Array): boolean {
-  const after = rounded(type, values);
-  return values.every((value, i) => value === after[i]);
-}
-
 function areFinite(values: Float32Array): boolean {
   for (let i = 0; i < values.length; i++) if (!(Math.abs(values[i]!) < Number.POSITIVE_INFINITY)) return false;
   return true;
@@ -104,7 +98,7 @@ export async function smallestExact(tensor: TensorInfo, read: Read): Promise<Ten
   if (tensor.type === "BF16") return tensor.type;
   let types = ["BF16", "F16"];
   for await (const { values } of tablePieces(tensor, read)) {
-    types = types.filter((type) => fits(type, values));
+    types = types.filter((type) => isExactIn(type, values));
     if (types.length === 0) return "F32";
   }
   return types[0]!;

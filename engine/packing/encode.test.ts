@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readFloats } from "./dense.js";
 import { decode, layer, noise, someCodes } from "./fixtures.test.helper.js";
-import { encodeFloats, halfOf } from "./float-encode.js";
+import { encodeFloats, halfOf, isExactIn } from "./float-encode.js";
 import { openPacking } from "./open.js";
 import { encodeQ6, encodeQ8 } from "./table-encode.js";
 import { encodeDense, encodeHf, encodeI2s, encodeTq1, encodeTq2, i2sTail } from "./ternary-encode.js";
@@ -48,6 +48,20 @@ describe("plain floats", () => {
       ),
       { numRuns: 2000 },
     );
+  });
+
+  it("what is exact is known", () => {
+    const odd = fc.tuple(fc.double({ noNaN: true, min: -2, max: 2 }), fc.integer({ min: -160, max: 17 }), fc.integer({ min: 1, max: 24 }));
+    fc.assert(
+      fc.property(odd, ([f, e, digits]) => {
+        const x = Float32Array.of(Number(Math.fround(f).toPrecision(3)) === 0 ? 0 : (Math.round(f * 2 ** digits) / 2 ** digits) * 2 ** e);
+        for (const type of ["F16", "BF16"]) expect(isExactIn(type, x)).toBe(decodeFloats(type, encodeFloats(type, x), 1)[0] === x[0]);
+        expect(isExactIn("F32", x)).toBe(true);
+      }),
+      { numRuns: 2000 },
+    );
+    for (const x of [65504, 2 ** -24, 2 ** -14, 1.5 * 2 ** -23]) expect(isExactIn("F16", Float32Array.of(x, -x, 0, -0))).toBe(true);
+    for (const x of [65505, 65536, 2 ** -25, 1.5 * 2 ** -24]) expect(isExactIn("F16", Float32Array.of(1, x))).toBe(false);
   });
 
   it("f16 ends where it ends", () => {

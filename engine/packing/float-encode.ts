@@ -45,10 +45,28 @@ export function encodeFloats(type: string, values: Float32Array): Uint8Array {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const bytes = new Uint8Array(values.length * (type === "F32" ? 4 : 2));
   const view = new DataView(bytes.buffer);
-  if (type === "F32") words.forEach((word, i) => void view.setUint32(4 * i, word, true));
-  else {
-    const convert = type === "F16" ? toHalf : toBrain;
-    for (let i = 0; i < words.length; i++) view.setUint16(2 * i, convert(words[i]!), true);
-  }
+  // A loop each, so that what it calls becomes a part of it.
+  if (type === "F32") for (let i = 0; i < words.length; i++) view.setUint32(4 * i, words[i]!, true);
+  else if (type === "F16") for (let i = 0; i < words.length; i++) view.setUint16(2 * i, toHalf(words[i]!), true);
+  else for (let i = 0; i < words.length; i++) view.setUint16(2 * i, toBrain(words[i]!), true);
   return bytes;
+}
+
+/** Bits of the least number of f16 that has all its digits, 2^-14, and of the least beyond its range, 2^16. */
+const HALF_NORMAL = 0x38800000;
+const HALF_END = 0x47800000;
+
+/** Whether each of the (finite) numbers is the same in F32, F16 or BF16. */
+export function isExactIn(type: string, values: Float32Array): boolean {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  if (type === "BF16") {
+    for (let i = 0; i < words.length; i++) if ((words[i]! & 0xffff) !== 0) return false;
+  } else if (type === "F16") {
+    for (let i = 0; i < words.length; i++) {
+      const rest = words[i]! & 0x7fffffff;
+      const isExact = rest < HALF_NORMAL ? (values[i]! * 2 ** 24) % 1 === 0 : rest < HALF_END && (rest & 0x1fff) === 0;
+      if (!isExact) return false;
+    }
+  }
+  return true;
 }
