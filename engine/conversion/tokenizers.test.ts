@@ -1,6 +1,6 @@
 import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import { describe, expect, test } from "vitest";
-import type { MetadataValue } from "../container/checkpoint.js";
+import { type MetadataValue, openCheckpoint } from "../container/checkpoint.js";
 import { StringList } from "../container/string-list.js";
 import {
   errorOf,
@@ -79,6 +79,21 @@ describe("SentencePiece", () => {
 });
 
 describe("byte-level splits", () => {
+  test("the embedded model's tokenizer.json, made of its GGUF, gives the same ids here and in Hugging Face's library", async () => {
+    const gguf = await openCheckpoint("models/bitnet-stories-4m/ggml-model-i2_s.gguf");
+    await gguf.close();
+    const vocabulary = await readVocabulary(gguf);
+    const [tokenizer, again] = [createTokenizer(vocabulary), createTokenizer(await asJson(vocabulary))];
+    const { tokenizer: json, config } = jsonTokenizer(vocabulary, undefined, 2048);
+    const hf = new HfTokenizer(JSON.parse(json), JSON.parse(config));
+    const texts = readJson<GoldenStrings>("validation/golden/tokenizer/open.json").map(({ text }) => text);
+    for (const text of [...texts, "<|eot_id|>a<|begin_of_text|>", "\u0085 ſ 12345"]) {
+      const ids = tokenizer.encode(text);
+      expect(again.encode(text), text).toEqual(ids);
+      expect(hf.encode(text).ids, text).toEqual(ids);
+    }
+  });
+
   test("Qwen's goes to GGUF and back, normal form and all", async () => {
     const qwen = await readVocabulary(fakeCheckpoint({ sidecars: qwen3Files }));
     const gguf = await asGguf(qwen, 151_936);
