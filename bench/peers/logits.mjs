@@ -1,4 +1,4 @@
-// node-llama-cpp as validation/families/check.ts wants it: reads one GGUF file and writes the raw logits of every position of some token
+// node-llama-cpp as bench/check-peers.ts wants it: reads one GGUF file and writes the raw logits of every position of some token
 // ids, [windows] of [tokens, vocabulary] f32. Its cache of keys and values is f32 too, so that nothing but the file's types rounds.
 import { readFileSync, writeFileSync } from "node:fs";
 import { getLlama } from "node-llama-cpp";

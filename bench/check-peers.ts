@@ -11,10 +11,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { convertModel } from "../../engine/conversion/convert.js";
-import type { ConversionType } from "../../engine/conversion/types.js";
-import type { LoadOptions } from "../../engine/generation/runner.js";
-import { type FamilyModel, makeFamilyModel, SHAPES, type Shape } from "./model.js";
+import { convertModel } from "../engine/conversion/convert.js";
+import type { ConversionType } from "../engine/conversion/types.js";
+import type { LoadOptions } from "../engine/generation/runner.js";
+import { type FamilyModel, makeFamilyModel, SHAPES, type Shape } from "../validation/families/model.js";
 import {
   compare,
   type Difference,
@@ -24,10 +24,10 @@ import {
   type WindowLogits,
   writeManifest,
   writeOutputs,
-} from "./outputs.js";
-import { FLOAT, familyLogits } from "./run.js";
-import { type FamilyType, typesOf, writeFamilyGguf } from "./write-gguf.js";
-import { writeFamilySafetensors } from "./write-safetensors.js";
+} from "../validation/families/outputs.js";
+import { FLOAT, familyLogits } from "../validation/families/run.js";
+import { type FamilyType, typesOf, writeFamilyGguf } from "../validation/families/write-gguf.js";
+import { writeFamilySafetensors } from "../validation/families/write-safetensors.js";
 
 /** What a lane may differ by from llama.cpp: the mean of |ΔNLL| over positions, and the mean ΔNLL of a window. */
 interface Gate {
@@ -69,7 +69,7 @@ function lanesOf(shape: Shape): Lane[] {
   return lanes.filter(({ theirs, ours }) => types.includes(theirs) && types.includes(ours));
 }
 
-const PEER = fileURLToPath(new URL("../../../bench/peers/logits.mjs", import.meta.url));
+const PEER = fileURLToPath(new URL("../../bench/peers/logits.mjs", import.meta.url));
 
 /** llama.cpp's logits, and its version. */
 function peerLogits(directory: string, path: string, { windows, shape }: FamilyModel): { logits: WindowLogits[]; engine: string } {
