@@ -10,6 +10,11 @@ export const NUMERICS_VERSION = 1;
 export const KV_BLOCK = 32;
 /** Positions in a span: spans of attention are computed apart and merged in order. */
 export const KV_SPAN = 256;
+/**
+ * Columns of a ternary layer whose integer sum is scaled by itself, where there is more than one scale or activations are not quantised: the
+ * smallest groups there are, so that equal numbers give equal bits in whatever groups a file keeps its scales.
+ */
+export const SCALE_GROUP = 64;
 /** How the KV cache holds keys and values: as they are, or in 8 bits with a scale for each token and head. */
 export type KvType = "f32" | "q8";
 /** What the absolute maximum of a token's activations is at the least when it is quantised. */

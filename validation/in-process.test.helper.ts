@@ -6,10 +6,11 @@ import { openCheckpoint } from "../engine/container/checkpoint.js";
 import { readConfig } from "../engine/model/config.js";
 import { readWeights } from "../engine/model/weights.js";
 import { Forward } from "../engine/network/forward.js";
-import { groupBlock, load, loadNeeds } from "../engine/network/load.js";
+import { load, loadNeeds } from "../engine/network/load.js";
 import { type NetworkPlan, planNetwork } from "../engine/network/plan.js";
 import { StepMemory } from "../engine/network/step-memory.js";
 import { ModelFiles, TableFile } from "../engine/network/table-file.js";
+import { SCALE_GROUP } from "../engine/numerics.js";
 
 /** What a test may change. */
 export interface Changes {
@@ -32,7 +33,7 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
   await checkpoint.close();
   const needs = loadNeeds(sources);
   const chosen = chooseKernels(changes.tier ?? "relaxed", true, 0);
-  const scaleBlock = changes.scaleBlock ?? (config.activations === "float" ? groupBlock(needs.packings) : undefined);
+  const scaleBlock = changes.scaleBlock ?? (config.activations === "float" ? SCALE_GROUP : undefined);
   const plan = planNetwork(new ArenaPlan(), config, {
     tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
     threads: 1,
@@ -50,7 +51,7 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
   if (outcome !== "loaded") {
     files.close();
     if (changes.scaleBlock !== undefined || outcome !== "scale groups") throw new Error(`not for this helper: ${outcome}`);
-    return logitsInProcess(path, ids, { ...changes, scaleBlock: groupBlock(needs.packings) });
+    return logitsInProcess(path, ids, { ...changes, scaleBlock: SCALE_GROUP });
   }
   changes.memory?.(memory, plan);
   const step = new StepMemory(memory, plan);

@@ -9,13 +9,13 @@ import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
 import { Forward, scannedState, type Tables } from "../network/forward.js";
 import { HeadSearch } from "../network/head-search.js";
-import { groupBlock, type LoadNeeds, load, loadNeeds } from "../network/load.js";
+import { type LoadNeeds, load, loadNeeds } from "../network/load.js";
 import { type HeadKind, type NetworkPlan, planNetwork } from "../network/plan.js";
 import { loadReference } from "../network/reference-load.js";
 import { ReferenceRun } from "../network/reference-run.js";
 import { Operation, StepMemory } from "../network/step-memory.js";
 import { ModelFiles, TableFile } from "../network/table-file.js";
-import type { KvType } from "../numerics.js";
+import { type KvType, SCALE_GROUP } from "../numerics.js";
 import { isQuantized } from "../packing/quantized.js";
 import { bestNeeded, logNll, penalised, sampleToken } from "../sampling/sampler.js";
 
@@ -133,7 +133,7 @@ function leadKernels(
     tell({ done: Math.min(done, bytes), total: bytes });
   };
   let head = headKind(request.head, config, sources);
-  let scaleBlock = config.activations === "float" ? groupBlock(needs.packings) : undefined;
+  let scaleBlock = config.activations === "float" ? SCALE_GROUP : undefined;
   for (;;) {
     const plan = planNetwork(new ArenaPlan(request.firstAddress), config, {
       // Products in groups have no kernel in the wide layout.
@@ -154,7 +154,7 @@ function leadKernels(
     if (outcome !== "loaded") {
       files.close();
       if (outcome === "f32 head") head = "f32";
-      else scaleBlock = groupBlock(needs.packings);
+      else scaleBlock = SCALE_GROUP;
       continue;
     }
     tell({ done: bytes, total: bytes });

@@ -53,16 +53,6 @@ const align = (n: number, unit = 64): number => Math.ceil(n / unit) * unit;
 /** Columns of any tier's blocks: what a piece needs doesn't hang on the tier. */
 const WIDEST_BLOCK = columnBlock("wide");
 
-/** Columns that can share a scale in the kernels. */
-const GROUPS = [256, 128, 64];
-
-/** For a network whose layers have scales in groups of columns: the largest groups that all of them fall into. */
-export function groupBlock(packings: readonly Packing[]): number {
-  const fits = (group: number): boolean =>
-    packings.every(({ scaleBlock, source }) => group <= (scaleBlock ?? group) && align(source.columns) % group === 0);
-  return GROUPS.find(fits) ?? 64;
-}
-
 /** Shared by the loading threads: u32 words at `plan.loading`. */
 const LOADED_KIB = 0;
 const INEXACT = 1;

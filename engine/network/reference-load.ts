@@ -3,11 +3,12 @@ import { openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
+import { SCALE_GROUP } from "../numerics.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
-import { groupBlock, LINEARS } from "./load.js";
+import { LINEARS } from "./load.js";
 import type { ReferenceLayer, ReferenceLinear, ReferenceWeights } from "./reference.js";
 
 /** As much as the kernels' 32-bit memory: a file that only claims to be huge must not take the machine's. */
@@ -77,7 +78,7 @@ export function loadReference(sources: NetworkSources, config: ModelConfig): Ref
   const linears = sources.layers.map((layer) => LINEARS.map((role) => linear(layer[role])));
   const all = linears.flat();
   const inGroups = config.activations === "float" || all.some(({ scale }) => scale === undefined);
-  const group = inGroups ? groupBlock(all.map(({ packing }) => packing)) : undefined;
+  const group = inGroups ? SCALE_GROUP : undefined;
   const role = (layer: number, name: (typeof LINEARS)[number]): ReferenceLinear => finished(linears[layer]![LINEARS.indexOf(name)]!, group);
   const layers = sources.layers.map(
     (layer, index): ReferenceLayer => ({

@@ -12,13 +12,13 @@ import { describeModel } from "../../engine/generation/model.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, readWeights } from "../../engine/model/weights.js";
 import { Forward } from "../../engine/network/forward.js";
-import { groupBlock, load, loadNeeds } from "../../engine/network/load.js";
+import { load, loadNeeds } from "../../engine/network/load.js";
 import { type HeadKind, type NetworkPlan, planNetwork } from "../../engine/network/plan.js";
 import { loadReference } from "../../engine/network/reference-load.js";
 import { ReferenceRun } from "../../engine/network/reference-run.js";
 import { StepMemory } from "../../engine/network/step-memory.js";
 import { ModelFiles, TableFile } from "../../engine/network/table-file.js";
-import type { KvType } from "../../engine/numerics.js";
+import { type KvType, SCALE_GROUP } from "../../engine/numerics.js";
 import { logNll, sampleToken } from "../../engine/sampling/sampler.js";
 import { loadChatTemplate } from "../../engine/text/chat-template.js";
 import { loadTokenizer } from "../../engine/text/load.js";
@@ -122,7 +122,7 @@ export class Engine {
   ): [logits: Float32Array, pages: number] {
     const needs = loadNeeds(sources);
     let head: HeadKind = wanted === "scan" && config.hiddenSize % 16 !== 0 ? "bf16" : wanted;
-    let scaleBlock = config.activations === "float" ? groupBlock(needs.packings) : undefined;
+    let scaleBlock = config.activations === "float" ? SCALE_GROUP : undefined;
     for (;;) {
       const plan: NetworkPlan = planNetwork(new ArenaPlan(), config, {
         tier: this.#chosen.tier,
@@ -140,7 +140,7 @@ export class Engine {
       try {
         const outcome = load(kernels, memory, plan, sources, needs, files.read, 0, () => {});
         if (outcome === "f32 head") head = "f32";
-        else if (outcome === "scale groups") scaleBlock = groupBlock(needs.packings);
+        else if (outcome === "scale groups") scaleBlock = SCALE_GROUP;
         else {
           const step = new StepMemory(memory, plan);
           const embedding = new TableFile(kernels, files.read, sources.embedding, plan.staging);
