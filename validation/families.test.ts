@@ -21,7 +21,7 @@ const { models } = readManifest();
 
 /**
  * SHA-256 of each model's compared logits, in every format that has its numbers and in every lane. They may change only with
- * NUMERICS_VERSION. Where activations are not quantised, the columns that share a scale in the file are part of the arithmetic.
+ * NUMERICS_VERSION.
  */
 const HASHES: { readonly version: number; readonly models: Readonly<Record<string, string>> } = {
   version: 1,

@@ -1,4 +1,4 @@
-import { show } from "../container/quote.js";
+import { inOneLine, show } from "../container/quote.js";
 import { isObject, type JsonObject } from "../container/sidecar.js";
 import type { Refuse, SpacePrefix } from "./codec.js";
 import { spaceMark } from "./piece-alphabet.js";
@@ -66,7 +66,7 @@ export function readSplit(preTokenizer: unknown, refuse: Refuse): SplitRule {
 function readPattern({ pattern }: JsonObject, refuse: Refuse): SplitStep {
   const regex = isObject(pattern) ? pattern.Regex : undefined;
   for (const [step, known] of Object.entries(splitPatterns)) if (regex === known) return step as keyof typeof splitPatterns;
-  const shown = typeof regex === "string" ? JSON.stringify(regex.slice(0, maxPattern)) : show(pattern);
+  const shown = typeof regex === "string" ? inOneLine(JSON.stringify(regex.slice(0, maxPattern))) : show(pattern);
   return refuse(`pre_tokenizer splits text by ${shown}; this engine runs no rule but LLaMA-3's, GPT-2's, Qwen2's and "[0-9][0-9][0-9]"`);
 }
 

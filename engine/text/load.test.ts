@@ -181,6 +181,7 @@ describe("tokenizer.json", () => {
     expect(await errorOf(() => numbers("\\p{N}|\\s+"))).toBe(
       `tokenizer: fake: tokenizer.json: pre_tokenizer splits text by "\\\\p{N}|\\\\s+"; this engine runs no rule but LLaMA-3's, GPT-2's, Qwen2's and "[0-9][0-9][0-9]"`,
     );
+    expect(await errorOf(() => numbers("a\u0085\u009b"))).toContain('splits text by "a\\u{85}\\u{9b}"'); // nothing that steers a terminal
   });
 
   test("tokens that only tokenizer_config.json lists are added", async () => {

@@ -1,3 +1,4 @@
+import { quote } from "../container/quote.js";
 import { MergeTable, PairMerger } from "./bpe.js";
 import { type Codec, orRefuse, type Refuse, tableOf } from "./codec.js";
 import { pieceAlphabet, spaceMark } from "./piece-alphabet.js";
@@ -69,7 +70,7 @@ function readBytes({ source, tokens, plain }: PieceVocabulary, refuse: Refuse): 
   for (const [id, kind] of plain) {
     if (kind !== "byte") continue;
     const [, hex] =
-      byteToken.exec(tokens.at(id)!) ?? refuse(`${key} has ${JSON.stringify(tokens.at(id))} at ${id} for a byte, not one such as "<0x0A>"`);
+      byteToken.exec(tokens.at(id)!) ?? refuse(`${key} has ${quote(tokens.at(id)!)} at ${id} for a byte, not one such as "<0x0A>"`);
     const byte = Number.parseInt(hex!, 16);
     byteIds[byte] = id;
     byteOf.set(id, byte);
