@@ -8,6 +8,7 @@ it("gives every kind of mistake its exit code", () => {
     usage: 2,
     tensor: 3,
     tokenizer: 4,
+    regression: 9,
     memory: 10,
     file: 11,
     unsupported: 1,

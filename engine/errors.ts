@@ -4,14 +4,15 @@
  * - `usage`: a flag, option, prompt or setting that can't be used (2)
  * - `tensor`: a tensor is missing, misshapen or of no known role (3)
  * - `tokenizer`: the tokenizer is missing or unusable (4)
- * - `memory`: what was asked for doesn't fit the memory there can be (10)
+ * - `regression`: slower, or larger, than a stored record allows (9)
+ * - `memory`: what was asked for doesn't fit the memory there can be, or may be used (10)
  * - `file`: a model file is bad or truncated (11)
  * - `unsupported`: a sound file that says something this engine doesn't do, such as an unknown architecture (1)
  * - `io`: the system refused to read or write (1)
  * - `closed`: the model was closed while work was still wanted of it (1)
  * - `internal`: a worker died or a kernel failed its self-test; never the user's fault (1)
  */
-export type ErrorCode = "usage" | "tensor" | "tokenizer" | "memory" | "file" | "unsupported" | "io" | "closed" | "internal";
+export type ErrorCode = "usage" | "tensor" | "tokenizer" | "regression" | "memory" | "file" | "unsupported" | "io" | "closed" | "internal";
 
 /** Where a failure was seen. */
 export interface ErrorPlace {

@@ -25,5 +25,6 @@ export type {
   StopReason,
 } from "./generation/types.js";
 export type { ModelConfig } from "./model/config.js";
+export { NUMERICS_VERSION } from "./numerics.js";
 export { encodeChat } from "./text/chat-template.js";
 export type { ChatMessage, ChatTemplate, EncodeOptions, TokenDecoder, Tokenizer } from "./text/types.js";

@@ -1,8 +1,8 @@
-// Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs), the library (index.js), and the
-// programs that they start: worker threads (worker.cjs), chat templates (template.cjs). Each is one file, with the packages it needs: to find and
-// parse some hundred small modules takes three threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner.
-// Development and most tests use tsc's modules.
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+// Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
+// when a command validates), the library (index.js), and the programs that they start: worker threads (worker.cjs), chat templates (template.cjs).
+// Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them. What
+// Node starts itself is CommonJS, which it starts sooner. Development and most tests use tsc's modules.
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -43,23 +43,54 @@ const withoutProcesses = {
 rmSync(out, { recursive: true, force: true });
 /** Packages of which something is in the bundle. */
 const packages = new Set();
-const entries = { "cli/main.js": "bitnet.cjs", "engine/index.js": "index.js", ...programs };
-for (const [path, name] of Object.entries(entries)) {
-  const bundle = await rolldown({ input: join(dist, path), platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses] });
-  // Names stay, for stack traces; white space and comments go.
-  const minify = { mangle: false, compress: false };
-  const { output } = await bundle.write({
-    file: join(out, name),
-    format: name.endsWith(".cjs") ? "cjs" : "esm",
-    codeSplitting: false,
-    minify,
-  });
+/** Names stay, for stack traces; white space and comments go. */
+const minify = { mangle: false, compress: false };
+
+/** Writes one bundle. @param {string} path its first module, in dist/; @param {object} output how it is written */
+async function write(path, output) {
+  const shared = { platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses] };
+  const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });
+  const written = await bundle.write({ ...output, minify });
   await bundle.close();
-  for (const id of output.flatMap((file) => file.moduleIds ?? [])) {
+  for (const id of written.output.flatMap((file) => file.moduleIds ?? [])) {
     const [path] = id.match(/^.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+/) ?? [];
     if (path) packages.add(path);
   }
+  return written.output;
 }
+
+for (const [path, name] of Object.entries({ "engine/index.js": "index.js", ...programs })) {
+  await write(path, { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false });
+}
+
+// The command line is two files: what validates, with its packages, would make every start slower. Commands that use validation/ are with it.
+const commands = readdirSync(join(dist, "cli")).filter((name) => /^[^.]+\.js$/.test(name));
+const late = new Set(
+  commands
+    .filter((name) => /from "\.\.\/validation\//.test(readFileSync(join(dist, "cli", name), "utf8")))
+    .map((name) => join(dist, "cli", name)),
+);
+const first = /[\\/]node_modules[\\/](?:commander|@huggingface)[\\/]|^(?!.*[\\/]node_modules[\\/])/;
+const validates = (id) => late.has(id) || id.startsWith(join(dist, "validation", sep)) || !first.test(id);
+const chunks = await write("cli/main.js", {
+  dir: out,
+  format: "cjs",
+  entryFileNames: "[name].cjs",
+  chunkFileNames: "[name].cjs",
+  codeSplitting: {
+    includeDependenciesRecursively: false,
+    groups: [
+      { name: "validation", test: validates, priority: 2 },
+      { name: "bitnet", test: (id) => !validates(id), priority: 1 },
+    ],
+  },
+});
+const names = chunks.map(({ fileName }) => fileName).sort();
+const loaded = chunks.find(({ isEntry }) => isEntry).imports.filter((name) => !name.startsWith("node:"));
+if (names.join() !== "bitnet.cjs,validation.cjs" || loaded.length > 0)
+  throw new Error(
+    `the command line is ${names.join(", ")} and loads ${loaded.join(", ") || "none"} at its start: import validation/ dynamically`,
+  );
 
 const licenses = [...packages].sort().map((path) => {
   const { name, version } = JSON.parse(readFileSync(join(path, "package.json"), "utf8"));
