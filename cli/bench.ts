@@ -1,6 +1,7 @@
 import { availableParallelism, cpus } from "node:os";
 import { BitnetError } from "../engine/errors.js";
 import type { Model, ModelDescription } from "../engine/index.js";
+import { RandomIds, timeOnce } from "../validation/measure.js";
 import { type Summary, summarize } from "../validation/summary.js";
 import { benchMarkdown, benchTable } from "./bench-table.js";
 import { INTERRUPTED } from "./failure.js";
@@ -101,7 +102,7 @@ function answerLength({ prefill, tokens }: BenchTest): number {
 async function measureAll(flags: BenchFlags, tests: readonly BenchTest[], signal: AbortSignal): Promise<BenchReport> {
   const { pp: _pp, tg: _tg, depth: _depth, threads, repetitions, json: _json, markdown: _markdown, model: path, ...engine } = flags;
   const environment = readEnvironment(process.env);
-  const random = new Ids(environment.seed);
+  const random = new RandomIds(environment.seed);
   const runs: BenchRun[] = [];
   let first: { readonly description: ModelDescription; readonly contextLength: number } | undefined;
   for (const count of threads ?? [environment.threads]) {
@@ -161,17 +162,14 @@ function tooShort(test: BenchTest, contextLength: number): string {
  * Prompts are new ones each time, so that nothing of a prefill is in the cache already. A decode keeps its prompt: what is timed begins
  * behind it, and so it is computed only once.
  */
-async function measure(model: Model, test: BenchTest, repetitions: number, random: Ids, signal: AbortSignal): Promise<number[]> {
+async function measure(model: Model, test: BenchTest, repetitions: number, random: RandomIds, signal: AbortSignal): Promise<number[]> {
   const status = new Status(`measuring ${test.name}`);
   const samples: number[] = [];
   let prompt: number[] | undefined;
   try {
     for (let i = -1; i < repetitions; i++) {
       if (test.prefill || !prompt) prompt = random.take(promptLength(test), model.config.vocabSize);
-      // One token a pass, whatever the default is: random weights repeat themselves, so guesses would come true too often.
-      const options = { temperature: 0, repetitionPenalty: 1, maxTokens: answerLength(test), ignoreEos: true, speculate: false, signal };
-      const { timings } = await model.generate(prompt, options).result();
-      signal.throwIfAborted();
+      const timings = await timeOnce(model, prompt, answerLength(test), signal);
       const rate = test.prefill ? timings.prefillTokensPerSecond : timings.decodeTokensPerSecond;
       if (i >= 0) samples.push(Number(rate.toFixed(3)));
       status.update((i + 2) / (repetitions + 1));
@@ -180,20 +178,4 @@ async function measure(model: Model, test: BenchTest, repetitions: number, rando
     status.end();
   }
   return samples;
-}
-
-/** Token ids of a seed, never the same twice: a linear congruential generator (Numerical Recipes). */
-class Ids {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  take(count: number, vocabSize: number): number[] {
-    return Array.from({ length: count }, () => {
-      this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((this.#state / 2 ** 32) * vocabSize);
-    });
-  }
 }

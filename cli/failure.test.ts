@@ -12,6 +12,7 @@ it("gives every kind of mistake its exit code", () => {
     memory: 10,
     file: 11,
     unsupported: 1,
+    stale: 1,
     io: 1,
     closed: 1,
     internal: 1,

@@ -5,6 +5,8 @@ import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
 import type { InfoFlags } from "./info.js";
 import type { InspectFlags } from "./inspect.js";
+import type { PerfFlags } from "./perf.js";
+import type { PerfRenderFlags } from "./perf-render.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
 import type { TokenizeFlags } from "./tokenize.js";
@@ -22,7 +24,7 @@ Environment:
   BITNET_DEBUG          1: stack traces of errors
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 tensor missing or unknown, 4 tokenizer missing or unusable,
-  8 suspicious weights (inspect --gate), 10 not enough memory, 11 bad or truncated model file, 130 interrupted`;
+  8 suspicious weights (inspect --gate), 9 slower than before (perf --baseline), 10 not enough memory, 11 bad or truncated model file, 130 interrupted`;
 
 /** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
 export function buildProgram(): Command {
@@ -83,6 +85,27 @@ export function buildProgram(): Command {
     .action(async (flags: BenchFlags) => (await import("./bench.js")).bench(flags));
   const threads = new Option("--threads <n>", "worker threads, one or several numbers: 1,2 (default: one a core, at most what helps)");
   addEngineFlags(bench, threads.argParser(integers(1, MAX_THREADS)));
+
+  const perf = command(
+    program,
+    "perf",
+    "measure a model and store the record, with where it comes from",
+    "bitnet perf --model model.gguf --baseline bench/results/perf-model-gguf.json",
+  )
+    .option("--out <file>", "the record (default: bench/results/perf-<model>-<format>.json)", nonEmpty)
+    .option("--iterations <n>", "samples, each measured in a process of its own", integer(2, 1000), 10)
+    .option("--baseline <file>", "an earlier record of the same model and machine; exit code 9 if a median is worse", nonEmpty)
+    .option("--tolerance <percent>", "how much worse than the baseline it may be", decimal(0, 1000), 15)
+    .option("--max-rss <MiB>", "exit code 10 if a process's memory peaked above this", integer(1, MAX_TOKENS))
+    .option("--json", "the record on standard output, too")
+    .action(async (flags: PerfFlags) => (await import("./perf.js")).perf(flags));
+  addEngineFlags(perf);
+  perf
+    .command("render [files...]")
+    .description("docs/PERF_COMPARISON.md and its pictures, from records (default: bench/results/perf-*.json)")
+    .option("--check", "write nothing; exit code 1 if the page is not what the records give, or a record is stale")
+    .addHelpText("after", "\nExample:\n  $ bitnet perf render --check")
+    .action(async (files: string[], flags: PerfRenderFlags) => (await import("./perf-render.js")).perfRender(files, flags));
 
   const info = command(program, "info", "what a model is, and how it would run here", "bitnet info --model model.gguf --json")
     .option("--json", "one JSON object")

@@ -8,11 +8,23 @@
  * - `memory`: what was asked for doesn't fit the memory there can be, or may be used (10)
  * - `file`: a model file is bad or truncated (11)
  * - `unsupported`: a sound file that says something this engine doesn't do, such as an unknown architecture (1)
+ * - `stale`: a committed file is no longer what its sources give (1)
  * - `io`: the system refused to read or write (1)
  * - `closed`: the model was closed while work was still wanted of it (1)
  * - `internal`: a worker died or a kernel failed its self-test; never the user's fault (1)
  */
-export type ErrorCode = "usage" | "tensor" | "tokenizer" | "regression" | "memory" | "file" | "unsupported" | "io" | "closed" | "internal";
+export type ErrorCode =
+  | "usage"
+  | "tensor"
+  | "tokenizer"
+  | "regression"
+  | "memory"
+  | "file"
+  | "unsupported"
+  | "stale"
+  | "io"
+  | "closed"
+  | "internal";
 
 /** Where a failure was seen. */
 export interface ErrorPlace {

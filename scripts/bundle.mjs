@@ -1,5 +1,5 @@
 // Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
-// when a command validates), the library (index.js), and the programs that they start: worker threads (worker.cjs), chat templates (template.cjs).
+// when a command validates), the library (index.js), and the programs that they start: worker threads (worker.cjs), chat templates (template.cjs), speed (perf.js).
 // Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them. What
 // Node starts itself is CommonJS, which it starts sooner. Development and most tests use tsc's modules.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +10,11 @@ import { rolldown } from "rolldown";
 const dist = join(dirname(fileURLToPath(import.meta.url)), "../dist");
 const out = join(dist, "bundle");
 /** Programs that others start: what is bundled, and as what. */
-const programs = { "engine/generation/worker.js": "worker.cjs", "engine/text/template-program.js": "template.cjs" };
+const programs = {
+  "engine/generation/worker.js": "worker.cjs",
+  "engine/text/template-program.js": "template.cjs",
+  "validation/perf-program.js": "perf.js",
+};
 
 /** Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and programs are the bundled ones. */
 const relocate = {
@@ -46,9 +50,11 @@ const packages = new Set();
 /** Names stay, for stack traces; white space and comments go. */
 const minify = { mangle: false, compress: false };
 
-/** Writes one bundle. @param {string} path its first module, in dist/; @param {object} output how it is written */
-async function write(path, output) {
-  const shared = { platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses] };
+/** Writes one bundle. @param {string} path its first module, in dist/; @param {object} output how it is written; @param {object[]} plugins more */
+async function write(path, output, plugins = []) {
+  // What a command loads when it is called is in its file already: that is meant.
+  const checks = { ineffectiveDynamicImport: false };
+  const shared = { checks, platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses, ...plugins] };
   const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });
   const written = await bundle.write({ ...output, minify });
   await bundle.close();
@@ -59,8 +65,15 @@ async function write(path, output) {
   return written.output;
 }
 
+/** The program that measures speed runs the library as it is published. */
+const published = {
+  name: "published",
+  resolveId: (source) => (source === "../engine/index.js" ? { id: "./index.js", external: true } : null),
+};
+
 for (const [path, name] of Object.entries({ "engine/index.js": "index.js", ...programs })) {
-  await write(path, { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false });
+  const output = { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false };
+  await write(path, output, name === "perf.js" ? [published] : []);
 }
 
 // The command line is two files: what validates, with its packages, would make every start slower. Commands that use validation/ are with it.

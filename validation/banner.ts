@@ -9,8 +9,10 @@ export interface PlatformBanner {
   readonly kernels: { readonly tier: string; readonly why: string };
 }
 
-/** Gathers the banner. */
-export async function platformBanner(options: Omit<ProvenanceOptions, "model">): Promise<PlatformBanner> {
+/** Gathers the banner. What is not given is that of this process. */
+export async function platformBanner(given: Partial<Omit<ProvenanceOptions, "model">> = {}): Promise<PlatformBanner> {
+  const deterministic = process.env.BITNET_DETERMINISTIC === "1";
+  const options = { cliArgs: process.argv.slice(2), seed: null, deterministic, date: new Date(), ...given };
   const { kernels } = await describeModel(undefined, { v8Flags: true });
   return { kind: "platform-banner", provenance: await provenance(options), kernels };
 }

@@ -24,7 +24,7 @@ export async function writeWhole(path: string, data: string | Uint8Array): Promi
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => undefined); // the first error says it
     throw ioFailure("write", path, error);
   }
 }

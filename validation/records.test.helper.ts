@@ -1,0 +1,105 @@
+import type { RecordKind } from "./records.js";
+
+// One sound record of each kind, small and with every optional field.
+
+const SHA = "3b6ffbad956fd373d680bdff09e83d5aa15c66ee1f1993139d8f8e07d9f17bac";
+
+export const PROVENANCE = {
+  schema_version: 1,
+  git_commit: "8db1dd7e1b24",
+  git_dirty: false,
+  model_hash: SHA.slice(0, 16),
+  model_sha256: SHA,
+  tokenizer_sha256: SHA,
+  kernel_sha256: SHA,
+  cli_args: ["perf", "--iterations", "3"],
+  wsl2: false,
+  platform: { os: "linux", release: "6.1.0", arch: "x64", cpu: "Some CPU", cores: 2, memory_bytes: 8 * 2 ** 30 },
+  node: "v20.0.0",
+  v8: "11.3",
+  kernel_tier: "relaxed",
+  threads: 2,
+  seed: 42,
+  deterministic: false,
+  numerics_version: 1,
+  package_version: "0.1.0",
+  date: "2026-01-02T03:04:05.678Z",
+};
+
+// Hand-worked: of 1, 2, 3, 4 and 10 the median is 3, the mean 4, Σ(x − 4)² = 9 + 4 + 1 + 0 + 36 = 50, so that the deviation is √12.5;
+// 95 % lie up to place 0.95 · 4 = 3.8 (from 0), between 4 and 10: 4 + 0.8 · 6 = 8.8.
+const samples = [3, 1, 10, 2, 4];
+const summary = (unit: string) => ({ unit, median: 3, p95: 8.8, min: 1, max: 10, stddev: Math.sqrt(12.5), samples });
+
+const figures = {
+  ...{ tau_median: 0.99, tau_p5: 0.97, tau_min: null, informative: 9, uninformative: 1 },
+  ...{ nll_a: 2.5, nll_b: 2.5001, delta_nll: 0.0001 },
+};
+const sides = {
+  a: { path: "model.gguf", format: "gguf", sha256: SHA, kernels: "reference" },
+  b: { path: null, format: "logits", sha256: SHA, kernels: "another implementation" },
+};
+const policy = {
+  ...{ bos: true, eos: false, special_tokens: true, window: 128, stride: 128 },
+  ...{ continuation: 32, top_k: 50, tie: 1e-6 },
+};
+const thresholds = { tau_median: 0.95, delta_nll: 0.01, delta_nll_mean: 0.005 };
+
+export const EXAMPLES = {
+  "platform-banner": { kind: "platform-banner", provenance: PROVENANCE, kernels: { tier: "relaxed", why: "asked for" } },
+  "perf-record": {
+    kind: "perf-record",
+    provenance: PROVENANCE,
+    model: {
+      ...{ path: "one.gguf", name: "one", format: "gguf", architecture: "bitnet-b1.58", parameters: 4_200_704, bytes: 3_041_888 },
+      quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
+    },
+    settings: {
+      ...{ context_length: 2048, kv: "f32", head: "auto" },
+      ...{ prompt_tokens: 512, decode_tokens: 64, warmup: 1, iterations: 5 },
+    },
+    policy: {
+      ...{ prompts: "random ids", bos: false, temperature: 0, repetition_penalty: 1 },
+      ...{ ignore_eos: true, speculate: false, fresh_process: true },
+    },
+    metrics: {
+      prefill_tokens_per_second: summary("tokens/s"),
+      decode_tokens_per_second: summary("tokens/s"),
+      first_token_ms: summary("ms"),
+      load_ms: summary("ms"),
+      peak_rss_bytes: summary("bytes"),
+    },
+  },
+  manifest: {
+    kind: "manifest",
+    provenance: PROVENANCE,
+    version: "0.1.0",
+    files: [{ path: "docs/PERF_COMPARISON.md", bytes: 12, sha256: SHA }],
+  },
+  "acceptance-summary": {
+    kind: "acceptance-summary",
+    provenance: PROVENANCE,
+    checks: [{ id: "parity.fp32", title: "Both formats agree", status: "SKIP", reason: "not asked for", figures: { tau: 0.99, of: null } }],
+    verdict: "FAIL",
+  },
+  "parity-report": {
+    kind: "parity-report",
+    provenance: PROVENANCE,
+    lanes: [
+      {
+        ...{ name: "quant-fp32", sides, policy, thresholds },
+        prompts: [{ id: "story", tokens: 10, ...figures, verdict: "PASS" }],
+        ...{ totals: { tokens: 10, ...figures }, verdict: "PASS" },
+        margins: { tau_median: 0.04, delta_nll: 0.0099, delta_nll_mean: 0.0049 },
+      },
+    ],
+    verdict: "PASS",
+  },
+  "parity-failure": {
+    kind: "parity-failure",
+    provenance: PROVENANCE,
+    ...{ lane: "oracle", sides, policy, thresholds },
+    prompt: { id: "story", ids: [1, 2, 3] },
+    ...{ figures, verdict: "FAIL" },
+  },
+} satisfies Partial<Record<RecordKind, object>>;
