@@ -43,6 +43,10 @@ describe("usage errors name the flag", () => {
     [["bench", "--threads", "1,0"], /--threads <n>' argument '1,0' is invalid/],
     [["bench", "--pp", "0", "--tg", "0,0"], /nothing to measure/],
     [["bench", "--json", "--markdown"], /one of --json and --markdown/],
+    [["perf", "--iterations", "1"], /--iterations <n>' argument '1' is invalid. It must be a whole number from 2/],
+    [["perf", "--max-rss", "0"], /--max-rss <MiB>' argument '0' is invalid/],
+    [["perf", "--tolerance", "-1"], /--tolerance <percent>' argument '-1' is invalid/],
+    [["perf", "fly"], /too many arguments/],
     [["tokenize", "--decode", "x"], /--decode <ids>' argument 'x' is invalid/],
     [["tokenize", "--chat", "x.json", "--no-special"], /--no-special can't go with --chat/],
   ];
@@ -62,6 +66,7 @@ it("has help with an example for every command", () => {
     "score",
     "tokenize",
     "bench",
+    "perf",
     "info",
     "inspect",
     "convert",

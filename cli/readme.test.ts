@@ -53,7 +53,8 @@ it("docs/cli.md names every command and flag, and no others", () => {
   const page = readFileSync("docs/cli.md", "utf8");
   const { commands } = buildProgram();
   for (const command of commands) expect(page).toContain(`\n## ${command.name()}\n`);
-  const flags = new Set(commands.flatMap(({ options }) => options.map(({ long }) => long)));
+  const all = commands.flatMap((command) => [command, ...command.commands]);
+  const flags = new Set(all.flatMap(({ options }) => options.map(({ long }) => long)));
   expect(new Set(page.match(/--[a-z][a-z0-9-]*/g))).toEqual(new Set([...flags, "--help"]));
 });
 

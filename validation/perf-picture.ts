@@ -81,7 +81,7 @@ function tickText(metric: Metric, tick: number): string {
 /** About five round numbers of `unit`, from at or below the least to at or above the most. */
 export function ticksAround(least: number, most: number, unit: number): number[] {
   const spread = (Math.max(most - least, most * 0.02) || 1) / unit;
-  const power = 10 ** Math.floor(Math.log10(spread / 4));
+  const power = Number(`1e${(spread / 4).toExponential().split("e")[1]}`);
   const step = power * (spread / 4 / power > 5 ? 10 : spread / 4 / power > 2 ? 5 : spread / 4 / power > 1 ? 2 : 1);
   const from = Math.floor(least / unit / step);
   const to = Math.max(Math.ceil(most / unit / step), from + 1);

@@ -40,7 +40,7 @@ export function quantile(samples: readonly number[], q: number): number {
 /** √(Σ(x − mean)² / (n − 1)). NaN of fewer than two. */
 export function standardDeviation(samples: readonly number[]): number {
   const mean = samples.reduce((sum, x) => sum + x, 0) / samples.length;
-  return Math.sqrt(samples.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (samples.length > 1 ? samples.length - 1 : Number.NaN));
+  return Math.sqrt(samples.reduce((sum, x) => sum + (x - mean) * (x - mean), 0) / (samples.length > 1 ? samples.length - 1 : Number.NaN));
 }
 
 /** All figures of some samples. The order of the keys is that of the record. */
