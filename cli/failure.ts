@@ -2,7 +2,18 @@ import { CommanderError } from "commander";
 import { BitnetError, type ErrorCode } from "../engine/errors.js";
 
 /** The exit code of each kind of mistake; what is not here is 1. */
-const EXIT_CODES: Partial<Record<ErrorCode, number>> = { usage: 2, tensor: 3, tokenizer: 4, regression: 9, memory: 10, file: 11 };
+const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
+  usage: 2,
+  tensor: 3,
+  tokenizer: 4,
+  nll: 5,
+  tau: 6,
+  greedy: 7,
+  regression: 9,
+  memory: 10,
+  file: 11,
+  receipt: 12,
+};
 
 /** Exit code of `inspect --gate` where a check fails. */
 export const SUSPICIOUS = 8;

@@ -5,15 +5,19 @@ import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
 import type { InfoFlags } from "./info.js";
 import type { InspectFlags } from "./inspect.js";
+import type { ParityFlags } from "./parity.js";
 import type { PerfFlags } from "./perf.js";
 import type { PerfRenderFlags } from "./perf-render.js";
+import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
 import type { TokenizeFlags } from "./tokenize.js";
-import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseSeed, parseThreads, repeatable } from "./values.js";
+import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, parseSeed, parseThreads, repeatable } from "./values.js";
 
 /** Positions and tokens beyond this are no model's. */
 const MAX_TOKENS = 2 ** 31 - 1;
+/** Pairs are compared one by one: a larger union takes long and says no more. */
+const MAX_TOP_K = 1000;
 
 const ENVIRONMENT = `
 Environment:
@@ -24,7 +28,9 @@ Environment:
   BITNET_DEBUG          1: stack traces of errors
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 tensor missing or unknown, 4 tokenizer missing or unusable,
-  8 suspicious weights (inspect --gate), 9 slower than before (perf --baseline), 10 not enough memory, 11 bad or truncated model file, 130 interrupted`;
+  5 likelihoods differ (parity), 6 ranks differ (parity), 7 greedy text differs (parity),
+  8 suspicious weights (inspect --gate), 9 slower than before (perf --baseline), 10 not enough memory,
+  11 bad or truncated file, 12 a replay differs, 130 interrupted`;
 
 /** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
 export function buildProgram(): Command {
@@ -145,6 +151,33 @@ export function buildProgram(): Command {
     .action(async (model: string, output: string, flags: ConvertFlags) => (await import("./convert.js")).convert(model, output, flags));
   addFileFlags(convert);
 
+  const parity = program
+    .command("parity [a] [b]")
+    .description("whether two forms of a model say the same: ranks and likelihoods, in float32 and as shipped")
+    .allowExcessArguments(false)
+    .option("--lane <names>", "fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
+    .option("--prompts <path>", "a file with prompts, one a line (default: texts of the package)", nonEmpty)
+    .option("--quick", "fewer texts, shorter continuations")
+    .option("--top-k <k>", "ranks are compared over the union of both sides' k likeliest tokens", integer(3, MAX_TOP_K), 50)
+    .option("-n, --max-tokens <n>", "tokens of each prompt's greedy continuation (default: 32, quick 16)", integer(0, MAX_TOKENS))
+    .option("--out <path>", "the report; failing prompts go to parity_failures.jsonl beside it", nonEmpty, "artifacts/parity_report.json")
+    .option("--json", "print the report as JSON")
+    .addHelpText("after", "\nExample:\n  $ bitnet parity model-directory model.gguf")
+    .action(async (a: string | undefined, b: string | undefined, flags: ParityFlags) => (await import("./parity.js")).parity(a, b, flags));
+  addKernelFlags(parity);
+
+  const replay = program
+    .command("replay <file>")
+    .description("a failing prompt of parity again, from its row alone")
+    .allowExcessArguments(false)
+    .requiredOption("--row <n>", "which row, from 1", integer(1, MAX_TOKENS))
+    .option("--model-a <path>", "where the reference side's model is now (default: as the row says)", nonEmpty)
+    .option("--model-b <path>", "where the other side's model is now (default: as the row says)", nonEmpty)
+    .option("--json", "one JSON object")
+    .addHelpText("after", "\nExample:\n  $ bitnet replay artifacts/parity_failures.jsonl --row 1")
+    .action(async (file: string, flags: ReplayFlags) => (await import("./replay.js")).replay(file, flags));
+  addThreadFlags(replay);
+
   return program;
 }
 
@@ -196,12 +229,17 @@ function addFileFlags(command: Command): void {
     );
 }
 
-/** What the network runs on. */
-function addKernelFlags(
+/** What the network runs on, and what its file can't say. */
+function addKernelFlags(command: Command, threads?: Option): void {
+  addFileFlags(command);
+  addThreadFlags(command, threads);
+}
+
+/** What changes no result. */
+function addThreadFlags(
   command: Command,
   threads = new Option("--threads <n>", "worker threads (default: one a core, at most what helps)").argParser(parseThreads),
 ): void {
-  addFileFlags(command);
   command
     .addOption(threads)
     .addOption(

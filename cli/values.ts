@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { BitnetError } from "../engine/errors.js";
+import type { LaneName } from "../validation/parity-types.js";
 
 /** Token ids are 32-bit in the engine; whether the vocabulary has one is the tokenizer's to say. */
 const MAX_ID = 2 ** 31 - 1;
@@ -51,6 +52,15 @@ export function parseIds(text: string): number[] {
   return parts.map((part) => {
     const id = /^\d{1,10}$/.test(part) ? Number(part) : Number.NaN;
     return id <= MAX_ID ? id : fail(part === "" ? "An id is missing." : `"${part.slice(0, 40)}" is not a token id.`);
+  });
+}
+
+/** Lanes of parity separated by commas. (Named here too: this is read at every start, and what validates is not.) */
+export function parseLanes(text: string): LaneName[] {
+  const lanes: readonly LaneName[] = ["fp32-fp32", "quant-fp32", "oracle"];
+  return text.split(",").map((part) => {
+    const lane = lanes.find((name) => name === part.trim());
+    return lane ?? fail(`Lanes are ${lanes.join(", ")}.`);
   });
 }
 

@@ -4,9 +4,13 @@
  * - `usage`: a flag, option, prompt or setting that can't be used (2)
  * - `tensor`: a tensor is missing, misshapen or of no known role (3)
  * - `tokenizer`: the tokenizer is missing or unusable (4)
+ * - `nll`: likelihoods differ by more than parity allows (5)
+ * - `tau`: tokens are ranked otherwise than parity allows (6)
+ * - `greedy`: the greedy text is not the stored one (7)
  * - `regression`: slower, or larger, than a stored record allows (9)
  * - `memory`: what was asked for doesn't fit the memory there can be, or may be used (10)
  * - `file`: a model file is bad or truncated (11)
+ * - `receipt`: a replay does not give what was recorded (12)
  * - `unsupported`: a sound file that says something this engine doesn't do, such as an unknown architecture (1)
  * - `stale`: a committed file is no longer what its sources give (1)
  * - `io`: the system refused to read or write (1)
@@ -17,9 +21,13 @@ export type ErrorCode =
   | "usage"
   | "tensor"
   | "tokenizer"
+  | "nll"
+  | "tau"
+  | "greedy"
   | "regression"
   | "memory"
   | "file"
+  | "receipt"
   | "unsupported"
   | "stale"
   | "io"

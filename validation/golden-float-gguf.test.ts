@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { deriveF32Gguf, temporaryDirectory } from "./derive.test.helper.js";
 import { type FloatResult, GREEDY_TIE, MINUTES, requests, runFloat } from "./golden-float.test.helper.js";
-import { median } from "./kendall.js";
+import { median } from "./summary.js";
 
 // The GGUF's scales are f32 where the references' are bf16 (hf) or its cache is f16 (bitnet.cpp): the gates are as wide as that.
 describe("float path, GGUF F32 ↔ hf-f32ref and bitnetcpp-f32", () => {

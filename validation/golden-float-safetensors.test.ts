@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { deriveF32Safetensors, temporaryDirectory } from "./derive.test.helper.js";
 import { type FloatResult, GREEDY_TIE, MINUTES, requests, runFloat } from "./golden-float.test.helper.js";
-import { median } from "./kendall.js";
+import { median } from "./summary.js";
 
 describe("float path, SafeTensors F32 ↔ hf-f32ref", () => {
   const directory = temporaryDirectory();

@@ -1,6 +1,7 @@
 /** Reads validation/golden/model and compares logits with it. */
 import { readFileSync } from "node:fs";
-import { kendallTauB, median } from "./kendall.js";
+import { kendallTauB } from "./kendall.js";
+import { median } from "./summary.js";
 
 const ROOT = "validation/golden/model/open";
 const VOCAB = 4096;

@@ -1,5 +1,5 @@
 /** Logits nearer than this are a tie. */
-const TIE = 1e-6;
+export const TIE = 1e-6;
 /** With fewer items a rank correlation says nothing. */
 const LEAST_ITEMS = 3;
 
@@ -30,11 +30,4 @@ export function kendallTauB(a: ArrayLike<number>, b: ArrayLike<number>): number 
 
 function sign(difference: number): number {
   return Math.abs(difference) <= TIE ? 0 : Math.sign(difference);
-}
-
-/** The middle value; of an even number, the mean of the two. NaN if there are none. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((x, y) => x - y);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 }

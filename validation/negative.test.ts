@@ -13,7 +13,7 @@ import { logNll } from "../engine/sampling/sampler.js";
 import { I2S, temporaryDirectory } from "./derive.test.helper.js";
 import { golden, Oracle } from "./golden.test.helper.js";
 import { type Changes, logitsInProcess } from "./in-process.test.helper.js";
-import { median } from "./kendall.js";
+import { median } from "./summary.js";
 
 /** Windows of the three kinds of text. */
 const WINDOWS = ["tiny00", "book00", "wiki00"];

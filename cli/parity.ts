@@ -1,0 +1,141 @@
+import { readFile } from "node:fs/promises";
+import { BitnetError } from "../engine/errors.js";
+import { failuresPath, runParity } from "../validation/parity.js";
+import { parityFailure } from "../validation/parity-gates.js";
+import { textsOfLines } from "../validation/parity-texts.js";
+import type { LaneName, LaneReport, ParityReport } from "../validation/parity-types.js";
+import { INTERRUPTED, ioError, printable } from "./failure.js";
+import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
+import { Status, style, write, writeJson } from "./terminal.js";
+import { readEnvironment } from "./values.js";
+
+export interface ParityFlags extends Omit<FileFlags, "model">, Pick<ModelFlags, "threads" | "tier"> {
+  readonly lane?: readonly LaneName[];
+  readonly prompts?: string;
+  readonly quick?: boolean;
+  readonly topK: number;
+  readonly maxTokens?: number;
+  readonly out: string;
+  readonly json?: boolean;
+}
+
+/** `bitnet parity`: how alike two forms of a model are. */
+export async function parity(a: string | undefined, b: string | undefined, flags: ParityFlags): Promise<void> {
+  if (a !== undefined && b === undefined) {
+    throw new BitnetError(
+      "usage",
+      "parity compares two models, the reference first: bitnet parity A B; without any it compares the embedded model's two forms",
+    );
+  }
+  const environment = readEnvironment(process.env);
+  const threads = flags.threads ?? environment.threads;
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort());
+  const status = new Status("comparing");
+  let report: ParityReport;
+  try {
+    report = await runParity({
+      models: a !== undefined && b !== undefined ? [a, b] : undefined,
+      lanes: flags.lane,
+      texts: flags.prompts === undefined ? undefined : textsOfLines(await readLines(flags.prompts)),
+      quick: flags.quick,
+      topK: flags.topK,
+      maxTokens: flags.maxTokens,
+      files: fileOptions(flags),
+      kernels: { ...(threads !== undefined && { threads }), ...(flags.tier !== undefined && { tier: flags.tier }) },
+      out: flags.out,
+      cliArgs: process.argv.slice(2),
+      seed: environment.seed,
+      deterministic: process.env.BITNET_DETERMINISTIC === "1",
+      date: new Date(),
+      onProgress: ({ done, total }) => status.update(done / total),
+      signal: interrupt.signal,
+    });
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error;
+    process.exitCode = INTERRUPTED;
+    return;
+  } finally {
+    status.end();
+  }
+  if (flags.json) await writeJson(report, 2);
+  else await write(`${reportTable(report, (text) => style("bold", text, process.stdout))}\nreport: ${printable(flags.out)}\n`);
+  const failure = parityFailure(report, failuresPath(flags.out));
+  if (failure) throw failure;
+}
+
+async function readLines(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    throw ioError(`read the file of --prompts, ${path}`, error);
+  }
+}
+
+const TITLES: Readonly<Record<LaneName, string>> = { "fp32-fp32": "FP32↔FP32", "quant-fp32": "Quant↔FP32", oracle: "Oracle" };
+
+/** Every lane with its figures and their margins, for a person. */
+export function reportTable({ lanes, skipped }: ParityReport, heading: (text: string) => string = (text) => text): string {
+  const lines = lanes.flatMap((lane) => [heading(`${TITLES[lane.name]}  ${lane.verdict}`), ...laneLines(lane), ""]);
+  return [...lines, ...skipped.map(({ name, reason }) => `${TITLES[name]}  SKIP  ${reason}\n`)].join("\n").trimEnd();
+}
+
+function laneLines({ sides, prompts, totals, thresholds, promise, margins, promise_margins }: LaneReport): string[] {
+  const { figures, tokens, delta_nll_mean } = totals;
+  const side = ({ path, format, kernels }: LaneReport["sides"]["a"]): string =>
+    printable(path === null ? `${format}, stored` : `${path} (${format}, ${kernels === "reference" ? "float32" : kernels})`);
+  const stored = prompts.flatMap(({ greedy }) => greedy ?? []);
+  const failed = prompts.filter(({ verdict }) => verdict === "FAIL");
+  const row = (label: string, value: string, rest: string): string => `  ${label.padEnd(20)}${value.padStart(9)}  ${rest}`;
+  return [
+    `  a: ${side(sides.a)}`,
+    `  b: ${side(sides.b)}`,
+    `  ${prompts.length} prompts, ${tokens} tokens, ${figures.informative} of ${figures.informative + figures.uninformative} positions informative`,
+    row("τ-b median", fixed(figures.tau_median), `p5 ${fixed(figures.tau_p5)}, min ${fixed(figures.tau_min)}`),
+    row(
+      "  of worst prompt",
+      fixed(sum(margins.tau_median, thresholds.tau_median)),
+      `at least ${thresholds.tau_median}, margin ${fixed(margins.tau_median)}; promised ${promise.tau_median}, margin ${fixed(promise_margins.tau_median)}`,
+    ),
+    row("ΔNLL, all tokens", scientific(figures.delta_nll), `${fixed(figures.nll_a)} and ${fixed(figures.nll_b)} nats a token`),
+    row(
+      "|ΔNLL| worst prompt",
+      scientific(less(thresholds.delta_nll, margins.delta_nll)),
+      `at most ${thresholds.delta_nll}, margin ${scientific(margins.delta_nll)}; promised ${promise.delta_nll}, margin ${scientific(promise_margins.delta_nll)}`,
+    ),
+    row(
+      "|ΔNLL| mean",
+      scientific(delta_nll_mean),
+      thresholds.delta_nll_mean === undefined
+        ? ""
+        : `at most ${thresholds.delta_nll_mean}, margin ${scientific(margins.delta_nll_mean ?? null)}`,
+    ).trimEnd(),
+    ...(stored.length > 0
+      ? [
+          row(
+            "greedy texts",
+            `${stored.filter((verdict) => verdict === "same").length}/${stored.length}`,
+            `the same, ${stored.filter((verdict) => verdict === "tie").length} part at a tie, ${stored.filter((verdict) => verdict === "differs").length} differ`,
+          ),
+        ]
+      : []),
+    ...(failed.length > 0 ? [`  failed: ${printable(failed.map(({ id }) => id).join("; "))}`] : []),
+  ];
+}
+
+function sum(x: number | null, y: number): number | null {
+  return x === null ? null : x + y;
+}
+
+function less(x: number, y: number | null): number | null {
+  return y === null ? null : x - y;
+}
+
+/** Of a prompt or a lane; none where a number is not finite. */
+export function fixed(value: number | null): string {
+  return value === null ? "none" : value.toFixed(4);
+}
+
+export function scientific(value: number | null): string {
+  return value === null ? "none" : value === 0 ? "0" : value.toExponential(1);
+}

@@ -1,0 +1,62 @@
+import { type Replay, replayRow } from "../validation/replay.js";
+import { INTERRUPTED, printable } from "./failure.js";
+import type { ModelFlags } from "./model.js";
+import { fixed, scientific } from "./parity.js";
+import { Status, write, writeJson } from "./terminal.js";
+import { readEnvironment } from "./values.js";
+
+export interface ReplayFlags extends Pick<ModelFlags, "threads" | "tier"> {
+  readonly row: number;
+  readonly modelA?: string;
+  readonly modelB?: string;
+  readonly json?: boolean;
+}
+
+/** `bitnet replay`: a failing row of parity again, from the row alone. */
+export async function replay(path: string, flags: ReplayFlags): Promise<void> {
+  const threads = flags.threads ?? readEnvironment(process.env).threads;
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort());
+  const status = new Status("replaying");
+  let done: Replay;
+  try {
+    done = await replayRow(path, flags.row, {
+      modelA: flags.modelA,
+      modelB: flags.modelB,
+      kernels: { ...(threads !== undefined && { threads }), ...(flags.tier !== undefined && { tier: flags.tier }) },
+      signal: interrupt.signal,
+    });
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error;
+    process.exitCode = INTERRUPTED;
+    return;
+  } finally {
+    status.end();
+  }
+  const { row, changed, figures, greedy, failed, error } = done;
+  if (flags.json) {
+    await writeJson({ lane: row.lane, prompt: row.prompt.id, changed, figures, greedy, failed, verdict: error ? "FAIL" : "PASS" }, 2);
+  } else await write(replayText(done));
+  if (error) throw error;
+}
+
+/** Then and now, for a person. */
+export function replayText({ row, changed, figures, greedy, failed }: Replay): string {
+  const { lane, prompt, sides, thresholds } = row;
+  const line = (label: string, was: string, now: string, allowed: string): string =>
+    `  ${label.padEnd(12)}${was.padStart(10)}${now.padStart(10)}  ${allowed}`.trimEnd();
+  const lines = [
+    `${lane}, ${prompt.id}, ${prompt.ids.length} tokens: ${sides.b.path ?? sides.b.kernels} against ${sides.a.path ?? sides.a.format}`,
+    line("", "row", "now", ""),
+    line("τ-b median", fixed(row.figures.tau_median), fixed(figures.tau_median), `at least ${thresholds.tau_median}`),
+    line("NLL a", fixed(row.figures.nll_a), fixed(figures.nll_a), ""),
+    line("NLL b", fixed(row.figures.nll_b), fixed(figures.nll_b), ""),
+    line("ΔNLL", scientific(row.figures.delta_nll), scientific(figures.delta_nll), `at most ${thresholds.delta_nll}`),
+    ...(greedy
+      ? [line("greedy", String(row.greedy?.parts_at ?? "same"), String(greedy.parts_at ?? "same"), "token at which it parts")]
+      : []),
+    ...changed.map((what) => `since then: ${what}`),
+    failed.length > 0 ? `FAIL: ${failed.join(", ")}${changed.length === 0 ? ", the same figures as in the row" : ""}` : "PASS: fixed",
+  ];
+  return `${lines.map(printable).join("\n")}\n`;
+}
