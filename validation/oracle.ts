@@ -21,7 +21,7 @@ export interface OracleFile {
     readonly against: "reference" | "kernels";
     readonly file: string;
     readonly sha256: string;
-    /** Of some requests: the 64 tokens that it chose greedily after them. */
+    /** Of some requests: the 64 tokens that it chose greedily after them. None of an implementation that rounds its KV cache: it meets ties otherwise. */
     readonly greedy: Readonly<Record<string, readonly number[]>>;
   }[];
 }

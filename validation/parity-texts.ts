@@ -23,7 +23,7 @@ Tom sat down in the grass and cried. A girl with a blue hat came up the hill. He
 
 They ran down to the river. The kite was high up in the tree. Tom could not climb so high, and Anna could not either. But a little squirrel sat beside the kite. Anna took a nut out of her pocket and held it up. The squirrel looked at the nut. It ran down the branch, and the kite fell into the grass.
 
-"Thank you, squirrel!" said Tom. He gave Anna the end of the string. From that day on, they went to the hill together, and the kite never flew away again.`;
+"Thank you, squirrel!" said Tom. From that day on, they went to the hill together, and the kite never flew away again.`;
 
 const PAGE = `The lighthouse keeper had lived alone for so many winters that he had fallen into the habit of addressing the weather as though it were a troublesome neighbour. When the fog came in from the north he would shake his head and remark that some people had no consideration; and when, after a week of rain, the sun at last appeared above the water, he would raise his hat to it with great politeness and inquire where it had been. The fishermen, who brought his letters and his flour on the first of every month, thought none the worse of him for this. "A man must talk to somebody," said the eldest of them, "and the sea, at any rate, never repeats what it has been told."
 

@@ -4,7 +4,7 @@ import type { FileOptions } from "../engine/index.js";
 import { TIE } from "./kendall.js";
 import { readOracles, type StoredOracle } from "./oracle.js";
 import { compare, greedyOf, type Outputs } from "./parity-figures.js";
-import { EMBEDDED_GATES, judge, type MeasuredLane, type MeasuredPrompt, PROMISE } from "./parity-gates.js";
+import { embeddedGate, judge, type MeasuredLane, type MeasuredPrompt, PROMISE } from "./parity-gates.js";
 import {
   type Arithmetic,
   checkAlike,
@@ -44,6 +44,8 @@ export interface ParityOptions extends Omit<ProvenanceOptions, "model"> {
 
 /** Tokens of a window. */
 const WINDOW = 256;
+/** The rest of a text behind whole windows is left out if it is shorter: the likelihood of a few tokens says little. */
+const LEAST_REST = 32;
 /** The two likeliest tokens may be this near where a greedy text parts from another implementation's: both sum in orders of their own. */
 const GREEDY_TIE = 0.02;
 
@@ -105,8 +107,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
       ...pick(options),
       model: { sha256: record.sha256, tokenizerSha256: tokenizerSha256(quant.model.tokenizer), tier, threads },
     });
-    const gates = options.models ? PROMISE : EMBEDDED_GATES;
-    const judged = measuredLanes.map((lane) => judge(lane, gates[lane.name], from));
+    const judged = measuredLanes.map((lane) => judge(lane, options.models ? PROMISE[lane.name] : embeddedGate(lane), from));
     const rows: ParityFailure[] = judged.flatMap((one) => one.rows);
     const reports = judged.map(({ report }) => report);
     const report: ParityReport = {
@@ -169,8 +170,9 @@ async function tokenPaths(a: Side, b: Side, options: ParityOptions): Promise<Tok
     const rest = ids.slice(bos.length);
     const size = Math.min(policy.window, a.model.contextLength, b.model.contextLength) - bos.length;
     for (let first = 0, part = 1; first < rest.length; first += size, part++) {
+      if (part > 1 && rest.length - first < LEAST_REST) break;
       const window = [...bos, ...rest.slice(first, first + size)];
-      const last = first + size >= rest.length;
+      const last = rest.length - (first + size) < LEAST_REST;
       const more =
         continued && last
           ? await greedyIds(a.model, window, Math.min(policy.continuation, b.model.contextLength - window.length), signal)
