@@ -1,13 +1,18 @@
 import type { TensorInfo } from "../engine/container/checkpoint.js";
-import { readGguf } from "../engine/container/gguf.js";
+import { type GgufEntry, readGguf } from "../engine/container/gguf.js";
 import { writeGguf } from "../engine/container/gguf-writer.js";
 import { openSource } from "../engine/container/source.js";
 
 /** What a tensor shall be in its place; undefined: what it is. */
 export type Change = (tensor: TensorInfo, bytes: Uint8Array) => { readonly type?: string; readonly data: Uint8Array } | undefined;
 
-/** Writes a GGUF file anew with some tensors changed. @returns `to` */
-export async function rewriteGguf(from: string, to: string, change: Change): Promise<string> {
+/** Writes a GGUF file anew with some tensors, or metadata, changed. @returns `to` */
+export async function rewriteGguf(
+  from: string,
+  to: string,
+  change: Change,
+  metadata: (entries: readonly GgufEntry[]) => readonly GgufEntry[] = (entries) => entries,
+): Promise<string> {
   const source = await openSource(from);
   const file = await readGguf(source);
   const tensors = [];
@@ -17,6 +22,6 @@ export async function rewriteGguf(from: string, to: string, change: Change): Pro
     tensors.push({ name, shape, type, data: bytes, ...change({ ...tensor, file: from }, bytes) });
   }
   await source.close();
-  await writeGguf(to, { metadata: file.entries, tensors });
+  await writeGguf(to, { metadata: metadata(file.entries), tensors });
   return to;
 }
