@@ -2,7 +2,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { logNll } from "../../engine/sampling/sampler.js";
-import { kendallTauB, median } from "../kendall.js";
+import { kendallTauB } from "../kendall.js";
+import { median } from "../summary.js";
 
 /** Logits kept of each position, the highest. */
 const TOP = 20;
