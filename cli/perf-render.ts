@@ -31,7 +31,7 @@ export async function perfRender(files: readonly string[], { check }: PerfRender
     const others = [...rendered].filter(([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text);
     const wrong = [...others.map(([path]) => `${path} is not what the records give: run bitnet perf render`), ...stale];
     if (wrong.length > 0) throw new BitnetError("stale", wrong.join("; "));
-    await write(`${[...rendered.keys()].join(", ")}: as ${paths.length} records give them\n`);
+    await write(`${[...rendered.keys()].join(", ")}: as the records give them\n`);
     return;
   }
   for (const [path, text] of rendered) await writeWhole(path, text);

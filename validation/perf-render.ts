@@ -80,6 +80,7 @@ function environment(pair: Pair): Row[] {
     row("SHA-256", ({ provenance: from }) => code(from.model_hash ?? "")),
     row("weights", ({ model }) => `${model.quantisation.linears}, embedding ${model.quantisation.embedding}`),
     row("measured", ({ provenance: from }) => from.date.slice(0, 10)),
+    row("load before", ({ load_average }) => load_average.toFixed(2)),
     row("commit", ({ provenance: from }) =>
       from.git_commit === null ? "none" : `${code(from.git_commit)}${from.git_dirty ? ", changed" : ""}`,
     ),

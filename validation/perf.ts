@@ -1,5 +1,6 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
+import { loadavg } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BitnetError, type ErrorCode, type LoadOptions, type ModelDescription, openTokenizer } from "../engine/index.js";
@@ -23,6 +24,8 @@ export const METRIC_NAMES = Object.keys(METRICS) as Metric[];
 export interface PerfRecord {
   readonly kind: "perf-record";
   readonly provenance: Provenance;
+  /** Processes that wanted to run in the minute before it began; 0 on Windows, which does not say. */
+  readonly load_average: number;
   readonly model: {
     /** As it was given; of a model in the package, from the package's folder. */
     readonly path: string;
@@ -92,6 +95,7 @@ export interface PerfAnswer {
 /** Measures a model: each sample in a process of its own, which loads it, runs once to warm up and once for the figures. @throws BitnetError */
 export async function runPerf(options: PerfOptions): Promise<PerfRecord> {
   const { model: path, load, seed, iterations, signal, onProgress } = options;
+  const loadAverage = Number(loadavg()[0]!.toFixed(2));
   const answers: PerfAnswer[] = [];
   for (let i = 0; i < iterations; i++) {
     answers.push(await measureOnce({ path, options: load, seed: seed + i, describe: i === 0 }, signal));
@@ -111,6 +115,7 @@ export async function runPerf(options: PerfOptions): Promise<PerfRecord> {
       ...options,
       model: { sha256, tokenizerSha256: tokenizerSha256(tokenizer), tier: kernels.tier, threads },
     }),
+    load_average: loadAverage,
     model: {
       ...{ path: shownPath(path ?? description.path), name: modelName(path ?? description.path) },
       ...{ format, architecture, parameters, bytes: fileSize, quantisation },

@@ -36,7 +36,7 @@ const figures = {
   ...{ nll_a: 2.5, nll_b: 2.5001, delta_nll: 0.0001 },
 };
 const sides = {
-  a: { path: "model.gguf", format: "gguf", sha256: SHA, kernels: "reference" },
+  a: { path: "model.gguf", format: "gguf", sha256: SHA, kernels: "reference", options: { activation: "relu2", i2s_layout: "rows4" } },
   b: { path: null, format: "logits", sha256: SHA, kernels: "another implementation" },
 };
 const policy = {
@@ -44,12 +44,14 @@ const policy = {
   ...{ continuation: 32, top_k: 50, tie: 1e-6 },
 };
 const thresholds = { tau_median: 0.95, delta_nll: 0.01, delta_nll_mean: 0.005 };
+const margins = { tau_median: 0.04, delta_nll: 0.0099, delta_nll_mean: 0.0049 };
 
 export const EXAMPLES = {
   "platform-banner": { kind: "platform-banner", provenance: PROVENANCE, kernels: { tier: "relaxed", why: "asked for" } },
   "perf-record": {
     kind: "perf-record",
     provenance: PROVENANCE,
+    load_average: 0.5,
     model: {
       ...{ path: "one.gguf", name: "one", format: "gguf", architecture: "bitnet-b1.58", parameters: 4_200_704, bytes: 3_041_888 },
       quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
@@ -87,12 +89,13 @@ export const EXAMPLES = {
     provenance: PROVENANCE,
     lanes: [
       {
-        ...{ name: "quant-fp32", sides, policy, thresholds },
-        prompts: [{ id: "story", tokens: 10, ...figures, verdict: "PASS" }],
-        ...{ totals: { tokens: 10, ...figures }, verdict: "PASS" },
-        margins: { tau_median: 0.04, delta_nll: 0.0099, delta_nll_mean: 0.0049 },
+        ...{ name: "quant-fp32", sides, policy, promise: thresholds, thresholds },
+        prompts: [{ id: "story", tokens: 10, figures, greedy: null, verdict: "PASS" }],
+        totals: { tokens: 10, figures, delta_nll_mean: 0.0001 },
+        ...{ margins, promise_margins: margins, failed: ["nll"], verdict: "PASS" },
       },
     ],
+    skipped: [{ name: "oracle", reason: "no stored outputs" }],
     verdict: "PASS",
   },
   "parity-failure": {
@@ -100,6 +103,6 @@ export const EXAMPLES = {
     provenance: PROVENANCE,
     ...{ lane: "oracle", sides, policy, thresholds },
     prompt: { id: "story", ids: [1, 2, 3] },
-    ...{ figures, verdict: "FAIL" },
+    ...{ figures, greedy: { expected: [1, 2], parts_at: 1, chosen: 3, gap: 0.5, tie: 0.01 }, failed: ["greedy"], verdict: "FAIL" },
   },
 } satisfies Partial<Record<RecordKind, object>>;
