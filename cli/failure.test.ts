@@ -11,6 +11,7 @@ it("gives every kind of mistake its exit code", () => {
     nll: 5,
     tau: 6,
     greedy: 7,
+    weights: 8,
     regression: 9,
     memory: 10,
     file: 11,

@@ -9,6 +9,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   nll: 5,
   tau: 6,
   greedy: 7,
+  weights: 8,
   regression: 9,
   memory: 10,
   file: 11,

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import type { AddModelFlags } from "./add-model.js";
 import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
@@ -12,7 +13,19 @@ import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
 import type { TokenizeFlags } from "./tokenize.js";
-import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, parseSeed, parseThreads, repeatable } from "./values.js";
+import {
+  decimal,
+  integer,
+  integers,
+  MAX_THREADS,
+  nonEmpty,
+  parseIds,
+  parseLanes,
+  parseSeed,
+  parseThreads,
+  plainName,
+  repeatable,
+} from "./values.js";
 
 /** Positions and tokens beyond this are no model's. */
 const MAX_TOKENS = 2 ** 31 - 1;
@@ -177,6 +190,27 @@ export function buildProgram(): Command {
     .addHelpText("after", "\nExample:\n  $ bitnet replay artifacts/parity_failures.jsonl --row 1")
     .action(async (file: string, flags: ReplayFlags) => (await import("./replay.js")).replay(file, flags));
   addThreadFlags(replay);
+
+  const addModel = program
+    .command("add-model <source>")
+    .description("convert a model, check its weights, compare both forms, measure them and render the tables; all or nothing")
+    .allowExcessArguments(false)
+    .option("--name <name>", "in records and tables (default: from the source's path)", plainName)
+    .addOption(
+      new Option("-t, --type <type>", "of the ternary layers of the new form (default: the other format, i2_s or packed)").choices([
+        "i2_s",
+        "tq1_0",
+        "tq2_0",
+        "f16",
+        "f32",
+        "packed",
+      ]),
+    )
+    .option("--out <folder>", "folder to make (default: the name)", nonEmpty)
+    .option("--quick", "parity on fewer texts")
+    .addHelpText("after", "\nExample:\n  $ bitnet add-model model-directory --out models/mine")
+    .action(async (source: string, flags: AddModelFlags) => (await import("./add-model.js")).addModelCommand(source, flags));
+  addKernelFlags(addModel);
 
   return program;
 }

@@ -46,6 +46,11 @@ export function nonEmpty(text: string): string {
   return text === "" ? fail("It must not be empty.") : text;
 }
 
+/** An argument parser for what becomes a part of file names. */
+export function plainName(text: string): string {
+  return /^[A-Za-z0-9][\w.-]{0,99}$/.test(text) ? text : fail("It must be letters, digits, dots, hyphens and underscores, at most 100.");
+}
+
 /** Token ids separated by commas or white space: `1,2,3`. */
 export function parseIds(text: string): number[] {
   const parts = text.trim().split(/\s*,\s*|\s+/);

@@ -11,7 +11,7 @@ const NAME_PART = 100;
  * a run that was killed left behind under such a name is removed. @throws BitnetError io
  */
 export async function writeWhole(path: string, data: string | Uint8Array): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path).slice(0, NAME_PART)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+  const temporary = temporaryPath(path);
   try {
     await mkdir(dirname(path), { recursive: true });
     await removeStale(path);
@@ -29,6 +29,11 @@ export async function writeWhole(path: string, data: string | Uint8Array): Promi
   }
 }
 
+/** A new name beside `path` for what is not whole yet. */
+export function temporaryPath(path: string): string {
+  return join(dirname(path), `.${basename(path).slice(0, NAME_PART)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+}
+
 /** Removes the temporaries of `path` whose process has ended. */
 export async function removeStale(path: string): Promise<void> {
   const begin = `.${basename(path).slice(0, NAME_PART)}.`;
@@ -36,7 +41,7 @@ export async function removeStale(path: string): Promise<void> {
   for (const name of names) {
     if (!name.startsWith(begin)) continue;
     const [, pid] = name.slice(begin.length).match(/^(\d+)-[0-9a-f]{8}\.tmp$/) ?? [];
-    if (pid !== undefined && !isRunning(Number(pid))) await rm(join(dirname(path), name), { force: true });
+    if (pid !== undefined && !isRunning(Number(pid))) await rm(join(dirname(path), name), { force: true, recursive: true });
   }
 }
 

@@ -46,16 +46,16 @@ describe("figures", () => {
     const b = { logits: [row(1, 2, 3), row(3, 2, 1), row(1, 2, 3)], nll: [1.5, 2.5] };
     const one = compare(a, b, 3);
     expect(figuresOf(one)).toEqual({
-      ...{ tau_median: 0, tau_p5: -1, tau_min: -1, informative: 2, uninformative: 1 },
+      ...{ tau_median: 0, tau_p5: -0.9, tau_min: -1, informative: 2, uninformative: 1 },
       ...{ nll_a: 1.5, nll_b: 2, delta_nll: 0.5 },
     });
     const other = compare({ logits: [row(1, 2, 3)], nll: [7] }, { logits: [row(1, 2, 3)], nll: [7] }, 3);
     expect(figuresOf(together([one, other]))).toMatchObject({ tau_median: 1, informative: 3, nll_a: 10 / 3, nll_b: 11 / 3 });
   });
 
-  it("have the 5th percentile by nearest rank", () => {
-    const taus = Array.from({ length: 100 }, (_, i) => (100 - i) / 100);
-    expect(figuresOf({ taus, uninformative: 0, nllA: [0], nllB: [0] })).toMatchObject({ tau_p5: 0.05, tau_min: 0.01, tau_median: 0.505 });
+  it("have the 5th percentile, linear between neighbours", () => {
+    const taus = Array.from({ length: 101 }, (_, i) => (100 - i) / 100);
+    expect(figuresOf({ taus, uninformative: 0, nllA: [0], nllB: [0] })).toMatchObject({ tau_p5: 0.05, tau_min: 0, tau_median: 0.5 });
   });
 
   it("are null where they are no numbers: JSON has none such", () => {

@@ -1,6 +1,6 @@
 import { kendallTauB } from "./kendall.js";
 import type { Figures, Greedy } from "./parity-types.js";
-import { median } from "./summary.js";
+import { median, quantile } from "./summary.js";
 
 /** What a side said about a token path. */
 export interface Outputs {
@@ -18,9 +18,6 @@ export interface Measured {
   readonly nllA: readonly number[];
   readonly nllB: readonly number[];
 }
-
-/** Share of the positions whose τ-b is at most `tau_p5`. */
-const LOW = 0.05;
 
 /** Ids of the k highest logits, descending; ties by the lower id. Numbers that are none are never among them. */
 export function topIds(logits: Float32Array, k: number): number[] {
@@ -70,14 +67,13 @@ export function together(all: readonly Measured[]): Measured {
 
 /** The figures of one path, or of several together. */
 export function figuresOf({ taus, uninformative, nllA, nllB }: Measured): Figures {
-  const sorted = taus.toSorted((x, y) => x - y);
-  const none = sorted.length === 0;
+  const none = taus.length === 0;
   const [a, b] = [mean(nllA), mean(nllB)];
   return {
-    tau_median: none ? null : median(sorted),
-    tau_p5: none ? null : sorted[Math.ceil(LOW * sorted.length) - 1]!,
-    tau_min: none ? null : sorted[0]!,
-    informative: sorted.length,
+    tau_median: none ? null : median(taus),
+    tau_p5: none ? null : quantile(taus, 0.05),
+    tau_min: none ? null : Math.min(...taus),
+    informative: taus.length,
     uninformative,
     nll_a: finite(a),
     nll_b: finite(b),

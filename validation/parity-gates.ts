@@ -92,7 +92,7 @@ export function judge(lane: MeasuredLane, thresholds: Thresholds, provenance: Pr
     thresholds: against,
     prompt: { id, ids },
     figures,
-    ...(greedy && { greedy }),
+    greedy: greedy ?? null,
     failed: failedGates(figures, against, greedy),
     verdict: "FAIL",
   });
@@ -149,15 +149,16 @@ const SAID: Readonly<Record<Gate, string>> = {
   greedy: "the greedy text is not the stored one",
 };
 
-/** What a report's failure is as an error, or undefined if all passed: its code, the gravest of all lanes, is the exit code. */
-export function parityFailure({ lanes }: ParityReport, failures: string): BitnetError | undefined {
+/** What a report's failure is as an error, or undefined if all passed: its code, the gravest of all lanes, is the exit code. @param failures path of the rows */
+export function parityFailure({ lanes }: ParityReport, failures?: string): BitnetError | undefined {
   const gates: readonly Gate[] = ["nll", "tau", "greedy"];
   const gate = gates.find((one) => lanes.some(({ failed }) => failed.includes(one)));
   if (gate === undefined) return undefined;
   const failing = lanes
     .filter(({ failed }) => failed.includes(gate))
     .map(({ name, sides }) => `${name} (${sides.b.path ?? sides.b.kernels})`);
-  return new BitnetError(gate, `parity: ${SAID[gate]} in ${failing.join(", ")}; the prompts are in ${failures}: bitnet replay shows one`);
+  const where = failures === undefined ? "" : `; the prompts are in ${failures}: bitnet replay shows one`;
+  return new BitnetError(gate, `parity: ${SAID[gate]} in ${failing.join(", ")}${where}`);
 }
 
 /** What a row's failure is as an error. */

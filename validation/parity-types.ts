@@ -135,7 +135,8 @@ export interface ParityFailure {
   /** The whole token path that both sides were fed. */
   readonly prompt: { readonly id: string; readonly ids: readonly number[] };
   readonly figures: Figures;
-  readonly greedy?: Greedy;
+  /** null: no continuation is stored. */
+  readonly greedy: Greedy | null;
   readonly failed: readonly Gate[];
   readonly verdict: "FAIL";
 }

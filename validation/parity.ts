@@ -35,6 +35,8 @@ export interface ParityOptions extends Omit<ProvenanceOptions, "model"> {
   /** Tokens of each greedy continuation; default 32, quick 16. */
   readonly maxTokens?: number | undefined;
   readonly files?: FileOptions | undefined;
+  /** Of b, where they are others. */
+  readonly filesB?: FileOptions | undefined;
   readonly kernels?: KernelOptions | undefined;
   /** Path of the report; failing rows go beside it. Without it nothing is written. */
   readonly out?: string | undefined;
@@ -60,27 +62,28 @@ export function failuresPath(report: string): string {
  * @throws BitnetError: a file is bad, or the two are not forms of one model; tokenizer: they split a text differently
  */
 export async function runParity(options: ParityOptions): Promise<ParityReport> {
-  const { signal, kernels = {}, files = {} } = options;
+  const { signal, kernels = {}, files = {}, filesB = files } = options;
   const lanes = new Set(options.lanes ?? LANES);
   const [pathA, pathB] = options.models ?? EMBEDDED_PAIR;
   const stored = lanes.has("oracle") ? readOracles() : undefined;
   const opened: Side[] = [];
-  const open = async (path: string, arithmetic: Arithmetic): Promise<Side> => {
-    const side = await openSide(path, arithmetic, files, kernels, signal);
+  const open = async (path: string, arithmetic: Arithmetic, said: FileOptions): Promise<Side> => {
+    const side = await openSide(path, arithmetic, said, kernels, signal);
     opened.push(side);
     return side;
   };
   try {
-    const quant = await open(pathB, "kernels");
+    const quant = await open(pathB, "kernels", filesB);
     const known = stored?.models.includes(quant.record.sha256) ?? false;
     // Asked for by name, the stored outputs are held against any model of their vocabulary: a damaged copy, say.
     const oracle = stored && (known || options.lanes?.includes("oracle")) ? stored : undefined;
     const between = lanes.has("fp32-fp32") || lanes.has("quant-fp32");
-    const a = between ? await open(pathA, "reference") : undefined;
-    const b = lanes.has("fp32-fp32") || oracle ? await open(pathB, "reference") : undefined;
+    const a = between ? await open(pathA, "reference", files) : undefined;
+    const b = lanes.has("fp32-fp32") || oracle ? await open(pathB, "reference", filesB) : undefined;
     if (a) checkAlike(a, quant);
     const paths = a ? await tokenPaths(a, quant, options) : { policy: policyOf(quant, options), prompts: [] };
-    const total = paths.prompts.length + (oracle ? oracle.oracles.length * oracle.oracles[0]!.answers.length : 0);
+    const answers = (one: StoredOracle): StoredOracle["answers"] => one.answers.filter((_, i) => !options.quick || i % 2 === 0);
+    const total = paths.prompts.length + (oracle?.oracles.flatMap(answers).length ?? 0);
     let done = 0;
     const step = (): void => options.onProgress?.({ done: ++done, total });
 
@@ -99,7 +102,9 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
     if (oracle) {
       checkStored(quant, oracle.oracles);
       for (const one of oracle.oracles) {
-        measuredLanes.push(await againstOracle(one, one.against === "kernels" ? quant : b!, paths.policy, step, signal));
+        measuredLanes.push(
+          await againstOracle({ ...one, answers: answers(one) }, one.against === "kernels" ? quant : b!, paths.policy, step, signal),
+        );
       }
     }
     const { tier, threads, record } = quant;

@@ -24,7 +24,7 @@ export interface Replay {
   /** What is not as it was when the row was written; empty: the figures are the row's, to the bit. */
   readonly changed: readonly string[];
   readonly figures: Figures;
-  readonly greedy: Greedy | undefined;
+  readonly greedy: Greedy | null;
   /** Empty: it passes now. */
   readonly failed: readonly Gate[];
   /** Undefined if it passes. */
@@ -42,7 +42,7 @@ export async function replayRow(path: string, number: number, options: ReplayOpt
   if (!row) throw new BitnetError("usage", `${path} has ${rows.length} rows, so there is no row ${number}`);
   const where = `${path}, row ${number}`;
   const { figures, greedy, changed } = await measureAgain(row, where, options);
-  const failed = failedGates(figures, row.thresholds, greedy);
+  const failed = failedGates(figures, row.thresholds, greedy ?? undefined);
   if (changed.length === 0) {
     const was = JSON.stringify([row.figures, row.greedy, row.failed]);
     if (JSON.stringify([inOrder(figures, row.figures), greedy && inOrder(greedy, row.greedy), failed]) !== was) {
@@ -87,19 +87,19 @@ async function measureAgain(
       }
       if (oracle.record.sha256 !== sides.a.sha256) changed.push("the stored outputs are others");
       const { measured, greedy } = await measureAnswer(answer, b, signal);
-      return { figures: figuresOf(measured), greedy, changed };
+      return { figures: figuresOf(measured), greedy: greedy ?? null, changed };
     }
     const a = await open(sides.a, modelA);
     checkAlike(a, b);
     const [expected, outputs] = await Promise.all([outputsOf(a.model, prompt.ids, signal), outputsOf(b.model, prompt.ids, signal)]);
-    return { figures: figuresOf(compare(expected, outputs, policy.top_k)), greedy: undefined, changed };
+    return { figures: figuresOf(compare(expected, outputs, policy.top_k)), greedy: null, changed };
   } finally {
     await Promise.all(opened.map(({ model }) => model.close()));
   }
 }
 
 /** A record with its keys in the order of another, so that both can be compared as text. */
-function inOrder<T extends object>(value: T, like: T | undefined): Partial<T> {
+function inOrder<T extends object>(value: T, like: T | null): Partial<T> {
   const keys = [...Object.keys(like ?? {}), ...Object.keys(value)] as (keyof T)[];
   return Object.fromEntries(keys.map((key) => [key, value[key]])) as Partial<T>;
 }
