@@ -70,6 +70,9 @@ it("has help with an example for every command", () => {
     "info",
     "inspect",
     "convert",
+    "parity",
+    "replay",
+    "add-model",
   ]);
   for (const command of program.commands) {
     let help = "";
@@ -78,7 +81,8 @@ it("has help with an example for every command", () => {
     };
     command.configureOutput({ writeOut }).outputHelp();
     expect(help).toContain(`$ bitnet ${command.name()}`);
-    expect(help).toContain(command.name() === "convert" ? "<model> <output>" : "--model");
+    const [first] = command.registeredArguments;
+    expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : "--model");
   }
 });
 

@@ -16,7 +16,7 @@ import { type Change, rewriteGguf } from "./rewrite.test.helper.js";
 
 // Through the command line, as a user meets it. A short prompt keeps it quick: what is wrong shows at once.
 
-const PROMPT = "Once upon a time there was a little girl named Lily. She loved to play outside in the";
+const PROMPT = "Once upon a time there was a little girl";
 const temporary = temporaryDirectory();
 const out = join(temporary.path, "parity_report.json");
 const rowsFile = join(temporary.path, "parity_failures.jsonl");
@@ -105,7 +105,7 @@ describe("negative controls: each fails the promise's gates", () => {
       sides: { b: { options: { i2s_layout: "block64" } } },
       failed: ["nll", "tau"],
     });
-    expect(replay("--row", "1")).toMatchObject({ code: 5, stdout: expect.stringContaining("the same figures as in the row") });
+    await expect(replayRow(rowsFile, 1)).resolves.toMatchObject({ changed: [], error: { code: "nll" } }); // the row says the layout
   });
 
   it("a dropped norm", async () => {
