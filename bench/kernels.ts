@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { ArenaPlan, allocate } from "../engine/compute/arena.js";
+import { COUNTER_BYTES } from "../engine/compute/counters.js";
 import { instantiate, type Kernels, TIERS, type Tier } from "../engine/compute/kernels.js";
 import { chooseKernels } from "../engine/compute/tier.js";
 import { CHUNK } from "./bandwidth.js";
@@ -32,7 +33,7 @@ function time(work: () => void, milliseconds: number): number {
 
 /** Measures one case: `slabs` parts of the data, one a call, in turn. */
 function measure(one: KernelCase, tier: Tier, kernels: Kernels, memory: WebAssembly.Memory, slabs: number, milliseconds: number): number {
-  const plan = new ArenaPlan();
+  const plan = new ArenaPlan(COUNTER_BYTES);
   const take = (bytes: number): number => {
     const at = plan.take(one.name, bytes);
     if (plan.next > MEMORY) throw new Error(`${one.name}: the memory is too small`);
@@ -65,7 +66,7 @@ function limitsOf(tier: Tier, memory: WebAssembly.Memory, milliseconds: number):
 /** Measures the cases in one tier. @throws BitnetError usage: this Node can't run it */
 function run(tier: Tier, cases: readonly KernelCase[], milliseconds: number): KernelReport {
   const memory = allocate(MEMORY / 65536);
-  const kernels = instantiate(chooseKernels(tier, true, 0).module, memory, tier);
+  const kernels = instantiate(chooseKernels(tier, true, 0).module, memory, tier, 0);
   // Bytes without the code 3; what they say is of no matter to the time, as long as they are not all the same page.
   new Uint8Array(memory.buffer).fill(0x49);
   const most = limitsOf(tier, memory, milliseconds);

@@ -1,4 +1,6 @@
 /** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
+
+export type { KernelCalls } from "./compute/counters.js";
 export { convertModel } from "./conversion/convert.js";
 export type { Rounding } from "./conversion/tensors.js";
 export type { Conversion, ConversionType, ConvertOptions, EmbeddingType } from "./conversion/types.js";
@@ -15,6 +17,7 @@ export type { InspectionCheck } from "./generation/inspect-checks.js";
 export { describeModel, loadModel, type Model, type OpenTokenizer, openTokenizer, type ScoreOptions } from "./generation/model.js";
 export { type Probe, type ProbeReading, probeModel } from "./generation/probe.js";
 export type { FileOptions, LoadOptions } from "./generation/runner.js";
+export type { GenerationTrace, TraceSettings, TraceStep } from "./generation/trace.js";
 export type {
   GenerateOptions,
   Generation,

@@ -1,3 +1,4 @@
+import { COUNTER_BYTES } from "../engine/compute/counters.js";
 import { instantiate, type Kernels, TIERS, type Tier } from "../engine/compute/kernels.js";
 import { chooseKernels } from "../engine/compute/tier.js";
 
@@ -13,11 +14,11 @@ export class Bench {
   constructor(
     readonly tier: Tier,
     bytes: number,
-    from = 64,
+    from = COUNTER_BYTES,
   ) {
     const pages = Math.ceil((from + bytes) / 65536);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-    this.kernels = instantiate(chooseKernels(tier, true, 0).module, this.memory, tier);
+    this.kernels = instantiate(chooseKernels(tier, true, 0).module, this.memory, tier, 0);
     this.#next = from;
   }
 

@@ -36,7 +36,7 @@ export async function runFloat(path: string, variants: readonly Variant[], which
       const { ids } = request;
       const expected = oracles[0]!.greedy(request.id) ?? [];
       const cache = new ReferenceCache(config, ids.length + expected.length);
-      const logits = ids.map((id, position) => reference.logits(reference.forward(id, position, cache)));
+      const logits = ids.map((id, position) => reference.logits(reference.outputNorm(reference.forward(id, position, cache))));
       const nll = ids.slice(1).map((id, t) => logNll(logits[t]!, id));
       let next = logits.at(-1)!;
       let greedyGap: number | undefined;
@@ -46,7 +46,7 @@ export async function runFloat(path: string, variants: readonly Variant[], which
           greedyGap = next[ours]! - next[id]!;
           break;
         }
-        next = reference.logits(reference.forward(id, ids.length + i, cache));
+        next = reference.logits(reference.outputNorm(reference.forward(id, ids.length + i, cache)));
       }
       return { request, comparisons: oracles.map((oracle) => oracle.compare(request, nll, logits)), greedyGap };
     });

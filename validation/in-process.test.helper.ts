@@ -45,7 +45,7 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
     statPieces: needs.statPieces,
   });
   const memory = allocate(plan.pages);
-  const original = instantiate(changes.module ?? chosen.module, memory, plan.tier);
+  const original = instantiate(changes.module ?? chosen.module, memory, plan.tier, plan.counters);
   const files = new ModelFiles(memory);
   const outcome = load(original, memory, plan, sources, needs, files.read, 0, () => {});
   if (outcome !== "loaded") {

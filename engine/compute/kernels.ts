@@ -125,10 +125,11 @@ export function ternaryScratch(kPad: number): number {
   return 8 * kPad + 512;
 }
 
-/** One thread's instance of the tier's module. */
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory, tier: Tier): Kernels {
+/** One thread's instance of the tier's module. @param counters COUNTER_BYTES of this thread's own, where the kernels count their calls */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory, tier: Tier, counters: number): Kernels {
   const env = {
     memory,
+    counters,
     // AssemblyScript's trap hook; the kernels are built without assertions and never call it.
     abort: () => {
       throw new Error("kernel abort");

@@ -2,8 +2,15 @@ import type { SamplingOptions } from "../sampling/types.js";
 
 /** What is wanted of one row's logits. */
 export type RowOutput =
-  /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids the repetition penalty looks at. */
-  | { readonly row: number; readonly want: "sample"; readonly options: SamplingOptions; readonly index: number; readonly seen: Int32Array }
+  /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids the repetition penalty looks at. `trace`: its hidden state is wanted too. */
+  | {
+      readonly row: number;
+      readonly want: "sample";
+      readonly options: SamplingOptions;
+      readonly index: number;
+      readonly seen: Int32Array;
+      readonly trace: boolean;
+    }
   /** The logits themselves, [vocab] f32. */
   | { readonly row: number; readonly want: "logits" }
   /** −ln p(target). */
@@ -32,6 +39,8 @@ export interface StepBatch {
 export interface StepOutput {
   /** The token chosen, where one was wanted. */
   readonly id?: number;
+  /** SHA-256 (hex) of the hidden state behind the last norm that chose it, little-endian f32; where a trace was wanted. */
+  readonly hidden?: string;
   readonly nll?: number;
   /** [vocab] f32, a copy */
   readonly logits?: Float32Array;
@@ -55,6 +64,8 @@ export interface StepLimits {
 export interface StepRunner {
   readonly limits: StepLimits;
   step(batch: StepBatch): Promise<StepOutput[]>;
+  /** Calls of each kernel so far, in the order of COUNTED_KERNELS; empty where none are counted. */
+  counters(): Promise<number[]>;
   /** Ends the workers and frees the memory. Idempotent; a step under way rejects with a `closed` error. */
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { BitnetError } from "../errors.js";
+import { COUNTER_BYTES } from "./counters.js";
 import { instantiate, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "./kernels.js";
 import { SELF_TEST_BYTES, selfTest } from "./self-test.js";
 
@@ -86,8 +87,8 @@ function readModule(name: "plain" | "relaxed"): Uint8Array<ArrayBuffer> {
 
 /** What the tier's kernels compute wrongly, if anything. */
 function faultOf(module: WebAssembly.Module, tier: Tier): string | undefined {
-  const memory = smallMemory(SELF_TEST_BYTES);
-  return selfTest(instantiate(module, memory, tier), tier, memory, 0);
+  const memory = smallMemory(COUNTER_BYTES + SELF_TEST_BYTES);
+  return selfTest(instantiate(module, memory, tier, 0), tier, memory, COUNTER_BYTES);
 }
 
 function smallMemory(bytes: number): WebAssembly.Memory {
@@ -99,13 +100,13 @@ function smallMemory(bytes: number): WebAssembly.Memory {
 function wideGain(module: WebAssembly.Module): number {
   const columns = 2560; // of the published 2B model
   const rows = 64;
-  const weights = 0;
+  const weights = COUNTER_BYTES;
   const x = weights + (rows * columns) / ROW_GROUP;
   const meta = x + 2 * columns;
   const y = meta + 64;
   const scratch = y + rows * 4;
   const memory = smallMemory(scratch + ternaryScratch(columns));
-  const kernels: readonly Kernels[] = [instantiate(module, memory, "relaxed"), instantiate(module, memory, "wide")];
+  const kernels: readonly Kernels[] = [instantiate(module, memory, "relaxed", 0), instantiate(module, memory, "wide", 0)];
   const best = [Infinity, Infinity];
   // Long enough for V8 to have both optimised; the fastest of many is what they can do.
   for (const end = performance.now() + MEASURE_MS; performance.now() < end; ) {

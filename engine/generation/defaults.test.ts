@@ -71,6 +71,7 @@ describe("resolveOptions", () => {
       stopIds: new Set([4]),
       stop: ["x"],
       speculate: false,
+      trace: false,
       signal: undefined,
     });
     expect(resolve({ ignoreEos: true, temperature: undefined })).toMatchObject({
@@ -93,6 +94,7 @@ describe("resolveOptions", () => {
     ["topP", 2],
     ["seed", 0.5],
     ["speculate", "yes"],
+    ["trace", 1],
   ])("names %s = %j", (name, value) => {
     expect(() => resolve({ [name]: value })).toThrow(
       expect.objectContaining({ code: "usage", message: expect.stringContaining(name) as string }),

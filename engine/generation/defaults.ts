@@ -38,6 +38,7 @@ export interface ResolvedOptions {
   readonly stopIds: ReadonlySet<number>;
   readonly stop: readonly string[];
   readonly speculate: boolean;
+  readonly trace: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -100,7 +101,7 @@ export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Toke
 
 /** The caller's options over the model's. Throws a `usage` error that names the first bad option. `vocabSize`: ids there are. */
 export function resolveOptions(options: GenerateOptions, defaults: GenerationDefaults, vocabSize: number): ResolvedOptions {
-  const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, speculate = false, signal } = options;
+  const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
   const sampling: SamplingOptions = {
     temperature: options.temperature ?? defaults.sampling.temperature,
     topK: options.topK ?? defaults.sampling.topK,
@@ -122,6 +123,7 @@ export function resolveOptions(options: GenerateOptions, defaults: GenerationDef
     throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary of ${vocabSize}, not ${shown}`);
   }
   if (typeof speculate !== "boolean") throw new BitnetError("usage", `speculate must be true or false, not ${JSON.stringify(speculate)}`);
+  if (typeof trace !== "boolean") throw new BitnetError("usage", `trace must be true or false, not ${JSON.stringify(trace)}`);
   const eosIds = ignoreEos ? new Set<number>() : defaults.eosIds;
-  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop, speculate, signal };
+  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop, speculate, trace, signal };
 }

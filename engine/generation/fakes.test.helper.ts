@@ -13,14 +13,21 @@ export function hash(...values: readonly number[]): number {
   return Math.imul(h, 0x9e3779b1) >>> 0;
 }
 
+/** What stands for the digest of the hidden state after these tokens. */
+export function hiddenOf(history: readonly number[]): string {
+  return hash(...history, history.length)
+    .toString(16)
+    .padStart(64, "0");
+}
+
 /** What the fake network says after these tokens. */
 export function say(history: readonly number[], output: RowOutput, vocab: number): StepOutput {
   const state = hash(...history);
   const nll = output.want === "nll" || output.want === "nll+logits" ? { nll: hash(state, output.target) / 2 ** 32 } : {};
   const logits = output.want === "logits" || output.want === "nll+logits" ? { logits: Float32Array.of(state, history.length) } : {};
   if (output.want !== "sample") return { ...nll, ...logits };
-  const { options, index, seen } = output;
-  return { id: hash(state, options.seed, index, ...[...seen].sort((a, b) => a - b)) % vocab };
+  const { options, index, seen, trace } = output;
+  return { ...(trace && { hidden: hiddenOf(history) }), id: hash(state, options.seed, index, ...[...seen].sort((a, b) => a - b)) % vocab };
 }
 
 function check(condition: boolean, promise: string): void {
@@ -59,6 +66,11 @@ export class FakeRunner implements StepRunner {
     if (this.closed) throw new BitnetError("closed", "the model was closed");
     if (this.batches.length > this.failAt) throw new Error("the worker died");
     return this.#compute(batch);
+  }
+
+  /** How many batches and rows there were. */
+  async counters(): Promise<number[]> {
+    return [this.batches.length, this.batches.reduce((rows, { tokens }) => rows + tokens.length, 0)];
   }
 
   async close(): Promise<void> {

@@ -42,6 +42,8 @@ export interface GenerationRequest {
   readonly stopIds: ReadonlySet<number>;
   /** Compute guesses of the next tokens along with the last one, and take those that are what it would choose anyway. Default false. */
   readonly speculate?: boolean | undefined;
+  /** Note the hidden state that chose each token. Default false. */
+  readonly trace?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with every token but one that ends the answer by its id; true ends the answer with "stop". */
   readonly onToken?: ((id: number) => boolean) | undefined;
@@ -59,6 +61,8 @@ export interface GenerationOutcome {
   /** Guesses computed, and tokens that were had from those that were right. */
   readonly draftedTokens: number;
   readonly acceptedTokens: number;
+  /** With `trace`: the SHA-256 of each id's hidden state, hex. */
+  readonly hidden: readonly string[];
 }
 
 /** Rows of given tokens: likelihoods, logits, or both. */
@@ -92,6 +96,7 @@ export class GenerationJob implements Job {
   #cachedTokens = 0;
   #draftedTokens = 0;
   #acceptedTokens = 0;
+  readonly #hidden: string[] = [];
   readonly #lookup: PromptLookup | undefined;
   #wasAdmitted = false;
 
@@ -138,7 +143,8 @@ export class GenerationJob implements Job {
     // Drafts are tokens of the sequence: those before this position change nothing in what was seen.
     if (this.#seen && this.#seen.size !== this.#seenArray.length) this.#seenArray = Int32Array.from(this.#seen);
     const index = position + 1 - this.#request.promptIds.length;
-    return { want: "sample", options: this.#request.sampling, index, seen: this.#seenArray };
+    const { sampling, trace = false } = this.#request;
+    return { want: "sample", options: sampling, index, seen: this.#seenArray, trace };
   }
 
   admitted(cachedTokens: number): void {
@@ -148,8 +154,12 @@ export class GenerationJob implements Job {
 
   take(_position: number, output: StepOutput, drafted: boolean): boolean {
     if (this.aborted) return this.#end("aborted"); // nothing is heard of a stopped answer any more
-    const { id } = output;
+    const { id, hidden } = output;
     if (id === undefined) throw new BitnetError("internal", "a step gave no token where one was wanted");
+    if (this.#request.trace) {
+      if (hidden === undefined) throw new BitnetError("internal", "a step gave no trace where one was wanted");
+      this.#hidden.push(hidden);
+    }
     this.#lastAt = performance.now();
     this.#firstAt ??= this.#lastAt;
     if (drafted) this.#acceptedTokens++;
@@ -184,6 +194,7 @@ export class GenerationJob implements Job {
       decodeMs: this.#firstAt === undefined ? 0 : this.#lastAt - this.#firstAt,
       draftedTokens: this.#draftedTokens,
       acceptedTokens: this.#acceptedTokens,
+      hidden: this.#hidden,
     });
     return true;
   }

@@ -119,6 +119,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
     const runner: StepRunner = {
       limits: loaded.limits,
       step: (batch: StepBatch) => pool.request<StepOutput[]>("step", batch),
+      counters: () => pool.request<number[]>("counters", undefined),
       close: () => pool.close(),
     };
     if (stopped) throw stopped.by; // in the same breath as the answer came

@@ -26,7 +26,7 @@ function alone(asked: GenerationRequest, contextLength: number): { ids: number[]
     if (ids.length >= asked.maxTokens) return { ids, stopReason: "length" };
     if (tokens.length >= contextLength) return { ids, stopReason: "context" };
     const seen = Int32Array.from(asked.sampling.repetitionPenalty === 1 ? [] : new Set(tokens));
-    const { id } = say(tokens, { row: 0, want: "sample", options: asked.sampling, index: ids.length, seen }, VOCAB);
+    const { id } = say(tokens, { row: 0, want: "sample", options: asked.sampling, index: ids.length, seen, trace: false }, VOCAB);
     tokens.push(id!);
     ids.push(id!);
     if (asked.eosIds.has(id!)) return { ids, stopReason: "eos" };

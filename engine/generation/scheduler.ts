@@ -91,6 +91,7 @@ export class Scheduler {
         decodeMs: 0,
         draftedTokens: 0,
         acceptedTokens: 0,
+        hidden: [],
       });
     } else {
       this.#submit(job);
@@ -101,6 +102,11 @@ export class Scheduler {
         job.cancelled = true;
       },
     };
+  }
+
+  /** Calls of each kernel so far; see `StepRunner`. */
+  counters(): Promise<number[]> {
+    return this.#runner.counters();
   }
 
   /** Computes given tokens. Throws a `usage` error for bad ones; rejects with the signal's reason when aborted. */

@@ -1,9 +1,11 @@
+import { callsBetween, type KernelCalls } from "../compute/counters.js";
 import { BitnetError } from "../errors.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ResolvedOptions } from "./defaults.js";
 import type { GenerationOutcome } from "./jobs.js";
 import type { Scheduler } from "./scheduler.js";
 import { StopText } from "./stop-text.js";
+import { chainOf, settingsOf } from "./trace.js";
 import type { Generation, GenerationResult } from "./types.js";
 
 /**
@@ -100,6 +102,7 @@ class TextGeneration implements Generation {
         promptIds = await promptIds();
         this.#scheduler.checkPrompt(promptIds);
       }
+      const before = options.trace ? await this.#scheduler.counters() : [];
       const decoder = this.#tokenizer.decoder({ after: promptIds.at(-1) });
       const { done, cancel } = this.#scheduler.generate({
         ...options,
@@ -114,7 +117,8 @@ class TextGeneration implements Generation {
       const outcome = await done;
       add(stopText.push(decoder.end()));
       add(stopText.end());
-      const result = this.#summary(promptIds, outcome);
+      const after = options.trace ? await this.#scheduler.counters() : [];
+      const result = this.#summary(promptIds, outcome, callsBetween(before, after));
       this.#onResult?.(result);
       return result;
     } finally {
@@ -123,9 +127,10 @@ class TextGeneration implements Generation {
     }
   }
 
-  #summary(promptIds: readonly number[], outcome: GenerationOutcome): GenerationResult {
+  #summary(promptIds: readonly number[], outcome: GenerationOutcome, kernelCalls: KernelCalls): GenerationResult {
     const { ids, stopReason, cachedTokens, prefillMs, firstTokenMs, decodeMs, draftedTokens, acceptedTokens } = outcome;
     const promptTokens = promptIds.length;
+    const steps = outcome.hidden.map((hidden, i) => ({ id: ids[i]!, hidden }));
     const perSecond = (count: number, ms: number) => (count > 0 && ms > 0 ? (count * 1000) / ms : 0);
     return {
       promptIds,
@@ -144,6 +149,7 @@ class TextGeneration implements Generation {
         prefillTokensPerSecond: perSecond(promptTokens - cachedTokens, prefillMs),
         decodeTokensPerSecond: perSecond(ids.length - 1, decodeMs),
       },
+      ...(this.#options.trace && { trace: { settings: settingsOf(this.#options), steps, chain: chainOf(steps), kernelCalls } }),
     };
   }
 }

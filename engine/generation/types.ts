@@ -1,4 +1,5 @@
 import type { SamplingOptions } from "../sampling/types.js";
+import type { GenerationTrace } from "./trace.js";
 
 /** Why an answer ended: the model's end of turn; a stop string or id of the caller; `maxTokens`; the context is full; the caller's signal or an abandoned loop. */
 export type StopReason = "eos" | "stop" | "length" | "context" | "aborted";
@@ -18,6 +19,8 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
    * are had in one pass. The answer is the same to the bit. Default false.
    */
   readonly speculate?: boolean;
+  /** Note how the answer came about, for `GenerationResult.trace`. Default false. */
+  readonly trace?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -54,6 +57,8 @@ export interface GenerationResult {
   readonly text: string;
   readonly stopReason: StopReason;
   readonly timings: GenerationTimings;
+  /** Where it was asked for. */
+  readonly trace?: GenerationTrace;
 }
 
 /** An answer under way: loop over its text, or await `result()` alone. Leaving the loop early ends the work. */

@@ -1,5 +1,7 @@
 /** The program of every worker thread: loads the network into memory, then computes steps. */
 import { ArenaPlan, allocate } from "../compute/arena.js";
+import { COUNTER_BYTES, readCounters } from "../compute/counters.js";
+import { sha256Hex } from "../compute/digest.js";
 import { instantiate, type Kernels, type Tier } from "../compute/kernels.js";
 import type { WorkerRole } from "../compute/messages.js";
 import type { RowOutput, StepBatch, StepLimits, StepOutput } from "../compute/step.js";
@@ -46,11 +48,15 @@ export interface Loaded {
   readonly memoryBytes: number;
 }
 
-/** Computes batches; `logits` of an output are read before the next batch. */
+/** Computes batches; what is asked of an output is read before the next batch. */
 interface Engine {
   compute(batch: StepBatch): void;
   /** Of an output of the batch: all, or −Infinity for those that can't be chosen. */
   logits(index: number, output: RowOutput): Float32Array;
+  /** The hidden state behind the last norm that an output's logits are made of, [hidden] f32. */
+  hidden(index: number): Float32Array;
+  /** Calls of each kernel so far, on all threads; empty on the scalar path. */
+  counters(): number[];
 }
 
 /** What the leader sends to the followers. */
@@ -76,15 +82,16 @@ serveWorker({
       engine = ready;
       return { value: loaded };
     }
+    if (kind === "counters") return { value: engine!.counters() };
     const batch = payload as StepBatch;
     engine!.compute(batch);
-    const outputs = batch.outputs.map((output, i) => answer(output, engine!.logits(i, output)));
+    const outputs = batch.outputs.map((output, i) => answer(output, engine!, i));
     return { value: outputs, transfer: outputs.flatMap(({ logits }) => (logits ? [logits.buffer as ArrayBuffer] : [])) };
   },
 
   follow(message, role) {
     const { module, memory, plan, sources } = message as Start;
-    const kernels = instantiate(module, memory, plan.tier);
+    const kernels = instantiate(module, memory, plan.tier, plan.counters + role.thread * COUNTER_BYTES);
     const needs = loadNeeds(sources);
     const files = new ModelFiles(memory);
     if (load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {}) !== "loaded") {
@@ -101,10 +108,14 @@ serveWorker({
   },
 });
 
-function answer(output: RowOutput, logits: Float32Array): StepOutput {
+function answer(output: RowOutput, from: Engine, index: number): StepOutput {
+  const logits = from.logits(index, output);
   switch (output.want) {
     case "sample":
-      return { id: sampleToken(logits, output.options, output.index, output.seen) };
+      return {
+        id: sampleToken(logits, output.options, output.index, output.seen),
+        ...(output.trace && { hidden: sha256Hex(from.hidden(index)) }),
+      };
     case "nll":
       return { nll: logNll(logits, output.target) };
     case "logits":
@@ -147,7 +158,7 @@ function leadKernels(
       statPieces: needs.statPieces,
     });
     const memory = allocate(plan.pages);
-    const kernels = instantiate(chosen.module, memory, plan.tier);
+    const kernels = instantiate(chosen.module, memory, plan.tier, plan.counters);
     send({ module: chosen.module, memory, plan, sources });
     const files = new ModelFiles(memory);
     const outcome = load(kernels, memory, plan, sources, needs, files.read, role.thread, onBytes);
@@ -187,6 +198,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
   const forward = new Forward(kernels, memory, plan, step, tables, 0);
   const scans = plan.head.kind === "scan";
   const search = scans ? new HeadSearch(kernels, memory, plan, tables.head, plan.scratch) : undefined;
+  const stateOf = (output: number): number => plan.normed + output * plan.config.hiddenSize * 4;
   const all = (output: number): Float32Array =>
     new Float32Array(memory.buffer, plan.logits + output * plan.logitsStride, plan.config.vocabSize);
   return {
@@ -200,11 +212,12 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
       if (step.full || search === undefined || output.want !== "sample") return all(index);
       const { options, seen } = output;
       const { repetitionPenalty } = options;
-      const x = plan.normed + index * plan.config.hiddenSize * 4;
       const adjustment =
         repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
-      return search.best(all(index), x, scannedState(plan, index).meta, bestNeeded(options)!, adjustment);
+      return search.best(all(index), stateOf(index), scannedState(plan, index).meta, bestNeeded(options)!, adjustment);
     },
+    hidden: (index) => new Float32Array(memory.buffer, stateOf(index), plan.config.hiddenSize),
+    counters: () => readCounters(memory, plan.counters, plan.threads),
   };
 }
 

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { COUNTER_BYTES } from "../compute/counters.js";
 import { instantiate, type Kernels, TIERS, type Tier } from "../compute/kernels.js";
 import { chooseKernels } from "../compute/tier.js";
 import { dot8 } from "../numerics.js";
@@ -24,8 +25,8 @@ interface Setting {
 /** A head and a hidden state; with `spoil` the search believes the codes to be exact. */
 function setting(table: Float32Array, hidden: Float32Array, tier: Tier = "plain", spoil = false): Setting {
   const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
-  const kernels: Kernels = instantiate(MODULES[tier], memory, tier);
-  let next = 64;
+  const kernels: Kernels = instantiate(MODULES[tier], memory, tier, 0);
+  let next = COUNTER_BYTES;
   const take = (bytes: number): number => {
     const at = next;
     next = Math.ceil((next + bytes) / 64) * 64;

@@ -1,4 +1,5 @@
 import { ArenaPlan } from "../compute/arena.js";
+import { COUNTER_BYTES } from "../compute/counters.js";
 import {
   activationBytes,
   attentionScratch,
@@ -73,6 +74,8 @@ export interface NetworkPlan {
 
   /** The barrier's block. */
   readonly control: number;
+  /** [threads] of COUNTER_BYTES: how often each thread called which kernel */
+  readonly counters: number;
 
   readonly head: HeadPlan;
   readonly layers: readonly LayerPlan[];
@@ -206,6 +209,7 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
   const block = scaleBlock ?? columnBlock(tier);
 
   const control = arena.take("control", 256);
+  const counters = arena.take("control", threads * COUNTER_BYTES);
 
   const norm = (n: number): number => arena.take("norms", floatStride(n));
   const linear = (rows: number, columns: number): LinearPlan => {
@@ -266,6 +270,7 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
     threads,
     limits,
     control,
+    counters,
     head,
     layers,
     outputNorm,

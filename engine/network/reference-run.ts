@@ -14,6 +14,7 @@ export class ReferenceRun {
   readonly #reference: Reference;
   /** By the sequence's first block, which no other living sequence has. */
   readonly #caches = new Map<number, ReferenceCache>();
+  #hidden: Float32Array[] = []; // [outputs] of [hidden]: behind the last norm
   #logits: Float32Array[] = []; // [outputs] of [vocab]
 
   constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, contextLength: number, kv: KvType = "f32") {
@@ -33,11 +34,21 @@ export class ReferenceRun {
     const hidden = Array.from(batch.tokens, (token, row) =>
       this.#reference.forward(token, batch.positions[row]!, this.#cache(batch.tables[batch.sequences[row]!]!)),
     );
-    this.#logits = batch.outputs.map(({ row }) => this.#reference.logits(hidden[row]!));
+    this.#hidden = batch.outputs.map(({ row }) => this.#reference.outputNorm(hidden[row]!));
+    this.#logits = this.#hidden.map((normed) => this.#reference.logits(normed));
   }
 
   logits(output: number): Float32Array {
     return this.#logits[output]!;
+  }
+
+  hidden(output: number): Float32Array {
+    return this.#hidden[output]!;
+  }
+
+  /** Nothing here counts its calls. */
+  counters(): number[] {
+    return [];
   }
 
   /** A sequence's cache, grown to all the blocks it has. */

@@ -205,11 +205,16 @@ export class Reference {
     return x;
   }
 
-  /** [vocab] f32 from what `forward` returned. */
-  logits(x: Float32Array): Float32Array {
-    const { hiddenSize, vocabSize, rmsNormEps } = this.#config;
-    const normed = new Float32Array(hiddenSize);
-    rmsNorm(normed, x, this.#weights.outputNorm, rmsNormEps);
+  /** The last norm of what `forward` returned, [hidden] f32. */
+  outputNorm(x: Float32Array): Float32Array {
+    const normed = new Float32Array(x.length);
+    rmsNorm(normed, x, this.#weights.outputNorm, this.#config.rmsNormEps);
+    return normed;
+  }
+
+  /** [vocab] f32 from what `outputNorm` returned. */
+  logits(normed: Float32Array): Float32Array {
+    const { hiddenSize, vocabSize } = this.#config;
     const logits = new Float32Array(vocabSize);
     for (let id = 0; id < vocabSize; id++) logits[id] = dot8(normed, 0, this.#weights.head, id * hiddenSize, hiddenSize);
     return logits;

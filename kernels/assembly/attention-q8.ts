@@ -5,6 +5,7 @@
 //   value codes  [headDim/16][16 pairs of positions][16 dims][2 positions] int8; the last headDim mod 16 dims in groups of 4 instead
 //   value scales [32] f32
 // The float steps are those of `attendQ8` in engine/numerics.ts, and those between them are `attendSpan`'s.
+import { ATTEND_SPAN_Q8, STORE_KEY_VALUE_Q8, called } from "./count";
 import { clearState } from "./attention";
 import { BLOCK, ROUNDER, softmax } from "./softmax";
 
@@ -51,6 +52,7 @@ function integers(rounded: v128): v128 {
  * @param block of this head @param slot position mod 32 @param k, v [headDim] f32
  */
 export function storeKeyValueQ8(block: usize, slot: u32, k: usize, v: usize, headDim: u32): void {
+  called(STORE_KEY_VALUE_Q8);
   const dims = <usize>headDim;
   const bytes = dims << 2;
   const at = <usize>slot;
@@ -104,6 +106,7 @@ export function attendSpanQ8(
   scale: f32,
   scratch: usize,
 ): void {
+  called(ATTEND_SPAN_Q8);
   const dims = <usize>headDim;
   const weights = scratch + 256;
   const factors = scratch + 384;

@@ -3,10 +3,12 @@
 // spans of 256 positions, each computed from nothing and then merged in order. Blocks and spans begin at fixed positions: how the work was
 // divided can't show in the result. Query heads that share keys and values are computed together, so that a block is fetched once; each of
 // them alone would give the same bits.
+import { ATTEND_SPAN, FINISH_SPANS, STORE_KEY_VALUE, called } from "./count";
 import { BLOCK, exp1, softmax } from "./softmax";
 
 /** Puts a position's key and value into its block. @param block of this head @param slot position mod 32 @param k, v [headDim] f32 */
 export function storeKeyValue(block: usize, slot: u32, k: usize, v: usize, headDim: u32): void {
+  called(STORE_KEY_VALUE);
   const bytes = <usize>headDim << 2;
   let key = block + (<usize>slot << 2);
   for (let i: usize = 0; i < bytes; i += 4, key += BLOCK << 2) store<f32>(key, load<f32>(k + i));
@@ -38,6 +40,7 @@ export function attendSpan(
   scale: f32,
   scratch: usize,
 ): void {
+  called(ATTEND_SPAN);
   const bytes = <usize>headDim << 2;
   const end = states + <usize>queries * <usize>stateBytes;
   for (let state = states; state < end; state += stateBytes) clearState(state, bytes);
@@ -203,6 +206,7 @@ function gatherTwo(sumsA: usize, sumsB: usize, p: usize, values: usize, bytes: u
  * @param states of consecutive spans, one each `stateBytes`
  */
 export function finishSpans(out: usize, states: usize, spans: u32, stateBytes: u32, headDim: u32): void {
+  called(FINISH_SPANS);
   const bytes = <usize>headDim << 2;
   let m = load<f32>(states);
   let l = load<f32>(states, 4);

@@ -3,6 +3,7 @@
 //
 // Rows are packed as for `ternary`. Activations are int8, or of 15 bits (|q| ≤ 127·128 + 63), for models that don't quantise them: the relaxed
 // tier then has q = 128·h + l as two rows of int8, h first; the plain tier has int16 anyway.
+import { QUANTIZE_GROUPS, TERNARY_GROUPS, called } from "./count";
 import { absMax, opaque } from "./lanes";
 import { block4, total4 } from "./ternary";
 
@@ -35,6 +36,7 @@ function storeBytes(out: usize, q: v128): void {
  * @param wide 1: 15 bits
  */
 export function quantizeGroups(out: usize, meta: usize, x: usize, n: u32, kPad: u32, group: u32, wide: u32): void {
+  called(QUANTIZE_GROUPS);
   const end = x + (<usize>n << 2);
   const all: f32 = wide ? 0 : absMax(x, <usize>n << 2, 1e-5);
   for (let column: u32 = 0; column < kPad; column += group, meta += 8) {
@@ -126,6 +128,7 @@ function groupWords(w: usize, x: usize, group: u32, mask: v128): v128 {
  * @param y f32, `yStride` bytes a column
  */
 export function ternaryGroups(w: usize, scales: usize, rows: u32, kPad: u32, group: u32, wide: u32, x: usize, xStride: usize, meta: usize, metaStride: usize, columns: u32, y: usize, yStride: usize): void {
+  called(TERNARY_GROUPS);
   const ones = i16x8.splat(<i16>opaque(1, kPad));
   const bytes = i8x16.splat(<i8>opaque(3, kPad));
   const words = i16x8.splat(<i16>opaque(3, kPad));

@@ -1,14 +1,17 @@
 // Work on single rows of activations. Buffers are padded with zeros to a multiple of 8 floats, so no kernel has a tail.
+import { ADD, QUANTIZE, RELU_SQUARED_MUL, RMS_NORM, ROPE, SILU_MUL, called } from "./count";
 import { absMax, sum8 } from "./lanes";
 import { exp4 } from "./softmax";
 
 /** x += y; [n] f32 */
 export function add(x: usize, y: usize, n: u32): void {
+  called(ADD);
   for (let end = x + (<usize>n << 2); x < end; x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), v128.load(y)));
 }
 
 /** RMSNorm, also in place: out = x · 1/√(Σx²/n + eps) · weight; [n] f32. The factor first, then the weight, as the original does. */
 export function rmsNorm(out: usize, x: usize, weight: usize, n: u32, eps: f32): void {
+  called(RMS_NORM);
   let lo = f32x4.splat(0);
   let hi = f32x4.splat(0);
   const bytes = (<usize>(n + 7) & ~7) << 2;
@@ -26,6 +29,7 @@ export function rmsNorm(out: usize, x: usize, weight: usize, n: u32, eps: f32): 
 
 /** out = relu(gate)² · up; [n] f32 */
 export function reluSquaredMul(out: usize, gate: usize, up: usize, n: u32): void {
+  called(RELU_SQUARED_MUL);
   for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
     const g = f32x4.pmax(v128.load(gate), f32x4.splat(0)); // one instruction, and NaN stays
     v128.store(out, f32x4.mul(f32x4.mul(g, g), v128.load(up)));
@@ -34,6 +38,7 @@ export function reluSquaredMul(out: usize, gate: usize, up: usize, n: u32): void
 
 /** out = gate · σ(gate) · up; [n] f32. σ(g) = s / (1 + e), e = e^−|g|, s = 1 for g ≥ 0, else e: no exponent overflows. */
 export function siluMul(out: usize, gate: usize, up: usize, n: u32): void {
+  called(SILU_MUL);
   const one = f32x4.splat(1);
   for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
     const g = v128.load(gate);
@@ -57,6 +62,7 @@ function round4(x: usize, s: v128): v128 {
  * @param x [n] f32, n a multiple of 4
  */
 export function quantize(out: usize, meta: usize, x: usize, n: u32, kPad: u32): void {
+  called(QUANTIZE);
   const bytes = <usize>n << 2;
   const most = absMax(x, bytes, 1e-5);
   const s = f32x4.splat(<f32>127 / most);
@@ -83,6 +89,7 @@ export function quantize(out: usize, meta: usize, x: usize, n: u32, kPad: u32): 
  * @param angles cos [headDim/2] then sin [headDim/2], f32, of this position
  */
 export function rope(out: usize, x: usize, heads: u32, headDim: u32, angles: usize): void {
+  called(ROPE);
   const half = <usize>(headDim >> 1) << 2;
   const whole = half & ~15;
   for (let h: u32 = 0; h < heads; h++) {

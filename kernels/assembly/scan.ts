@@ -1,6 +1,7 @@
 // The coarse pass over the output head: rows as 8-bit codes with a scale each, and how far from the true row they are, so that the true
 // logit is known to lie in a proven interval (engine/network/head-search.ts). Only the rows that can still win are then computed exactly.
 // Rows lie in groups of 4: byte 64b + 16i + j of a group = row i, column 16b + j. A row has n columns, a multiple of 16.
+import { AT_LEAST, BOUNDS, PREPARE_SCAN, SCAN, SCAN_WIDE, called } from "./count";
 import { absMax, opaque, sum8 } from "./lanes";
 import { total4 } from "./ternary";
 
@@ -57,6 +58,7 @@ export function packScan(group: usize, row: u32, scale: usize, error: usize, x: 
  * @param levels so few that no sum of `scan` overflows
  */
 export function prepareScan(out: usize, meta: usize, x: usize, n: u32, levels: u32): void {
+  called(PREPARE_SCAN);
   const bytes = <usize>n << 2;
   const most = absMax(x, bytes, 0);
   const step: f32 = most / <f32>levels;
@@ -103,6 +105,7 @@ function dot8(sums: v128, codes: usize, x: v128): v128 {
  * @param y [rows] f32
  */
 export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, _scratch: usize): void {
+  called(SCAN);
   const step = v128.load32_splat(meta);
   const end = x + (<usize>n << 1);
   for (const last = y + (<usize>rows << 2); y < last; y += 16, scales += 16) {
@@ -123,6 +126,7 @@ export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, m
  * @param scratch 256 bytes of this thread's own
  */
 export function scanWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, scratch: usize): void {
+  called(SCAN_WIDE);
   const groups = rows >> 3;
   const far = <usize>groups << 4; // bytes of logits
   scanTwo(codes, codes + far * (<usize>n >> 2), scales, scales + far, groups, n, x, meta, y, y + far, scratch);
@@ -196,6 +200,7 @@ function half(sums: usize): v128 {
  * @returns the largest of `lower`
  */
 export function bounds(lower: usize, upper: usize, coarse: usize, scales: usize, errors: usize, rows: u32, perError: f32, perScale: f32, slack: f32): f32 {
+  called(BOUNDS);
   const e = f32x4.splat(perError), s = f32x4.splat(perScale), c = f32x4.splat(slack);
   let top = f32x4.splat(-Infinity);
   for (let i: usize = 0, end = <usize>rows << 2; i < end; i += 16) {
@@ -211,6 +216,7 @@ export function bounds(lower: usize, upper: usize, coarse: usize, scales: usize,
 
 /** Numbers of the values that are not below `least` (NaN isn't), ascending, u32 at `out`. @param rows a multiple of 4 @returns how many */
 export function atLeast(out: usize, values: usize, rows: u32, least: f32): u32 {
+  called(AT_LEAST);
   const limit = f32x4.splat(least);
   let to = out;
   for (let i: u32 = 0; i < rows; i += 4) {

@@ -1,6 +1,7 @@
 // The output head in exact rows: bf16 where every value is one (8 elements in 16 bytes: lane j of four holds
 // element j in its low and element j + 4 in its high half, so that a shift and a mask give two vectors in order), else f32.
 // A row has kPad elements, zero from n on; kPad is a multiple of 8.
+import { HEAD, called } from "./count";
 import { sum8x4 } from "./lanes";
 
 /** Makes a table row of [kPad] f32, whose low 16 bits must be 0. */
@@ -22,6 +23,7 @@ function low(v: v128): v128 {
  * @param y f32, `yStride` bytes a column
  */
 export function head(table: usize, rows: u32, kPad: u32, wide: u32, x: usize, columns: u32, y: usize, yStride: usize): void {
+  called(HEAD);
   const rowBytes = wide ? <usize>kPad << 2 : <usize>kPad << 1;
   const xBytes = <usize>kPad << 2;
   for (let row: u32 = 0; row < rows; row += 4, y += 16, table += rowBytes << 2) {

@@ -6,6 +6,7 @@
 //
 // A batch of one streams the packed rows once (GEMV). A larger one unpacks a group to `scratch` and multiplies it with all columns (GEMM).
 
+import { TERNARY, called } from "./count";
 import { opaque } from "./lanes";
 
 /** Four vectors of partial sums to the four totals. */
@@ -40,6 +41,7 @@ export function store4(y: usize, sums: v128, less: i32, r: v128): void {
  * @param scratch 8·kPad + 256 bytes of this thread's own
  */
 export function ternary(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
+  called(TERNARY);
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (columns == 1) gemvRelaxed(w, rows, kPad, scale, x, meta, y);
     else gemmRelaxed(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);

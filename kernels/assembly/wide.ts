@@ -3,6 +3,7 @@
 // Rows lie in groups of 4, group g at g·kPad bytes, kPad a multiple of 128:
 //
 //   wide (W32): byte 128b + 32i + j of a group = row i, columns 128b + 32k + j in bits 2k (k 0…3, j 0…31)
+import { TERNARY_WIDE, called } from "./count";
 import { opaque } from "./lanes";
 import { block4, dot7, factor, store4, total4 } from "./ternary";
 
@@ -38,6 +39,7 @@ function clear(sums: usize): void {
 
 /** As `ternary`, on the wide layout. */
 export function ternaryWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
+  called(TERNARY_WIDE);
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (columns == 1) gemvWide(w, rows, kPad, scale, x, meta, y, scratch);
     else gemmWide(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);

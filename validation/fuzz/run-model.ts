@@ -32,16 +32,14 @@ const PROMPT = "The cat's 3 hats, é, 日本: <|eot_id|> in the sand.\n\n  and m
 export class Engine {
   readonly #chosen: ChosenKernels = chooseKernels("relaxed", true, 0);
   #memory: WebAssembly.Memory | undefined;
-  #kernels: Kernels | undefined;
 
   /** Memory of zeros, as a new one would be. */
-  #take(pages: number): { memory: WebAssembly.Memory; kernels: Kernels } {
+  #take({ pages, tier, counters }: NetworkPlan): { memory: WebAssembly.Memory; kernels: Kernels } {
     if (this.#memory === undefined || this.#memory.buffer.byteLength < pages * PAGE) {
       this.#memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-      this.#kernels = instantiate(this.#chosen.module, this.#memory, this.#chosen.tier);
     }
     new Uint8Array(this.#memory.buffer, 0, pages * PAGE).fill(0);
-    return { memory: this.#memory, kernels: this.#kernels! };
+    return { memory: this.#memory, kernels: instantiate(this.#chosen.module, this.#memory, tier, counters) };
   }
 
   /**
@@ -135,7 +133,7 @@ export class Engine {
         statPieces: needs.statPieces,
       });
       if (plan.pages > MAX_PAGES) throw new Error(`the plan has ${plan.pages} pages of memory`);
-      const { memory, kernels } = this.#take(plan.pages);
+      const { memory, kernels } = this.#take(plan);
       const files = new ModelFiles(memory);
       try {
         const outcome = load(kernels, memory, plan, sources, needs, files.read, 0, () => {});

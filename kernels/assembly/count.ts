@@ -1,0 +1,36 @@
+// How often each kernel was called, as the kernels themselves note it: [kernels] u64, this thread's own, in the order of COUNTED_KERNELS
+// (engine/compute/counters.ts). The names say which build of a product ran, and in which layout.
+
+// @ts-ignore: decorator
+@external("env", "counters")
+declare const counters: usize;
+
+export const ADD: usize = 0;
+export const AT_LEAST: usize = 1;
+export const ATTEND_SPAN: usize = 2;
+export const ATTEND_SPAN_Q8: usize = 3;
+export const BOUNDS: usize = 4;
+export const FINISH_SPANS: usize = 5;
+export const HEAD: usize = 6;
+export const PREPARE_SCAN: usize = 7;
+export const QUANTIZE: usize = 8;
+export const QUANTIZE_GROUPS: usize = 9;
+export const RELU_SQUARED_MUL: usize = 10;
+export const RMS_NORM: usize = 11;
+export const ROPE: usize = 12;
+export const SCAN: usize = 13;
+export const SCAN_WIDE: usize = 14;
+export const SILU_MUL: usize = 15;
+export const STORE_KEY_VALUE: usize = 16;
+export const STORE_KEY_VALUE_Q8: usize = 17;
+export const TERNARY: usize = ASC_FEATURE_RELAXED_SIMD ? 19 : 18;
+export const TERNARY_GROUPS: usize = ASC_FEATURE_RELAXED_SIMD ? 21 : 20;
+export const TERNARY_WIDE: usize = 22;
+
+/** Notes one call. */
+// @ts-ignore: decorator
+@inline
+export function called(kernel: usize): void {
+  const at = counters + (kernel << 3);
+  store<u64>(at, load<u64>(at) + 1);
+}
