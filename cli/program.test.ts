@@ -73,6 +73,7 @@ it("has help with an example for every command", () => {
     "parity",
     "replay",
     "add-model",
+    "verify",
   ]);
   for (const command of program.commands) {
     let help = "";

@@ -26,6 +26,7 @@ import {
   plainName,
   repeatable,
 } from "./values.js";
+import type { VerifyFlags } from "./verify.js";
 
 /** Positions and tokens beyond this are no model's. */
 const MAX_TOKENS = 2 ** 31 - 1;
@@ -58,6 +59,7 @@ export function buildProgram(): Command {
   const run = command(program, "run", "continue a prompt", 'bitnet run --prompt "Once upon a time" --max-tokens 64')
     .option("-p, --prompt <text>", "what to continue; - reads standard input, as it is")
     .option("--json", "one JSON object in place of the text")
+    .option("--receipt <file>", "write how the text came about, to be replayed by bitnet verify", nonEmpty)
     .action(async (flags: RunFlags) => (await import("./run.js")).run(flags));
   addSamplingFlags(run);
   addEngineFlags(run);
@@ -211,6 +213,17 @@ export function buildProgram(): Command {
     .addHelpText("after", "\nExample:\n  $ bitnet add-model model-directory --out models/mine")
     .action(async (source: string, flags: AddModelFlags) => (await import("./add-model.js")).addModelCommand(source, flags));
   addKernelFlags(addModel);
+  const verify = program
+    .command("verify <receipt>")
+    .description("whether a receipt of bitnet run holds: replays it, and compares every step")
+    .allowExcessArguments(false)
+    .option("-m, --model <path>", "where the model is now (default: as the receipt says)", nonEmpty)
+    .option("--reference", "replay on the scalar f32 path in place of the kernels: slow")
+    .option("--json", "one JSON object")
+    .addHelpText("after", "\nExample:\n  $ bitnet verify receipt.json")
+    .action(async (path: string, flags: VerifyFlags) => (await import("./verify.js")).verify(path, flags));
+  addTokenizerFlag(verify);
+  addThreadFlags(verify);
 
   return program;
 }

@@ -1,13 +1,14 @@
 import { BitnetError } from "../engine/errors.js";
 import type { GenerationResult, Model } from "../engine/index.js";
 import { INTERRUPTED } from "./failure.js";
-import { generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
+import { fileOptions, generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
 import { readText, style, write, writeJson } from "./terminal.js";
 import { readEnvironment } from "./values.js";
 
 export interface RunFlags extends ModelFlags, SamplingFlags {
   readonly prompt?: string;
   readonly json?: boolean;
+  readonly receipt?: string;
 }
 
 /** `bitnet run`: continues a prompt. */
@@ -25,7 +26,8 @@ export async function run(flags: RunFlags): Promise<void> {
     model = await openModel(flags, environment, { signal: interrupt.signal });
     // Bytes from a pipe need not be text: they reach the tokenizer as they are.
     const input = typeof prompt === "string" ? prompt : model.tokenizer.encodeBytes(prompt);
-    const generation = model.generate(input, generateOptions(flags, environment, interrupt.signal));
+    const options = generateOptions(flags, environment, interrupt.signal);
+    const generation = model.generate(input, flags.receipt === undefined ? options : { ...options, trace: true });
     if (flags.json) {
       const { promptIds, ids, text, stopReason, timings } = await generation.result();
       const { cachedTokens: _none, ...times } = timings;
@@ -38,12 +40,28 @@ export async function run(flags: RunFlags): Promise<void> {
       await write("\n");
       await write(`${style("dim", figures(await generation.result(), model.loadMs), process.stderr)}\n`, process.stderr);
     }
+    if (flags.receipt !== undefined) await writeReceipt(flags.receipt, flags, model, await generation.result());
   } catch (error) {
     if (!interrupt.signal.aborted) throw error;
   } finally {
     await model?.close();
   }
   if (interrupt.signal.aborted) process.exitCode = INTERRUPTED;
+}
+
+/** Writes how the text came about, unless it was given up. */
+async function writeReceipt(path: string, flags: RunFlags, model: Model, result: GenerationResult): Promise<void> {
+  if (result.stopReason === "aborted") return;
+  const [{ makeReceipt }, { writeRecord }] = await Promise.all([import("../validation/receipt.js"), import("../validation/records.js")]);
+  const { head, kv } = flags;
+  const receipt = await makeReceipt(model, result as GenerationResult & Required<Pick<GenerationResult, "trace">>, {
+    path: flags.model,
+    load: { ...fileOptions(flags), ...(head !== undefined && { head }), ...(kv !== undefined && { kv }) },
+    cliArgs: process.argv.slice(2),
+    deterministic: process.env.BITNET_DETERMINISTIC === "1",
+    date: new Date(),
+  });
+  await writeRecord(path, "receipt", receipt);
 }
 
 /** One line of figures for a person. */

@@ -105,4 +105,21 @@ export const EXAMPLES = {
     prompt: { id: "story", ids: [1, 2, 3] },
     ...{ figures, greedy: { expected: [1, 2], parts_at: 1, chosen: 3, gap: 0.5, tie: 0.01 }, failed: ["greedy"], verdict: "FAIL" },
   },
+  receipt: {
+    kind: "receipt",
+    provenance: PROVENANCE,
+    model: {
+      ...{ path: "model.gguf", tokenizer: null, activation: "relu2", i2s_layout: null },
+      ...{ context_length: 2048, kv: "f32", head: "auto" },
+    },
+    prompt_ids: [1, 2],
+    settings: {
+      ...{ temperature: 0.5, top_k: 40, top_p: 0.9, min_p: 0, repetition_penalty: 1.1, seed: 42 },
+      ...{ max_tokens: 1, stop: ["end"], stop_ids: [3], eos_ids: [4], speculate: false },
+    },
+    steps: [{ id: 5, hidden: SHA }],
+    ...{ chain: SHA, text: "five", stop_reason: "length" },
+    kernel_calls: { add: 2, ternaryRelaxed: 14 },
+    digest: SHA,
+  },
 } satisfies Partial<Record<RecordKind, object>>;
