@@ -42,11 +42,11 @@ const parity = (...args: string[]): Ended =>
   bitnet("parity", "--prompts", prompts, "-n", "0", "--out", out, "--lane", "quant-fp32", ...args);
 const replay = (...args: string[]): Ended => bitnet("replay", rowsFile, ...args);
 /** The same without a process of its own; writes the same files. */
-const measure = (b: string): Promise<ParityReport> =>
+const measure = (b: string, text = PROMPT): Promise<ParityReport> =>
   runParity({
     models: [PACKED, b],
     lanes: ["quant-fp32"],
-    ...{ texts: textsOfLines(PROMPT), maxTokens: 0, kernels: { threads: 1 }, out },
+    ...{ texts: textsOfLines(text), maxTokens: 0, kernels: { threads: 1 }, out },
     ...{ cliArgs: [], seed: 42, deterministic: true, date: new Date(0) },
   });
 const report = (): Promise<ParityReport> => readRecord<ParityReport>(out, "parity-report");
@@ -108,12 +108,18 @@ describe("negative controls: each fails the promise's gates", () => {
     await expect(replayRow(rowsFile, 1)).resolves.toMatchObject({ changed: [], error: { code: "nll" } }); // the row says the layout
   });
 
+  /** What a norm is without its weights. */
+  const ones =
+    (norm: string): Change =>
+    ({ name }, bytes) =>
+      name.endsWith(`${norm}.weight`) ? { data: new Uint8Array(new Float32Array(bytes.length / 4).fill(1).buffer) } : undefined;
+
   it("a dropped norm", async () => {
-    const path = await changed("norm.gguf", ({ name }, bytes) => {
-      if (!name.endsWith("_sub_norm.weight")) return undefined;
-      return { data: new Uint8Array(new Float32Array(bytes.length / 4).fill(1).buffer) };
-    });
-    expect(parity(PACKED, path)).toMatchObject({ code: 5 });
+    expect(parity(PACKED, await changed("norm.gguf", ones("output_norm")))).toMatchObject({ code: 5 });
+    for (const norm of ["attn_sub_norm", "ffn_sub_norm"]) {
+      const report = await measure(await changed("norm.gguf", ones(norm)), "The clock in the hall had not struck");
+      expect(parityFailure(report), norm).toMatchObject({ code: "nll" });
+    }
   });
 
   it("a wrong activation function", async () => {
