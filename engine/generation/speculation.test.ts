@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { RowOutput, StepBatch, StepLimits, StepOutput } from "../compute/step.js";
 import { type GenerateOptions, type GenerationResult, loadModel } from "../index.js";
 import { resolveOptions } from "./defaults.js";
-import { FakeRunner, FakeTokenizer, generationDefaultsFor, hash } from "./fakes.test.helper.js";
+import { FakeRunner, FakeTokenizer, generationDefaultsFor, hash, hiddenOf } from "./fakes.test.helper.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 
@@ -15,11 +15,12 @@ const SELDOM = SAID.length - 1;
 /** A network that mostly goes by its last two tokens, so that it soon repeats itself, and now and then by everything there is. */
 function habits(history: readonly number[], output: RowOutput): StepOutput {
   if (output.want !== "sample") return { nll: hash(...history) / 2 ** 32 };
-  const { options, index, seen } = output;
+  const { options, index, seen, trace } = output;
+  const hidden = trace ? { hidden: hiddenOf(history) } : {};
   const mood = hash(...history, options.seed, index, ...[...seen].sort((a, b) => a - b));
-  if (mood % 97 === 0) return { id: SAID[SELDOM]! };
+  if (mood % 97 === 0) return { id: SAID[SELDOM]!, ...hidden };
   const from = mood % 11 === 0 ? mood : hash(...history.slice(-2), options.seed);
-  return { id: SAID[(from >>> 8) % SELDOM]! };
+  return { id: SAID[(from >>> 8) % SELDOM]!, ...hidden };
 }
 
 interface Call {
@@ -52,14 +53,16 @@ async function hear(limits: StepLimits, calls: readonly Call[], speculate: boole
       await scheduler.rows({ ids: prompt, want: "nll", onRow: (_, output) => nll.push(output.nll) });
       return nll;
     }
-    const resolved = resolveOptions({ ...options, speculate }, defaults, tokenizer.size);
+    const resolved = resolveOptions({ ...options, speculate, trace: true }, defaults, tokenizer.size);
     const generation = generate(scheduler, tokenizer, prompt, resolved);
     let streamed = "";
     for await (const piece of generation) streamed += piece;
     const result = await generation.result();
     results.push(result);
-    const { ids, text, stopReason } = result;
-    return { ids, text, stopReason, streamed };
+    const { ids, text, stopReason, trace } = result;
+    // Each step's own, whatever was guessed, put back or computed again.
+    expect(trace!.steps).toEqual(ids.map((id, i) => ({ id, hidden: hiddenOf([...prompt, ...ids.slice(0, i)]) })));
+    return { ids, text, stopReason, streamed, chain: trace!.chain };
   };
   return { answers: await Promise.all(calls.map(one)), results, runner, scheduler };
 }
@@ -154,7 +157,7 @@ describe("speculation changes no answer", () => {
         return outputs.map((output, i) => {
           const { row, want } = batch.outputs[i]!;
           const guess = batch.sequences[row + 1] === batch.sequences[row] ? batch.tokens[row + 1] : undefined;
-          return want === "sample" && guess !== undefined ? { id: guess } : output;
+          return want === "sample" && guess !== undefined ? { ...output, id: guess } : output;
         });
       }
     }
