@@ -1,5 +1,6 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,6 +62,18 @@ describe("bitnet run --receipt", () => {
     expect(readdirSync(folder)).toEqual(before);
     const refused = bitnet(...RUN, "--receipt", join(EMBEDDED, "none.json"));
     expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(/error: can't write .*none\.json/)]);
+  });
+
+  it("nor where it was interrupted", async () => {
+    const before = readdirSync(folder);
+    // So hot that it will not find an end by itself.
+    const args = ["run", "--prompt", "x", "--max-tokens", "1900", "--temperature", "1000000", "--receipt", at("none.json")];
+    const child = spawn(process.execPath, ["dist/cli/main.js", ...args], { stdio: ["ignore", "pipe", "ignore"] });
+    child.stdout.once("data", () => child.kill("SIGINT"));
+    child.stdout.resume();
+    const [code] = (await once(child, "close")) as [number];
+    expect(code).toBe(130);
+    expect(readdirSync(folder)).toEqual(before);
   });
 });
 

@@ -9,7 +9,7 @@ import { loadReference } from "../engine/network/reference-load.js";
 import { EMBEDDED } from "./derive.test.helper.js";
 
 const PROMPT = "Once upon a time, there was a big box. In the box there was";
-const OPTIONS: GenerateOptions = { maxTokens: 40, temperature: 0.7, topK: 20, repetitionPenalty: 1.05, seed: 3, trace: true };
+const OPTIONS: GenerateOptions = { maxTokens: 24, temperature: 0.7, topK: 20, repetitionPenalty: 1.05, seed: 3, trace: true };
 
 /** One answer, and what else the model is used for meanwhile. */
 async function traced(
@@ -57,7 +57,7 @@ describe("the trace of an answer", () => {
       chain = createHash("sha256").update(chain).update(Buffer.from(hidden, "hex")).update(link).digest();
     }
     expect(trace!.chain).toBe(chain.toString("hex"));
-    expect(trace!.settings).toMatchObject({ temperature: 0.7, topK: 20, topP: 1, seed: 3, maxTokens: 40, stop: [], speculate: false });
+    expect(trace!.settings).toMatchObject({ temperature: 0.7, topK: 20, topP: 1, seed: 3, maxTokens: 24, stop: [], speculate: false });
   });
 
   it("is the same for all threads, tiers, heads, batches, with speculation, and on the reference path", async () => {
