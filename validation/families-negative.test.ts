@@ -86,7 +86,7 @@ async function mistaken(path: string, ids: readonly number[], mistake: Mistake):
   const weights = { ...changed, layers: changed.layers.map((layer) => mistake.layer?.(layer) ?? layer) };
   const reference = new Reference(config, weights, mistake.int8 ?? false);
   const cache = new ReferenceCache(config, ids.length);
-  return ids.map((id, position) => reference.logits(reference.forward(id, position, cache)));
+  return ids.map((id, position) => reference.logits(reference.outputNorm(reference.forward(id, position, cache))));
 }
 
 describe.each(SHAPES.filter(({ name }) => name in MISTAKES))("$name: each wrong network misses the gate by a wide margin", (shape) => {
