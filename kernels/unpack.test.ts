@@ -124,7 +124,7 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
         const got = bench.u32(output, right.length);
         // Infinities and NaNs are only reported: what was written is used by nobody.
         const words = bitsOf(right);
-        for (const [i, value] of right.entries()) if (Number.isFinite(value)) expect(got[i]).toBe(words[i]);
+        expect(right.findIndex((value, i) => Number.isFinite(value) && got[i] !== words[i])).toBe(-1);
         expect(found & 1).toBe(right.every((value) => Number.isFinite(value)) ? 0 : 1);
         if (!(found & 1)) expect(found & 2).toBe(words.every((word) => (word & 0xffff) === 0) ? 0 : 2);
       }

@@ -1,10 +1,11 @@
-/** A program: opens, uses and closes 200 models, and prints how many MiB of memory the process holds after so many of them. */
+/** A program: opens, uses and closes as many models as it is told, and prints how many MiB of memory the process holds after some of them. */
 import { loadModel } from "../index.js";
 
 const figures: Record<string, number> = {};
-for (let count = 1; count <= 200; count++) {
+const most = Number(process.argv[2]);
+for (let count = 1; count <= most; count++) {
   await use(count % 5);
-  if (count === 20 || count % 100 === 0) figures[count] = await resident();
+  if (count === 20 || count === most) figures[count] = await resident();
 }
 console.log(JSON.stringify(figures));
 
