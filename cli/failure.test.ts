@@ -17,6 +17,7 @@ it("gives every kind of mistake its exit code", () => {
     file: 11,
     receipt: 12,
     unsupported: 1,
+    acceptance: 1,
     stale: 1,
     io: 1,
     closed: 1,

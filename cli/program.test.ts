@@ -74,6 +74,8 @@ it("has help with an example for every command", () => {
     "replay",
     "add-model",
     "verify",
+    "validate",
+    "release",
   ]);
   for (const command of program.commands) {
     let help = "";
@@ -83,7 +85,8 @@ it("has help with an example for every command", () => {
     command.configureOutput({ writeOut }).outputHelp();
     expect(help).toContain(`$ bitnet ${command.name()}`);
     const [first] = command.registeredArguments;
-    expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : "--model");
+    const takes = command.options.length > 0 ? "--model" : command.commands[0]!.name();
+    expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : takes);
   }
 });
 

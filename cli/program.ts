@@ -9,10 +9,12 @@ import type { InspectFlags } from "./inspect.js";
 import type { ParityFlags } from "./parity.js";
 import type { PerfFlags } from "./perf.js";
 import type { PerfRenderFlags } from "./perf-render.js";
+import type { ReleaseFlags } from "./release.js";
 import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
 import type { TokenizeFlags } from "./tokenize.js";
+import type { ValidateFlags } from "./validate.js";
 import {
   decimal,
   integer,
@@ -51,6 +53,8 @@ export function buildProgram(): Command {
   const program = new Command("bitnet")
     .description("Run ternary (1.58-bit) language models: TypeScript and WebAssembly, the same bits everywhere.")
     .version(version())
+    // What stands behind a command is that command's: release prepare has a --version of its own.
+    .enablePositionalOptions()
     // Errors are thrown, and printed once, in main.ts.
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
@@ -224,6 +228,34 @@ export function buildProgram(): Command {
     .action(async (path: string, flags: VerifyFlags) => (await import("./verify.js")).verify(path, flags));
   addTokenizerFlag(verify);
   addThreadFlags(verify);
+
+  const validate = program
+    .command("validate")
+    .description("everything that can be checked: parity, determinism, texts, records, the house; its exit code is go or no-go")
+    .allowExcessArguments(false)
+    .option("--quick", "fewer texts and runs")
+    .option("--model-a <path>", "the reference form of a model (default: the embedded model's SafeTensors)", nonEmpty)
+    .option("--model-b <path>", "its other form (default: the embedded model's GGUF)", nonEmpty)
+    .option("--out <folder>", "folder of the artifacts", nonEmpty, "artifacts")
+    .option("--json", "print the summary as JSON")
+    .addHelpText("after", "\nExample:\n  $ bitnet validate --quick")
+    .action(async (flags: ValidateFlags) => (await import("./validate.js")).validate(flags));
+  addKernelFlags(validate);
+
+  program
+    .command("release")
+    .description("prepare a release")
+    .addHelpText("after", "\nExample:\n  $ bitnet release prepare --version 1.2.3")
+    .command("prepare")
+    .description("validate, and make changelog, version, archive, bill of materials and checklist; pushes nothing")
+    .allowExcessArguments(false)
+    .requiredOption("--version <X.Y.Z>", "the release's version", nonEmpty)
+    .option("--dry-run", "change nothing: all of it goes to a temporary folder")
+    .option("--out <folder>", "folder to make (default: artifacts/release-vX.Y.Z, or a temporary one)", nonEmpty)
+    .option("--results <folder>", "pack the artifacts of an earlier bitnet validate in place of validating", nonEmpty)
+    .option("--perf", "measure performance anew, even if its records are fresh")
+    .addHelpText("after", "\nExample:\n  $ bitnet release prepare --version 1.2.3 --dry-run")
+    .action(async (flags: ReleaseFlags) => (await import("./release.js")).releasePrepare(flags));
 
   return program;
 }

@@ -78,6 +78,11 @@ export class Status {
     process.stderr.write(`\r\x1b[K${style("dim", `${this.#text}${percent} …`, process.stderr)}`);
   }
 
+  /** Takes the line away for something else to be written; the next update draws it again. */
+  clear(): void {
+    if (this.#shown) process.stderr.write("\r\x1b[K");
+  }
+
   end(): void {
     clearTimeout(this.#timer);
     if (this.#shown) process.stderr.write("\r\x1b[K");

@@ -13,6 +13,7 @@
  * - `file`: a model file is bad or truncated (11)
  * - `receipt`: a replay does not give what was recorded (12)
  * - `unsupported`: a sound file that says something this engine doesn't do, such as an unknown architecture (1)
+ * - `acceptance`: a check of validation failed, or one that a release needs was skipped (1)
  * - `stale`: a committed file is no longer what its sources give (1)
  * - `io`: the system refused to read or write (1)
  * - `closed`: the model was closed while work was still wanted of it (1)
@@ -31,6 +32,7 @@ export type ErrorCode =
   | "file"
   | "receipt"
   | "unsupported"
+  | "acceptance"
   | "stale"
   | "io"
   | "closed"

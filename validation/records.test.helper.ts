@@ -81,7 +81,17 @@ export const EXAMPLES = {
   "acceptance-summary": {
     kind: "acceptance-summary",
     provenance: PROVENANCE,
-    checks: [{ id: "parity.fp32", title: "Both formats agree", status: "SKIP", reason: "not asked for", figures: { tau: 0.99, of: null } }],
+    quick: true,
+    checks: [
+      {
+        id: "parity.fp32",
+        title: "Both formats agree",
+        ship: true,
+        status: "SKIP",
+        reason: "not asked for",
+        figures: { tau: 0.99, of: null },
+      },
+    ],
     verdict: "FAIL",
   },
   "parity-report": {
