@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type AcceptanceSummary, acceptanceFailure, type Check, CHECKS, SUMMARY_FILE } from "./acceptance.js";
+import { type AcceptanceSummary, acceptanceFailure, CHECKS, type Check, SUMMARY_FILE } from "./acceptance.js";
 import { Clone } from "./clone.test.helper.js";
 import { readRecord } from "./records.js";
 

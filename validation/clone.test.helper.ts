@@ -1,7 +1,15 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { type AcceptanceOptions, type AcceptanceSummary, BANNER_FILE, type Check, PARITY_FILE, runAcceptance, SUMMARY_FILE } from "./acceptance.js";
+import {
+  type AcceptanceOptions,
+  type AcceptanceSummary,
+  BANNER_FILE,
+  type Check,
+  PARITY_FILE,
+  runAcceptance,
+  SUMMARY_FILE,
+} from "./acceptance.js";
 import { failuresPath } from "./parity.js";
 import { type PerfRecord, perfPath } from "./perf.js";
 import { renderPerf } from "./perf-render.js";

@@ -56,7 +56,12 @@ describe("a gate closes on", () => {
       () => clone.put("cli/x.test.ts", `it.${word("on", "ly")}("x", () => {});\n`),
     ],
     ["something to be done", "g.debugging", /scripts\/x\.mjs:1/, () => clone.put("scripts/x.mjs", `// ${word("TO", "DO")}: more\n`)],
-    ["a missing record", "f.performance", /there is no bench\/results\/perf-bitnet-stories-4m-gguf\.json/, () => rmSync(join(clone.root, GGUF))],
+    [
+      "a missing record",
+      "f.performance",
+      /there is no bench\/results\/perf-bitnet-stories-4m-gguf\.json/,
+      () => rmSync(join(clone.root, GGUF)),
+    ],
     [
       "a record of other kernels",
       "f.performance",
@@ -71,12 +76,22 @@ describe("a gate closes on", () => {
     ],
     ["a record without provenance", "g.records", /provenance/, () => clone.edit(GGUF, '"provenance"', '"origin"')],
     ["an edited record", "g.records", /\/metrics\/\w+\/median is /, () => clone.edit(GGUF, /"median": \d/, '"median": 9')],
-    ["an edited page", "f.render", /docs\/PERF_COMPARISON\.md is not what the records give/, () => clone.edit("docs/PERF_COMPARISON.md", "4.2", "4.3")],
+    [
+      "an edited page",
+      "f.render",
+      /docs\/PERF_COMPARISON\.md is not what the records give/,
+      () => clone.edit("docs/PERF_COMPARISON.md", "4.2", "4.3"),
+    ],
     ["a picture that is not there", "f.render", /\.svg is not what/, () => rmSync(join(clone.root, "docs/perf-bitnet-stories-4m.svg"))],
     ["a page that is not there", "g.docs", /docs\/release\.md: not there/, () => rmSync(join(clone.root, "docs/release.md"))],
     ["an empty page", "g.docs", /README\.md: not there, or empty/, () => clone.put("README.md", "")],
     ["a link that leads nowhere", "g.docs", /none\.md in docs\/cli\.md/, () => clone.put("docs/cli.md", "[x](none.md)\n")],
-    ["a version without changes", "g.changelog", /no section "## \[9\.9\.9\]/, () => clone.edit("package.json", /"version": "[^"]*"/, '"version": "9.9.9"')],
+    [
+      "a version without changes",
+      "g.changelog",
+      /no section "## \[9\.9\.9\]/,
+      () => clone.edit("package.json", /"version": "[^"]*"/, '"version": "9.9.9"'),
+    ],
     ["a changelog that is not there", "g.changelog", /no CHANGELOG\.md/, () => rmSync(join(clone.root, "CHANGELOG.md"))],
     ["a changed file", "g.clean-tree", /changed since the commit: a\.txt/, () => clone.put("a.txt", "4\n")],
   ];
@@ -99,7 +114,8 @@ it("what is installed has no sources to look at, says so, and needs none", async
   const { checks, verdict } = await clone.check(SIGN_OFF);
   const skipped = checks.filter(({ status }) => status === "SKIP");
   expect(skipped.map(({ id }) => id)).toEqual(["f.performance", "f.render", "g.sources", "g.debugging", "g.clean-tree"]);
-  for (const { ship, reason } of skipped) expect({ ship, reason }).toEqual({ ship: false, reason: expect.stringContaining("only a clone has it") });
+  for (const { ship, reason } of skipped)
+    expect({ ship, reason }).toEqual({ ship: false, reason: expect.stringContaining("only a clone has it") });
   expect(verdict).toBe("PASS");
 });
 
