@@ -116,7 +116,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     const tag = `v${version}`;
     const tree = [...changes(root, overlay).map(({ path }) => path), list];
     const commands = [
-      `git add ${tree.join(" ")}`,
+      `git add CHANGELOG.md package.json package-lock.json bench/results docs ${list}`,
       `git commit -m "Release ${tag}"`,
       `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
       "git push",
