@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type AcceptanceSummary, acceptanceFailure, CHECKS, type Check, SUMMARY_FILE } from "./acceptance.js";
@@ -38,4 +39,9 @@ it("has every part of acceptance, in order, each under its own name", () => {
   const ids = CHECKS.map(({ id }) => id);
   expect(new Set(ids).size).toBe(ids.length);
   expect([...new Set(ids.map((id) => id[0]))]).toEqual(["a", "b", "c", "d", "e", "f", "g"]);
+});
+
+it("docs/release.md names every check, and no other", () => {
+  const page = readFileSync("docs/release.md", "utf8");
+  expect(new Set(page.match(/\b[a-g]\.[a-z][a-z0-9-]{3,}\b/g))).toEqual(new Set(CHECKS.map(({ id }) => id)));
 });

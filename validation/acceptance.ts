@@ -53,7 +53,8 @@ export interface Context {
   readonly signal: AbortSignal | undefined;
   /** What was last run: for the provenance. */
   ran?: NonNullable<ProvenanceOptions["model"]>;
-  parity?: ParityReport;
+  /** All lanes, measured once. */
+  parity?: Promise<ParityReport>;
 }
 
 /** All checks and what came of them. A record: `schemas/acceptance-summary.v1.schema.json`. */

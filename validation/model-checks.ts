@@ -122,8 +122,8 @@ async function storedIds(context: Context): Promise<Finding> {
 }
 
 /** All lanes are measured at the first call, and their report is written. */
-async function parityReport(context: Context): Promise<ParityReport> {
-  context.parity ??= await runParity({
+function parityReport(context: Context): Promise<ParityReport> {
+  context.parity ??= runParity({
     ...context.record,
     models: context.embedded ? undefined : context.models,
     quick: context.quick,
