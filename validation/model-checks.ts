@@ -150,10 +150,7 @@ async function lane(context: Context, name: LaneName): Promise<Finding> {
   const prompts = wrong.flatMap((one) => one.prompts.filter(({ verdict }) => verdict === "FAIL").map(({ id }) => id));
   if (wrong.length === 0) return pass(figures);
   const gates = [...new Set(wrong.flatMap(({ failed }) => failed))].join(", ");
-  return fail(
-    `gates ${gates}; prompts ${prompts.join(", ") || "in the mean"}: bitnet replay ${join(context.out, "parity_failures.jsonl")}`,
-    figures,
-  );
+  return fail(`gates ${gates}; prompts ${prompts.join(", ") || "in the mean"}: bitnet replay shows one of parity_failures.jsonl`, figures);
 }
 
 /** The worst prompt's figures, what the gate demands, and how far inside it is. */
