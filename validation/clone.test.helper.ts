@@ -13,7 +13,7 @@ import {
 import { failuresPath } from "./parity.js";
 import { type PerfRecord, perfPath } from "./perf.js";
 import { renderPerf } from "./perf-render.js";
-import { kernelSha256 } from "./provenance.js";
+import { kernelSha256, type Provenance } from "./provenance.js";
 import { readRecord, writeRecord, writeRows } from "./records.js";
 import { EXAMPLES, PROVENANCE } from "./records.test.helper.js";
 import { perfRecordPaths } from "./sign-off.js";
@@ -81,10 +81,10 @@ export class Clone {
   }
 
   /** Artifacts of a validation that passed, in a folder. */
-  async results(folder: string, summary: Partial<AcceptanceSummary> = {}): Promise<void> {
-    const provenance = { ...PROVENANCE, git_commit: COMMIT.id.slice(0, 12), kernel_sha256: kernelSha256() };
+  async results(folder: string, from: Partial<Provenance> = {}): Promise<void> {
+    const provenance = { ...PROVENANCE, git_commit: COMMIT.id.slice(0, 12), kernel_sha256: kernelSha256(), ...from };
     const checks = [{ id: "c.fp32-fp32", title: "parity", ship: true, status: "PASS" }];
-    const passed = { kind: "acceptance-summary", provenance, quick: false, checks, verdict: "PASS", ...summary };
+    const passed = { kind: "acceptance-summary", provenance, quick: false, checks, verdict: "PASS" };
     await writeRecord(join(folder, SUMMARY_FILE), "acceptance-summary", passed);
     await writeRecord(join(folder, PARITY_FILE), "parity-report", { ...EXAMPLES["parity-report"], provenance });
     await writeRecord(join(folder, BANNER_FILE), "platform-banner", { ...EXAMPLES["platform-banner"], provenance });

@@ -122,7 +122,11 @@ it("boxes are ticked from results, and never else", async () => {
 });
 
 const failing: Check = { id: "c.fp32-fp32", title: "parity", run: () => ({ status: "FAIL", reason: "it differs" }) };
-const refusals: readonly (readonly [cause: string, code: string, breakIt: () => Partial<ReleaseOptions>])[] = [
+const refusals: readonly (readonly [
+  cause: string,
+  code: string,
+  breakIt: () => Partial<ReleaseOptions> | Promise<Partial<ReleaseOptions>>,
+])[] = [
   ["a check that fails", "acceptance", () => ({ results: undefined, checks: [failing] })],
   [
     "a tree that is not clean",
@@ -130,6 +134,23 @@ const refusals: readonly (readonly [cause: string, code: string, breakIt: () => 
     () => {
       clone.put("a.txt", "4\n");
       return { results: undefined, checks: SIGN_OFF };
+    },
+  ],
+  [
+    "one beside recorded results",
+    "acceptance",
+    () => {
+      clone.put("a.txt", "4\n");
+      return {};
+    },
+  ],
+  [
+    "results of a tree that was not clean",
+    "stale",
+    async () => {
+      const results = join(clone.folder, "dirty");
+      await clone.results(results, { git_dirty: true });
+      return { results };
     },
   ],
   [
@@ -160,7 +181,7 @@ const refusals: readonly (readonly [cause: string, code: string, breakIt: () => 
   ["a folder that is no clone", "usage", () => ({ root: clone.folder })],
 ];
 it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, breakIt) => {
-  const more = breakIt();
+  const more = await breakIt();
   const before = snapshot();
   await expect(prepare({ out: `${folders.out}-refused`, ...more })).rejects.toMatchObject({ code });
   expect(snapshot()).toEqual(before);

@@ -27,7 +27,7 @@ import { staleReasons } from "./perf-stale.js";
 import { kernelSha256 } from "./provenance.js";
 import { readRecord, readRows, writeRecord } from "./records.js";
 import { sbom } from "./sbom.js";
-import { modelRecords, perfRecordPaths } from "./sign-off.js";
+import { modelRecords, perfRecordPaths, SIGN_OFF } from "./sign-off.js";
 import type { ArchiveFile } from "./tar.js";
 
 export interface ReleaseOptions
@@ -93,10 +93,14 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10));
     await performance(options, root, overlay);
     const results = join(staging, "results");
-    const summary =
-      options.results === undefined ? await accept(options, root, overlay, results) : await take(options.results, results, git);
-    const failure = acceptanceFailure(summary);
-    if (failure) throw failure;
+    let summary: AcceptanceSummary;
+    if (options.results === undefined) summary = await accept(options, root, overlay, results);
+    else {
+      summary = await take(options.results, results, git, options.dryRun);
+      // What was recorded says nothing of the tree as it is now.
+      pass(await accept({ ...options, checks: SIGN_OFF }, root, overlay, join(staging, "sign-off")));
+    }
+    pass(summary);
     signal?.throwIfAborted();
 
     const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
@@ -210,18 +214,25 @@ async function accept(options: ReleaseOptions, root: string, overlay: string, ou
   });
 }
 
+/** @throws BitnetError acceptance: it is a no-go */
+function pass(summary: AcceptanceSummary): void {
+  const failure = acceptanceFailure(summary);
+  if (failure) throw failure;
+}
+
 /** Results of an earlier run, if they are of this commit and these kernels, and whole. */
-async function take(from: string, to: string, git: GitState): Promise<AcceptanceSummary> {
+async function take(from: string, to: string, git: GitState, dryRun: boolean): Promise<AcceptanceSummary> {
   const summary = await readRecord<AcceptanceSummary>(join(from, SUMMARY_FILE), "acceptance-summary");
   const parity = await readRecord<ParityReport>(join(from, PARITY_FILE), "parity-report");
   const banner = await readRecord<object>(join(from, BANNER_FILE), "platform-banner");
   const rows = failuresPath(join(from, PARITY_FILE));
   await readRows(rows, "parity-failure");
-  const { git_commit, kernel_sha256 } = summary.provenance;
+  const { git_commit, git_dirty, kernel_sha256 } = summary.provenance;
   const wrong = [
     ...(git_commit === null || !git.commit.startsWith(git_commit)
       ? [`they are of commit ${git_commit ?? "none"}, and this is ${git.commit.slice(0, 12)}`]
       : []),
+    ...(git_dirty && !dryRun ? ["they are of a tree that was changed since its commit"] : []),
     ...(kernel_sha256 !== kernelSha256() || parity.provenance.kernel_sha256 !== kernel_sha256 ? ["they are of other kernels"] : []),
     ...(summary.quick ? ["they are of a quick run"] : []),
   ];
@@ -284,7 +295,7 @@ async function putInto(root: string, overlay: string): Promise<() => Promise<voi
 async function swap(staging: string, out: string): Promise<void> {
   const old = temporaryPath(out);
   try {
-    await rm(join(staging, "results"), { recursive: true, force: true });
+    for (const name of ["results", "sign-off"]) await rm(join(staging, name), { recursive: true, force: true });
     if (existsSync(out)) await rename(out, old);
     await rename(staging, out);
   } catch (error) {
