@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../engine/container/checkpoint.js";
 import { type ModelConfig, readConfig } from "../engine/model/config.js";
 import { readWeights } from "../engine/model/weights.js";
+import { floatProducts } from "../engine/network/float-products.js";
 import { Reference, ReferenceCache, type ReferenceLayer, type ReferenceWeights } from "../engine/network/reference.js";
 import { loadReference } from "../engine/network/reference-load.js";
 import { temporaryDirectory } from "./derive.test.helper.js";
@@ -84,9 +85,10 @@ async function mistaken(path: string, ids: readonly number[], mistake: Mistake):
   await checkpoint.close();
   const changed = mistake.weights?.(loaded) ?? loaded;
   const weights = { ...changed, layers: changed.layers.map((layer) => mistake.layer?.(layer) ?? layer) };
-  const reference = new Reference(config, weights, mistake.int8 ?? false);
+  const reference = new Reference(config, weights, mistake.int8 ?? false, floatProducts());
   const cache = new ReferenceCache(config, ids.length);
-  return ids.map((id, position) => reference.logits(reference.outputNorm(reference.forward(id, position, cache))));
+  const rows = ids.map((token, position) => ({ token, position, cache }));
+  return reference.logits(reference.outputNorm(reference.forward(rows)));
 }
 
 describe.each(SHAPES.filter(({ name }) => name in MISTAKES))("$name: each wrong network misses the gate by a wide margin", (shape) => {

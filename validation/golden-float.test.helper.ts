@@ -2,6 +2,7 @@
 import { openCheckpoint } from "../engine/container/checkpoint.js";
 import { readConfig } from "../engine/model/config.js";
 import { readWeights } from "../engine/model/weights.js";
+import { floatProducts } from "../engine/network/float-products.js";
 import { Reference, ReferenceCache } from "../engine/network/reference.js";
 import { loadReference } from "../engine/network/reference-load.js";
 import { logNll, sampleToken } from "../engine/sampling/sampler.js";
@@ -27,7 +28,7 @@ export function requests(some: RegExp): RegExp {
 export async function runFloat(path: string, variants: readonly Variant[], which: RegExp): Promise<FloatResult[]> {
   const checkpoint = await openCheckpoint(path);
   const config = await readConfig(checkpoint);
-  const reference = new Reference(config, loadReference(readWeights(checkpoint, config), config), false);
+  const reference = new Reference(config, loadReference(readWeights(checkpoint, config), config), false, floatProducts());
   await checkpoint.close();
   const oracles = variants.map((variant) => new Oracle(variant));
   return golden.requests
@@ -36,7 +37,9 @@ export async function runFloat(path: string, variants: readonly Variant[], which
       const { ids } = request;
       const expected = oracles[0]!.greedy(request.id) ?? [];
       const cache = new ReferenceCache(config, ids.length + expected.length);
-      const logits = ids.map((id, position) => reference.logits(reference.outputNorm(reference.forward(id, position, cache))));
+      const after = (tokens: readonly number[], first: number): Float32Array[] =>
+        reference.logits(reference.outputNorm(reference.forward(tokens.map((token, i) => ({ token, position: first + i, cache })))));
+      const logits = after(ids, 0);
       const nll = ids.slice(1).map((id, t) => logNll(logits[t]!, id));
       let next = logits.at(-1)!;
       let greedyGap: number | undefined;
@@ -46,7 +49,7 @@ export async function runFloat(path: string, variants: readonly Variant[], which
           greedyGap = next[ours]! - next[id]!;
           break;
         }
-        next = reference.logits(reference.outputNorm(reference.forward(id, ids.length + i, cache)));
+        next = after([id], ids.length + i)[0]!;
       }
       return { request, comparisons: oracles.map((oracle) => oracle.compare(request, nll, logits)), greedyGap };
     });

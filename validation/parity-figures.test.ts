@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compare, figuresOf, greedyOf, greedyVerdict, positionTau, together, topIds } from "./parity-figures.js";
-import { QUICK_TEXTS, TEXTS, textsOfLines } from "./parity-texts.js";
+import { parityTexts, TEXTS, textsOfLines } from "./parity-texts.js";
 
 describe("the highest logits", () => {
   it("are those of a sort, ties by the lower id", () => {
@@ -82,6 +82,10 @@ it("takes prompts from lines", () => {
     { id: "line-1", text: "One day", continued: true },
     { id: "line-4", text: " Two", continued: true },
   ]);
-  expect(QUICK_TEXTS.length).toBeLessThan(TEXTS.length);
-  expect(QUICK_TEXTS.length).toBeGreaterThan(2);
+  const [all, quick, large] = [parityTexts(false, 2e9), parityTexts(true, 4e6), parityTexts(true, 2e9)];
+  expect(all).toBe(TEXTS);
+  expect(quick.length).toBeLessThan(all.length);
+  expect(quick.some(({ continued }) => !continued)).toBe(true);
+  expect(large.length).toBeGreaterThan(2);
+  expect(large.every(({ continued }) => continued)).toBe(true);
 });

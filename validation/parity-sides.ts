@@ -20,6 +20,7 @@ export type KernelOptions = Pick<LoadOptions, "threads" | "tier">;
 export interface Side {
   readonly model: Model;
   readonly record: SideRecord;
+  readonly parameters: number;
   /** For the provenance. */
   readonly tier: string;
   readonly threads: number;
@@ -39,7 +40,7 @@ export async function openSide(
     ...(arithmetic === "reference" ? { reference: true, activationQuant: false } : { ...kernels, v8Flags: true }),
   });
   try {
-    const { format, sha256, kernels: running, threads } = await model.describe();
+    const { format, sha256, parameters, kernels: running, threads } = await model.describe();
     const { activation, i2sLayout, tokenizer } = options;
     const said: SideOptions = {
       ...(activation !== undefined && { activation }),
@@ -47,7 +48,7 @@ export async function openSide(
       ...(tokenizer !== undefined && { tokenizer }),
     };
     const record = { path, format, sha256, kernels: arithmetic, ...(Object.keys(said).length > 0 && { options: said }) };
-    return { model, record, tier: running.tier, threads };
+    return { model, record, parameters, tier: running.tier, threads };
   } catch (error) {
     await model.close();
     throw error;

@@ -29,15 +29,21 @@ const PAGE = `The lighthouse keeper had lived alone for so many winters that he 
 
 It was therefore a matter of general astonishment when, one evening in the autumn, the keeper was heard to answer a question. He had been trimming the lamp, as was his custom at that hour, and complaining of the wind; and a voice behind him, quite distinctly, had desired to know whether he would prefer it to blow from another quarter.`;
 
-/** What parity is measured on unless other texts are given. */
+/** All of them. */
 export const TEXTS: readonly ParityText[] = [
   ...PROMPTS.map((text, i) => ({ id: `prompt-${i + 1}`, text, continued: true })),
   { id: "story", text: STORY, continued: false },
   { id: "page", text: PAGE, continued: false },
 ];
 
-/** Fewer of them, for a quick look. */
-export const QUICK_TEXTS: readonly ParityText[] = TEXTS.filter(({ id }) => /^(prompt-[124]|story)$/.test(id));
+/** In float32 a model of more weights takes half a second a token and longer. */
+const LARGE = 5e8;
+
+/** What parity is measured on unless other texts are given; fewer of them for a quick look, of a large model only those that are continued. */
+export function parityTexts(quick: boolean, parameters: number): readonly ParityText[] {
+  if (!quick) return TEXTS;
+  return TEXTS.filter(({ id }) => (parameters > LARGE ? /^prompt-[124]$/ : /^(prompt-[124]|story)$/).test(id));
+}
 
 /** A file of prompts: one a line, each continued; empty lines are none. */
 export function textsOfLines(file: string): ParityText[] {

@@ -15,7 +15,7 @@ import {
   outputsOf,
   type Side,
 } from "./parity-sides.js";
-import { type ParityText, QUICK_TEXTS, TEXTS } from "./parity-texts.js";
+import { type ParityText, parityTexts } from "./parity-texts.js";
 import { LANES, type LaneName, type ParityFailure, type ParityReport, type Policy } from "./parity-types.js";
 import { type ProvenanceOptions, provenance, tokenizerSha256 } from "./provenance.js";
 import { writeRecord, writeRows } from "./records.js";
@@ -160,7 +160,7 @@ function policyOf({ model: { tokenizer } }: Side, { topK = 50, quick = false, ma
 
 /** What both sides are fed: each text in windows, each with BOS first, the last one with the reference side's greedy continuation. */
 async function tokenPaths(a: Side, b: Side, options: ParityOptions): Promise<TokenPaths> {
-  const { signal, texts = options.quick ? QUICK_TEXTS : TEXTS } = options;
+  const { signal, texts = parityTexts(options.quick ?? false, a.parameters) } = options;
   const policy = policyOf(b, options);
   const prompts: { id: string; ids: readonly number[] }[] = [];
   for (const { id, text, continued } of texts) {

@@ -106,7 +106,7 @@ export function packageVersion(): string {
   return (JSON.parse(readFileSync(PACKAGE_FILE, "utf8")) as { version: string }).version;
 }
 
-/** SHA-256 of the lines `sha256  name` of the package's WebAssembly modules: one value, whichever tier is chosen. */
+/** SHA-256 of the lines `sha256  name` of the kernels' modules: one value, whichever tier is chosen. */
 export function kernelSha256(): string {
   const folder = join(dirname(PACKAGE_FILE), "dist/kernels");
   return sha256(["plain.wasm", "relaxed.wasm"].map((name) => `${sha256(readFileSync(join(folder, name)))}  ${name}\n`).join(""));

@@ -80,7 +80,8 @@ async function expectEqual(path: string): Promise<Float32Array> {
   const reference = new Reference(config, loadReference(readWeights(checkpoint, config), config), true);
   await checkpoint.close();
   const cache = new ReferenceCache(config, TOKENS.length);
-  const right = TOKENS.map((token, position) => reference.logits(reference.outputNorm(reference.forward(token, position, cache))));
+  const rows = TOKENS.map((token, position) => ({ token, position, cache }));
+  const right = reference.logits(reference.outputNorm(reference.forward(rows)));
   expect(new Set(right.at(-1)).size).toBeGreaterThan(VOCAB / 2); // a network that says nothing would be equal too
   for (const tier of TIERS) {
     const got = await logitsInProcess(path, TOKENS, { tier });

@@ -34,8 +34,8 @@ async function digests(ids: readonly number[]): Promise<string[]> {
   const reference = new Reference(config, loadReference(readWeights(checkpoint, config), config), true);
   await checkpoint.close();
   const cache = new ReferenceCache(config, ids.length);
-  return ids.map((id, position) => {
-    const hidden = reference.outputNorm(reference.forward(id, position, cache));
+  const rows = ids.map((token, position) => ({ token, position, cache }));
+  return reference.outputNorm(reference.forward(rows)).map((hidden) => {
     const bytes = Buffer.alloc(hidden.length * 4);
     hidden.forEach((value, i) => void bytes.writeFloatLE(value, i * 4));
     return createHash("sha256").update(bytes).digest("hex");

@@ -81,7 +81,8 @@ function plain(why: string): ChosenKernels {
   return { tier: "plain", why, module: new WebAssembly.Module(readModule("plain")) };
 }
 
-function readModule(name: "plain" | "relaxed"): Uint8Array<ArrayBuffer> {
+/** A compiled module of the package, as bytes. */
+export function readModule(name: "plain" | "relaxed" | "products"): Uint8Array<ArrayBuffer> {
   return new Uint8Array(readFileSync(new URL(`../../kernels/${name}.wasm`, import.meta.url)));
 }
 

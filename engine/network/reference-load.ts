@@ -63,7 +63,9 @@ export function loadReference(sources: NetworkSources, config: ModelConfig): Ref
       packing.scales?.(index, bytes, own);
       packing.decode(index, bytes, codes, columns, how);
       held.forEach((row, i) => {
-        for (let column = 0; column < columns; column++) weights[row * columns + column] = codes[i * columns + column]! - 1;
+        const from = codes.subarray(i * columns, (i + 1) * columns);
+        const to = weights.subarray(row * columns, (row + 1) * columns);
+        for (let column = 0; column < columns; column++) to[column] = from[column]! - 1;
         if (packing.scales) scales.set(own.subarray(i * perRow, (i + 1) * perRow), row * perRow);
       });
     }

@@ -1,12 +1,13 @@
 import type { StepBatch, StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
 import { KV_BLOCK, type KvType } from "../numerics.js";
+import { floatProducts } from "./float-products.js";
 import { Reference, ReferenceCache, type ReferenceWeights } from "./reference.js";
 
 /** Rows of a step: few, so that an abort is seen soon. */
 const MAX_ROWS = 8;
 
-/** Feeds batches to the scalar network, row by row. */
+/** Feeds batches to the scalar network. */
 export class ReferenceRun {
   readonly limits: StepLimits;
   readonly #config: ModelConfig;
@@ -20,7 +21,7 @@ export class ReferenceRun {
   constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, contextLength: number, kv: KvType = "f32") {
     this.#config = config;
     this.#kv = kv;
-    this.#reference = new Reference(config, weights, activationQuant);
+    this.#reference = new Reference(config, weights, activationQuant, activationQuant ? undefined : floatProducts());
     this.limits = {
       maxRows: MAX_ROWS,
       maxOutputs: MAX_ROWS,
@@ -31,11 +32,14 @@ export class ReferenceRun {
   }
 
   compute(batch: StepBatch): void {
-    const hidden = Array.from(batch.tokens, (token, row) =>
-      this.#reference.forward(token, batch.positions[row]!, this.#cache(batch.tables[batch.sequences[row]!]!)),
-    );
-    this.#hidden = batch.outputs.map(({ row }) => this.#reference.outputNorm(hidden[row]!));
-    this.#logits = this.#hidden.map((normed) => this.#reference.logits(normed));
+    const rows = Array.from(batch.tokens, (token, row) => ({
+      token,
+      position: batch.positions[row]!,
+      cache: this.#cache(batch.tables[batch.sequences[row]!]!),
+    }));
+    const hidden = this.#reference.forward(rows);
+    this.#hidden = this.#reference.outputNorm(batch.outputs.map(({ row }) => hidden[row]!));
+    this.#logits = this.#reference.logits(this.#hidden);
   }
 
   logits(output: number): Float32Array {

@@ -73,7 +73,7 @@ const tokens = Array.from({ length: 3 * KV_BLOCK + 5 }, (_, i) => (i * 7 + 3) % 
 function oneByOne(kv: KvType): Float32Array[] {
   const reference = new Reference(config, weights(), true);
   const cache = new ReferenceCache(config, tokens.length, kv);
-  return tokens.map((token, position) => reference.logits(reference.outputNorm(reference.forward(token, position, cache))));
+  return tokens.map((token, position) => reference.logits(reference.outputNorm(reference.forward([{ token, position, cache }])))[0]!);
 }
 
 describe("the reference's cache", () => {

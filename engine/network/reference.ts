@@ -132,45 +132,60 @@ export class ReferenceCache {
   }
 }
 
+/** A token to be computed: its place in its sequence, and that sequence's keys and values. */
+export interface ReferenceRow {
+  readonly token: number;
+  readonly position: number;
+  readonly cache: ReferenceCache;
+}
+
 export class Reference {
   readonly #config: ModelConfig;
   readonly #weights: ReferenceWeights;
   readonly #activationQuant: boolean;
   readonly #frequencies: Float64Array;
-  /** Dequantised rows, made on first use: only the path without activation quantisation reads them. */
-  readonly #floats = new Map<ReferenceLinear, Float32Array>();
+  readonly #products: FloatProducts;
 
-  /** @param activationQuant quantise the input of each ternary layer as the kernels do; false: f32 throughout */
-  constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean) {
+  /**
+   * @param activationQuant quantise the input of each ternary layer as the kernels do; false: f32 throughout
+   * @param products what computes the products of floats: `floatProducts` is faster, and gives the same bits
+   */
+  constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, products: FloatProducts = scalarProducts) {
     this.#config = config;
     this.#weights = weights;
     this.#activationQuant = activationQuant;
+    this.#products = products;
     this.#frequencies = ropeFrequencies(config.ropeTheta, config.headDim, config.ropeFactors);
   }
 
   /**
-   * One token through all layers; its key and value are put into the cache.
-   * @returns the last hidden state before the final norm, [hidden] f32
+   * Tokens through all layers; each one's key and value are put into its cache, so that of one sequence the later ones see the earlier. What a
+   * token gives does not hang on which others come along: they only share the reading of the weights.
+   * @returns each token's last hidden state before the final norm, [rows] of [hidden] f32
    */
-  forward(token: number, position: number, cache: ReferenceCache): Float32Array {
+  forward(rows: readonly ReferenceRow[]): Float32Array[] {
     const { hiddenSize, attentionSize, heads, kvHeads, headDim, ffnSize, rmsNormEps, activation } = this.#config;
-    const kvSize = kvHeads * headDim;
-    const x = this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize); // [hidden] the residual stream
-    const normed = new Float32Array(hiddenSize);
-    const q = new Float32Array(attentionSize); // [heads, headDim]
-    const k = new Float32Array(kvSize); // [kvHeads, headDim]
-    const v = new Float32Array(kvSize);
-    const attention = new Float32Array(attentionSize); // [heads, headDim]
-    const attended = new Float32Array(attentionSize);
-    const gate = new Float32Array(ffnSize);
-    const up = new Float32Array(ffnSize);
-    const hidden = new Float32Array(ffnSize);
-    const delta = new Float32Array(hiddenSize);
-    const angles = new Float32Array(headDim);
-    ropeAngles(angles, position, this.#frequencies);
+    const each = (size: number): Float32Array[] => rows.map(() => new Float32Array(size));
+    const x = rows.map(({ token }) => this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize)); // the residual stream
+    const normed = each(hiddenSize);
+    const q = each(attentionSize); // [heads, headDim]
+    const k = each(kvHeads * headDim); // [kvHeads, headDim]
+    const v = each(kvHeads * headDim);
+    const attention = each(attentionSize); // [heads, headDim]
+    const gate = each(ffnSize);
+    const up = each(ffnSize);
+    const delta = each(hiddenSize);
+    const angles = each(headDim);
+    for (const [i, { position }] of rows.entries()) ropeAngles(angles[i]!, position, this.#frequencies);
+    const norm = (out: Float32Array[], from: Float32Array[], weight: Float32Array): void => {
+      for (const i of rows.keys()) rmsNorm(out[i]!, from[i]!, weight, rmsNormEps);
+    };
+    const add = (): void => {
+      for (const i of rows.keys()) for (let j = 0; j < hiddenSize; j++) x[i]![j] = x[i]![j]! + delta[i]![j]!;
+    };
 
-    this.#weights.layers.forEach((layer, index) => {
-      rmsNorm(normed, x, layer.attnNorm, rmsNormEps);
+    for (const [index, layer] of this.#weights.layers.entries()) {
+      norm(normed, x, layer.attnNorm);
       this.#linear(
         [
           [layer.q, q],
@@ -179,17 +194,19 @@ export class Reference {
         ],
         normed,
       );
-      if (layer.qNorm) normHeads(q, layer.qNorm, rmsNormEps);
-      if (layer.kNorm) normHeads(k, layer.kNorm, rmsNormEps);
-      rope(q, 0, heads, headDim, angles);
-      rope(k, 0, kvHeads, headDim, angles);
-      cache.store(index, position, k, v);
-      cache.attend(index, attention, q, position + 1);
-      if (layer.attnSubNorm) rmsNorm(attended, attention, layer.attnSubNorm, rmsNormEps);
-      this.#linear([[layer.o, delta]], layer.attnSubNorm ? attended : attention);
-      for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;
+      for (const [i, { position, cache }] of rows.entries()) {
+        if (layer.qNorm) normHeads(q[i]!, layer.qNorm, rmsNormEps);
+        if (layer.kNorm) normHeads(k[i]!, layer.kNorm, rmsNormEps);
+        rope(q[i]!, 0, heads, headDim, angles[i]!);
+        rope(k[i]!, 0, kvHeads, headDim, angles[i]!);
+        cache.store(index, position, k[i]!, v[i]!);
+        cache.attend(index, attention[i]!, q[i]!, position + 1);
+      }
+      if (layer.attnSubNorm) norm(attention, attention, layer.attnSubNorm);
+      this.#linear([[layer.o, delta]], attention);
+      add();
 
-      rmsNorm(normed, x, layer.ffnNorm, rmsNormEps);
+      norm(normed, x, layer.ffnNorm);
       this.#linear(
         [
           [layer.gate, gate],
@@ -197,72 +214,52 @@ export class Reference {
         ],
         normed,
       );
-      (activation === "silu" ? siluMul : reluSquaredMul)(gate, up, ffnSize);
-      if (layer.ffnSubNorm) rmsNorm(hidden, gate, layer.ffnSubNorm, rmsNormEps);
-      this.#linear([[layer.down, delta]], layer.ffnSubNorm ? hidden : gate);
-      for (let i = 0; i < hiddenSize; i++) x[i] = x[i]! + delta[i]!;
-    });
+      for (const i of rows.keys()) (activation === "silu" ? siluMul : reluSquaredMul)(gate[i]!, up[i]!, ffnSize);
+      if (layer.ffnSubNorm) norm(gate, gate, layer.ffnSubNorm);
+      this.#linear([[layer.down, delta]], gate);
+      add();
+    }
     return x;
   }
 
-  /** The last norm of what `forward` returned, [hidden] f32. */
-  outputNorm(x: Float32Array): Float32Array {
-    const normed = new Float32Array(x.length);
-    rmsNorm(normed, x, this.#weights.outputNorm, this.#config.rmsNormEps);
-    return normed;
+  /** The last norm of what `forward` returned, [rows] of [hidden] f32. */
+  outputNorm(hidden: readonly Float32Array[]): Float32Array[] {
+    return hidden.map((x) => {
+      const normed = new Float32Array(x.length);
+      rmsNorm(normed, x, this.#weights.outputNorm, this.#config.rmsNormEps);
+      return normed;
+    });
   }
 
-  /** [vocab] f32 from what `outputNorm` returned. */
-  logits(normed: Float32Array): Float32Array {
-    const { hiddenSize, vocabSize } = this.#config;
-    const logits = new Float32Array(vocabSize);
-    for (let id = 0; id < vocabSize; id++) logits[id] = dot8(normed, 0, this.#weights.head, id * hiddenSize, hiddenSize);
+  /** [rows] of [vocab] f32 from what `outputNorm` returned. */
+  logits(normed: readonly Float32Array[]): Float32Array[] {
+    const logits = normed.map(() => new Float32Array(this.#config.vocabSize));
+    this.#products.dense(logits, this.#weights.head, normed);
     return logits;
   }
 
-  /** Ternary layers on one input: out[row] = Σ w·x · scale. */
-  #linear(layers: readonly (readonly [ReferenceLinear, Float32Array])[], x: Float32Array): void {
-    if (!this.#activationQuant) {
-      for (const [linear, out] of layers) {
-        const weights = this.#dequantized(linear);
-        for (let row = 0; row < linear.rows; row++) out[row] = dot(x, weights, row * linear.columns, linear.columns);
-      }
-      return;
-    }
+  /** Ternary layers on each row's input: out = Σ w·x · scale. @param inputs [rows] of [columns] @param layers with their outputs, [rows] of [layer's rows] */
+  #linear(layers: readonly (readonly [ReferenceLinear, Float32Array[]])[], inputs: readonly Float32Array[]): void {
     const { columns: n, group } = layers[0]![0];
-    if (group !== undefined) {
-      const grouped = quantizeGroups(x, n, group, this.#config.activations);
-      const perRow = grouped.scales.length;
-      for (const [{ rows, columns, weights, scales }, out] of layers) {
-        for (let row = 0; row < rows; row++) out[row] = groupedProduct(weights, row * columns, scales, row * perRow, group, grouped);
-      }
-      return;
-    }
-    const { values, max } = quantize(x, n);
-    for (const [{ rows, columns, weights, scales }, out] of layers) {
-      const factor = outputFactor(scales[0]!, max);
-      for (let row = 0; row < rows; row++) {
-        let sum = 0;
-        for (let i = 0, w = row * columns; i < columns; i += 2, w += 2) {
-          sum = (sum + Math.imul(weights[w]!, values[i]!) + Math.imul(weights[w + 1]!, values[i + 1]!)) | 0;
+    if (!this.#activationQuant) {
+      for (const [linear, outs] of layers) this.#products.ternary(outs, linear, inputs);
+    } else if (group === undefined) {
+      for (const [i, input] of inputs.entries()) {
+        const { values, max } = quantize(input, n);
+        for (const [{ rows, columns, weights, scales }, outs] of layers) {
+          const factor = outputFactor(scales[0]!, max);
+          for (let row = 0; row < rows; row++) outs[i]![row] = integerDot(values, weights, row * columns, columns) * factor;
         }
-        out[row] = sum * factor;
+      }
+    } else {
+      const grouped = inputs.map((input) => quantizeGroups(input, n, group, this.#config.activations));
+      for (const [{ rows, columns, weights, scales }, outs] of layers) {
+        const perRow = Math.ceil(columns / group);
+        for (const [i, out] of outs.entries()) {
+          for (let row = 0; row < rows; row++) out[row] = groupedProduct(weights, row * columns, scales, row * perRow, group, grouped[i]!);
+        }
       }
     }
-  }
-
-  #dequantized(linear: ReferenceLinear): Float32Array {
-    let floats = this.#floats.get(linear);
-    if (floats === undefined) {
-      const { columns, group = columns, scales } = linear;
-      const perRow = linear.group === undefined ? 0 : Math.ceil(columns / group);
-      floats = new Float32Array(linear.weights.length);
-      for (let i = 0; i < floats.length; i++) {
-        floats[i] = linear.weights[i]! * scales[Math.floor(i / columns) * perRow + Math.floor((i % columns) / group)]!;
-      }
-      this.#floats.set(linear, floats);
-    }
-    return floats;
   }
 }
 
@@ -274,17 +271,41 @@ function normHeads(x: Float32Array, weight: Float32Array, eps: number): void {
   }
 }
 
-/** Σ x·w of f32 numbers, summed in f64: no kernel computes this product, so accuracy is all that counts. */
-function dot(x: Float32Array, weights: Float32Array, from: number, n: number): number {
-  let s0 = 0,
-    s1 = 0,
-    s2 = 0,
-    s3 = 0;
-  for (let i = 0, w = from; i < n; i += 4, w += 4) {
-    s0 += x[i]! * weights[w]!;
-    s1 += x[i + 1]! * weights[w + 1]!;
-    s2 += x[i + 2]! * weights[w + 2]!;
-    s3 += x[i + 3]! * weights[w + 3]!;
+/** Σ w·x of integers. */
+function integerDot(x: Int32Array, weights: Int8Array, from: number, n: number): number {
+  let sum = 0;
+  for (let i = 0, w = from; i < n; i += 2, w += 2) {
+    sum = (sum + Math.imul(weights[w]!, x[i]!) + Math.imul(weights[w + 1]!, x[i + 1]!)) | 0;
   }
-  return s0 + s1 + (s2 + s3);
+  return sum;
 }
+
+/** What the path without quantised activations multiplies with. Inputs and outputs are one a row of the batch, f32. */
+export interface FloatProducts {
+  /** out[row] = Σ w·scale·x, in f64, column i in lane i mod 4: no kernel that writes text computes it, so accuracy is all that counts. */
+  ternary(outs: readonly Float32Array[], linear: ReferenceLinear, inputs: readonly Float32Array[]): void;
+  /** out[row] = Σ table·x, as `dot8`. @param table [out's length, x's length] */
+  dense(outs: readonly Float32Array[], table: Float32Array, inputs: readonly Float32Array[]): void;
+}
+
+export const scalarProducts: FloatProducts = {
+  ternary(outs, { rows, columns, weights, scales, group = columns }, inputs) {
+    const perRow = scales.length === 1 ? 0 : Math.ceil(columns / group);
+    const w = new Float64Array(columns);
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < columns; i++) {
+        w[i] = weights[row * columns + i]! * scales[row * perRow + (perRow === 0 ? 0 : Math.floor(i / group))]!;
+      }
+      for (const [input, x] of inputs.entries()) {
+        const lanes = [0, 0, 0, 0];
+        for (let i = 0; i < columns; i++) lanes[i % 4]! += x[i]! * w[i]!;
+        outs[input]![row] = lanes[0]! + lanes[1]! + (lanes[2]! + lanes[3]!);
+      }
+    }
+  },
+  dense(outs, table, inputs) {
+    for (const [input, x] of inputs.entries()) {
+      for (let row = 0; row < outs[input]!.length; row++) outs[input]![row] = dot8(x, 0, table, row * x.length, x.length);
+    }
+  },
+};
