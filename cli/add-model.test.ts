@@ -12,7 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), "bitnet-add-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 function addModel(...args: string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/cli/main.js", "add-model", ...args], { encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", "add-model", ...args], { encoding: "utf8" });
   return { code: status, stdout, stderr };
 }
 

@@ -24,10 +24,9 @@ describe("the bundled command line", () => {
   });
 
   it("has every command", () => {
-    for (const command of buildProgram().commands) {
-      const help = bundle(command.name(), "--help");
-      expect(help).toMatchObject({ code: 0, stdout: expect.stringContaining(`bitnet ${command.name()}`) });
-    }
+    const help = bundle("--help").stdout;
+    for (const command of buildProgram().commands) expect(help).toMatch(new RegExp(`^ {2}${command.name()}\\b`, "m"));
+    for (const command of ["run", "parity"]) expect(bundle(command, "--help")).toEqual(modules(command, "--help"));
     expect(bundle("info", "--json")).toEqual(modules("info", "--json"));
     expect(bundle("tokenize", "--text", TEXT, "--json")).toEqual(modules("tokenize", "--text", TEXT, "--json"));
     expect(bundle("chat", "--threads", "1").code).toBe(0); // its input is empty

@@ -7,9 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Conversion, ModelDescription, ModelInspection, Probe } from "../engine/index.js";
 import type { BenchReport } from "./bench.js";
 
-// The command line as a user meets it: each test starts `node dist/cli/main.js`. What can be asked without a process is asked in the other tests.
+// The command line as a user meets it: each test starts what is published. What can be asked without a process is asked in the other tests.
 
-const MAIN = "dist/cli/main.js";
+const MAIN = "dist/bundle/bitnet.cjs";
 const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
 const PACKED = "models/bitnet-stories-4m/packed";
 

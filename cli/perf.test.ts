@@ -9,7 +9,7 @@ import { PERF_PAGE, renderPerf } from "../validation/perf-render.js";
 
 // `bitnet perf` and `bitnet perf render` as a user meets them, in a folder of their own.
 
-const MAIN = resolve("dist/cli/main.js");
+const MAIN = resolve("dist/bundle/bitnet.cjs");
 const folder = mkdtempSync(join(tmpdir(), "bitnet-cli-perf-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -31,7 +31,7 @@ interface Ended {
 }
 
 function bitnet(...args: string[]): Ended {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/cli/main.js", ...args, "--threads", "1"], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args, "--threads", "1"], {
     encoding: "utf8",
     timeout: 60_000,
   });

@@ -20,7 +20,11 @@ const at = (name: string): string => join(folder, name);
 
 function bitnet(...args: readonly string[]): { code: number | null; stdout: string; stderr: string } {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BITNET_")));
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/cli/main.js", ...args], { env, encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args], {
+    env,
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   return { code: status, stdout, stderr };
 }
 
@@ -68,7 +72,7 @@ describe("bitnet run --receipt", () => {
     const before = readdirSync(folder);
     // So hot that it will not find an end by itself.
     const args = ["run", "--prompt", "x", "--max-tokens", "1900", "--temperature", "1000000", "--receipt", at("none.json")];
-    const child = spawn(process.execPath, ["dist/cli/main.js", ...args], { stdio: ["ignore", "pipe", "ignore"] });
+    const child = spawn(process.execPath, ["dist/bundle/bitnet.cjs", ...args], { stdio: ["ignore", "pipe", "ignore"] });
     child.stdout.once("data", () => child.kill("SIGINT"));
     child.stdout.resume();
     const [code] = (await once(child, "close")) as [number];
