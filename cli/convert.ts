@@ -1,7 +1,8 @@
 import type { Conversion, ConversionType, EmbeddingType } from "../engine/index.js";
-import { INTERRUPTED, printable } from "./failure.js";
+import { interruptible } from "./command.js";
+import { printable } from "./failure.js";
 import { type FileFlags, fileOptions } from "./model.js";
-import { Status, write, writeJson } from "./terminal.js";
+import { write, writeJson } from "./terminal.js";
 
 export interface ConvertFlags extends FileFlags {
   readonly type?: ConversionType;
@@ -13,26 +14,17 @@ export interface ConvertFlags extends FileFlags {
 /** `bitnet convert`: a model in another form. */
 export async function convert(model: string, output: string, flags: ConvertFlags): Promise<void> {
   const { convertModel } = await import("../engine/index.js");
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
-  const status = new Status("converting");
-  let done: Conversion;
-  try {
-    done = await convertModel(model, output, {
+  const done = await interruptible("converting", (status, signal) =>
+    convertModel(model, output, {
       ...fileOptions(flags),
       ...(flags.type !== undefined && { type: flags.type }),
       ...(flags.embedding !== undefined && { embedding: flags.embedding }),
       ...(flags.force !== undefined && { force: flags.force }),
-      signal: interrupt.signal,
+      signal,
       onProgress: ({ done, total }) => status.update(done / Math.max(total, 1)),
-    });
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.exitCode = INTERRUPTED;
-    return;
-  } finally {
-    status.end();
-  }
+    }),
+  );
+  if (!done) return;
   if (flags.json) await writeJson(done);
   else await write(summary(done));
 }

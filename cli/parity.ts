@@ -4,10 +4,10 @@ import { failuresPath, runParity } from "../validation/parity.js";
 import { parityFailure } from "../validation/parity-gates.js";
 import { textsOfLines } from "../validation/parity-texts.js";
 import type { LaneName, LaneReport, ParityReport } from "../validation/parity-types.js";
-import { INTERRUPTED, ioError, printable } from "./failure.js";
+import { interruptible, kernelOptions, recordOptions } from "./command.js";
+import { ioError, printable } from "./failure.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
-import { Status, style, write, writeJson } from "./terminal.js";
-import { readEnvironment } from "./values.js";
+import { style, write, writeJson } from "./terminal.js";
 
 export interface ParityFlags extends Omit<FileFlags, "model">, Pick<ModelFlags, "threads" | "tier"> {
   readonly lane?: readonly LaneName[];
@@ -27,14 +27,9 @@ export async function parity(a: string | undefined, b: string | undefined, flags
       "parity compares two models, the reference first: bitnet parity A B; without any it compares the embedded model's two forms",
     );
   }
-  const environment = readEnvironment(process.env);
-  const threads = flags.threads ?? environment.threads;
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
-  const status = new Status("comparing");
-  let report: ParityReport;
-  try {
-    report = await runParity({
+  const report = await interruptible("comparing", async (status, signal) =>
+    runParity({
+      ...recordOptions(),
       models: a !== undefined && b !== undefined ? [a, b] : undefined,
       lanes: flags.lane,
       texts: flags.prompts === undefined ? undefined : textsOfLines(await readLines(flags.prompts)),
@@ -42,22 +37,13 @@ export async function parity(a: string | undefined, b: string | undefined, flags
       topK: flags.topK,
       maxTokens: flags.maxTokens,
       files: fileOptions(flags),
-      kernels: { ...(threads !== undefined && { threads }), ...(flags.tier !== undefined && { tier: flags.tier }) },
+      kernels: kernelOptions(flags),
       out: flags.out,
-      cliArgs: process.argv.slice(2),
-      seed: environment.seed,
-      deterministic: process.env.BITNET_DETERMINISTIC === "1",
-      date: new Date(),
       onProgress: ({ done, total }) => status.update(done / total),
-      signal: interrupt.signal,
-    });
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.exitCode = INTERRUPTED;
-    return;
-  } finally {
-    status.end();
-  }
+      signal,
+    }),
+  );
+  if (!report) return;
   if (flags.json) await writeJson(report, 2);
   else await write(`${reportTable(report, (text) => style("bold", text, process.stdout))}\nreport: ${printable(flags.out)}\n`);
   const failure = parityFailure(report, failuresPath(flags.out));

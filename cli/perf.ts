@@ -1,13 +1,11 @@
-import type { LoadOptions } from "../engine/index.js";
 import { removeStale } from "../validation/files.js";
 import { perfPath, readPerf, runPerf } from "../validation/perf.js";
 import { comparePerf, requireMemory, requireNoRegression } from "../validation/perf-gate.js";
 import { perfTable } from "../validation/perf-table.js";
 import { writeRecord } from "../validation/records.js";
-import { INTERRUPTED } from "./failure.js";
+import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { fileOptions, type ModelFlags } from "./model.js";
-import { Status, write, writeJson } from "./terminal.js";
-import { readEnvironment } from "./values.js";
+import { write, writeJson } from "./terminal.js";
 
 export interface PerfFlags extends ModelFlags {
   readonly out?: string;
@@ -20,22 +18,21 @@ export interface PerfFlags extends ModelFlags {
 
 /** `bitnet perf`: measures a model and stores the record, unless a gate is failed. */
 export async function perf(flags: PerfFlags): Promise<void> {
-  const environment = readEnvironment(process.env);
   const baseline = flags.baseline === undefined ? undefined : await readPerf(flags.baseline);
   if (flags.out !== undefined) await removeStale(flags.out);
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
-  const status = new Status("measuring");
-  try {
+  await interruptible("measuring", async (status, signal) => {
     const record = await runPerf({
+      ...recordOptions(),
       ...(flags.model !== undefined && { model: flags.model }),
-      load: loadOptions(flags, environment.threads),
-      seed: environment.seed,
+      load: {
+        ...kernelOptions(flags),
+        ...(flags.ctx !== undefined && { contextLength: flags.ctx }),
+        ...(flags.head !== undefined && { head: flags.head }),
+        ...(flags.kv !== undefined && { kv: flags.kv }),
+        ...fileOptions(flags),
+      },
       iterations: flags.iterations,
-      cliArgs: process.argv.slice(2),
-      deterministic: process.env.BITNET_DETERMINISTIC === "1",
-      date: new Date(),
-      signal: interrupt.signal,
+      signal,
       onProgress: (done, total) => status.update(done / total),
     });
     status.end();
@@ -47,22 +44,5 @@ export async function perf(flags: PerfFlags): Promise<void> {
     const path = flags.out ?? perfPath(record);
     await writeRecord(path, "perf-record", record);
     if (!flags.json) await write(`\n${path}\n`);
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.exitCode = INTERRUPTED;
-  } finally {
-    status.end();
-  }
-}
-
-function loadOptions(flags: PerfFlags, threads: number | undefined): LoadOptions {
-  const count = flags.threads ?? threads;
-  return {
-    ...(count !== undefined && { threads: count }),
-    ...(flags.ctx !== undefined && { contextLength: flags.ctx }),
-    ...(flags.tier !== undefined && { tier: flags.tier }),
-    ...(flags.head !== undefined && { head: flags.head }),
-    ...(flags.kv !== undefined && { kv: flags.kv }),
-    ...fileOptions(flags),
-  };
+  });
 }

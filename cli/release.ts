@@ -2,13 +2,12 @@ import { mkdtempSync, readdirSync, realpathSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BitnetError } from "../engine/errors.js";
-import { bannerText } from "../validation/banner.js";
 import { removeStale } from "../validation/files.js";
 import { prepareRelease } from "../validation/release.js";
-import { INTERRUPTED, printable } from "./failure.js";
-import { Status, write } from "./terminal.js";
-import { checkLine } from "./validate.js";
-import { readEnvironment } from "./values.js";
+import { interruptible, kernelOptions, recordOptions } from "./command.js";
+import { printable } from "./failure.js";
+import { write } from "./terminal.js";
+import { showBanner, showCheck } from "./validate.js";
 
 export interface ReleaseFlags {
   readonly version: string;
@@ -23,29 +22,17 @@ export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
   const { version, dryRun = false } = flags;
   if (!/^(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)$/.test(version))
     throw new BitnetError("usage", `--version must be like 1.2.3, and is ${version}`);
-  const environment = readEnvironment(process.env);
-  const { threads } = environment;
   const folder = `release-v${version}`;
   const out = flags.out ?? join(dryRun ? await temporaryFolder(folder) : "artifacts", folder);
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
-  const status = new Status("preparing the release");
-  try {
+  await interruptible("preparing the release", async (status, signal) => {
     const release = await prepareRelease({
+      ...recordOptions(),
       ...{ version, dryRun, out, results: flags.results, perf: flags.perf },
-      kernels: threads === undefined ? {} : { threads },
-      cliArgs: process.argv.slice(2),
-      seed: environment.seed,
-      deterministic: process.env.BITNET_DETERMINISTIC === "1",
-      date: new Date(),
-      signal: interrupt.signal,
+      kernels: kernelOptions({}),
+      signal,
       onMeasure: (done, total) => status.update(done / total),
-      onBanner: async (banner) => write(`${bannerText(banner)}\n`),
-      onCheck: async (report, { done, total }) => {
-        status.update(done / total);
-        status.clear();
-        await write(checkLine(report));
-      },
+      onBanner: showBanner,
+      onCheck: showCheck(status),
     });
     status.end();
     const lines = [
@@ -59,12 +46,7 @@ export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
       ...release.commands.map((command) => `  ${command}`),
     ];
     await write(`\n${lines.join("\n")}\n`);
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.exitCode = INTERRUPTED;
-  } finally {
-    status.end();
-  }
+  });
 }
 
 /** How the folders of dry runs are called. */

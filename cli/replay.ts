@@ -1,9 +1,9 @@
 import { type Replay, replayRow } from "../validation/replay.js";
-import { INTERRUPTED, printable } from "./failure.js";
+import { interruptible, kernelOptions } from "./command.js";
+import { printable } from "./failure.js";
 import type { ModelFlags } from "./model.js";
 import { fixed, scientific } from "./parity.js";
-import { Status, write, writeJson } from "./terminal.js";
-import { readEnvironment } from "./values.js";
+import { write, writeJson } from "./terminal.js";
 
 export interface ReplayFlags extends Pick<ModelFlags, "threads" | "tier"> {
   readonly row: number;
@@ -14,25 +14,11 @@ export interface ReplayFlags extends Pick<ModelFlags, "threads" | "tier"> {
 
 /** `bitnet replay`: a failing row of parity again, from the row alone. */
 export async function replay(path: string, flags: ReplayFlags): Promise<void> {
-  const threads = flags.threads ?? readEnvironment(process.env).threads;
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
-  const status = new Status("replaying");
-  let done: Replay;
-  try {
-    done = await replayRow(path, flags.row, {
-      modelA: flags.modelA,
-      modelB: flags.modelB,
-      kernels: { ...(threads !== undefined && { threads }), ...(flags.tier !== undefined && { tier: flags.tier }) },
-      signal: interrupt.signal,
-    });
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.exitCode = INTERRUPTED;
-    return;
-  } finally {
-    status.end();
-  }
+  const { modelA, modelB } = flags;
+  const done = await interruptible("replaying", (_, signal) =>
+    replayRow(path, flags.row, { modelA, modelB, kernels: kernelOptions(flags), signal }),
+  );
+  if (!done) return;
   const { row, changed, figures, greedy, failed, error } = done;
   if (flags.json) {
     await writeJson({ lane: row.lane, prompt: row.prompt.id, changed, figures, greedy, failed, verdict: error ? "FAIL" : "PASS" }, 2);

@@ -1,10 +1,10 @@
 import { BitnetError } from "../engine/errors.js";
-import { acceptanceFailure, type CheckReport, runAcceptance } from "../validation/acceptance.js";
-import { bannerText } from "../validation/banner.js";
-import { INTERRUPTED, printable } from "./failure.js";
+import { type AcceptanceOptions, acceptanceFailure, type CheckReport, runAcceptance } from "../validation/acceptance.js";
+import { bannerText, type PlatformBanner } from "../validation/banner.js";
+import { interruptible, kernelOptions, recordOptions } from "./command.js";
+import { printable } from "./failure.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
-import { Status, style, write, writeJson } from "./terminal.js";
-import { readEnvironment } from "./values.js";
+import { type Status, style, write, writeJson } from "./terminal.js";
 
 export interface ValidateFlags extends Omit<FileFlags, "model">, Pick<ModelFlags, "threads" | "tier"> {
   readonly modelA?: string;
@@ -19,41 +19,38 @@ export async function validate(flags: ValidateFlags): Promise<void> {
   const { modelA: a, modelB: b } = flags;
   if ((a === undefined) !== (b === undefined))
     throw new BitnetError("usage", "give both --model-a and --model-b, the two forms of a model, or neither");
-  const environment = readEnvironment(process.env);
-  const threads = flags.threads ?? environment.threads;
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
-  const status = new Status("validating");
-  try {
+  await interruptible("validating", async (status, signal) => {
     const summary = await runAcceptance({
+      ...recordOptions(),
       models: a !== undefined && b !== undefined ? [a, b] : undefined,
       quick: flags.quick,
       files: fileOptions(flags),
-      kernels: { ...(threads !== undefined && { threads }), ...(flags.tier !== undefined && { tier: flags.tier }) },
+      kernels: kernelOptions(flags),
       out: flags.out,
-      cliArgs: process.argv.slice(2),
-      seed: environment.seed,
-      deterministic: process.env.BITNET_DETERMINISTIC === "1",
-      date: new Date(),
-      signal: interrupt.signal,
-      ...(!flags.json && { onBanner: async (banner) => write(`${bannerText(banner)}\n`) }),
-      onCheck: async (report, { done, total }) => {
-        status.update(done / total);
-        status.clear();
-        if (!flags.json) await write(checkLine(report));
-      },
+      signal,
+      ...(!flags.json && { onBanner: showBanner, onCheck: showCheck(status) }),
+      ...(flags.json && { onCheck: (_, { done, total }) => status.update(done / total) }),
     });
     status.end();
     if (flags.json) await writeJson(summary, 2);
     const failure = acceptanceFailure(summary);
     if (failure) throw failure;
     if (!flags.json) await write(`\n${style("bold", "ALL ACCEPTANCE TESTS PASSED", process.stdout)}\n`);
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.exitCode = INTERRUPTED;
-  } finally {
-    status.end();
-  }
+  });
+}
+
+/** The machine, above the table. */
+export async function showBanner(banner: PlatformBanner): Promise<void> {
+  await write(`${bannerText(banner)}\n`);
+}
+
+/** Writes a row of the table, and takes the line of progress out of its way. */
+export function showCheck(status: Status): NonNullable<AcceptanceOptions["onCheck"]> {
+  return async (report, { done, total }) => {
+    status.update(done / total);
+    status.clear();
+    await write(checkLine(report));
+  };
 }
 
 /** Columns of the table. */

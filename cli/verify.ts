@@ -1,8 +1,8 @@
-import { type Verification, verifyReceipt } from "../validation/verify.js";
-import { INTERRUPTED, printable } from "./failure.js";
+import { verifyReceipt } from "../validation/verify.js";
+import { interruptible, kernelOptions } from "./command.js";
+import { printable } from "./failure.js";
 import type { ModelFlags } from "./model.js";
-import { Status, write, writeJson } from "./terminal.js";
-import { readEnvironment } from "./values.js";
+import { write, writeJson } from "./terminal.js";
 
 export interface VerifyFlags extends Pick<ModelFlags, "model" | "tokenizer" | "threads" | "tier"> {
   readonly reference?: boolean;
@@ -11,29 +11,11 @@ export interface VerifyFlags extends Pick<ModelFlags, "model" | "tokenizer" | "t
 
 /** `bitnet verify`: replays a receipt. */
 export async function verify(path: string, flags: VerifyFlags): Promise<void> {
-  const threads = flags.threads ?? readEnvironment(process.env).threads;
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
-  const status = new Status("replaying");
-  let done: Verification;
-  try {
-    done = await verifyReceipt(path, {
-      model: flags.model,
-      tokenizer: flags.tokenizer,
-      load: {
-        ...(threads !== undefined && { threads }),
-        ...(flags.tier !== undefined && { tier: flags.tier }),
-        ...(flags.reference && { reference: true }),
-        signal: interrupt.signal,
-      },
-    });
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.exitCode = INTERRUPTED;
-    return;
-  } finally {
-    status.end();
-  }
+  const { model, tokenizer, reference } = flags;
+  const done = await interruptible("replaying", (_, signal) =>
+    verifyReceipt(path, { model, tokenizer, load: { ...kernelOptions(flags), ...(reference && { reference }), signal } }),
+  );
+  if (!done) return;
   const { receipt, tier, callsCompared } = done;
   const { kernel_tier, node } = receipt.provenance;
   if (flags.json) {

@@ -29,6 +29,8 @@ export interface AddModelOptions extends Omit<ProvenanceOptions, "model" | "seed
   readonly files?: FileOptions | undefined;
   readonly kernels?: KernelOptions | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Hears which part of the work is done, 0 … 1. */
+  readonly onProgress?: ((share: number) => void) | undefined;
   /** Hears each step that has passed. */
   readonly onStep?: ((step: AddStep) => void | Promise<void>) | undefined;
 }
@@ -39,6 +41,8 @@ export interface AddStep {
   readonly finding: string;
 }
 
+/** Of which docs takes no time. */
+const STEPS = 4;
 /** Samples of each form's speed. */
 const ITERATIONS = 3;
 
@@ -59,6 +63,8 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
     steps.push(step);
     await options.onStep?.(step);
   };
+  const progress = (share: number): void => options.onProgress?.((steps.length + share) / STEPS);
+  const counted = ({ done, total }: { readonly done: number; readonly total: number }): void => progress(done / Math.max(total, 1));
   const { i2sLayout: _, ...newFiles } = files; // what is written has the usual layout
   const { format } = await describeModel(source, files);
   const type = options.type ?? (format === "gguf" ? "packed" : "i2_s");
@@ -71,7 +77,7 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
   });
   try {
     const model = join(staging, form);
-    const converted = await convertModel(source, model, { ...files, type, ...(signal && { signal }) });
+    const converted = await convertModel(source, model, { ...files, type, onProgress: counted, ...(signal && { signal }) });
     const rounded = converted.rounded.length === 0 ? "every weight the same to the bit" : "some numbers rounded";
     await passed({ name: "convert", finding: `${form}, layers ${converted.layers}, ${(converted.bytes / 1e6).toFixed(1)} MB, ${rounded}` });
 
@@ -94,6 +100,7 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
       files,
       filesB: newFiles,
       kernels,
+      onProgress: counted,
     });
     const report = moved(measured, model, join(options.out, form));
     const failure = parityFailure(report);
@@ -107,7 +114,9 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
       [source, files],
       [model, newFiles],
     ] as const) {
-      const record = await runPerf({ ...common, model: path, load: { ...said, ...kernels }, iterations: ITERATIONS });
+      const before = records.length;
+      const onProgress = (done: number, total: number): void => progress((before + done / total) / 2);
+      const record = await runPerf({ ...common, model: path, load: { ...said, ...kernels }, iterations: ITERATIONS, onProgress });
       const shown = path === model ? join(options.out, form) : record.model.path;
       records.push({ ...record, model: { ...record.model, path: shown, name } });
     }
