@@ -1,6 +1,8 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative, sep } from "node:path";
+import { deflateSync } from "node:zlib";
 import {
   type AcceptanceOptions,
   type AcceptanceSummary,
@@ -10,6 +12,8 @@ import {
   runAcceptance,
   SUMMARY_FILE,
 } from "./acceptance.js";
+import { readIndex } from "./git-index.js";
+import { hashObject } from "./git-objects.js";
 import { failuresPath } from "./parity.js";
 import { type PerfRecord, perfPath } from "./perf.js";
 import { renderPerf } from "./perf-render.js";
@@ -18,28 +22,22 @@ import { readRecord, writeRecord, writeRows } from "./records.js";
 import { EXAMPLES, PROVENANCE } from "./records.test.helper.js";
 import { perfRecordPaths } from "./sign-off.js";
 
-// A clone small enough to be broken in every way: the repository that git itself wrote (fixtures/git.json), with what a release needs in it.
+// A clone small enough to be broken in every way, with what a release needs in it, all of it committed.
 
-const fixture = JSON.parse(readFileSync("validation/fixtures/git.json", "utf8")) as Record<string, string>;
-const TRACKED = { "a/b/one.txt": "one\n", "a-b/two.txt": "two\n", "a.txt": "3\n", "naïve.txt": "é", "run.sh": "run\n" };
-
-/** Id and time of its commit. */
-export const COMMIT = { id: "e6592539f8237baafb32b0caf64b21972881efd5", time: 1_700_000_100 };
+/** Time of its commit, seconds. */
+export const COMMIT_TIME = 1_700_000_100;
 
 /** A clone, in a folder that `remove` takes away. */
 export class Clone {
   readonly folder = mkdtempSync(join(tmpdir(), "bitnet-clone-"));
   readonly root = join(this.folder, "clone");
+  /** Id of its commit. */
+  commit = "";
 
   /** Whole, with performance records that say they are of the present kernels. */
   async make(): Promise<void> {
     rmSync(this.root, { recursive: true, force: true });
-    this.put(".git/HEAD", "ref: refs/heads/main\n");
-    this.put(".git/packed-refs", fixture.packedRefs!);
-    this.put(".git/index", Buffer.from(fixture.index4!, "base64"));
-    for (const end of ["pack", "idx"]) this.put(`.git/objects/pack/${fixture.name}.${end}`, Buffer.from(fixture[end]!, "base64"));
-    for (const [path, text] of Object.entries(TRACKED)) this.put(path, text);
-    symlinkSync("a.txt", join(this.root, "link"));
+    this.put("a.txt", "3\n");
     this.put("engine/index.ts", "export const one = 1;\n");
     this.put("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- Wings.\n\n## [0.1.0] - 2026-11-22\n\n### Added\n\n- All.\n");
     for (const path of ["package.json", "package-lock.json", "LICENSE", "dist/bundle", "README.md", "docs", ...perfRecordPaths(".")]) {
@@ -55,6 +53,36 @@ export class Clone {
       await writeRecord(join(this.root, perfPath(fresh)), "perf-record", fresh);
     }
     for (const [path, text] of renderPerf(records)) this.put(path, text);
+    this.#commit();
+  }
+
+  /** Commits all but dist, as gitformat-index (version 2) and gitformat-loose have it. */
+  #commit(): void {
+    const entries = readdirSync(this.root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const paths = entries.map(({ parentPath, name }) => relative(this.root, join(parentPath, name)).split(sep).join("/"));
+    const parts = paths
+      .filter((path) => !path.startsWith("dist/"))
+      .sort()
+      .map((path) => {
+        const entry = Buffer.alloc((62 + path.length + 8) & ~7); // its times are 0, so that files are always looked into
+        entry.writeUInt32BE(0o100644, 24);
+        entry.write(hashObject("blob", readFileSync(join(this.root, path))), 40, "hex");
+        entry.writeUInt16BE(path.length, 60);
+        entry.write(path, 62);
+        return entry;
+      });
+    const head = Buffer.from("DIRC\0\0\0\x02\0\0\0\0", "latin1");
+    head.writeUInt32BE(parts.length, 8);
+    const body = Buffer.concat([head, ...parts]);
+    const index = Buffer.concat([body, createHash("sha1").update(body).digest()]);
+    this.put(".git/index", index);
+    const who = `A <a@example.org> ${COMMIT_TIME} +0000`;
+    const commit = `tree ${readIndex(index)!.tree()}\nauthor ${who}\ncommitter ${who}\n\nAll\n`;
+    const object = Buffer.from(`commit ${commit.length}\0${commit}`);
+    this.commit = createHash("sha1").update(object).digest("hex");
+    this.put(`.git/objects/${this.commit.slice(0, 2)}/${this.commit.slice(2)}`, deflateSync(object));
+    this.put(".git/HEAD", "ref: refs/heads/main\n");
+    this.put(".git/refs/heads/main", `${this.commit}\n`);
   }
 
   put(path: string, data: string | Uint8Array): void {
@@ -82,7 +110,7 @@ export class Clone {
 
   /** Artifacts of a validation that passed, in a folder. */
   async results(folder: string, from: Partial<Provenance> = {}): Promise<void> {
-    const provenance = { ...PROVENANCE, git_commit: COMMIT.id.slice(0, 12), kernel_sha256: kernelSha256(), ...from };
+    const provenance = { ...PROVENANCE, git_commit: this.commit.slice(0, 12), kernel_sha256: kernelSha256(), ...from };
     const checks = [{ id: "c.fp32-fp32", title: "parity", ship: true, status: "PASS" }];
     const passed = { kind: "acceptance-summary", provenance, quick: false, checks, verdict: "PASS" };
     await writeRecord(join(folder, SUMMARY_FILE), "acceptance-summary", passed);

@@ -34,15 +34,20 @@ export function temporaryPath(path: string): string {
   return join(dirname(path), `.${basename(path).slice(0, NAME_PART)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
 }
 
-/** Removes the temporaries of `path` whose process has ended. */
-export async function removeStale(path: string): Promise<void> {
+/** The temporaries of `path` whose process has ended. */
+export async function staleOf(path: string): Promise<string[]> {
   const begin = `.${basename(path).slice(0, NAME_PART)}.`;
   const names = await readdir(dirname(path)).catch(() => []);
-  for (const name of names) {
-    if (!name.startsWith(begin)) continue;
-    const [, pid] = name.slice(begin.length).match(/^(\d+)-[0-9a-f]{8}\.tmp$/) ?? [];
-    if (pid !== undefined && !isRunning(Number(pid))) await rm(join(dirname(path), name), { force: true, recursive: true });
-  }
+  const stale = names.filter((name) => {
+    const [, pid] = (name.startsWith(begin) && name.slice(begin.length).match(/^(\d+)-[0-9a-f]{8}\.tmp$/)) || [];
+    return pid !== undefined && !isRunning(Number(pid));
+  });
+  return stale.map((name) => join(dirname(path), name));
+}
+
+/** Removes them. */
+export async function removeStale(path: string): Promise<void> {
+  for (const stale of await staleOf(path)) await rm(stale, { force: true, recursive: true });
 }
 
 function isRunning(pid: number): boolean {

@@ -1,12 +1,12 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, it } from "vitest";
 import type { Check } from "./acceptance.js";
-import { Clone, COMMIT } from "./clone.test.helper.js";
+import { Clone, COMMIT_TIME } from "./clone.test.helper.js";
 import { readRecord } from "./records.js";
 import { prepareRelease, type ReleaseOptions } from "./release.js";
 import { SIGN_OFF } from "./sign-off.js";
@@ -42,7 +42,7 @@ function snapshot(root = clone.root): Record<string, string> {
 
 /** A release's folder has every file, each with its sum. */
 function holds(folder: string): void {
-  expect(readdirSync(folder).sort()).toEqual([LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, "bitnet-ts-v0.2.0.cdx.json"].sort());
+  expect(readdirSync(folder).sort()).toEqual([LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, "bitnet-ts-v0.2.0.cdx.json", "tree"].sort());
   const sums = readFileSync(join(folder, "SHA256SUMS"), "utf8").trim().split("\n");
   expect(sums).toHaveLength(4);
   for (const line of sums) {
@@ -86,7 +86,7 @@ it("the archive is the same, byte for byte, from the same results, and holds wha
   }
   const { "MANIFEST.json": _manifest, SHA256SUMS: _sums, ...held } = snapshot(unpacked);
   expect(held).toEqual(Object.fromEntries(manifest.files.map(({ path, sha256: hash }) => [path, hash])));
-  expect(Math.floor(statSync(join(unpacked, "CHANGELOG.md")).mtimeMs / 1000)).toBe(COMMIT.time);
+  expect(Math.floor(statSync(join(unpacked, "CHANGELOG.md")).mtimeMs / 1000)).toBe(COMMIT_TIME);
 });
 
 it("the bill of materials names what is bundled, as package-lock.json has it", async () => {
@@ -156,9 +156,10 @@ const refusals: readonly (readonly [
   [
     "results of another commit",
     "stale",
-    () => {
-      clone.put(".git/HEAD", "9f9dc76cc7ce522af35ff76681d6609728bcc066\n");
-      return {};
+    async () => {
+      const results = join(clone.folder, "other");
+      await clone.results(results, { git_commit: "9f9dc76cc7ce" });
+      return { results };
     },
   ],
   [
@@ -200,8 +201,10 @@ it("all gates pass on what is about to be released: version and changelog are th
   const release = await prepare(whole);
   expect(release.summary.checks.filter(({ status }) => status !== "PASS")).toEqual([]);
   expect(release.summary.checks.find(({ id }) => id === "g.changelog")!.figures).toEqual({ version: "0.2.0" });
-  // Once more, on what the first has put there.
+  // Once more, on what the first has put there: all of it is the release's own, and nothing else.
   expect((await prepare(whole)).tree).toEqual([LIST]);
+  clone.edit("CHANGELOG.md", "Wings", "Wheels");
+  await expect(prepare(whole)).rejects.toMatchObject({ code: "acceptance", message: expect.stringContaining("g.clean-tree") });
 });
 
 /** What `bitnet release prepare` does, as a process that can be killed. */
@@ -222,6 +225,7 @@ it("killed at any moment it leaves nothing partial under a final name, and the n
   const after = snapshot();
   for (let run = 0; run < 4; run++) {
     await clone.make();
+    rmSync(out, { recursive: true });
     const child = spawn(process.execPath, args, { stdio: "ignore" });
     await new Promise((done) => setTimeout(done, takes * (0.3 + 0.8 * Math.random())));
     child.kill("SIGKILL");
@@ -229,8 +233,12 @@ it("killed at any moment it leaves nothing partial under a final name, and the n
     const left = Object.entries(snapshot()).filter(([path]) => !path.endsWith(".tmp"));
     for (const [path, hash] of left) expect([before[path], after[path]], path).toContain(hash);
     if (existsSync(out)) holds(out);
+    expect(spawnSync(process.execPath, args).status).toBe(0);
+    expect(snapshot()).toEqual(after);
   }
-  // As after a kill in the midst of it: a part of a folder, of a process that has ended.
+  // As after kills in the midst of it: some files are in the tree, and there is a part of a folder, of a process that has ended.
+  await clone.make();
+  clone.put("package.json", readFileSync(join(out, "tree/package.json")));
   const { pid } = spawnSync(process.execPath, ["-e", ""]);
   mkdirSync(join(out, `../.release-v0.2.0.${pid}-01234567.tmp`), { recursive: true });
   writeFileSync(join(out, `../.release-v0.2.0.${pid}-01234567.tmp/SHA256SUMS`), "half");

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { BitnetError } from "../engine/errors.js";
 import {
   type AcceptanceOptions,
@@ -14,7 +14,7 @@ import {
 } from "./acceptance.js";
 import { CHANGELOG_FILE, releaseChangelog } from "./changelog.js";
 import { checklist } from "./checklist.js";
-import { ioFailure, removeStale, temporaryPath, writeWhole } from "./files.js";
+import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "./files.js";
 import { type GitState, gitState } from "./git.js";
 import { digestOf, MANIFEST_FILE, packArtifacts, SUMS_FILE, sums } from "./pack.js";
 import { PACKAGE_FILE } from "./package.js";
@@ -81,7 +81,6 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
   const git = stateOf(root);
   if (existsSync(out) && !existsSync(join(out, MARK)))
     throw new BitnetError("usage", `${options.out} is there already, and no release: name another folder (--out)`);
-  await removeStale(out);
   const staging = temporaryPath(out);
   const overlay = join(staging, TREE);
   const name = `bitnet-ts-v${version}`;
@@ -90,6 +89,8 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     await mkdir(overlay, { recursive: true }).catch((error: unknown) => {
       throw ioFailure("write", overlay, error);
     });
+    for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay);
+    await removeStale(out);
     await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10));
     await performance(options, root, overlay);
     const results = join(staging, "results");
@@ -133,17 +134,8 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     made.push({ path: SUMS_FILE, data: Buffer.from(sums([...digests, digestOf(list, text)])) });
     for (const { path, data } of made) await writeWhole(join(staging, path), data);
     await writeWhole(join(overlay, list), text);
-    if (options.dryRun) await swap(staging, out);
-    else {
-      const undo = await putInto(root, overlay);
-      try {
-        await rm(overlay, { recursive: true });
-        await swap(staging, out);
-      } catch (error) {
-        await undo();
-        throw error;
-      }
-    }
+    await swap(staging, out);
+    if (!options.dryRun) await putInto(root, join(out, TREE), out);
     return { tag, out, files: made.map(({ path }) => path), tree, commands, summary };
   } finally {
     await rm(staging, { recursive: true, force: true });
@@ -256,42 +248,51 @@ async function archiveFiles(paths: readonly string[], at: (path: string) => stri
   );
 }
 
-/** Files of the overlay that are not as those of the tree, with what the tree has; null: nothing. */
-function changes(root: string, overlay: string): { readonly path: string; readonly before: Buffer | null; readonly after: Buffer }[] {
-  const entries = readdirSync(overlay, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = entries
-    .map((entry) =>
-      join(entry.parentPath, entry.name)
-        .slice(overlay.length + 1)
-        .replaceAll("\\", "/"),
-    )
-    .sort();
-  return paths
-    .map((path) => ({
-      path,
-      before: existsSync(join(root, path)) ? readFileSync(join(root, path)) : null,
-      after: readFileSync(join(overlay, path)),
-    }))
-    .filter(({ before, after }) => !before?.equals(after));
+/** A file of an overlay, and what the tree has in its place; null: nothing. */
+interface OverlayFile {
+  readonly path: string;
+  readonly before: Buffer | null;
+  readonly after: Buffer;
 }
 
-/** Puts the overlay's files into the tree, each whole. @returns what puts the tree back */
-async function putInto(root: string, overlay: string): Promise<() => Promise<void>> {
+function overlayFiles(root: string, overlay: string): OverlayFile[] {
+  if (!existsSync(overlay)) return [];
+  const entries = readdirSync(overlay, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map((entry) => relative(overlay, join(entry.parentPath, entry.name)).split(sep).join("/")).sort();
+  return paths.map((path) => ({
+    path,
+    before: existsSync(join(root, path)) ? readFileSync(join(root, path)) : null,
+    after: readFileSync(join(overlay, path)),
+  }));
+}
+
+/** Those that are not as in the tree. */
+function changes(root: string, overlay: string): OverlayFile[] {
+  return overlayFiles(root, overlay).filter(({ before, after }) => !before?.equals(after));
+}
+
+/** What an earlier run, perhaps one that was killed, has put into the tree is this release's own: the check of a clean tree goes by the overlay. */
+async function takeOver(earlier: string, root: string, overlay: string): Promise<void> {
+  for (const { path, before, after } of overlayFiles(root, earlier)) {
+    if (before?.equals(after)) await writeWhole(join(overlay, path), after);
+  }
+}
+
+/** Puts the overlay's files into the tree, each whole. If that fails, the tree is put back, and the release goes away. */
+async function putInto(root: string, overlay: string, out: string): Promise<void> {
   const all = changes(root, overlay);
-  const undo = async (): Promise<void> => {
-    for (const { path, before } of all)
-      await (before === null ? rm(join(root, path), { force: true }) : writeWhole(join(root, path), before));
-  };
   try {
     for (const { path, after } of all) await writeWhole(join(root, path), after);
   } catch (error) {
-    await undo();
+    for (const { path, before } of all) {
+      await (before === null ? rm(join(root, path), { force: true }) : writeWhole(join(root, path), before));
+    }
+    await rm(out, { recursive: true, force: true });
     throw error;
   }
-  return undo;
 }
 
-/** Gives a folder its name; an earlier release of that name goes away. */
+/** Gives a folder its name; an earlier release of that name goes away. It keeps what goes into the tree: see `takeOver`. */
 async function swap(staging: string, out: string): Promise<void> {
   const old = temporaryPath(out);
   try {
