@@ -202,7 +202,9 @@ it("all gates pass on what is about to be released: version and changelog are th
   expect(release.summary.checks.filter(({ status }) => status !== "PASS")).toEqual([]);
   expect(release.summary.checks.find(({ id }) => id === "g.changelog")!.figures).toEqual({ version: "0.2.0" });
   // Once more, on what the first has put there: all of it is the release's own, and nothing else.
-  expect((await prepare(whole)).tree).toEqual([LIST]);
+  const again = await prepare(whole);
+  expect(again.tree).toEqual([LIST]);
+  expect(again.commands[0]!.split(" ").slice(2).sort()).toEqual(["CHANGELOG.md", LIST, "package-lock.json", "package.json"]);
   clone.edit("CHANGELOG.md", "Wings", "Wheels");
   await expect(prepare(whole)).rejects.toMatchObject({ code: "acceptance", message: expect.stringContaining("g.clean-tree") });
 });

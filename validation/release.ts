@@ -120,8 +120,10 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     ];
     const tag = `v${version}`;
     const tree = [...changes(root, overlay).map(({ path }) => path), list];
+    // What an earlier run has put there belongs to the commit, too.
+    const own = overlayFiles(root, overlay).map(({ path }) => path);
     const commands = [
-      `git add CHANGELOG.md package.json package-lock.json bench/results docs ${list}`,
+      `git add ${[...own.filter((path) => path !== list), list].join(" ")}`,
       `git commit -m "Release ${tag}"`,
       `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
       "git push",

@@ -38,7 +38,7 @@ export function floatProducts(): FloatProducts {
     if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
     return places;
   };
-  /** Copies rows, and puts zeros behind each as far as it is wider there. */
+  /** Copies rows of `columns` to where a row has `size`: what lies behind each stays. */
   const copy = <T extends Int8Array | Float32Array>(to: T, from: T, first: number, rows: number, columns: number, size: number): void => {
     if (size === columns) to.set(from.subarray(first * columns, (first + rows) * columns));
     else for (let row = 0; row < rows; row++) to.set(from.subarray((first + row) * columns, (first + row + 1) * columns), row * size);
