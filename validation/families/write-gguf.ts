@@ -156,8 +156,8 @@ function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {
   ];
 }
 
-/** Writes one file. Tables are F32 beside F32 layers, of the layers' type where that is a Q2_0, else F16; norms always F32. */
-export async function writeFamilyGguf(path: string, model: FamilyModel, type: FamilyType): Promise<string> {
+/** The model's tensors in the order of llama.cpp's converter. Tables are F32 beside F32 layers, of the layers' type where that is a Q2_0, else F16; norms always F32. */
+export function familyTensors(model: FamilyModel, type: FamilyType): NewTensor[] {
   const { shape } = model;
   const table = (name: string, { values, linear }: Table): NewTensor => {
     const tensor = { name: `${name}.weight`, shape: [shape.vocab, shape.hidden] };
@@ -183,6 +183,11 @@ export async function writeFamilyGguf(path: string, model: FamilyModel, type: Fa
   }
   tensors.push(vector("output_norm", model.outputNorm));
   if (!shape.tied) tensors.push(table("output", model.head));
-  await writeGguf(path, { metadata: metadataOf(shape, type), tensors });
+  return tensors;
+}
+
+/** Writes one file. */
+export async function writeFamilyGguf(path: string, model: FamilyModel, type: FamilyType): Promise<string> {
+  await writeGguf(path, { metadata: metadataOf(model.shape, type), tensors: familyTensors(model, type) });
   return path;
 }
