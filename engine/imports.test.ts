@@ -31,8 +31,8 @@ function rank(path: string): number {
   return inside === undefined ? 0 : ROOMS.indexOf(room ?? "") + 1;
 }
 
-/** What is wrong with one source file, one sentence each. `path` is relative to the repository. */
-function faults(path: string, source: string): string[] {
+/** What a source file imports, and what is wrong with it, one sentence each. `path` is relative to the repository. */
+function examine(path: string, source: string): { readonly imports: readonly Import[]; readonly faults: readonly string[] } {
   const found: string[] = [];
   const imports: Import[] = [];
   const [area, room] = path.split("/");
@@ -77,6 +77,33 @@ function faults(path: string, source: string): string[] {
 
   // Tests may look at whatever they test against.
   if (!isTest) for (const imported of imports) found.push(...importFaults(path, imported));
+  return { imports, faults: found };
+}
+
+function faults(path: string, source: string): readonly string[] {
+  return examine(path, source).faults;
+}
+
+/** The file that a relative import means. */
+function targetOf(path: string, specifier: string): string {
+  return posix.join(dirname(path), specifier).replace(/\.js$/, ".ts");
+}
+
+/** Circles in a graph, at least one where there are any: "a → b → a". */
+function circles(imports: ReadonlyMap<string, readonly string[]>): string[] {
+  const found: string[] = [];
+  const done = new Set<string>();
+  const way: string[] = [];
+  const visit = (path: string): void => {
+    const at = way.indexOf(path);
+    if (at >= 0) found.push([...way.slice(at), path].join(" → "));
+    if (at >= 0 || done.has(path)) return;
+    way.push(path);
+    for (const next of imports.get(path) ?? []) visit(next);
+    way.pop();
+    done.add(path);
+  };
+  for (const path of imports.keys()) visit(path);
   return found;
 }
 
@@ -90,7 +117,7 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
     }
     return PACKAGES[specifier] === room ? [] : wrong("the engine is our own");
   }
-  const target = posix.join(dirname(path), specifier).replace(/\.js$/, ".ts");
+  const target = targetOf(path, specifier);
   const [targetArea] = target.split("/");
   if (target.includes(".test.")) return wrong("a test is nobody's part");
   if (area === "engine") {
@@ -122,9 +149,20 @@ describe("the rules of the house", () => {
     expect(rooms.size).toBe(ROOMS.length);
   });
 
+  const sources = new Map(files.map((path) => [path, examine(path, readFileSync(path, "utf8"))]));
+
   it("are kept by every source file", () => {
     expect(files.length).toBeGreaterThan(30);
-    expect(files.flatMap((path) => faults(path, readFileSync(path, "utf8")))).toEqual([]);
+    expect([...sources.values()].flatMap((source) => source.faults)).toEqual([]);
+  });
+
+  it("no files import each other in a circle, not even for types", () => {
+    const graph = [...sources].map(([path, { imports }]): [string, string[]] => {
+      const relative = imports.filter(({ specifier }) => specifier.startsWith("."));
+      return [path, relative.map(({ specifier }) => targetOf(path, specifier))];
+    });
+    expect(graph.flatMap(([, targets]) => targets).length).toBeGreaterThan(files.length);
+    expect(circles(new Map(graph))).toEqual([]);
   });
 });
 
@@ -182,5 +220,24 @@ describe("the checker", () => {
   ];
   it.each(allowed)("lets pass %s: %s", (path, source) => {
     expect(faults(path, source)).toEqual([]);
+  });
+
+  it("finds circles, and takes two ways to one file for none", () => {
+    const of = (graph: Record<string, string[]>): string[] => circles(new Map(Object.entries(graph)));
+    expect(of({ a: ["b", "c"], b: ["d"], c: ["d"], d: [] })).toEqual([]);
+    expect(of({ a: ["a"] })).toEqual(["a → a"]);
+    expect(of({ start: ["a"], a: ["b"], b: ["c"], c: ["a"] })).toEqual(["a → b → c → a"]);
+    expect(of({ a: ["b"], b: ["a"], c: ["d"], d: ["a", "c"] })).toEqual(["a → b → a", "c → d → c"]);
+  });
+
+  it("sees every kind of import, of types too", () => {
+    const source = 'import type { A } from "./a.js"; export * from "../b.js"; let c: typeof import("./c.js"); await import("./d.js");';
+    const { imports } = examine("engine/text/x.ts", source);
+    expect(imports.map(({ specifier }) => targetOf("engine/text/x.ts", specifier))).toEqual([
+      "engine/text/a.ts",
+      "engine/b.ts",
+      "engine/text/c.ts",
+      "engine/text/d.ts",
+    ]);
   });
 });

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type AcceptanceSummary, acceptanceFailure, CHECKS, type Check, SUMMARY_FILE } from "./acceptance.js";
+import { type AcceptanceSummary, acceptanceFailure, CHECKS, SUMMARY_FILE } from "./acceptance.js";
+import type { Check } from "./check.js";
 import { Clone } from "./clone.test.helper.js";
 import { readRecord } from "./records.js";
 

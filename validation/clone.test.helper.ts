@@ -3,15 +3,8 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import { deflateSync } from "node:zlib";
-import {
-  type AcceptanceOptions,
-  type AcceptanceSummary,
-  BANNER_FILE,
-  type Check,
-  PARITY_FILE,
-  runAcceptance,
-  SUMMARY_FILE,
-} from "./acceptance.js";
+import { type AcceptanceOptions, type AcceptanceSummary, BANNER_FILE, PARITY_FILE, runAcceptance, SUMMARY_FILE } from "./acceptance.js";
+import type { Check } from "./check.js";
 import { readIndex } from "./git-index.js";
 import { hashObject } from "./git-objects.js";
 import { failuresPath } from "./parity.js";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Context, Finding } from "./acceptance.js";
+import type { Context, Finding } from "./check.js";
 import { EMBEDDED, PACKED, temporaryDirectory } from "./derive.test.helper.js";
 import { MODEL_CHECKS, readReferences } from "./model-checks.js";
 import type { KernelOptions } from "./parity-sides.js";

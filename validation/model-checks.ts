@@ -12,7 +12,7 @@ import {
   NUMERICS_VERSION,
   openTokenizer,
 } from "../engine/index.js";
-import type { Check, Context, Finding } from "./acceptance.js";
+import type { Check, Context, Finding } from "./check.js";
 import { temporaryPath } from "./files.js";
 import { readOracles } from "./oracle.js";
 import { runParity } from "./parity.js";

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, it } from "vitest";
-import type { Check } from "./acceptance.js";
+import type { Check } from "./check.js";
 import { Clone, COMMIT_TIME } from "./clone.test.helper.js";
 import { readRecord } from "./records.js";
 import { prepareRelease, type ReleaseOptions } from "./release.js";
