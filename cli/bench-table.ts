@@ -1,5 +1,5 @@
 import type { ModelDescription } from "../engine/index.js";
-import type { Summary } from "../validation/summary.js";
+import type { Summary } from "../validation/statistics/summary.js";
 import { printable } from "./failure.js";
 
 /** One thing to measure, in the manner of llama-bench. */

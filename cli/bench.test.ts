@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { summarize } from "../validation/summary.js";
+import { summarize } from "../validation/statistics/summary.js";
 import { planTests } from "./bench.js";
 import { type BenchReport, benchMarkdown, benchTable } from "./bench-table.js";
 

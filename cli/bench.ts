@@ -1,8 +1,8 @@
 import { availableParallelism, cpus } from "node:os";
 import { BitnetError } from "../engine/errors.js";
 import type { Model, ModelDescription } from "../engine/index.js";
-import { RandomIds, timeOnce } from "../validation/measure.js";
-import { summarize } from "../validation/summary.js";
+import { RandomIds, timeOnce } from "../validation/performance/measure.js";
+import { summarize } from "../validation/statistics/summary.js";
 import { type BenchReport, type BenchResult, type BenchRun, type BenchTest, benchMarkdown, benchTable } from "./bench-table.js";
 import { INTERRUPTED } from "./failure.js";
 import { type ModelFlags, openModel } from "./model.js";

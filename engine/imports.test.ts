@@ -6,6 +6,13 @@ import { describe, expect, it } from "vitest";
 // The way of the data: file → container → model → packing → compute → network → sampling → text → generation → conversion → index. Imports run backwards only.
 const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "generation", "conversion"];
 
+/** Validation's rooms: each imports from those before it only. The files beside them stand on all. */
+const VALIDATION_ROOMS = ["statistics", "records", "performance", "receipts", "parity", "acceptance", "release"];
+/** What tests compare with, beside those rooms: they use statistics alone, and no other room uses them. */
+const ORACLES = ["families", "fuzz"];
+/** Folders of validation with nothing in them but tests and what tests read. */
+const TESTS_ONLY = ["end-to-end", "fixtures", "golden"];
+
 /** Packages that a room of the engine may use; everything else in it is our own. */
 const PACKAGES: Readonly<Record<string, string>> = { "@huggingface/jinja": "text" };
 
@@ -29,6 +36,18 @@ function rank(path: string): number {
   if (path === "engine/index.ts") return ROOMS.length + 1;
   const [, room, inside] = path.split("/");
   return inside === undefined ? 0 : ROOMS.indexOf(room ?? "") + 1;
+}
+
+/** Whether a file of validation may import another one of it. */
+function mayImport(path: string, target: string): boolean {
+  const [from = "", to = ""] = [path, target].map((one) => one.split("/").slice(1, -1)[0]); // "": a file beside the rooms
+  if (from === to) return true;
+  const before = ORACLES.includes(from)
+    ? ["statistics"]
+    : from === ""
+      ? VALIDATION_ROOMS
+      : VALIDATION_ROOMS.slice(0, Math.max(0, VALIDATION_ROOMS.indexOf(from)));
+  return before.includes(to);
 }
 
 /** What a source file imports, and what is wrong with it, one sentence each. `path` is relative to the repository. */
@@ -126,6 +145,8 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
     return rank(target) <= rank(path) ? [] : wrong("it runs against the way of the data");
   }
   if (targetArea === "cli" && area !== "cli") return wrong("only cli knows cli");
+  if (area === "validation" && targetArea === "validation" && !mayImport(path, target))
+    return wrong("against the order of validation's rooms");
   if (area === "cli" && targetArea === "engine" && !/^engine\/(index|errors)\.ts$/.test(target)) return wrong("cli uses the public API");
   return [];
 }
@@ -147,6 +168,14 @@ describe("the rules of the house", () => {
     );
     expect([...rooms].filter((room) => !ROOMS.includes(room ?? ""))).toEqual([]);
     expect(rooms.size).toBe(ROOMS.length);
+  });
+
+  it("every room of validation has its place in the order, and what is only for tests holds nothing else", () => {
+    const known = [...VALIDATION_ROOMS, ...ORACLES, ...TESTS_ONLY].toSorted();
+    const folders = readdirSync("validation", { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.map(({ name }) => name).toSorted()).toEqual(known);
+    const others = files.filter((path) => TESTS_ONLY.includes(path.split("/")[1] ?? "") && !path.includes(".test."));
+    expect(others).toEqual([]);
   });
 
   const sources = new Map(files.map((path) => [path, examine(path, readFileSync(path, "utf8"))]));
@@ -182,14 +211,22 @@ describe("the checker", () => {
     ["engine/model/config.ts", 'import { Template } from "@huggingface/jinja";', /our own/],
     ["engine/text/load.ts", 'import { open } from "fs";', /our own/],
     ["engine/index.ts", 'import { main } from "../cli/main.js";', /only itself/],
-    ["engine/network/forward.ts", 'import type { a } from "../../validation/parity.js";', /only itself/],
+    ["engine/network/forward.ts", 'import type { a } from "../../validation/parity/parity.js";', /only itself/],
     ["engine/model/config.ts", 'import { a } from "./config.test.js";', /a test/],
-    ["validation/parity.ts", 'import { a } from "../cli/values.js";', /only cli/],
+    ["validation/parity/parity.ts", 'import { a } from "../../cli/values.js";', /only cli/],
+    ["validation/records/records.ts", 'import type { a } from "../parity/types.js";', /order of validation/],
+    ["validation/acceptance/acceptance.ts", 'const a = await import("../release/release.js");', /order of validation/],
+    ["validation/release/release.ts", 'import { a } from "../add-model.js";', /order of validation/],
+    ["validation/parity/parity.ts", 'import { a } from "../families/outputs.js";', /order of validation/],
+    ["validation/add-model.ts", 'import { a } from "./families/outputs.js";', /order of validation/],
+    ["validation/fuzz/bases.ts", 'import { a } from "../records/files.js";', /order of validation/],
+    ["validation/statistics/summary.ts", 'import { a } from "../attic/files.js";', /order of validation/],
+    ["validation/attic/files.ts", 'import { a } from "../statistics/summary.js";', /order of validation/],
     ["cli/run.ts", 'import { a } from "../engine/network/forward.js";', /public API/],
     ["engine/compute/pool.ts", "await import(name);", /can't be known/],
     ["engine/model/config.ts", 'console.log("x");', /prints/],
-    ["validation/parity.ts", "process.exit(1);", /only cli and bench/],
-    ["validation/kernels.ts", 'process.stdout.write("x");', /only cli and bench/],
+    ["validation/parity/parity.ts", "process.exit(1);", /only cli and bench/],
+    ["validation/add-model.ts", 'process.stdout.write("x");', /only cli and bench/],
     ["engine/errors.ts", "export default class A {}", /default export/],
     ["cli/run.ts", "const a = 1; export default a;", /default export/],
     ["engine/errors.ts", "export function f(x: any): void {}", /`any`/],
@@ -214,7 +251,11 @@ describe("the checker", () => {
     ["engine/text/chat-template.ts", 'import { Template } from "@huggingface/jinja";'],
     ["engine/compute/pool.test.ts", 'import { a } from "../network/reference.js"; import { readFileSync } from "node:fs"; console.log(1);'],
     ["cli/main.ts", 'import { a } from "../engine/index.js"; console.log(a); process.exit(0);'],
-    ["validation/parity.ts", 'import { a } from "../engine/network/reference.js"; import { b } from "node:fs";'],
+    ["validation/parity/parity.ts", 'import { a } from "../../engine/network/reference.js"; import { b } from "node:fs";'],
+    ["validation/parity/parity.ts", 'import { a } from "./sides.js"; import { b } from "../records/records.js";'],
+    ["validation/add-model.ts", 'import { a } from "./release/release.js"; import { b } from "./statistics/summary.js";'],
+    ["validation/families/outputs.ts", 'import { a } from "./model.js"; import { b } from "../statistics/kendall.js";'],
+    ["validation/records/records.test.ts", 'import { a } from "../release/release.js";'],
     ["engine/errors.ts", "switch (a) { default: break; } /* any console.log */ const b = 'export default any';"],
     ["engine/math.ts", "const y = Math.fround(Math.abs(x));"],
   ];
