@@ -4,6 +4,7 @@ import { readIndex } from "./git-index.js";
 import { hashObject, readObject } from "./git-objects.js";
 
 // Git's own formats, as far as they say which commit a clone is at and whether it was changed since; no git is needed, nor run.
+// Read by hand: isomorphic-git has 40 packages, fails on an index of version 4 and on borrowed objects, and takes each file in a linked worktree for a new one.
 
 /** Where a clone stands. */
 export interface GitState {

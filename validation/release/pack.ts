@@ -24,10 +24,10 @@ export function sums(digests: readonly FileDigest[]): string {
 }
 
 /** An archive and its manifest. Equal results, time and version give equal bytes, wherever it is packed. @param time seconds since 1970 */
-export function packArtifacts(
+export async function packArtifacts(
   files: readonly ArchiveFile[],
   { summary, version, time }: { readonly summary: AcceptanceSummary; readonly version: string; readonly time: number },
-): { readonly archive: Uint8Array; readonly manifest: Uint8Array } {
+): Promise<{ readonly archive: Uint8Array; readonly manifest: Uint8Array }> {
   const sorted = files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
   const digests = sorted.map(({ path, data }) => digestOf(path, data));
   // Its provenance is that of the results: when and by which command they were packed changes nothing of them.
@@ -36,5 +36,5 @@ export function packArtifacts(
   const manifest = Buffer.from(`${JSON.stringify(record, undefined, 2)}\n`);
   const all = [...sorted, { path: MANIFEST_FILE, data: manifest }];
   const list = Buffer.from(sums([...digests, digestOf(MANIFEST_FILE, manifest)]));
-  return { archive: gzip(tar([...all, { path: SUMS_FILE, data: list }], time)), manifest };
+  return { archive: gzip(await tar([...all, { path: SUMS_FILE, data: list }], time)), manifest };
 }

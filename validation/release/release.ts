@@ -112,7 +112,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
       ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, basename(failuresPath(PARITY_FILE)), BANNER_FILE], (path) => join(results, path))),
       { path: `${name}.cdx.json`, data: bom },
     ];
-    const { archive, manifest } = packArtifacts(packed, { summary, version, time: git.time });
+    const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time });
     const made: ArchiveFile[] = [
       { path: `${name}-artifacts.tar.gz`, data: archive },
       { path: `${name}.cdx.json`, data: bom },
