@@ -1,5 +1,5 @@
 import { escapeXml, svg, ticksFromZero } from "../validation/performance/svg.js";
-import { median } from "../validation/summary.js";
+import { median } from "../validation/statistics/summary.js";
 import type { Machine } from "./machine.js";
 import { SHAPES, type Shape } from "./make-model.js";
 
