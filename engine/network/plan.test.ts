@@ -4,7 +4,8 @@ import { ArenaPlan } from "../compute/arena.js";
 import { TIERS } from "../compute/kernels.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
-import { type NetworkPlan, type PlanOptions, planNetwork } from "./plan.js";
+import type { PlanOptions } from "./layout.js";
+import { type NetworkPlan, planNetwork } from "./plan.js";
 
 /** The shape of the 2B4T model. */
 const SHAPE_2B4T: ModelConfig = {
