@@ -1,8 +1,9 @@
 import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
-import { type ModelConfig, ROPE_FACTORS } from "./config.js";
+import type { ModelConfig } from "./config.js";
 import { type Layer, type LinearRole, makeLayer, type NormRole, ROTATED } from "./layers.js";
+import { ROPE_FACTORS } from "./rope.js";
 
 /** A ternary layer as the file has it. */
 export interface LinearSource {

@@ -1,6 +1,7 @@
 import type { ModelConfig } from "../model/config.js";
 import type { Block } from "../model/layers.js";
-import { attend, attendQ8, type KvType, type QuantizedVectors, quantizeHeads, rmsNorm, rope } from "../numerics.js";
+import { attend, attendQ8, type KvType, type QuantizedVectors, quantizeHeads, rmsNorm } from "../numerics.js";
+import { rope } from "../rope.js";
 import type { ReferenceLinear, ReferenceProducts } from "./reference-linear.js";
 
 /** An attention block's weights; norms are [size] f32. */

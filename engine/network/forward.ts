@@ -1,5 +1,5 @@
 import type { Kernels } from "../compute/kernels.js";
-import { ropeAngles, ropeFrequencies } from "../numerics.js";
+import { ropeAngles, ropeFrequencies } from "../rope.js";
 import { type BlockPlan, type ForwardBlock, forwardBlock, inputNorm } from "./blocks.js";
 import { Head } from "./head.js";
 import type { NetworkPlan } from "./plan.js";
@@ -24,11 +24,11 @@ export class Forward {
   readonly #head: Head;
 
   constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, step: StepMemory, tables: Tables, thread: number) {
-    const { headDim, ropeTheta, ropeFactors } = plan.config;
+    const { headDim, ropeTheta, ropeFactors, ropeScaling } = plan.config;
     const blocks = plan.layers.flatMap(({ mixer, feedForward }): BlockPlan[] => [mixer, feedForward]);
     this.#thread = new ForwardThread(kernels, memory, plan, step, thread);
     this.#embedding = tables.embedding;
-    this.#frequencies = ropeFrequencies(ropeTheta, headDim, ropeFactors);
+    this.#frequencies = ropeFrequencies(ropeTheta, headDim, ropeFactors, ropeScaling);
     this.#blocks = blocks.map((block) => forwardBlock(this.#thread, block));
     this.#norms = blocks.map(inputNorm);
     this.#head = new Head(this.#thread, plan.head, tables.head);
@@ -55,7 +55,7 @@ export class Forward {
     thread.eachRow(rows, (row, slot) => {
       this.#embedding.row(step.token(row), thread.x(slot));
       const angles = new Float32Array(memory.buffer, plan.angles + slot * plan.anglesStride, config.headDim);
-      ropeAngles(angles, step.position(row), this.#frequencies);
+      ropeAngles(angles, step.position(row), this.#frequencies, config.ropeScaling?.attention);
       thread.normAndQuantize(slot, thread.x(slot), this.#norms[0], config.hiddenSize);
     });
   }

@@ -21,6 +21,7 @@ const SHAPE_2B4T: ModelConfig = {
   contextLength: 131072,
   ropeTheta: 500000,
   ropeFactors: undefined,
+  ropeScaling: undefined,
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,

@@ -18,6 +18,7 @@ const config: ModelConfig = {
   contextLength: 256,
   ropeTheta: 10000,
   ropeFactors: undefined,
+  ropeScaling: undefined,
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,

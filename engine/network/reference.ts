@@ -4,7 +4,8 @@
  */
 import type { ModelConfig } from "../model/config.js";
 import type { Layer } from "../model/layers.js";
-import { type KvType, rmsNorm, ropeAngles, ropeFrequencies } from "../numerics.js";
+import { type KvType, rmsNorm } from "../numerics.js";
+import { ropeAngles, ropeFrequencies } from "../rope.js";
 import { attentionReference, KeyValueCache } from "./attention-reference.js";
 import { feedForwardReference } from "./feed-forward-reference.js";
 import { type FloatProducts, type ReferenceLinear, ReferenceProducts, scalarProducts } from "./reference-linear.js";
@@ -64,7 +65,7 @@ export class Reference {
     this.#config = config;
     this.#weights = weights;
     this.#products = new ReferenceProducts(config, activationQuant, products);
-    this.#frequencies = ropeFrequencies(config.ropeTheta, config.headDim, config.ropeFactors);
+    this.#frequencies = ropeFrequencies(config.ropeTheta, config.headDim, config.ropeFactors, config.ropeScaling);
   }
 
   /**
@@ -73,11 +74,11 @@ export class Reference {
    * @returns each token's last hidden state before the final norm, [rows] of [hidden] f32
    */
   forward(rows: readonly ReferenceRow[]): Float32Array[] {
-    const { hiddenSize, headDim } = this.#config;
+    const { hiddenSize, headDim, ropeScaling } = this.#config;
     const x = rows.map(({ token }) => this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize)); // the residual stream
     const angles = rows.map(({ position }) => {
       const out = new Float32Array(headDim);
-      ropeAngles(out, position, this.#frequencies);
+      ropeAngles(out, position, this.#frequencies, ropeScaling?.attention);
       return out;
     });
     const add = (delta: readonly Float32Array[]): void => {
