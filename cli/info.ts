@@ -49,7 +49,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["feed-forward size", String(config.ffnSize)],
         ["activation", ACTIVATIONS[config.activation]],
         ["norms", `RMSNorm, epsilon ${short(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
-        ["rope", `theta ${short(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs`],
+        ["rope", `theta ${short(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${scalingInWords(config)}`],
         ["vocabulary", String(config.vocabSize)],
         ["output head", config.tiedHead ? "the embedding (tied)" : "its own"],
         ["context", `${config.contextLength} positions`],
@@ -104,6 +104,15 @@ export function table(description: ModelDescription, heading: (text: string) => 
 const LABEL_WIDTH = 20;
 
 const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²", silu: "gated SiLU" };
+
+/** Of RoPE: what follows its base; "" where it isn't scaled. YaRN's own attention factor goes without saying. */
+function scalingInWords({ ropeScaling }: ModelDescription["config"]): string {
+  if (ropeScaling === undefined) return "";
+  const { type, factor, attention, ramp } = ropeScaling;
+  const own = ramp ? 1 + 0.1 * Math.log(factor) : 1;
+  const stretched = factor > 1 ? `, ${type} factor ${short(factor)}${ramp ? ` of ${ramp.originalContext}` : ""}` : "";
+  return Math.abs(attention - own) < 1e-6 ? stretched : `${stretched}, attention factor ${short(attention)}`;
+}
 
 function token({ id, text }: TokenDescription): string {
   return `${text} (${id})`;

@@ -3,6 +3,7 @@ import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/c
 import { type ByteSource, openSource } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { readConfig } from "../model/config.js";
+import { layerLinears, layerNorms } from "../model/layers.js";
 import { type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
@@ -91,12 +92,11 @@ function rolesOf(sources: NetworkSources): Map<string, { readonly role: TensorRo
   roles.set(sources.embedding.name, { role: "embedding" });
   if (sources.head) roles.set(sources.head.name, { role: "head" });
   roles.set(sources.outputNorm.name, { role: "norm" });
-  for (const source of sources.layers.flatMap((layer) => Object.values(layer) as (LinearSource | TensorInfo | undefined)[])) {
-    if (source === undefined) continue;
-    if (!("tensor" in source)) roles.set(source.name, { role: "norm" });
-    else {
-      roles.set(source.tensor.name, { role: "linear", linear: source });
-      if (source.scale) roles.set(source.scale.name, { role: "scale" });
+  for (const layer of sources.layers) {
+    for (const [, norm] of layerNorms(layer)) roles.set(norm.name, { role: "norm" });
+    for (const [, linear] of layerLinears(layer)) {
+      roles.set(linear.tensor.name, { role: "linear", linear });
+      if (linear.scale) roles.set(linear.scale.name, { role: "scale" });
     }
   }
   return roles;

@@ -4,6 +4,7 @@ import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { pathKind } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
+import { allLinears } from "../model/layers.js";
 import { readWeights } from "../model/weights.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
@@ -229,8 +230,7 @@ export async function describeModel(
     checkVocabulary(files?.path ?? checkpoint.path, tokenizer, config);
     const template = await loadChatTemplate(checkpoint, tokenizer, files);
     const defaults = await generationDefaults(checkpoint, tokenizer);
-    const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
-    const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
+    const weightBytes = allLinears(layers).reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
     const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false, weightBytes);
     return await describe(
       checkpoint,

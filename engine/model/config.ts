@@ -1,9 +1,10 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
-import { isObject, type JsonObject, readJsonSidecar } from "../container/sidecar.js";
-import { openSource } from "../container/source.js";
+import { isObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
-import { ropeFrequencies } from "../numerics.js";
+import type { RopeScaling } from "../rope.js";
+import { positive, refuse } from "./refusal.js";
+import { ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
 
 /** A network's hyper-parameters, from either container, every one of them said by the file or fixed by the architecture table. */
 export interface ModelConfig {
@@ -23,6 +24,8 @@ export interface ModelConfig {
   readonly ropeTheta: number;
   /** [headDim/2] f32: what the frequencies of RoPE are divided by; undefined: 1. */
   readonly ropeFactors: readonly number[] | undefined;
+  /** How RoPE is stretched over a longer context; undefined: it isn't. */
+  readonly ropeScaling: RopeScaling | undefined;
   readonly rmsNormEps: number;
   readonly activation: Activation;
   /** RMSNorm before the output and the down projection. */
@@ -140,24 +143,14 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
       `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and ${name}.hidden_activation doesn't say; say which it is (activation, --activation silu or relu2)`,
     );
   }
-  // Some converters write that RoPE is scaled by 1.
-  const unscaled: Readonly<Record<string, readonly unknown[]>> = {
-    "rope.scaling.type": ["none", "linear"],
-    "rope.scaling.factor": [1],
-    "rope.scale_linear": [1],
-  };
-  for (const [key, allowed] of Object.entries(unscaled)) {
-    const scaling = value(key);
-    if (scaling !== undefined && !allowed.includes(scaling)) {
-      refuse(path, `${name}.${key} is ${show(scaling)}, and known here are unscaled RoPE and ${ROPE_FACTORS}`);
-    }
-  }
   for (const key of ["rope.dimension_count", "attention.value_length"]) {
     const length = value(key);
     if (length !== undefined && length !== headDim) {
       refuse(path, `${name}.${key} is ${show(length)}, and only the head size (${headDim}) is known here`);
     }
   }
+  const contextLength = number("context_length");
+  const ropeTheta = number("rope.freq_base", architecture.ropeTheta);
   return {
     architecture: name,
     layers: number("block_count"),
@@ -168,9 +161,10 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     attentionSize: heads * headDim,
     ffnSize: number("feed_forward_length"),
     vocabSize: number("vocab_size", checkpoint.tensors.get("token_embd.weight")?.shape[0]),
-    contextLength: number("context_length"),
-    ropeTheta: number("rope.freq_base", architecture.ropeTheta),
+    contextLength,
+    ropeTheta,
     ropeFactors: await readRopeFactors(checkpoint, headDim),
+    ropeScaling: ggufRopeScaling(value, name, ropeTheta, contextLength, path),
     rmsNormEps: number("attention.layer_norm_rms_epsilon"),
     activation: activation ?? architecture.activation,
     subNorms: architecture.subNorms,
@@ -181,30 +175,6 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     tiedHead: !checkpoint.tensors.has("output.weight"),
     packing: undefined,
   };
-}
-
-/** GGUF's tensor of what the frequencies of RoPE are divided by. */
-export const ROPE_FACTORS = "rope_freqs.weight";
-
-async function readRopeFactors(checkpoint: Checkpoint, headDim: number): Promise<readonly number[] | undefined> {
-  const tensor = checkpoint.tensors.get(ROPE_FACTORS);
-  if (tensor === undefined) return undefined;
-  const { file, name, type, shape } = tensor;
-  const fail = (what: string): never => {
-    throw new BitnetError("tensor", `${file}: tensor ${name} ${what}`, { file, tensor: name, offset: tensor.offset });
-  };
-  if (type !== "F32" || shape.length !== 1 || shape[0] !== headDim / 2)
-    fail(`is ${type} [${shape.join(", ")}] where F32 [${headDim / 2}] is needed`);
-  const source = await openSource(file);
-  try {
-    const bytes = await source.read(tensor.offset, tensor.byteLength);
-    const factors = Array.from(new Float32Array(bytes.buffer));
-    // Below 1, angles would leave the range in which their sines are exact.
-    for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`holds ${factor}, and at least 1 is needed`);
-    return factors;
-  } finally {
-    await source.close();
-  }
 }
 
 async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
@@ -229,7 +199,8 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
   const headDim = headSize(json.head_dim == null ? hiddenSize / heads : number("head_dim"), hiddenSize, heads, path);
-  const rope = hfRope(json, headDim, path);
+  const contextLength = number("max_position_embeddings");
+  const rope = hfRope(json, { headDim, contextLength, ropeTheta: architecture.ropeTheta }, path);
   const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, path);
   return {
     architecture: String(name),
@@ -241,9 +212,8 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     attentionSize: heads * headDim,
     ffnSize: number("intermediate_size"),
     vocabSize: number("vocab_size"),
-    contextLength: number("max_position_embeddings"),
-    ropeTheta: positive(rope.theta ?? architecture.ropeTheta, inFile("rope_theta"), path),
-    ropeFactors: rope.factors,
+    contextLength,
+    ...rope,
     rmsNormEps: number("rms_norm_eps"),
     activation:
       activationOf(json.hidden_act, inFile("hidden_act"), options, path) ?? known(ACTIVATIONS, undefined, inFile("hidden_act"), path),
@@ -255,40 +225,6 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     tiedHead: flag("tie_word_embeddings"),
     packing,
   };
-}
-
-/** Base and scaling of RoPE: `rope_theta` and `rope_scaling`, or newer files' `rope_parameters` with both in it. */
-function hfRope(json: JsonObject, headDim: number, path: string): { theta: unknown; factors: readonly number[] | undefined } {
-  const key = json.rope_parameters == null ? "rope_scaling" : "rope_parameters";
-  const given = json[key] ?? undefined;
-  const odd = (): never => refuse(path, `config.json: ${key} is ${show(given)}; known here are unscaled RoPE and rope_type "llama3"`);
-  if (given === undefined) return { theta: json.rope_theta, factors: undefined };
-  if (!isObject(given)) return odd();
-  const theta = given.rope_theta ?? json.rope_theta;
-  const type = given.rope_type ?? given.type;
-  if (type === "default") return { theta, factors: undefined };
-  if (type !== "llama3") return odd();
-  const number = (name: string): number => positive(given[name], `config.json: ${key}.${name}`, path);
-  const [factor, low, high] = [number("factor"), number("low_freq_factor"), number("high_freq_factor")];
-  if (factor < 1 || low >= high) odd();
-  const length = number("original_max_position_embeddings");
-  return { theta, factors: llama3Factors(positive(theta, "config.json: rope_theta", path), headDim, factor, low, high, length) };
-}
-
-/**
- * LLaMA-3's scaling (transformers, modeling_rope_utils.py): frequencies with a wave longer than length/low are divided by `factor`, those with one
- * shorter than length/high stay, and between the two the factor changes smoothly. Rounded to f32, as a GGUF holds them.
- * @returns [headDim/2] what to divide each frequency by
- */
-export function llama3Factors(theta: number, headDim: number, factor: number, low: number, high: number, length: number): number[] {
-  const frequencies = ropeFrequencies(theta, headDim, undefined);
-  return Array.from(frequencies, (frequency) => {
-    const turns = (length * frequency) / (2 * Math.PI);
-    if (turns > high) return 1;
-    if (turns < low) return Math.fround(factor);
-    const smooth = (turns - low) / (high - low);
-    return Math.max(1, Math.fround(1 / ((1 - smooth) / factor + smooth)));
-  });
 }
 
 /** Missing keys mean what the Hugging Face class `BitNetQuantConfig` defaults to: bitlinear, offline. */
@@ -356,16 +292,4 @@ function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: string, pat
     return refuse(path, `${key} is ${show(name)}; known are ${[...table.keys()].join(", ")}`);
   }
   return entry;
-}
-
-function positive(value: unknown, key: string, path: string): number {
-  if (typeof value !== "number" || !(value > 0) || !Number.isFinite(value)) {
-    throw new BitnetError("file", `${path}: ${key} must be a positive number, and is ${show(value)}`, { file: path });
-  }
-  return value;
-}
-
-/** A sound file that says something this engine doesn't do. */
-function refuse(file: string, what: string): never {
-  throw new BitnetError("unsupported", `${file}: ${what}`, { file });
 }

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
 import { type ModelConfig, readConfig } from "./config.js";
 import { BF16, errorOf, I2S, PACKED, withTensors } from "./fixtures.test.helper.js";
+import { allLinears } from "./layers.js";
 import { readWeights } from "./weights.js";
 
 const opened = new Map<string, { checkpoint: Checkpoint; config: ModelConfig }>();
@@ -29,10 +30,12 @@ describe("every tensor in its role", () => {
     const { embedding, layers, outputNorm, head } = weights(path);
     const found = new Set([embedding, outputNorm]);
     expect(head).toBeUndefined();
-    for (const { attnNorm, attnSubNorm, ffnNorm, ffnSubNorm, qNorm, kNorm, ...linears } of layers) {
+    for (const layer of layers) {
+      const { attnNorm, attnSubNorm, qNorm, kNorm } = layer.mixer;
+      const { ffnNorm, ffnSubNorm } = layer.feedForward;
       expect([qNorm, kNorm]).toEqual([undefined, undefined]);
       for (const norm of [attnNorm, attnSubNorm!, ffnNorm, ffnSubNorm!]) found.add(norm);
-      for (const { tensor, scale } of Object.values(linears)) {
+      for (const { tensor, scale } of allLinears([layer])) {
         found.add(tensor);
         if (scale) found.add(scale);
       }
@@ -43,17 +46,17 @@ describe("every tensor in its role", () => {
   test("GGUF and SafeTensors names mean the same roles", () => {
     const gguf = weights(I2S).layers[3]!;
     const hf = weights(PACKED).layers[3]!;
-    expect(gguf.attnSubNorm?.name).toBe("blk.3.attn_sub_norm.weight");
-    expect(hf.attnSubNorm?.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
-    expect(gguf.down).toMatchObject({ rows: 256, columns: 768, scale: undefined, inverseScale: false });
-    expect(hf.down).toMatchObject({ rows: 256, columns: 768, inverseScale: false });
-    expect(hf.down.scale?.name).toBe("model.layers.3.mlp.down_proj.weight_scale");
-    expect(gguf.k.rows).toBe(128);
+    expect(gguf.mixer.attnSubNorm?.name).toBe("blk.3.attn_sub_norm.weight");
+    expect(hf.mixer.attnSubNorm?.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
+    expect(gguf.feedForward.down).toMatchObject({ rows: 256, columns: 768, scale: undefined, inverseScale: false });
+    expect(hf.feedForward.down).toMatchObject({ rows: 256, columns: 768, inverseScale: false });
+    expect(hf.feedForward.down.scale?.name).toBe("model.layers.3.mlp.down_proj.weight_scale");
+    expect(gguf.mixer.k.rows).toBe(128);
   });
 
   test("the packing's inverse scale reaches every ternary layer", () => {
     const { layers } = weights(PACKED, {}, { packing: { mode: "offline", inverseScale: true } });
-    for (const { q, down } of layers) expect([q.inverseScale, down.inverseScale]).toEqual([true, true]);
+    for (const { inverseScale } of allLinears(layers)) expect(inverseScale).toBe(true);
   });
 });
 

@@ -1,7 +1,9 @@
 import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
-import { type ModelConfig, ROPE_FACTORS } from "./config.js";
+import type { ModelConfig } from "./config.js";
+import { type Layer, type LinearRole, makeLayer, type NormRole, ROTATED } from "./layers.js";
+import { ROPE_FACTORS } from "./rope.js";
 
 /** A ternary layer as the file has it. */
 export interface LinearSource {
@@ -29,25 +31,8 @@ export interface LinearSource {
 export type I2sLayout = "block128" | "block64" | "rows4";
 export const I2S_LAYOUTS: readonly I2sLayout[] = ["block128", "block64", "rows4"];
 
-/**
- * The tensors of one layer. Norms are [hiddenSize], `attnSubNorm` [attentionSize], `ffnSubNorm` [ffnSize], `qNorm` and `kNorm` [headDim]; what the
- * architecture doesn't have is undefined.
- */
-export interface LayerSources {
-  readonly attnNorm: TensorInfo;
-  readonly q: LinearSource;
-  readonly k: LinearSource;
-  readonly v: LinearSource;
-  readonly qNorm: TensorInfo | undefined;
-  readonly kNorm: TensorInfo | undefined;
-  readonly attnSubNorm: TensorInfo | undefined;
-  readonly o: LinearSource;
-  readonly ffnNorm: TensorInfo;
-  readonly gate: LinearSource;
-  readonly up: LinearSource;
-  readonly ffnSubNorm: TensorInfo | undefined;
-  readonly down: LinearSource;
-}
+/** The tensors of one layer; norms are [size] floats. */
+export type LayerSources = Layer<LinearSource, TensorInfo>;
 
 /** Every tensor of a network in its role. */
 export interface NetworkSources {
@@ -65,7 +50,7 @@ export interface TensorNames {
   readonly embedding: string;
   readonly outputNorm: string;
   readonly head: string;
-  readonly layer: Readonly<Record<keyof LayerSources, string>>;
+  readonly layer: Readonly<Record<LinearRole | NormRole, string>>;
 }
 
 const GGUF_NAMES: TensorNames = {
@@ -164,7 +149,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
 
   const norm = (name: string, size: number): TensorInfo => find(`${name}.weight`, [size], FLOATS);
 
-  const linear = (name: string, rows: number, columns: number, pairedRows?: number): LinearSource => {
+  const linear = (name: string, rows: number, columns: number, pairedRows: number | undefined): LinearSource => {
     const layout = options.i2sLayout ?? "block128";
     const plain = { rows, columns, scale: undefined, inverseScale: invertScales, layout, pairedRows, masters: config.masters };
     if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], [...TERNARY, ...FLOATS]) };
@@ -177,28 +162,19 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
     };
   };
 
-  const { hiddenSize, attentionSize, ffnSize, vocabSize, headDim, qkNorms, subNorms } = config;
-  const kvSize = config.kvHeads * headDim;
-  const paired = config.rope === "norm" ? headDim : undefined;
+  const { hiddenSize, vocabSize } = config;
+  const paired = config.rope === "norm" ? config.headDim : undefined;
   const layers: LayerSources[] = [];
   // One by one: a count that the file doesn't hold fails at the first layer it lacks.
   for (let layer = 0; layer < config.layers; layer++) {
-    const name = (role: keyof LayerSources): string => names.layer[role].replace("%", String(layer));
-    layers.push({
-      attnNorm: norm(name("attnNorm"), hiddenSize),
-      q: linear(name("q"), attentionSize, hiddenSize, paired),
-      k: linear(name("k"), kvSize, hiddenSize, paired),
-      v: linear(name("v"), kvSize, hiddenSize),
-      qNorm: qkNorms ? norm(name("qNorm"), headDim) : undefined,
-      kNorm: qkNorms ? norm(name("kNorm"), headDim) : undefined,
-      attnSubNorm: subNorms ? norm(name("attnSubNorm"), attentionSize) : undefined,
-      o: linear(name("o"), hiddenSize, attentionSize),
-      ffnNorm: norm(name("ffnNorm"), hiddenSize),
-      gate: linear(name("gate"), ffnSize, hiddenSize),
-      up: linear(name("up"), ffnSize, hiddenSize),
-      ffnSubNorm: subNorms ? norm(name("ffnSubNorm"), ffnSize) : undefined,
-      down: linear(name("down"), hiddenSize, ffnSize),
-    });
+    const name = (role: LinearRole | NormRole): string => names.layer[role].replace("%", String(layer));
+    layers.push(
+      makeLayer(
+        config,
+        (role, rows, columns) => linear(name(role), rows, columns, ROTATED.has(role) ? paired : undefined),
+        (role, size) => norm(name(role), size),
+      ),
+    );
   }
   const sources: NetworkSources = {
     embedding: find(`${names.embedding}.weight`, [vocabSize, hiddenSize], TABLES),
