@@ -7,7 +7,7 @@ import { characterLength, writeBytes } from "./utf8.js";
 import { type PieceVocabulary, vocabularyKeys } from "./vocabulary.js";
 
 /** A byte's token: `<0x0A>`. */
-const byteToken = /^<0x([0-9A-F]{2})>$/;
+export const byteToken = /^<0x([0-9A-F]{2})>$/;
 
 /**
  * SentencePiece's BPE: a text is one word, in which "▁" stands for each space; its characters are merged into pieces, and what is no

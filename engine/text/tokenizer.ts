@@ -18,7 +18,7 @@ const space = 0x20;
  * ids out of range.
  */
 export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
-  const { source, tokens, plain, bosId, eosIds, addsBos } = vocabulary;
+  const { source, tokens, plain, bosId, eosIds, endIds, addsBos, notes } = vocabulary;
   const keys = vocabularyKeys[source];
   const refuse: Refuse = (message) => {
     throw new BitnetError("tokenizer", `${vocabulary.file}: ${message}`, { file: vocabulary.file });
@@ -89,6 +89,8 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     size,
     bosId,
     eosIds,
+    endIds,
+    notes,
     addsBos,
     encode: (text, options = {}) => encodeEscaped(text.replace(loneSurrogate, "\ufffd"), options),
     encodeBytes: (bytes, options = {}) => encodeEscaped(escapeBytes(bytes), options),

@@ -45,6 +45,10 @@ export interface Tokenizer {
   readonly bosId: number | undefined;
   /** The file's own end-of-text ids; generation's stop ids are chosen elsewhere from more sources. */
   readonly eosIds: readonly number[];
+  /** Further ends that the file names, of a turn or a message. */
+  readonly endIds: readonly number[];
+  /** What the file doesn't say about the tokenizer and was assumed, each a sentence for the user. */
+  readonly notes: readonly string[];
   /** Whether `encode` puts BOS first. */
   readonly addsBos: boolean;
   /** text → ids. A lone surrogate becomes U+FFFD, as in UTF-8. Throws a usage error for `literal` ranges that are not ascending stretches of the text. */
