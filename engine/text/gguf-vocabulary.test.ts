@@ -146,7 +146,7 @@ describe("types of tokens that are missing or wrong", () => {
       "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", ...bytePieces, "▁", "a"],
       "tokenizer.ggml.scores": new Float32Array(261),
       "tokenizer.ggml.token_type": undefined,
-      "tokenizer.ggml.bos_token_id": undefined,
+      "tokenizer.ggml.bos_token_id": 1,
       "tokenizer.ggml.eos_token_id": 2,
     });
     expect(tokenizer.encode("a\n</s>")).toEqual([1, 259, 260, 3 + 10, 2]);

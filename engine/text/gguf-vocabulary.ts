@@ -39,8 +39,8 @@ export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
 /** Architectures that were only ever published with LLaMA-3's tokenizer where it is of the kind "gpt2"; Microsoft's own files don't say which it is. */
 const llama3Architectures: readonly MetadataValue[] = ["bitnet-b1.58", "bitnet-25"];
 
-/** BOS of the tokenizers that need one, where no key names it. */
-const bosTexts = { llama3: "<|begin_of_text|>", pieces: "<s>" } as const;
+/** LLaMA-3's BOS, where no key names it. */
+const llama3Bos = "<|begin_of_text|>";
 
 /** Keys of ends besides EOS: of a turn and of a message; llama.cpp ends an answer at these three of fill-in-the-middle, too. */
 const endKeys = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"].map((name) => `tokenizer.ggml.${name}_token_id`);
@@ -148,7 +148,7 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
     );
   }
 
-  /** BOS, and whether text begins with it. Tokenizers that need it have it under a known text, if no key names it. */
+  /** BOS, and whether text begins with it. If no key names it, it is the control token of a known text. */
   const bosOf = (adds: boolean | "named", known: string | undefined): { bosId: number | undefined; addsBos: boolean } => {
     const key = "tokenizer.ggml.add_bos_token";
     if (ids.bosId !== undefined) return { bosId: ids.bosId, addsBos: flag(key) ?? adds !== false };
@@ -171,7 +171,7 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
       order: { scores },
       spacePrefix: (flag("tokenizer.ggml.add_space_prefix") ?? true) ? "always" : "never",
       keepsSpace: false,
-      ...bosOf(true, bosTexts.pieces),
+      ...bosOf(true, undefined),
     };
   }
   const known = [...preTokenizers.keys()].map(quote).join(", ");
@@ -199,6 +199,6 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
     split: rule.split,
     nfc: rule.nfc ?? false,
     ignoreMerges: rule.ignoreMerges,
-    ...bosOf(rule.addsBos, rule === llama3 ? bosTexts.llama3 : undefined),
+    ...bosOf(rule.addsBos, rule === llama3 ? llama3Bos : undefined),
   };
 }
