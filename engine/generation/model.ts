@@ -75,7 +75,7 @@ export class Model {
     this.#checkpoint = parts.checkpoint;
     this.#defaults = parts.defaults;
     this.#running = parts.running;
-    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize);
+    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size);
     this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate);
   }
 
