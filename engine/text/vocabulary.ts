@@ -24,10 +24,16 @@ interface CommonVocabulary {
   /** [size] By id: in the alphabet of its kind, or as plain text where `plain` says so. */
   readonly tokens: StringList;
   readonly plain: ReadonlyMap<number, PlainKind>;
+  /** Those of the special and added tokens that are looked for in text after it is normalised, as they are then themselves ("normalized" in tokenizer.json). */
+  readonly normalized?: ReadonlySet<number>;
   readonly bosId: number | undefined;
   readonly eosIds: readonly number[];
+  /** Further ends that the file names: of a turn (`eot_token_id`), of a message, of a file. */
+  readonly endIds: readonly number[];
   /** Whether text is encoded with BOS in front. */
   readonly addsBos: boolean;
+  /** What the file doesn't say and was assumed, each a sentence for the user. */
+  readonly notes: readonly string[];
 }
 
 /** Byte-level BPE: tokens are in GPT-2's byte-level alphabet. */
