@@ -63,6 +63,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["embedding", quantisation.embedding],
         ["norms", quantisation.norms],
         ["activations", quantisation.activations],
+        ["can't be loaded", quantisation.refusal],
       ],
     ],
     [

@@ -118,7 +118,7 @@ const DESCRIPTION = {
   config: {
     ...{ architecture: "bitnet-b1.58", layers: 30, hiddenSize: 2560, heads: 20, kvHeads: 5, headDim: 128, ffnSize: 6912 },
     ...{ vocabSize: 128256, contextLength: 4096, ropeTheta: 5e5, rmsNormEps: Math.fround(1e-5), activation: "relu2" },
-    ...{ attentionSize: 256, ropeFactors: undefined, qkNorms: false, activations: "int8", masters: true },
+    ...{ attentionSize: 256, ropeFactors: undefined, qkNorms: false, activations: "int8", activationsAssumed: false, masters: true },
     ...{ subNorms: true, rope: "neox", tiedHead: true, packing: undefined },
   },
   quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },

@@ -57,6 +57,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** GGUF's key-value pairs; empty for SafeTensors. */
   readonly metadata: ReadonlyMap<string, MetadataValue>;
+  /** Bytes [start, start + length) of a tensor. */
+  read(tensor: TensorInfo, start: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
   /** Text of a file beside a SafeTensors model, such as `config.json`; undefined if there is none, and always for GGUF. */
   sidecar(name: string): Promise<string | undefined>;
   /** SHA-256 of the model file, hex; of models in several files, that of the lines "sha256  name\n" of the files in name order. */
@@ -162,6 +164,9 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       byteLength: sources.reduce((sum, source) => sum + source.size, 0),
       tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
       metadata,
+      async read({ file: of, offset }, start, length) {
+        return sources.find((source) => source.path === of)!.read(offset + start, length);
+      },
       async sidecar(name) {
         if (!isPlainName(name))
           throw new BitnetError("usage", `${quote(name)} is not a plain file name, so it can't stand beside ${file}`, { file });

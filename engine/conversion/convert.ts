@@ -1,8 +1,9 @@
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { directoryOf, inDirectory, isSame, kindIfAny, listDirectory, openSource, writeDirectory } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import { linearsOf } from "../model/weights.js";
 import { writeAsGguf } from "./gguf-target.js";
-import { linearsOf, readModel, type SourceModel } from "./model.js";
+import { readModel, type SourceModel } from "./model.js";
 import { TensorReader } from "./reader.js";
 import { WEIGHTS_FILE, writeAsSafetensors } from "./safetensors-target.js";
 import { CONVERSION_TYPES, type Conversion, type ConversionType, type ConvertOptions, EMBEDDING_TYPES } from "./types.js";

@@ -5,7 +5,7 @@ import { generationDefaults } from "../generation/defaults.js";
 import { checkVocabulary } from "../generation/model.js";
 import type { FileOptions } from "../generation/runner.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
-import { type LayerSources, type LinearSource, type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
+import { type LayerSources, LINEAR_ROLES, type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { openTokenizerFiles, readVocabulary } from "../text/load.js";
 import { createTokenizer } from "../text/tokenizer.js";
@@ -42,7 +42,6 @@ export async function readModel(checkpoint: Checkpoint, options: FileOptions): P
   return { checkpoint, config, sources, tokenizerFiles, vocabulary, tokenizer, chatTemplate, defaults };
 }
 
-const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const satisfies readonly (keyof LayerSources)[];
 const NORMS = ["attnNorm", "qNorm", "kNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const satisfies readonly (keyof LayerSources)[];
 
 /** A ternary layer with its name in the output, without `.weight`. */
@@ -57,17 +56,12 @@ export interface NamedLayer {
 export async function lookAtLayers({ layers }: NetworkSources, names: TensorNames, reader: TensorReader): Promise<NamedLayer[]> {
   const found: NamedLayer[] = [];
   for (const [index, layer] of layers.entries()) {
-    for (const role of LINEARS) {
+    for (const role of LINEAR_ROLES) {
       const name = names.layer[role].replace("%", String(index));
       found.push({ name, rotated: role === "q" || role === "k", layer: await lookAt(layer[role], reader.read) });
     }
   }
   return found;
-}
-
-/** All ternary layers. */
-export function linearsOf({ layers }: NetworkSources): LinearSource[] {
-  return layers.flatMap((layer) => LINEARS.map((role) => layer[role]));
 }
 
 /** Every norm with its name in the output, without `.weight`. */

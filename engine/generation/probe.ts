@@ -1,7 +1,7 @@
 import { openCheckpoint } from "../container/checkpoint.js";
 import { BitnetError } from "../errors.js";
 import { readConfig } from "../model/config.js";
-import { I2S_LAYOUTS, readWeights } from "../model/weights.js";
+import { I2S_LAYOUTS, linearsOf, readWeights } from "../model/weights.js";
 import { pathOf } from "./default-model.js";
 import { loadModel } from "./model.js";
 import type { LoadOptions } from "./runner.js";
@@ -48,11 +48,7 @@ export async function probeModel(path?: string, options: Omit<LoadOptions, "cont
     const config = await readConfig(checkpoint, options);
     ({ vocabSize } = config);
     contextLength = Math.min(config.contextLength, MOST_TOKENS);
-    const types = new Set(
-      readWeights(checkpoint, config, options).layers.flatMap(({ q, k, v, o, gate, up, down }) =>
-        [q, k, v, o, gate, up, down].map(({ tensor }) => tensor.type),
-      ),
-    );
+    const types = new Set(linearsOf(readWeights(checkpoint, config, options)).map(({ tensor }) => tensor.type));
     const now = options.i2sLayout ?? "block128";
     if (types.has("I2_S")) {
       ways = [now, ...I2S_LAYOUTS.filter((layout) => layout !== now)].map((i2sLayout) => [i2sLayout, { i2sLayout }]);
