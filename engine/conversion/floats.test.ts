@@ -53,6 +53,19 @@ describe("activations that are left alone", () => {
     expect(await shown({ activations: "float" })).toBe("not quantised (15 bits for each group of columns)");
   });
 
+  it("can't be said in packed SafeTensors, which are not written, and can in no GGUF, which is", async () => {
+    const path = await small({ form: "F32" });
+    const options = { activations: "float" } as const;
+    const out = fresh();
+    expect(await errorOf(() => convertModel(path, out, options))).toMatchObject({
+      code: "usage",
+      message: expect.stringContaining("write GGUF"),
+    });
+    const gguf = fresh(".gguf");
+    await convertModel(path, gguf, options);
+    expect(await logits(gguf, options)).toEqual(await logits(path, options));
+  });
+
   it("an option that is none of the two", async () => {
     const error = await errorOf(() => loadModel(undefined, { activations: "int4" as "int8" }));
     expect(error).toMatchObject({ code: "usage", message: 'activations must be one of int8, float, not "int4"' });
