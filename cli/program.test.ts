@@ -112,24 +112,34 @@ it("shows figures to a person", () => {
   );
 });
 
-it("describes a model in a table that its file can't tamper with", () => {
-  const description = {
-    ...{ path: "a\u001b[2J.gguf", format: "gguf", name: undefined, architecture: "bitnet-b1.58", parameters: 2_412_820_480 },
-    ...{ fileSize: 1_187_801_280, files: ["a"], sha256: "00ff", chatTemplate: null, threads: 2, notes: ["x is missing:\x1b[2J assumed"] },
-    config: {
-      ...{ architecture: "bitnet-b1.58", layers: 30, hiddenSize: 2560, heads: 20, kvHeads: 5, headDim: 128, ffnSize: 6912 },
-      ...{ vocabSize: 128256, contextLength: 4096, ropeTheta: 5e5, rmsNormEps: Math.fround(1e-5), activation: "relu2" },
-      ...{ attentionSize: 256, ropeFactors: undefined, ropeScaling: undefined, qkNorms: false, activations: "int8", masters: true },
-      ...{ subNorms: true, rope: "neox", tiedHead: true, packing: undefined },
+const DESCRIPTION = {
+  ...{ path: "a\u001b[2J.gguf", format: "gguf", name: undefined, architecture: "bitnet-b1.58", parameters: 2_412_820_480 },
+  ...{ fileSize: 1_187_801_280, files: ["a"], sha256: "00ff", chatTemplate: null, threads: 2, notes: ["x is missing:\x1b[2J assumed"] },
+  config: {
+    ...{ architecture: "bitnet-b1.58", layers: 30, hiddenSize: 2560, heads: 20, kvHeads: 5, headDim: 128, ffnSize: 6912 },
+    ...{ vocabSize: 128256, contextLength: 4096, ropeTheta: 5e5, rmsNormEps: Math.fround(1e-5), activation: "relu2" },
+    ...{
+      attentionSize: 256,
+      ropeFactors: undefined,
+      ropeScaling: undefined,
+      qkNorms: false,
+      activations: "int8",
+      activationsAssumed: false,
+      masters: true,
     },
-    quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
-    tokenizer: { source: "gguf", size: 128256, bos: { id: 1, text: "<b>\n" }, eos: [], stops: [{ id: 2, text: "<e>" }], addsBos: true },
-    generationDefaults: { temperature: 0, topK: 0, topP: Math.fround(0.9), minP: 0, repetitionPenalty: 1, seed: 42 },
-    kernels: { tier: "plain", why: "asked for" },
-  } as const satisfies ModelDescription;
-  const lines = table(description).split("\n");
+    ...{ subNorms: true, rope: "neox", tiedHead: true, packing: undefined },
+  },
+  quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
+  tokenizer: { source: "gguf", size: 128256, bos: { id: 1, text: "<b>\n" }, eos: [], stops: [{ id: 2, text: "<e>" }], addsBos: true },
+  generationDefaults: { temperature: 0, topK: 0, topP: Math.fround(0.9), minP: 0, repetitionPenalty: 1, seed: 42 },
+  kernels: { tier: "plain", why: "asked for" },
+} as const satisfies ModelDescription;
+
+it("describes a model in a table that its file can't tamper with", () => {
+  const lines = table(DESCRIPTION).split("\n");
   for (const line of [
     "  path                a\\x1b[2J.gguf",
+    "  file                a",
     "  parameters          2.41 billion",
     "  size                1187.8 MB",
     "  note                x is missing:\\x1b[2J assumed",
@@ -145,4 +155,15 @@ it("describes a model in a table that its file can't tamper with", () => {
     expect(lines).toContain(line);
   }
   expect(lines.find((line) => line.includes("end of text") || line.includes("undefined"))).toBeUndefined();
+});
+
+it("shows numbers as the file has them, and no file where it is the path", () => {
+  const show = (change: Partial<ModelDescription["config"]>): string =>
+    table({ ...DESCRIPTION, config: { ...DESCRIPTION.config, ...change } });
+  for (const theta of [1000042, 5e6, 1000000, 16777217, 12345678.5]) expect(show({ ropeTheta: theta })).toContain(`theta ${theta},`);
+  expect(show({ ropeTheta: Math.fround(10000.1) })).toContain("theta 10000.1,");
+  for (const epsilon of [1e-6, 1.5e-5, 0.00012345678]) expect(show({ rmsNormEps: epsilon })).toContain(`epsilon ${epsilon},`);
+  expect(show({ rmsNormEps: Math.fround(1e-6) })).toContain("epsilon 0.000001,");
+  expect(table({ ...DESCRIPTION, files: [DESCRIPTION.path] })).not.toContain("  file ");
+  expect(table({ ...DESCRIPTION, files: ["d/a", "d/b", "d/c"] })).toContain("  file                d/a and 2 more");
 });

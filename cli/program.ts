@@ -300,6 +300,12 @@ function addFileFlags(command: Command): void {
       new Option("--activation <name>", "activation function, where the file names none and may mean either").choices(["relu2", "silu"]),
     )
     .addOption(
+      new Option(
+        "--activations <kind>",
+        "inputs of ternary layers, where the file can't say: int8, or float for models such as TriLM",
+      ).choices(["int8", "float"]),
+    )
+    .addOption(
       new Option("--i2s-layout <name>", "how an I2_S file lays out its codes, which it can't say (default: block128)").choices([
         "block128",
         "block64",

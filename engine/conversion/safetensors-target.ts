@@ -2,6 +2,7 @@ import type { NewTensor, TensorType } from "../container/checkpoint.js";
 import { writeSafetensors } from "../container/safetensors.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { inDirectory, writeAtomic } from "../container/source.js";
+import { BitnetError } from "../errors.js";
 import { tensorNames } from "../model/weights.js";
 import { encodeFloats, isExactIn } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
@@ -60,6 +61,10 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
   const { checkpoint, config, sources } = model;
   const { read } = reader;
   const architecture = checkpoint.format === "safetensors" ? config.architecture : familyOf(config).hf;
+  if (config.activations === "float" && architecture === "LlamaForCausalLM") {
+    const message = `${checkpoint.path}: packed SafeTensors of ${architecture} say that activations have 8 bits, and this model's are not quantised; write GGUF`;
+    throw new BitnetError("usage", message, { file: checkpoint.path });
+  }
   const names = tensorNames("safetensors", architecture);
   const roundings = new Roundings();
   const tensors: NewTensor[] = [];

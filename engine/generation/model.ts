@@ -5,7 +5,8 @@ import { pathKind } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";
-import { readWeights } from "../model/weights.js";
+import { type LinearSource, readWeights } from "../model/weights.js";
+import { requireTernary } from "../packing/dense.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
@@ -171,7 +172,9 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const opening = openCheckpoint(pathOf(path));
   const reading = opening.then(async (checkpoint) => {
     const config = await readConfig(checkpoint, options);
-    return { config, sources: readWeights(checkpoint, config, options) };
+    const sources = readWeights(checkpoint, config, options);
+    await requireTernary(allLinears(sources.layers), checkpoint.read);
+    return { config, sources };
   });
   reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
@@ -229,13 +232,13 @@ export async function describeModel(
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
     const config = await readConfig(checkpoint, options);
-    const { layers } = readWeights(checkpoint, config, options);
+    const linears = allLinears(readWeights(checkpoint, config, options).layers);
     const files = await openTokenizerFiles(options.tokenizer);
     const tokenizer = await loadTokenizer(checkpoint, files);
     checkVocabulary(files?.path ?? checkpoint.path, tokenizer, config);
     const template = await loadChatTemplate(checkpoint, tokenizer, files);
     const defaults = await generationDefaults(checkpoint, tokenizer);
-    const weightBytes = allLinears(layers).reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
+    const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
     const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false, weightBytes);
     return await describe(
       checkpoint,
@@ -245,9 +248,21 @@ export async function describeModel(
       defaults,
       { tier: kernels.tier, why: kernels.why },
       options.threads ?? defaultThreads(),
+      await refusalOf(linears, checkpoint),
     );
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** Why weights can't be loaded that are not ternary; undefined: nothing speaks against it. */
+async function refusalOf(linears: readonly LinearSource[], { read }: Checkpoint): Promise<string | undefined> {
+  try {
+    await requireTernary(linears, read);
+    return undefined;
+  } catch (error) {
+    if (error instanceof BitnetError && error.code !== "io") return error.message;
+    throw error;
   }
 }
 

@@ -1,10 +1,23 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
-import { show } from "../container/quote.js";
-import { isObject, readJsonSidecar } from "../container/sidecar.js";
+import { quote, show } from "../container/quote.js";
+import { readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
 import type { RopeScaling } from "../rope.js";
+import {
+  ACTIVATIONS_NAMES,
+  type Activation,
+  type Activations,
+  type Architecture,
+  GGUF_ARCHITECTURES,
+  HF_ARCHITECTURES,
+  known,
+} from "./architectures.js";
+import { type HfPacking, hfPacking, requireNoMlx } from "./quantization.js";
 import { positive, refuse } from "./refusal.js";
 import { ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
+
+export { ACTIVATION_NAMES, type Activation, type Activations } from "./architectures.js";
+export type { HfPacking } from "./quantization.js";
 
 /** A network's hyper-parameters, from either container, every one of them said by the file or fixed by the architecture table. */
 export interface ModelConfig {
@@ -38,7 +51,9 @@ export interface ModelConfig {
    */
   readonly rope: "neox" | "norm";
   /** What ternary layers multiply: inputs in 8 bits, one scale a token (BitNet), or as they are. */
-  readonly activations: "int8" | "float";
+  readonly activations: Activations;
+  /** Neither the file nor its architecture nor the user says which: it is what most models of the kind do. */
+  readonly activationsAssumed: boolean;
   /** Float weights that are not ternary are masters, made ternary at load; else they are an error. */
   readonly masters: boolean;
   /** The output head is the embedding. */
@@ -46,51 +61,6 @@ export interface ModelConfig {
   /** How the ternary layers of a SafeTensors model are stored; undefined where each tensor's type says it (GGUF, plain floats). */
   readonly packing: HfPacking | undefined;
 }
-
-/** relu2: relu(gate)² · up; silu: gate · σ(gate) · up */
-export type Activation = "relu2" | "silu";
-export const ACTIVATION_NAMES: readonly Activation[] = ["relu2", "silu"];
-
-/** `quantization_config` of a Hugging Face BitNet model. */
-export interface HfPacking {
-  /** online: master weights, ternarised at load; offline: 2-bit codes. */
-  readonly mode: "online" | "offline";
-  /** Whether `weight_scale` is the inverse of the scale (`linear_class: "bitlinear"`) or the scale (`"autobitlinear"`). */
-  readonly inverseScale: boolean;
-}
-
-/** What an architecture's name fixes, so that no file needs to say it. */
-type Architecture = Pick<ModelConfig, "subNorms" | "qkNorms" | "activations" | "masters"> & {
-  readonly activation: Activation;
-  /** What both containers' readers elsewhere take where the file doesn't say. */
-  readonly ropeTheta?: number;
-};
-
-/** BitNet b1.58 2B4T. */
-const BITNET_2B4T: Architecture = { activation: "relu2", subNorms: true, qkNorms: false, activations: "int8", masters: true };
-/** bitnet_b1_58-large, -3B and their like. */
-const BITNET_SILU: Architecture = { ...BITNET_2B4T, activation: "silu", ropeTheta: 10000 };
-/** Llama3-8B-1.58, Falcon3-1.58, Falcon-E. Without a word on quantisation such a model is not ternary, unless its numbers are. */
-const LLAMA: Architecture = { ...BITNET_SILU, subNorms: false, masters: false };
-/** Ternary-Bonsai: only the weights are ternary. */
-const QWEN3: Architecture = { ...LLAMA, qkNorms: true, activations: "float" };
-
-/** By `general.architecture` of a GGUF; llama.cpp's converter permutes the rows of q and k where it names an architecture `llama`. */
-const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & Pick<ModelConfig, "rope">> = new Map([
-  ["bitnet-b1.58", { ...BITNET_2B4T, rope: "neox" }],
-  ["bitnet-25", { ...BITNET_2B4T, rope: "neox" }],
-  ["bitnet", { ...BITNET_SILU, rope: "neox" }],
-  ["llama", { ...LLAMA, rope: "norm" }],
-  ["qwen3", { ...QWEN3, rope: "neox" }],
-]);
-
-/** By `architectures[0]` of a config.json. The first two differ in the case of one letter. */
-const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
-  ["BitNetForCausalLM", BITNET_2B4T],
-  ["BitnetForCausalLM", BITNET_SILU],
-  ["LlamaForCausalLM", LLAMA],
-  ["Qwen3ForCausalLM", QWEN3],
-]);
 
 /** Names that files give to the activation functions. */
 const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
@@ -103,6 +73,11 @@ const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
 export interface ConfigOptions {
   /** The activation function, where the file names none. */
   readonly activation?: Activation | undefined;
+  /**
+   * What ternary layers multiply, where the file can't say (`llama` GGUF files, LlamaForCausalLM without `quantization_config`): inputs in 8 bits
+   * (the default: BitNet's way) or as they are (TriLM).
+   */
+  readonly activations?: Activations | undefined;
 }
 
 /**
@@ -125,8 +100,36 @@ function activationOf(said: unknown, key: string, { activation }: ConfigOptions,
   });
 }
 
+/**
+ * What ternary layers multiply. @param fixedBy what says it; undefined: nothing does, if there are models of both kinds
+ * @throws BitnetError usage: the user says otherwise
+ */
+function activationsOf(
+  { activations, activationsVary }: Architecture,
+  fixedBy: string | undefined,
+  asked: Activations | undefined,
+  path: string,
+): Pick<ModelConfig, "activations" | "activationsAssumed"> {
+  if (asked !== undefined && !ACTIVATIONS_NAMES.includes(asked))
+    throw new BitnetError("usage", `activations must be one of ${ACTIVATIONS_NAMES.join(", ")}, not ${show(asked)}`);
+  const isFixed = fixedBy !== undefined || !activationsVary;
+  if (isFixed && asked !== undefined && asked !== activations) {
+    const why = `${fixedBy ?? "its architecture"} means ${activations === "int8" ? "8 bits" : "that they are not quantised"}`;
+    throw new BitnetError("usage", `${path}: activations were said to be ${asked}, but ${why}; leave the option out`, { file: path });
+  }
+  return { activations: asked ?? activations, activationsAssumed: !isFixed && asked === undefined };
+}
+
+const UNROTATED = "is not undone here; get the first generation, Ternary-Bonsai, whose weights are plain";
+
+/** Says that weights are rotated: PrismML's Bonsai 2. */
+const ROTATION_KEYS = "prism.hadamard.";
+
 async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { metadata, path } = checkpoint;
+  const rotated = [...metadata.keys()].find((key) => key.startsWith(ROTATION_KEYS));
+  if (rotated !== undefined)
+    refuse(path, `the metadata ${quote(rotated)} says that the weights are rotated, as Bonsai 2's are, and that ${UNROTATED}`);
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") throw new BitnetError("file", `${path}: metadata has no general.architecture`, { file: path });
   const architecture = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
@@ -170,7 +173,7 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     subNorms: architecture.subNorms,
     qkNorms: architecture.qkNorms,
     rope: architecture.rope,
-    activations: architecture.activations,
+    ...activationsOf(architecture, undefined, options.activations, path),
     masters: architecture.masters,
     tiedHead: !checkpoint.tensors.has("output.weight"),
     packing: undefined,
@@ -184,13 +187,16 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   if (json === undefined) {
     throw new BitnetError("file", `${path}: there is no config.json beside the SafeTensors file`, { file: path });
   }
-  const number = (key: string, fallback?: number): number => positive(json[key] === undefined ? fallback : json[key], inFile(key), path);
+  const number = (key: string, fallback?: number): number => positive(json[key] ?? fallback, inFile(key), path);
   // The classes' default, which newer versions of the library leave out when they save.
   const flag = (key: string): boolean => {
     if (typeof (json[key] ?? false) !== "boolean")
       throw new BitnetError("file", `${path}: ${inFile(key)} must be true or false, and is ${show(json[key])}`, { file: path });
     return json[key] === true;
   };
+  requireNoMlx(json, path);
+  if ((await checkpoint.sidecar("hadamard.json")) !== undefined)
+    refuse(path, `hadamard.json beside the weights says that they are rotated, as Bonsai 2's are, and that ${UNROTATED}`);
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
   const architecture = known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   for (const key of ["attention_bias", "mlp_bias"])
@@ -201,10 +207,11 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   const headDim = headSize(json.head_dim == null ? hiddenSize / heads : number("head_dim"), hiddenSize, heads, path);
   const contextLength = number("max_position_embeddings");
   const rope = hfRope(json, { headDim, contextLength, ropeTheta: architecture.ropeTheta }, path);
-  const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, path);
+  const layers = number("num_hidden_layers");
+  const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, layers, path);
   return {
     architecture: String(name),
-    layers: number("num_hidden_layers"),
+    layers,
     hiddenSize,
     heads,
     kvHeads: number("num_key_value_heads", heads),
@@ -220,27 +227,11 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     subNorms: architecture.subNorms,
     qkNorms: architecture.qkNorms,
     rope: "neox",
-    activations: architecture.activations,
+    ...activationsOf(architecture, packing && "quantization_config in config.json", options.activations, path),
     masters: architecture.masters || packing?.mode === "online",
     tiedHead: flag("tie_word_embeddings"),
     packing,
   };
-}
-
-/** Missing keys mean what the Hugging Face class `BitNetQuantConfig` defaults to: bitlinear, offline. */
-function hfPacking(json: unknown, path: string): HfPacking {
-  const odd = (key: string, got: unknown): never =>
-    refuse(path, `config.json: quantization_config.${key} is ${show(got)}, which is not known here`);
-  if (!isObject(json)) return odd("quant_method", undefined);
-  if (json.quant_method !== "bitnet") odd("quant_method", json.quant_method);
-  const linear = json.linear_class ?? "bitlinear";
-  const mode = json.quantization_mode ?? "offline";
-  if (linear !== "bitlinear" && linear !== "autobitlinear") return odd("linear_class", linear);
-  if (mode !== "online" && mode !== "offline") return odd("quantization_mode", mode);
-  if (json.use_rms_norm != null && json.use_rms_norm !== false) odd("use_rms_norm", json.use_rms_norm);
-  const left = json.modules_to_not_convert;
-  if (left != null && !(Array.isArray(left) && left.every((module) => module === "lm_head"))) odd("modules_to_not_convert", left);
-  return { mode, inverseScale: linear === "bitlinear" };
 }
 
 /** Heads of known models have 64 to 256. */
@@ -284,12 +275,4 @@ function checkShape(config: ModelConfig, file: string): void {
   if (heads % kvHeads !== 0) refuse(file, `${heads} heads can't share ${kvHeads} key-value heads evenly`);
   if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0 || attentionSize % 8 !== 0)
     refuse(file, `hidden size ${hiddenSize}, feed-forward size ${ffnSize} and all heads' size ${attentionSize} must be multiples of 8`);
-}
-
-function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: string, path: string): T {
-  const entry = typeof name === "string" ? table.get(name) : undefined;
-  if (entry === undefined) {
-    return refuse(path, `${key} is ${show(name)}; known are ${[...table.keys()].join(", ")}`);
-  }
-  return entry;
 }

@@ -2,7 +2,6 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
 import { isObject, type JsonObject } from "../container/sidecar.js";
-import { openSource } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { type RopeScaling, ropeFrequencies, YARN_FAST, YARN_SLOW, type YarnRamp, yarnAttention, yarnRange } from "../rope.js";
 import { positive, refuse } from "./refusal.js";
@@ -19,16 +18,10 @@ export async function readRopeFactors(checkpoint: Checkpoint, headDim: number): 
   };
   if (type !== "F32" || shape.length !== 1 || shape[0] !== headDim / 2)
     fail(`is ${type} [${shape.join(", ")}] where F32 [${headDim / 2}] is needed`);
-  const source = await openSource(file);
-  try {
-    const bytes = await source.read(tensor.offset, tensor.byteLength);
-    const factors = Array.from(new Float32Array(bytes.buffer));
-    // Below 1, angles would leave the range in which their sines are exact.
-    for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`holds ${factor}, and at least 1 is needed`);
-    return factors;
-  } finally {
-    await source.close();
-  }
+  const factors = Array.from(new Float32Array((await checkpoint.read(tensor, 0, tensor.byteLength)).buffer));
+  // Below 1, angles would leave the range in which their sines are exact.
+  for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`holds ${factor}, and at least 1 is needed`);
+  return factors;
 }
 
 /** A number that is used as f32. */

@@ -60,6 +60,33 @@ describe("every tensor in its role", () => {
   });
 });
 
+describe("tensors that are passed over", () => {
+  test.each([
+    [PACKED, "model.layers.0.self_attn.rotary_emb.inv_freq"],
+    [BF16, "model.rotary_emb.inv_freq"],
+    [I2S, "blk.3.attn_rot_embd"],
+    [I2S, "blk.0.attn_rot_embd.weight"],
+  ])("%s: %s", (path, name) => {
+    expect(weights(path, { [name]: { shape: [32], type: "F32" } })).toEqual(weights(path));
+  });
+
+  test.each([
+    [PACKED, "model.layers.0.self_attn.q_proj.bias"],
+    [PACKED, "model.layers.0.self_attn.rotary_emb.inv_freq.bias"],
+    [PACKED, "model.layers.0.self_attn.inv_freq"],
+    [I2S, "blk.0.attn_rot_embd.bias"],
+    [I2S, "rope_freqs.bias"],
+  ])("%s: not %s", async (path, name) => {
+    expect((await errorOf(() => weights(path, { [name]: { shape: [32] } }))).message).toContain("has no role");
+  });
+});
+
+test("a scale of any shape of one value", () => {
+  const name = "model.layers.1.mlp.up_proj.weight_scale";
+  for (const shape of [[], [1], [1, 1]])
+    expect(weights(PACKED, { [name]: { shape } }).layers[1]!.feedForward.up.scale?.shape).toEqual(shape);
+});
+
 describe("the head", () => {
   const rows = { shape: [4096, 256] };
 
@@ -105,6 +132,22 @@ describe("refused", () => {
     ["a quantised norm", I2S, NORM, { type: "Q8_0" }, "is Q8_0; known here are F32, F16, BF16"],
     ["an embedding of a type this engine can't read", I2S, "token_embd.weight", { type: "IQ4_NL" }, "is IQ4_NL"],
     ["floats where codes should be", PACKED, HF_Q, { type: "BF16" }, "is BF16; known here are U8"],
+    [
+      "a scale for each row",
+      PACKED,
+      HF_Q.replace("weight", "weight_scale"),
+      { shape: [256] },
+      "has the shape [256] where the configuration asks for [1]",
+    ],
+    ["MLX's codes", PACKED, HF_Q, { type: "U32" }, "is U32, as MLX packs weights; known here are U8"],
+    [
+      "an embedding model's norm",
+      I2S,
+      "blk.0.attn_q_norm_in.weight",
+      {},
+      "is an embedding model's (bitnet-embedding), which gives vectors",
+    ],
+    ["an embedding model's norm", PACKED, "layers.0.self_attn.q_proj.norm.weight", {}, "is an embedding model's"],
     ["codes where masters should be", BF16, HF_Q, { type: "U8" }, "is U8; known here are F32, F16, BF16"],
     ["a bias", I2S, "blk.1.attn_q.bias", { shape: [256] }, "has no role in bitnet-b1.58, so the model is not the one it says it is"],
     ["a layer too many", I2S, "blk.4.attn_q.weight", {}, "has no role"],
@@ -116,6 +159,11 @@ describe("refused", () => {
     expect(error.message).toContain(name);
     expect(error.message).toContain(message);
     expect(error.message.startsWith(path)).toBe(true);
+  });
+
+  test("GPTQ's codes in place of weights", async () => {
+    const error = await errorOf(() => weights(PACKED, { [HF_Q]: undefined, [HF_Q.replace("weight", "qweight")]: {} }));
+    expect(error.message).toContain(`tensor ${HF_Q} is missing, and in its place is a qweight, as GPTQ and AWQ have`);
   });
 
   test("a count of layers that only the configuration has", async () => {

@@ -115,6 +115,26 @@ export interface WeightOptions {
   readonly invertScales?: boolean;
 }
 
+/** The frequencies of RoPE, which follow from the configuration: old versions of Hugging Face's library stored them in each layer. */
+const FREQUENCIES = /(?:^|\.)rotary_emb\.inv_freq$|^blk\.\d+\.attn_rot_embd(?:\.weight)?$/;
+
+/** Whether a tensor is one that readers of the model pass over, by its name. */
+export function isPassedOver(name: string): boolean {
+  return FREQUENCIES.test(name);
+}
+
+/** Norms before single linear layers, which no model has that writes text. */
+const INNER_NORMS = /_norm_in\.weight$|(?:^|\.)layers\.\d+\.(?:self_attn|mlp)\.[a-z]+_proj\.norm\.weight$/;
+
+/** @throws BitnetError tensor: the model is one of bitnet-embedding's */
+function requireNoEmbedder({ tensors }: Checkpoint): void {
+  for (const { name, file, offset } of tensors.values()) {
+    if (!INNER_NORMS.test(name)) continue;
+    const message = `${file}: tensor ${quote(name)} is an embedding model's (bitnet-embedding), which gives vectors and no text, and is not known here`;
+    throw new BitnetError("tensor", message, { file, tensor: name, offset });
+  }
+}
+
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
 /** What embeddings and output heads come in. */
@@ -132,15 +152,23 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   const names = tensorNames(checkpoint.format, config.architecture);
   const used = new Set<string>();
 
+  requireNoEmbedder(checkpoint);
+
   const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
     const tensor = checkpoint.tensors.get(name);
-    if (tensor === undefined)
-      throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing`, { file: checkpoint.path, tensor: name });
+    if (tensor === undefined) {
+      const packed = checkpoint.tensors.has(name.replace(/weight$/, "qweight"))
+        ? ", and in its place is a qweight, as GPTQ and AWQ have"
+        : "";
+      throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing${packed}`, { file: checkpoint.path, tensor: name });
+    }
     const refuse = (what: string): never => {
       throw new BitnetError("tensor", `${tensor.file}: tensor ${name} ${what}`, { file: tensor.file, tensor: name, offset: tensor.offset });
     };
-    if (!types.includes(tensor.type)) refuse(`is ${tensor.type}; known here are ${types.join(", ")}`);
-    if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
+    if (!types.includes(tensor.type))
+      refuse(`is ${tensor.type}${tensor.type === "U32" ? ", as MLX packs weights" : ""}; known here are ${types.join(", ")}`);
+    const isOne = shape.length === 1 && shape[0] === 1 && tensor.shape.every((n) => n === 1); // one value is one value: [], [1], [1, 1]
+    if (!isOne && (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i]))) {
       refuse(`has the shape [${tensor.shape.join(", ")}] where the configuration asks for [${shape.join(", ")}]`);
     }
     used.add(name);
@@ -186,7 +214,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   if (config.tiedHead) used.add(`${names.head}.weight`);
   if (config.ropeFactors) used.add(ROPE_FACTORS); // read with the configuration
   for (const [name, tensor] of checkpoint.tensors) {
-    if (!used.has(name)) {
+    if (!used.has(name) && !isPassedOver(name)) {
       throw new BitnetError(
         "tensor",
         `${tensor.file}: tensor ${quote(name)} has no role in ${config.architecture}, so the model is not the one it says it is`,

@@ -28,6 +28,7 @@ const SHAPE_2B4T: ModelConfig = {
   qkNorms: false,
   rope: "neox",
   activations: "int8",
+  activationsAssumed: false,
   masters: true,
   tiedHead: true,
   packing: undefined,

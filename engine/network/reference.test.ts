@@ -25,6 +25,7 @@ const config: ModelConfig = {
   qkNorms: false,
   rope: "neox",
   activations: "int8",
+  activationsAssumed: false,
   masters: true,
   tiedHead: true,
   packing: undefined,

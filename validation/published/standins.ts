@@ -2,7 +2,7 @@
  * A small stand-in for each published model: its keys, configuration, file names and habits, exactly as far as they are known, over small weights.
  * The real files are too large to test with, and a file of our own making would have our own habits. How sure each is stands in `known`.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NewTensor } from "../../engine/container/checkpoint.js";
 import type { FamilyModel } from "../families/model.js";
@@ -419,15 +419,21 @@ async function writeBonsai(folder: string, file: "Q2_0" | "Q2_0_g64" | "PQ2_0"):
     "A.rope.scaling.original_context_length": 16_384,
     "general.file_type": 42,
   };
-  const tensors = familyTensors(BONSAI, file === "Q2_0_g64" ? "Q2_0" : "Q2_0_128").map((tensor) =>
-    file === "PQ2_0" && tensor.type.startsWith("Q2_0") ? { ...tensor, type: "PQ2_0" } : tensor,
-  );
-  return writeGgufFile(
-    folder,
-    `Ternary-Bonsai-8B-${file}.gguf`,
-    [...entries("qwen3", keys), ...metadata, ...entries("qwen3", { "general.quantization_version": 2 })],
-    tensors,
-  );
+  const tensors = familyTensors(BONSAI, file === "Q2_0_g64" ? "Q2_0" : "Q2_0_128");
+  const all = [...entries("qwen3", keys), ...metadata, ...entries("qwen3", { "general.quantization_version": 2 })];
+  const path = await writeGgufFile(folder, `Ternary-Bonsai-8B-${file}.gguf`, all, tensors);
+  if (file === "PQ2_0") renumber(path, tensors, 42, 142);
+  return path;
+}
+
+/** Gives tensors of a type another number: the writer has one number a type. */
+function renumber(path: string, tensors: readonly NewTensor[], from: number, to: number): void {
+  const bytes = readFileSync(path);
+  for (const { name, shape } of tensors) {
+    const at = bytes.lastIndexOf(name) + name.length + 4 + 8 * shape.length; // behind the name: the number of axes, the axes
+    if (bytes.readUInt32LE(at) === from) bytes.writeUInt32LE(to, at);
+  }
+  writeFileSync(path, bytes);
 }
 
 const bonsaiConfig = (): Json => {

@@ -96,7 +96,7 @@ describe("bitnet verify", () => {
       ["--kv q8 --head two-stage", { tier: "plain" }],
       ["--speculate --tier wide --threads 1", { tier: "relaxed" }],
       ["--stop-id 13,14 --ctx 20 --json", { threads: 1 }],
-      ["--max-tokens 0", { threads: 1 }],
+      ["--max-tokens 0 --activations int8", { threads: 1 }],
     ];
     for (const [flags, load] of ways) {
       expect(bitnet(...RUN, ...flags.split(" "), "--receipt", at("way.json")), flags).toMatchObject({ code: 0 });

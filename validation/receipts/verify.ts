@@ -54,6 +54,7 @@ export async function verifyReceipt(path: string, options: VerifyOptions): Promi
     ...options.load,
     ...(tokenizer !== undefined && { tokenizer }),
     ...(loaded.activation !== null && { activation: loaded.activation }),
+    ...(loaded.activations !== undefined && { activations: loaded.activations }),
     ...(loaded.i2s_layout !== null && { i2sLayout: loaded.i2s_layout }),
     contextLength: loaded.context_length,
     kv: loaded.kv,
