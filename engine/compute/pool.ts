@@ -1,15 +1,6 @@
-import { availableParallelism } from "node:os";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { BitnetError } from "../errors.js";
 import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
-
-/** More threads than this wait for each other longer than they help: a token of a 2B model has some 300 barriers. */
-const MOST_THREADS = 16;
-
-/** As many threads as this process may use at once, at most what helps. */
-export function defaultThreads(): number {
-  return Math.min(availableParallelism(), MOST_THREADS);
-}
 
 /**
  * The worker threads, seen from the main thread: requests go to the leader, which drives the others. The main thread holds neither the

@@ -1,4 +1,3 @@
-import { defaultThreads } from "../compute/pool.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { pathKind } from "../container/source.js";
@@ -12,7 +11,7 @@ import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
-import { type FileOptions, type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
+import { type FileOptions, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 import type { GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
@@ -232,15 +231,7 @@ export async function describeModel(
     const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
     const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
     const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false, weightBytes);
-    return await describe(
-      checkpoint,
-      config,
-      tokenizer,
-      template,
-      defaults,
-      { tier: kernels.tier, why: kernels.why },
-      options.threads ?? defaultThreads(),
-    );
+    return await describe(checkpoint, config, tokenizer, template, defaults, { tier: kernels.tier, why: kernels.why }, threadsOf(options));
   } finally {
     await checkpoint.close();
   }

@@ -1,5 +1,6 @@
+import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
-import { defaultThreads, WorkerPool } from "../compute/pool.js";
+import { WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
@@ -15,7 +16,10 @@ export interface FileOptions extends ConfigOptions, WeightOptions {
 
 /** How to load a model. */
 export interface LoadOptions extends FileOptions {
-  /** Worker threads; default: as many as this process may run at once, at most 16. They never change a result. */
+  /**
+   * Worker threads; default: as many as this process may run at once (its CPU affinity, and the CPU quota of its cgroup rounded down), at most
+   * 16. Of more than can run at once only so many are started. They never change a result.
+   */
   readonly threads?: number;
   /** Positions of the longest sequence, and of the KV cache that all sequences share; default: the model's own, at most 4096. */
   readonly contextLength?: number;
@@ -44,6 +48,8 @@ export interface LoadOptions extends FileOptions {
   readonly signal?: AbortSignal;
   /** @internal first address in the linear memory; a test puts the model beyond 2 GiB */
   readonly firstAddress?: number;
+  /** @internal starts all the threads asked for, also those that can't run at once; for tests on machines with few CPUs */
+  readonly crowded?: boolean;
 }
 
 /** A runner that has loaded a model, and what it runs on. */
@@ -66,13 +72,20 @@ export interface NetworkHeader {
   readonly sources: NetworkSources;
 }
 
+/** The number of threads that compute. @throws BitnetError usage */
+export function threadsOf({ threads, crowded = false }: Pick<LoadOptions, "threads" | "crowded">): number {
+  if (threads === undefined) return defaultThreads();
+  wholeNumber("threads", threads, 1, MOST_THREADS);
+  return crowded ? threads : usefulThreads(threads);
+}
+
 /**
  * Starts the workers, and has them load the network when its header is there: both take their time.
  * @throws BitnetError, what `header` rejects with, or the signal's reason; no worker is left running
  */
 export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
   const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
-  const threads = reference ? 1 : wholeNumber("threads", options.threads ?? defaultThreads(), 1, MOST_THREADS);
+  const threads = reference ? 1 : threadsOf(options);
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
   }
