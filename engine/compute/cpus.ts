@@ -1,6 +1,5 @@
-import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { type CgroupLimits, NO_LIMITS, readCgroupLimits } from "./cgroup.js";
+import { cgroupLimits } from "./limits.js";
 
 /** More threads than this wait for each other longer than they help: a token of a 2B model has some 300 barriers. */
 const MOST_THREADS = 16;
@@ -11,22 +10,6 @@ export interface Cpus {
   readonly processors: number;
   /** CPU time per time that its cgroups allow; Infinity: no quota. */
   readonly quota: number;
-}
-
-let limits: CgroupLimits | undefined;
-
-/** What the cgroups of this process allow, as it was at the first call. */
-export function cgroupLimits(): CgroupLimits {
-  limits ??= process.platform === "linux" ? readCgroupLimits(readIfPossible) : NO_LIMITS;
-  return limits;
-}
-
-function readIfPossible(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 function ownCpus(): Cpus {
