@@ -58,7 +58,7 @@ export class ArenaPlan {
         .map(([name, bytes]) => `${name} ${mib(bytes)}`);
       const [bytes, most] =
         this.#bytes > this.#limit && this.#limit < MOST
-          ? [this.#bytes, `the cgroup of this process allows ${mib(this.#limit, Math.floor)}`]
+          ? [this.#bytes, `the cgroup of this process leaves it ${mib(this.#limit, Math.floor)}`]
           : [this.#next, "WebAssembly has 4096 MiB"];
       throw new BitnetError("memory", `the model needs ${mib(bytes)} of memory and ${most} (${list.join(", ")}): ${advice()}`);
     }

@@ -9,6 +9,11 @@ export function cgroupLimits(): CgroupLimits {
   return cgroup;
 }
 
+/** Bytes of memory that its cgroups leave to this process, beyond what it has; Infinity: no limit. */
+export function memoryLeft(): number {
+  return Math.max(0, cgroupLimits().memory - process.memoryUsage.rss());
+}
+
 /** Bytes of addresses that this process may have (`ulimit -v`); Infinity: no limit, or none that could be read. */
 export function addressLimit(limits = readIfPossible("/proc/self/limits") ?? ""): number {
   const [, soft] = limits.match(/^Max address space +(\d{1,20}) /m) ?? [];

@@ -3,7 +3,7 @@ import { ArenaPlan, allocate } from "../compute/arena.js";
 import { COUNTER_BYTES, readCounters } from "../compute/counters.js";
 import { sha256Hex } from "../compute/digest.js";
 import { instantiate, type Kernels, type Tier } from "../compute/kernels.js";
-import { cgroupLimits } from "../compute/limits.js";
+import { memoryLeft } from "../compute/limits.js";
 import type { WorkerRole } from "../compute/messages.js";
 import type { RowOutput, StepBatch, StepLimits, StepOutput } from "../compute/step.js";
 import { chooseKernels } from "../compute/tier.js";
@@ -147,7 +147,7 @@ function leadKernels(
   let head = headKind(request.head, config, sources);
   let scaleBlock = config.activations === "float" ? SCALE_GROUP : undefined;
   for (;;) {
-    const plan = planNetwork(new ArenaPlan(request.firstAddress, cgroupLimits().memory), config, {
+    const plan = planNetwork(new ArenaPlan(request.firstAddress, memoryLeft()), config, {
       // Products in groups have no kernel in the wide layout.
       tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
       kv,

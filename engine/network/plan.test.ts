@@ -145,7 +145,7 @@ describe("a plan over 4 GiB", () => {
       expect(fitting).toBeLessThan(OPTIONS.contextLength);
       expect(limited(bytes - 2 ** 24, fitting).pages).toBeGreaterThan(0);
       const error = thrownBy(() => limited(2 ** 20));
-      expect(error).toMatchObject({ code: "memory", message: expect.stringMatching(/ and the cgroup of this process allows 1 MiB \(/) });
+      expect(error).toMatchObject({ code: "memory", message: expect.stringMatching(/ and the cgroup of this process leaves it 1 MiB \(/) });
     }
   });
 
