@@ -164,7 +164,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const opening = openCheckpoint(pathOf(path));
   const reading = opening.then(async (checkpoint) => {
     const config = await readConfig(checkpoint, options);
-    return { config, sources: readWeights(checkpoint, config, options) };
+    return { config, sources: readWeights(checkpoint, config, options), stamps: checkpoint.stamps };
   });
   reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.

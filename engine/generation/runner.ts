@@ -2,6 +2,7 @@ import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
+import type { FileStamp } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
@@ -70,6 +71,8 @@ const MOST_THREADS = 256;
 export interface NetworkHeader {
   readonly config: ModelConfig;
   readonly sources: NetworkSources;
+  /** What state each file was in then; without, a file is as it should be when it is opened for its weights. */
+  readonly stamps?: ReadonlyMap<string, FileStamp>;
 }
 
 /** The number of threads that compute. @throws BitnetError usage */
@@ -110,7 +113,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   const abort = (): void => stop(signal?.reason);
   signal?.addEventListener("abort", abort);
   try {
-    const { config, sources } = await header;
+    const { config, sources, stamps = new Map() } = await header;
     const contextLength = wholeNumber(
       "contextLength",
       options.contextLength ?? Math.min(config.contextLength, DEFAULT_CONTEXT),
@@ -120,6 +123,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
     const request: LoadRequest = {
       config,
       sources,
+      stamps,
       contextLength,
       tier,
       setFlags: options.v8Flags ?? false,
