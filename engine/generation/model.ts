@@ -1,4 +1,3 @@
-import { defaultThreads } from "../compute/pool.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { pathKind } from "../container/source.js";
@@ -14,7 +13,7 @@ import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
-import { type FileOptions, type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
+import { type FileOptions, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 import type { GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
@@ -174,7 +173,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const config = await readConfig(checkpoint, options);
     const sources = readWeights(checkpoint, config, options);
     await requireTernary(allLinears(sources.layers), checkpoint.read);
-    return { config, sources };
+    return { config, sources, stamps: checkpoint.stamps };
   });
   reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
@@ -247,7 +246,7 @@ export async function describeModel(
       template,
       defaults,
       { tier: kernels.tier, why: kernels.why },
-      options.threads ?? defaultThreads(),
+      threadsOf(options),
       await refusalOf(linears, checkpoint),
     );
   } finally {
