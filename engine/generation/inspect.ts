@@ -1,9 +1,11 @@
 /** What lies in each tensor of a model: where, how it is encoded, and whether its numbers are those of a sound model. */
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
+import type { FilePath } from "../container/path.js";
 import { type ByteSource, openSource } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { readConfig } from "../model/config.js";
 import { type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
+import { CALLBACK, type Given, type Rules, readOptions, SIGNAL, type Signal, throwIfAborted } from "../options.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
 import { i2sScaleOffset } from "../packing/i2s.js";
@@ -12,7 +14,7 @@ import type { Packing, PieceStats } from "../packing/packing.js";
 import { checkScale, storedScale } from "../packing/scale.js";
 import { pathOf } from "./default-model.js";
 import { checksOf, type InspectionCheck } from "./inspect-checks.js";
-import type { FileOptions } from "./runner.js";
+import { FILE_OPTIONS, type FileOptions } from "./runner.js";
 
 /** `scale`: of a packed layer, in a tensor of its own; `other`: read with the configuration, or not used. */
 export type TensorRole = "embedding" | "head" | "norm" | "linear" | "scale" | "other";
@@ -56,7 +58,11 @@ export interface ModelInspection {
 export interface InspectOptions extends FileOptions {
   /** Bytes read so far, and of how many. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
+  /** Ends the work: it rejects with the signal's reason. */
+  readonly signal?: Signal;
 }
+
+const INSPECT_OPTIONS: Rules<InspectOptions> = { ...FILE_OPTIONS, onProgress: CALLBACK, signal: SIGNAL };
 
 /** What was found in a tensor's numbers. */
 type Findings = Partial<Pick<TensorInspection, "rms" | "scale" | "codes" | "floats">>;
@@ -65,9 +71,10 @@ type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8
 
 /**
  * Reads all of a model, a piece at a time. A tensor whose numbers can't be read is reported and passed over.
- * @throws BitnetError: the file is no model, or a tensor is missing or misshapen
+ * @throws BitnetError: the file is no model, or a tensor is missing or misshapen; if `signal` aborts, its reason
  */
-export async function inspectModel(path?: string, options: InspectOptions = {}): Promise<ModelInspection> {
+export async function inspectModel(path?: FilePath | null, given?: Given<InspectOptions>): Promise<ModelInspection> {
+  const options = readOptions<InspectOptions>("inspectModel()", given, INSPECT_OPTIONS);
   const checkpoint = await openCheckpoint(pathOf(path));
   const files = new Map<string, ByteSource>();
   try {
@@ -79,6 +86,7 @@ export async function inspectModel(path?: string, options: InspectOptions = {}):
     const total = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
     let done = 0;
     const read: Read = async (tensor, start, length) => {
+      throwIfAborted(options.signal);
       let source = files.get(tensor.file);
       if (source === undefined) {
         source = await openSource(tensor.file);

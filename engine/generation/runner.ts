@@ -1,16 +1,30 @@
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { defaultThreads, WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
+import { PATH } from "../container/path.js";
 import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import type { KvType } from "../numerics.js";
+import {
+  ANYTHING,
+  CALLBACK,
+  checkArgument,
+  LIVE_SIGNAL,
+  oneOf,
+  type Rules,
+  reasonOf,
+  type Signal,
+  TRUE_OR_FALSE,
+  throwIfAborted,
+  wholeNumber,
+} from "../options.js";
 import type { HeadOption, Loaded, LoadRequest } from "./worker.js";
 
 /** What a model's files can't say, or don't. */
 export interface FileOptions extends ConfigOptions, WeightOptions {
   /** A tokenizer in place of the model's own: a tokenizer.json, or a directory with one and the files that go with it. */
-  readonly tokenizer?: string;
+  readonly tokenizer?: string | undefined;
 }
 
 /** How to load a model. */
@@ -41,7 +55,7 @@ export interface LoadOptions extends FileOptions {
   /** Bytes loaded so far, and of how many. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
   /** Aborts the load; nothing is left behind. */
-  readonly signal?: AbortSignal;
+  readonly signal?: Signal;
   /** @internal first address in the linear memory; a test puts the model beyond 2 GiB */
   readonly firstAddress?: number;
 }
@@ -60,6 +74,28 @@ const DEFAULT_CONTEXT = 4096;
 /** More threads than any machine gives; a typing error, not a wish. */
 const MOST_THREADS = 256;
 
+export const FILE_OPTIONS: Rules<FileOptions> = {
+  tokenizer: PATH,
+  activation: oneOf(ACTIVATION_NAMES),
+  i2sLayout: oneOf(I2S_LAYOUTS),
+  invertScales: { ...TRUE_OR_FALSE, internal: true },
+};
+
+export const LOAD_OPTIONS: Rules<LoadOptions> = {
+  threads: wholeNumber(1, MOST_THREADS),
+  contextLength: ANYTHING, // the model says how long it may be: see `startRunner`
+  tier: oneOf(["auto", ...TIERS]),
+  v8Flags: TRUE_OR_FALSE,
+  head: oneOf(["auto", "exact", "two-stage"]),
+  kv: oneOf(["f32", "q8"]),
+  reference: TRUE_OR_FALSE,
+  activationQuant: TRUE_OR_FALSE,
+  ...FILE_OPTIONS,
+  onProgress: CALLBACK,
+  signal: LIVE_SIGNAL,
+  firstAddress: { ...ANYTHING, internal: true },
+};
+
 /** A network that can be loaded: its header has been read. */
 export interface NetworkHeader {
   readonly config: ModelConfig;
@@ -67,21 +103,16 @@ export interface NetworkHeader {
 }
 
 /**
- * Starts the workers, and has them load the network when its header is there: both take their time.
+ * Starts the workers, and has them load the network when its header is there: both take their time. The options have been read.
  * @throws BitnetError, what `header` rejects with, or the signal's reason; no worker is left running
  */
 export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
   const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
-  const threads = reference ? 1 : wholeNumber("threads", options.threads ?? defaultThreads(), 1, MOST_THREADS);
+  const threads = reference ? 1 : (options.threads ?? defaultThreads());
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
   }
-  oneOf("tier", tier, ["auto", ...TIERS]);
-  oneOf("head", head, ["auto", "exact", "two-stage"]);
-  oneOf("kv", kv, ["f32", "q8"]);
-  if (options.activation !== undefined) oneOf("activation", options.activation, ACTIVATION_NAMES);
-  if (options.i2sLayout !== undefined) oneOf("i2sLayout", options.i2sLayout, I2S_LAYOUTS);
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   let stopped: { readonly by: unknown } | undefined;
   const stop = (by: unknown): void => {
     stopped ??= { by };
@@ -94,16 +125,12 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
       stop(error);
     }
   });
-  const abort = (): void => stop(signal?.reason);
+  const abort = (): void => stop(reasonOf(signal));
   signal?.addEventListener("abort", abort);
   try {
     const { config, sources } = await header;
-    const contextLength = wholeNumber(
-      "contextLength",
-      options.contextLength ?? Math.min(config.contextLength, DEFAULT_CONTEXT),
-      1,
-      config.contextLength,
-    );
+    const { contextLength = Math.min(config.contextLength, DEFAULT_CONTEXT) } = options;
+    checkArgument("contextLength", contextLength, wholeNumber(1, config.contextLength));
     const request: LoadRequest = {
       config,
       sources,
@@ -130,15 +157,4 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   } finally {
     signal?.removeEventListener("abort", abort);
   }
-}
-
-function wholeNumber(name: string, value: number, least: number, most: number): number {
-  if (!(Number.isInteger(value) && value >= least && value <= most)) {
-    throw new BitnetError("usage", `${name} must be a whole number from ${least} to ${most}, not ${String(value)}`);
-  }
-  return value;
-}
-
-function oneOf(name: string, value: string, choices: readonly string[]): void {
-  if (!choices.includes(value)) throw new BitnetError("usage", `${name} must be one of ${choices.join(", ")}, not ${String(value)}`);
 }
