@@ -1,7 +1,7 @@
-import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { BitnetError } from "../errors.js";
 import { COUNTER_BYTES } from "./counters.js";
+import { readModule } from "./kernel-files.js";
 import { instantiate, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "./kernels.js";
 import { SELF_TEST_BYTES, selfTest } from "./self-test.js";
 
@@ -79,11 +79,6 @@ function compile(tier: Tier, setFlags: boolean): WebAssembly.Module | undefined 
 
 function plain(why: string): ChosenKernels {
   return { tier: "plain", why, module: new WebAssembly.Module(readModule("plain")) };
-}
-
-/** A compiled module of the package, as bytes. */
-export function readModule(name: "plain" | "relaxed" | "products"): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(readFileSync(new URL(`../../kernels/${name}.wasm`, import.meta.url)));
 }
 
 /** What the tier's kernels compute wrongly, if anything. */

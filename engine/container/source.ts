@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { closeSync, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -351,7 +351,25 @@ export async function isSame(a: string, b: string): Promise<boolean> {
   return first.ino === second.ino && first.dev === second.dev;
 }
 
-/** The path of a file of this package, from a URL beside the code. */
+/** The path of a file: URL. Throws an Error that says why there is none. */
 export function pathOfUrl(url: URL): string {
   return fileURLToPath(url);
+}
+
+/**
+ * The path of a file of this package. `url` is called only here: where a bundler took the URL of modules away it throws. Throws `io` if the file
+ * isn't there.
+ */
+export function packageFile(what: string, url: () => URL): string {
+  let cause: unknown;
+  try {
+    const path = fileURLToPath(url());
+    if (existsSync(path)) return path;
+  } catch (error) {
+    cause = error;
+  }
+  const message =
+    `bitnet-ts can't find ${what}: a bundler took its code away from its other files; mark the package "bitnet-ts" as external` +
+    ` (esbuild: --external:bitnet-ts), so that it is loaded from node_modules`;
+  throw new BitnetError("io", message, {}, { cause });
 }

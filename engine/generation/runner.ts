@@ -2,6 +2,7 @@ import { TIERS, type Tier } from "../compute/kernels.js";
 import { defaultThreads, WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
 import { PATH } from "../container/path.js";
+import { packageFile } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
@@ -118,13 +119,17 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
     stopped ??= { by };
     void pool.close();
   };
-  const pool = new WorkerPool(new URL("./worker.js", import.meta.url), threads, (event) => {
-    try {
-      options.onProgress?.(event as { done: number; total: number });
-    } catch (error) {
-      stop(error);
-    }
-  });
+  const pool = new WorkerPool(
+    packageFile("its worker", () => new URL("./worker.js", import.meta.url)),
+    threads,
+    (event) => {
+      try {
+        options.onProgress?.(event as { done: number; total: number });
+      } catch (error) {
+        stop(error);
+      }
+    },
+  );
   const abort = (): void => stop(reasonOf(signal));
   signal?.addEventListener("abort", abort);
   try {

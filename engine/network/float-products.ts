@@ -1,4 +1,4 @@
-import { readModule } from "../compute/tier.js";
+import { readModule } from "../compute/kernel-files.js";
 import type { FloatProducts } from "./reference.js";
 
 /** The exports of kernels/assembly/products.ts, which see. */
