@@ -113,7 +113,8 @@ const published = {
 };
 
 for (const [path, name] of [["engine/index.js", "index.js"], ["engine/index.js", "index.cjs"], ...Object.entries(programs)]) {
-  const output = { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false };
+  // Jest runs CommonJS in a context that has no import().
+  const output = { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false, dynamicImportInCjs: false };
   await write(path, output, name === "perf.js" ? [published] : []);
 }
 

@@ -30,7 +30,7 @@ export function pathFrom(what: string, given: unknown): string {
   try {
     return pathOfUrl(new URL(text));
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = (cause as Error).message;
     throw new BitnetError("usage", `${text}: can't be turned into a path: ${reason}; give the path itself`, {}, { cause });
   }
 }

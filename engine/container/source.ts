@@ -54,7 +54,8 @@ const REASONS: Readonly<Record<string, string>> = {
 /** What the system said about `path`, as an error for the user. */
 function systemError(error: unknown, path: string, doing: "read" | "written"): BitnetError {
   if (error instanceof BitnetError) return error;
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  // Not asked whether it is an Error: in a test runner's realm, Node's errors are of another class.
+  const code = String((error as { readonly code?: unknown }).code ?? "");
   const options = { cause: error };
   if (code === "ENOENT" && doing === "read" && lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
     return new BitnetError(
@@ -369,7 +370,7 @@ export function packageFile(what: string, url: () => URL): string {
     cause = error;
   }
   const message =
-    `bitnet-ts can't find ${what}: a bundler took its code away from its other files; mark the package "bitnet-ts" as external` +
+    `bitnet-ts can't find ${what}: it was bundled without the files that go with it; mark the package "bitnet-ts" as external` +
     ` (esbuild: --external:bitnet-ts), so that it is loaded from node_modules`;
   throw new BitnetError("io", message, {}, { cause });
 }
