@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -44,17 +44,27 @@ it("has what a user needs, and nothing else", () => {
   const paths = packed.files.map(({ path }) => path);
   for (const path of [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "docs/cli.md", "docs/release.md", "schemas/receipt.v1.schema.json"],
-    ...["bitnet.cjs", "validation.cjs", "index.js", "worker.cjs", "template.cjs", "perf.js", "LICENSES.txt"].map(
+    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "worker.cjs", "template.cjs", "perf.js", "LICENSES.txt"].map(
       (name) => `dist/bundle/${name}`,
     ),
-    ...["dist/engine/index.d.ts", "dist/kernels/plain.wasm", "dist/kernels/relaxed.wasm", "models/bitnet-stories-4m/references.json"],
+    ...[
+      "dist/engine/index.d.ts",
+      "dist/engine/index.d.cts",
+      "dist/kernels/plain.wasm",
+      "dist/kernels/relaxed.wasm",
+      "models/bitnet-stories-4m/references.json",
+    ],
   ]) {
     expect(paths).toContain(path);
   }
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/engine\/[\w./-]+\.d\.ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/engine\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
   expect(paths.filter((path) => !allowed.test(path) || path.includes(".test."))).toEqual([]);
-  expect(JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8"))).not.toHaveProperty("dependencies");
+  const manifest = JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8")) as Record<string, unknown>;
+  expect(manifest).not.toHaveProperty("dependencies");
+  expect(manifest).toMatchObject({ repository: expect.anything(), homepage: expect.anything(), bugs: expect.anything() });
+  // What npm runs where a package is installed from the registry.
+  expect(Object.keys(manifest.scripts as object).filter((name) => /^(?:pre|post)?install$/.test(name))).toEqual([]);
   expect(readdirSync(join(user, "node_modules")).filter((name) => !name.startsWith("."))).toEqual(["bitnet-ts"]);
 });
 
@@ -78,6 +88,49 @@ it("npx bitnet runs, and validates itself: green, and it says what only a clone 
   expect(prepared).toMatchObject({ status: 2, stderr: expect.stringContaining("a release is prepared in a clone") });
 });
 
+const REQUIRED = `const { loadModel, BitnetError } = require("bitnet-ts");
+(async () => {
+  const model = await loadModel(undefined, { threads: 1 });
+  const { ids } = await model.generate("Once upon a time", { maxTokens: 8, temperature: 0 }).result();
+  await model.close();
+  const wrong = await loadModel("none.gguf").catch((error) => error);
+  console.log(JSON.stringify([ids.length, wrong instanceof BitnetError && wrong.code]));
+})();
+`;
+
+it("can be required", () => {
+  writeFileSync(join(user, "required.cjs"), REQUIRED);
+  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,"usage"]\n', stderr: "" });
+});
+
+it("an uncaught error shows short lines", () => {
+  writeFileSync(join(user, "uncaught.mjs"), 'import { loadModel } from "bitnet-ts";\nawait loadModel("none.gguf");\n');
+  const { status, stderr } = run(process.execPath, ["uncaught.mjs"], user);
+  expect(status).toBe(1);
+  expect(stderr).toContain("BitnetError: none.gguf: there is no such file or directory");
+  expect(stderr).toMatch(/\n {4}at .*loadModel.*index\.js:\d{3,}/); // a line of the bundle, with a name
+  expect(Math.max(...stderr.split("\n").map((line) => line.length))).toBeLessThan(500);
+});
+
+it("its files gone, as after bundling, it says in one sentence what to do", () => {
+  const bundled = join(user, "bundled");
+  mkdirSync(bundled);
+  const library = join(user, "node_modules/bitnet-ts/dist/bundle");
+  for (const name of ["index.js", "index.cjs"]) copyFileSync(join(library, name), join(bundled, name.replace(/\.js$/, ".mjs")));
+  const caught = "(error) => console.log(error.name, error.message)";
+  const model = JSON.stringify(join(user, "node_modules/bitnet-ts/models/bitnet-stories-4m/ggml-model-i2_s.gguf"));
+  for (const [what, path] of [
+    ["the model in it", ""],
+    ["its worker", model],
+  ]) {
+    const sentence = `BitnetError bitnet-ts can't find ${what}: it was bundled without the files that go with it; mark the package "bitnet-ts" as external (esbuild: --external:bitnet-ts), so that it is loaded from node_modules\n`;
+    writeFileSync(join(bundled, "main.mjs"), `import { loadModel } from "./index.mjs";\nloadModel(${path}).catch(${caught});\n`);
+    writeFileSync(join(bundled, "main.cjs"), `require("./index.cjs").loadModel(${path}).catch(${caught});\n`);
+    for (const main of ["main.mjs", "main.cjs"])
+      expect(run(process.execPath, [main], bundled)).toMatchObject({ status: 0, stdout: sentence, stderr: "" });
+  }
+});
+
 const CONSUMER = `import { BitnetError, type GenerationResult, loadModel, type Model } from "bitnet-ts";
 const model: Model = await loadModel(undefined, { threads: 1 });
 const result: GenerationResult = await model.generate("Once upon a time", { maxTokens: 8, temperature: 0 }).result();
@@ -89,9 +142,13 @@ console.log(JSON.stringify([result.ids.length, wrong instanceof BitnetError && w
 it("a consumer in TypeScript is checked against its types, and runs as ESM", () => {
   writeFileSync(join(user, "consumer.mts"), CONSUMER);
   writeFileSync(join(user, "misuse.mts"), 'import { loadModel } from "bitnet-ts";\nawait loadModel(undefined, { threads: "two" });\n');
-  const types = ["--types", "node", "--typeRoots", resolve("node_modules/@types")];
-  const options = ["--strict", "--module", "nodenext", "--target", "es2023", ...types];
-  const checked = run(process.execPath, [resolve("node_modules/typescript/bin/tsc"), ...options, "consumer.mts", "misuse.mts"], user);
+  const options = ["--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2022"];
+  const types = ["--types", "node", "--typeRoots", resolve("node_modules/@types")]; // for `console`
+  const checked = run(
+    process.execPath,
+    [resolve("node_modules/typescript/bin/tsc"), ...options, ...types, "consumer.mts", "misuse.mts"],
+    user,
+  );
   expect(checked.stdout).toMatch(/^misuse\.mts\(2,\d+\): error TS2322[^\n]*\n$/); // that, and nothing else
   expect(run(process.execPath, ["consumer.mjs"], user)).toMatchObject({ status: 0, stdout: '[8,"usage"]\n', stderr: "" });
 });

@@ -1,6 +1,7 @@
 /** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
 
 export type { KernelCalls } from "./compute/counters.js";
+export type { FilePath } from "./container/path.js";
 export { convertModel } from "./conversion/convert.js";
 export type { Rounding } from "./conversion/tensors.js";
 export type { Conversion, ConversionType, ConvertOptions, EmbeddingType } from "./conversion/types.js";
@@ -29,5 +30,6 @@ export type {
 } from "./generation/types.js";
 export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
+export type { FileUrl, Given, Signal } from "./options.js";
 export { encodeChat } from "./text/chat-template.js";
 export type { ChatMessage, ChatTemplate, EncodeOptions, TokenDecoder, Tokenizer } from "./text/types.js";

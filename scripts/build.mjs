@@ -23,7 +23,7 @@ function removeStale(directory) {
   for (const entry of readdirSync(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
     if (entry.isDirectory() && entry.name !== "bundle") removeStale(path);
-    const [, source] = relative(join(root, "dist"), path).match(/^(.*)\.(?:js|js\.map|d\.ts)$/) ?? [];
+    const [, source] = relative(join(root, "dist"), path).match(/^(.*)\.(?:js|js\.map|d\.c?ts)$/) ?? [];
     if (source !== undefined && !existsSync(join(root, `${source}.ts`))) rmSync(path);
   }
 }

@@ -1,9 +1,10 @@
 // Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
-// when a command validates), the library (index.js), and the programs that they start: worker threads (worker.cjs), chat templates (template.cjs), speed (perf.js).
-// Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them. What
-// Node starts itself is CommonJS, which it starts sooner. Development and most tests use tsc's modules.
+// when a command validates), the library (index.js; index.cjs for require()), and the programs that they start: worker threads (worker.cjs), chat
+// templates (template.cjs), speed (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three
+// threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it
+// came from. Development and most tests use tsc's modules.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join, relative, resolve, sep } from "node:path";
+import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
 
@@ -44,19 +45,59 @@ const withoutProcesses = {
   },
 };
 
+const { engines } = JSON.parse(readFileSync(join(dist, "../package.json"), "utf8"));
+const oldest = engines.node
+  .match(/^>=(\d+)\.(\d+)$/)
+  .slice(1)
+  .map(Number);
+
+/** Refuses an old Node in one sentence, before anything that it lacks is asked for. Its syntax must be that of Node 14. @param {string} refuse a statement that uses `problem` */
+const versionCheck = (refuse) => `{
+	const [major, minor] = (globalThis.process?.versions?.node ?? "${oldest.join(".")}").split(".").map(Number);
+	const problem = "bitnet-ts needs Node.js ${oldest.join(".")} or newer, and this is Node.js " + major + "." + minor + ": get a newer one from https://nodejs.org";
+	if (major < ${oldest[0]} || (major === ${oldest[0]} && minor < ${oldest[1]})) ${refuse}
+}
+`;
+
+/**
+ * Puts the check first. Modules are linked before any code runs, and a name that an old Node lacks would end it there, so what is imported of Node
+ * is looked up after the check.
+ */
+const checksVersion = {
+  name: "checks-version",
+  renderChunk(code, { fileName }) {
+    if (fileName === "validation.cjs") return null; // loaded by what has checked
+    const [, hashbang, rest] = code.match(/^(#!.*\n)?([\s\S]*)$/);
+    if (fileName === "bitnet.cjs") {
+      const refuse = '{\n\t\tprocess.stderr.write("error: " + problem + "\\n");\n\t\tprocess.exit(1);\n\t}';
+      return `${hashbang ?? ""}${versionCheck(refuse)}${rest}`;
+    }
+    const check = versionCheck("throw new Error(problem);");
+    if (extname(fileName) === ".cjs") return `${check}${rest}`;
+    const names = [];
+    const linked = rest.replace(/^import \{([^}]*)\} from ("node:([\w/]+)");\n/gm, (_, imported, specifier, module) => {
+      const name = `node_${module.replaceAll("/", "_")}`;
+      names.push(`const {${imported.replace(/ as /g, ": ")}} = ${name};\n`);
+      return `import * as ${name} from ${specifier};\n`;
+    });
+    const imports = linked.match(/^(?:import [^;]*;\n)*/)[0];
+    return `${imports}${check}${names.join("")}${linked.slice(imports.length)}`;
+  },
+};
+
 rmSync(out, { recursive: true, force: true });
 /** Packages of which something is in the bundle. */
 const packages = new Set();
-/** Names stay, for stack traces; white space and comments go. */
-const minify = { mangle: false, compress: false };
+/** Names and lines stay, for stack traces; comments go. */
+const minify = { mangle: false, compress: false, codegen: { removeWhitespace: false } };
 
 /** Writes one bundle. @param {string} path its first module, in dist/; @param {object} output how it is written; @param {object[]} plugins more */
 async function write(path, output, plugins = []) {
   // What a command loads when it is called is in its file already: that is meant.
   const checks = { ineffectiveDynamicImport: false };
-  const shared = { checks, platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses, ...plugins] };
+  const shared = { checks, platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses, checksVersion, ...plugins] };
   const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });
-  const written = await bundle.write({ ...output, minify });
+  const written = await bundle.write({ ...output, minify, comments: false });
   await bundle.close();
   for (const id of written.output.flatMap((file) => file.moduleIds ?? [])) {
     const [path] = id.match(/^.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+/) ?? [];
@@ -71,8 +112,9 @@ const published = {
   resolveId: (source) => (source === "../../engine/index.js" ? { id: "./index.js", external: true } : null),
 };
 
-for (const [path, name] of Object.entries({ "engine/index.js": "index.js", ...programs })) {
-  const output = { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false };
+for (const [path, name] of [["engine/index.js", "index.js"], ["engine/index.js", "index.cjs"], ...Object.entries(programs)]) {
+  // Jest runs CommonJS in a context that has no import().
+  const output = { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false, dynamicImportInCjs: false };
   await write(path, output, name === "perf.js" ? [published] : []);
 }
 
@@ -104,6 +146,16 @@ if (names.join() !== "bitnet.cjs,validation.cjs" || loaded.length > 0)
   throw new Error(
     `the command line is ${names.join(", ")} and loads ${loaded.join(", ") || "none"} at its start: import validation/ dynamically`,
   );
+
+// Declarations for require(): those of the modules that index.d.ts leads to, under names that say CommonJS.
+const declared = new Set();
+(function declare(path) {
+  if (declared.has(path)) return;
+  declared.add(path);
+  const text = readFileSync(path, "utf8");
+  writeFileSync(path.replace(/\.ts$/, ".cts"), text.replace(/(from "|import\(")(\.[^"]+)\.js"/g, '$1$2.cjs"'));
+  for (const [, specifier] of text.matchAll(/(?:from "|import\(")(\.[^"]+)\.js"/g)) declare(resolve(dirname(path), `${specifier}.d.ts`));
+})(join(dist, "engine/index.d.ts"));
 
 const licenses = [...packages].sort().map((path) => {
   const { name, version } = JSON.parse(readFileSync(join(path, "package.json"), "utf8"));

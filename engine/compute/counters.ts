@@ -34,7 +34,7 @@ export type KernelCalls = Readonly<Partial<Record<(typeof COUNTED_KERNELS)[numbe
 /** Bytes of a thread's counters, u64: whole cache lines. */
 export const COUNTER_BYTES = Math.ceil((COUNTED_KERNELS.length * 8) / 64) * 64;
 
-/** The sums over all threads, [threads] of COUNTER_BYTES at `at`. Every thread must be behind a barrier. */
+/** The sums over all threads, [threads] of COUNTER_BYTES at `at`. Every thread must be behind a barrier. @internal not in the published types */
 export function readCounters(memory: WebAssembly.Memory, at: number, threads: number): number[] {
   const sums = new Array<number>(COUNTED_KERNELS.length).fill(0);
   for (let thread = 0; thread < threads; thread++) {

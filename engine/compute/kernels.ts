@@ -125,7 +125,10 @@ export function ternaryScratch(kPad: number): number {
   return 8 * kPad + 512;
 }
 
-/** One thread's instance of the tier's module. @param counters COUNTER_BYTES of this thread's own, where the kernels count their calls */
+/**
+ * One thread's instance of the tier's module. @param counters COUNTER_BYTES of this thread's own, where the kernels count their calls
+ * @internal not in the published types
+ */
 export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory, tier: Tier, counters: number): Kernels {
   const env = {
     memory,

@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { BitnetError } from "../errors.js";
+import { kernelFiles } from "./kernel-files.js";
 import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
 
 /**
@@ -14,17 +15,23 @@ export class WorkerPool {
   #end: { readonly error: BitnetError; readonly done: Promise<void> } | undefined;
 
   /**
-   * @param entry the program of every worker; it calls `serveWorker`
+   * @param entry path of the program of every worker; it calls `serveWorker`
    * @param onEvent what the leader tells unasked
    */
-  constructor(entry: URL, threads: number, onEvent: (value: unknown) => void) {
+  constructor(entry: string, threads: number, onEvent: (value: unknown) => void) {
     this.#onEvent = onEvent;
     const channels = Array.from({ length: threads - 1 }, () => new MessageChannel());
+    const kernels = kernelFiles();
     this.#workers = Array.from({ length: threads }, (_, thread) => {
       const ports: MessagePort[] = thread === 0 ? channels.map((channel) => channel.port1) : [channels[thread - 1]!.port2];
       const role: WorkerRole = { thread, threads };
       // The process's own flags are for its main program: --input-type, say, would keep a worker from starting.
-      const worker = new Worker(entry, { workerData: { role, ports }, transferList: ports, execArgv: [], name: `bitnet ${thread}` });
+      const worker = new Worker(entry, {
+        workerData: { role, ports, kernels },
+        transferList: ports,
+        execArgv: [],
+        name: `bitnet ${thread}`,
+      });
       worker.on("message", (reply: Reply) => this.#receive(reply));
       worker.on("error", (cause) => void this.#finish(deathOf(thread, threads, cause)));
       worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));

@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { BitnetError } from "../errors.js";
 import { allocate } from "./arena.js";
 import { COUNTER_BYTES } from "./counters.js";
+import { readModule } from "./kernel-files.js";
 import { instantiate, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "./kernels.js";
 import { SELF_TEST_BYTES, selfTest } from "./self-test.js";
 import { canRevectorize, relaxedSimdFlag, revectorizeFlag } from "./v8-flags.js";
@@ -96,11 +96,6 @@ export function compileModule(name: "plain" | "products"): WebAssembly.Module {
 function requireWebAssembly(): void {
   if (typeof WebAssembly === "object") return;
   throw new BitnetError("usage", "Node has no WebAssembly here, as with --jitless, and the kernels need it: start Node without that flag");
-}
-
-/** A compiled module of the package, as bytes. */
-export function readModule(name: "plain" | "relaxed" | "products"): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(readFileSync(new URL(`../../kernels/${name}.wasm`, import.meta.url)));
 }
 
 /** What the tier's kernels compute wrongly, if anything. */

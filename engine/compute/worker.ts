@@ -1,4 +1,5 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { type KernelFiles, useKernelFiles } from "./kernel-files.js";
 import { type Reply, type Request, toPlain, type WorkerRole } from "./messages.js";
 
 /** What the program of the workers does. */
@@ -27,7 +28,8 @@ export interface Answer {
 /** Runs this thread's part of the program until the main thread ends it. */
 export function serveWorker(program: WorkerProgram): void {
   const main = parentPort!;
-  const { role, ports } = workerData as { role: WorkerRole; ports: MessagePort[] };
+  const { role, ports, kernels } = workerData as { role: WorkerRole; ports: MessagePort[]; kernels: KernelFiles };
+  useKernelFiles(kernels);
   const post = (reply: Reply, transfer: ArrayBuffer[] = []): void => main.postMessage(reply, transfer);
 
   if (role.thread > 0) {

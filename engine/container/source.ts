@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
+import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -71,7 +71,8 @@ const REASONS: Readonly<Record<string, string>> = {
 /** What the system said about `path`, as an error for the user. */
 function systemError(error: unknown, path: string, doing: "read" | "written"): BitnetError {
   if (error instanceof BitnetError) return error;
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  // Not asked whether it is an Error: in a test runner's realm, Node's errors are of another class.
+  const code = String((error as { readonly code?: unknown }).code ?? "");
   const options = { cause: error };
   if (code === "ENOENT" && doing === "read" && lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
     return new BitnetError(
@@ -407,7 +408,25 @@ export async function isSame(a: string, b: string): Promise<boolean> {
   return first.ino === second.ino && first.dev === second.dev;
 }
 
-/** The path of a file of this package, from a URL beside the code. */
+/** The path of a file: URL. Throws an Error that says why there is none. */
 export function pathOfUrl(url: URL): string {
   return fileURLToPath(url);
+}
+
+/**
+ * The path of a file of this package. `url` is called only here: where a bundler took the URL of modules away it throws. Throws `io` if the file
+ * isn't there.
+ */
+export function packageFile(what: string, url: () => URL): string {
+  let cause: unknown;
+  try {
+    const path = fileURLToPath(url());
+    if (existsSync(path)) return path;
+  } catch (error) {
+    cause = error;
+  }
+  const message =
+    `bitnet-ts can't find ${what}: it was bundled without the files that go with it; mark the package "bitnet-ts" as external` +
+    ` (esbuild: --external:bitnet-ts), so that it is loaded from node_modules`;
+  throw new BitnetError("io", message, {}, { cause });
 }

@@ -269,8 +269,8 @@ describe("refused", () => {
   const good = small({ architecture: "LlamaForCausalLM" });
 
   it.each<[string, ConvertOptions | undefined, string, RegExp]>([
-    ["x.gguf", { type: "q4_0" as ConversionType }, "usage", /^type must be one of i2_s, .*, not q4_0$/],
-    ["x.gguf", { embedding: "bf16" as "f16" }, "usage", /^embedding must be one of f16, f32, q8_0, q6_k, not bf16$/],
+    ["x.gguf", { type: "q4_0" as ConversionType }, "usage", /^type must be one of i2_s, .*, not "q4_0"$/],
+    ["x.gguf", { embedding: "bf16" as "f16" }, "usage", /^embedding must be one of f16, f32, q8_0, q6_k, not "bf16"$/],
     ["x.gguf", { type: "packed" }, "usage", /x\.gguf: packed weights are written as a directory/],
     ["x", { type: "i2_s" }, "usage", /x: weights of type i2_s are written as GGUF, so the output's name must end in \.gguf/],
     ["x.safetensors", undefined, "usage", /the output is a directory; name that/],

@@ -1,12 +1,14 @@
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
+import { type FilePath, pathFrom } from "../container/path.js";
 import { directoryOf, inDirectory, isSame, kindIfAny, listDirectory, openSource, writeDirectory } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { allLinears } from "../model/layers.js";
+import { type Given, readOptions } from "../options.js";
 import { writeAsGguf } from "./gguf-target.js";
 import { readModel, type SourceModel } from "./model.js";
 import { TensorReader } from "./reader.js";
 import { WEIGHTS_FILE, writeAsSafetensors } from "./safetensors-target.js";
-import { CONVERSION_TYPES, type Conversion, type ConversionType, type ConvertOptions, EMBEDDING_TYPES } from "./types.js";
+import { CONVERT_OPTIONS, type Conversion, type ConversionType, type ConvertOptions } from "./types.js";
 
 function usage(message: string): never {
   throw new BitnetError("usage", message);
@@ -14,9 +16,6 @@ function usage(message: string): never {
 
 /** What to write, of an output's name and the options. @throws BitnetError usage: they don't go together */
 function targetType(out: string, { type, embedding }: ConvertOptions): ConversionType {
-  if (type !== undefined && !CONVERSION_TYPES.includes(type)) usage(`type must be one of ${CONVERSION_TYPES.join(", ")}, not ${type}`);
-  if (embedding !== undefined && !EMBEDDING_TYPES.includes(embedding))
-    usage(`embedding must be one of ${EMBEDDING_TYPES.join(", ")}, not ${embedding}`);
   const named = /\.gguf$/i.test(out);
   const chosen = type ?? (named ? "i2_s" : "packed");
   if (/\.safetensors$/i.test(out)) usage(`${out}: SafeTensors need other files beside them, so the output is a directory; name that`);
@@ -56,12 +55,15 @@ function bytesToRead({ sources, config }: SourceModel, packed: boolean, checkpoi
  * template. Codes of ternary weights never change; what else is rounded, the result says. Tensors are read, converted and written in pieces.
  * The output takes its name when it is whole.
  * @param path as of `loadModel`
- * @param out the GGUF file or the directory to write
+ * @param output the GGUF file or the directory to write
  * @throws BitnetError, with nothing written; if `signal` aborts, its reason
  */
-export async function convertModel(path: string, out: string, options: ConvertOptions = {}): Promise<Conversion> {
+export async function convertModel(path: FilePath, output: FilePath, given?: Given<ConvertOptions>): Promise<Conversion> {
+  const options = readOptions<ConvertOptions>("convertModel()", given, CONVERT_OPTIONS);
+  const source = pathFrom("path", path);
+  const out = pathFrom("out", output);
   const type = targetType(out, options);
-  const checkpoint = await openCheckpoint(path);
+  const checkpoint = await openCheckpoint(source);
   const reader = new TensorReader(options);
   try {
     await requireFree(out, checkpoint, type, options.force ?? false);

@@ -1,5 +1,6 @@
 import type { TensorInfo } from "../container/checkpoint.js";
 import { type ByteSource, openSource } from "../container/source.js";
+import { throwIfAborted } from "../options.js";
 import type { Read } from "./layer.js";
 import type { ConvertOptions } from "./types.js";
 
@@ -15,7 +16,7 @@ export class TensorReader {
   /** @throws the signal's reason, if it aborts */
   readonly read: Read = async ({ file, offset }: TensorInfo, start, length) => {
     const { signal, onProgress } = this.options;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     let source = this.sources.get(file);
     if (source === undefined) {
       source = await openSource(file);

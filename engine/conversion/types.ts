@@ -1,4 +1,5 @@
-import type { FileOptions } from "../generation/runner.js";
+import { FILE_OPTIONS, type FileOptions } from "../generation/runner.js";
+import { CALLBACK, oneOf, type Rules, SIGNAL, type Signal, TRUE_OR_FALSE } from "../options.js";
 import type { Rounding } from "./tensors.js";
 
 /** What ternary layers can become: in GGUF one of the first five, in SafeTensors packed codes. */
@@ -22,8 +23,17 @@ export interface ConvertOptions extends FileOptions {
   readonly force?: boolean | undefined;
   readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
   /** Ends the work; what was written is removed. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: Signal | undefined;
 }
+
+export const CONVERT_OPTIONS: Rules<ConvertOptions> = {
+  type: oneOf(CONVERSION_TYPES),
+  embedding: oneOf(EMBEDDING_TYPES),
+  force: TRUE_OR_FALSE,
+  ...FILE_OPTIONS,
+  onProgress: CALLBACK,
+  signal: SIGNAL,
+};
 
 /** What became of a model's tensors. */
 export interface ConversionTarget {

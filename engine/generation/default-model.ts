@@ -1,9 +1,12 @@
-import { pathOfUrl } from "../container/source.js";
+import { type FilePath, pathFrom } from "../container/path.js";
+import { packageFile } from "../container/source.js";
 
 /** The model in the package: small, trained to tell short stories. */
-const EMBEDDED = new URL("../../../models/bitnet-stories-4m/ggml-model-i2_s.gguf", import.meta.url);
+function embedded(): string {
+  return packageFile("the model in it", () => new URL("../../../models/bitnet-stories-4m/ggml-model-i2_s.gguf", import.meta.url));
+}
 
-/** The path, or without one that of the model in the package. */
-export function pathOf(path: string | undefined): string {
-  return path ?? pathOfUrl(EMBEDDED);
+/** The path, or without one that of the model in the package. @throws BitnetError usage: as `pathFrom` */
+export function pathOf(path: FilePath | null | undefined): string {
+  return path === undefined || path === null ? embedded() : pathFrom("path", path);
 }

@@ -2,6 +2,7 @@ import type { Checkpoint } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
 import { type JsonObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
+import { ANYTHING, type Given, type Rule, type Rules, readOptions, SIGNAL, type Signal, TRUE_OR_FALSE } from "../options.js";
 import { checkSampling } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import { endTokens } from "../text/control-tokens.js";
@@ -37,7 +38,7 @@ export interface ResolvedOptions {
   readonly stop: readonly string[];
   readonly speculate: boolean;
   readonly trace: boolean;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Signal | undefined;
 }
 
 /** How many tokens Hugging Face's library chooses among where generation_config.json samples and does not say. */
@@ -98,8 +99,45 @@ export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Toke
   };
 }
 
-/** The caller's options over the model's. Throws a `usage` error that names the first bad option. `vocabSize`: ids there are. */
-export function resolveOptions(options: GenerateOptions, defaults: GenerationDefaults, vocabSize: number): ResolvedOptions {
+const TEXTS: Rule = {
+  wanted: "a list of strings, none of them empty",
+  holds: (value) => Array.isArray(value) && value.every((text) => typeof text === "string" && text !== ""),
+};
+
+const LIMIT: Rule = {
+  wanted: "a whole number from 0 up",
+  holds: (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0),
+};
+
+/** What each option of an answer must be. */
+const GENERATE_OPTIONS: Rules<GenerateOptions> = {
+  maxTokens: LIMIT,
+  // `checkSampling` knows their ranges.
+  temperature: ANYTHING,
+  topK: ANYTHING,
+  topP: ANYTHING,
+  minP: ANYTHING,
+  repetitionPenalty: ANYTHING,
+  seed: ANYTHING,
+  stop: TEXTS,
+  stopIds: ANYTHING, // of this vocabulary: see below
+  ignoreEos: TRUE_OR_FALSE,
+  speculate: TRUE_OR_FALSE,
+  trace: TRUE_OR_FALSE,
+  signal: SIGNAL,
+};
+
+/**
+ * The caller's options over the model's. Throws a `usage` error that names the first bad option, or one that `call` does not have.
+ * `vocabSize`: ids there are.
+ */
+export function resolveOptions(
+  given: Given<GenerateOptions> | undefined,
+  defaults: GenerationDefaults,
+  vocabSize: number,
+  call = "generate()",
+): ResolvedOptions {
+  const options = readOptions<GenerateOptions>(call, given, GENERATE_OPTIONS);
   const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
   const sampling: SamplingOptions = {
     temperature: options.temperature ?? defaults.sampling.temperature,
@@ -110,19 +148,11 @@ export function resolveOptions(options: GenerateOptions, defaults: GenerationDef
     seed: options.seed ?? defaults.sampling.seed,
   };
   checkSampling(sampling);
-  if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
-    throw new BitnetError("usage", `maxTokens must be a whole number from 0 up, not ${String(maxTokens)}`);
-  }
-  if (!Array.isArray(stop) || !stop.every((text) => typeof text === "string" && text !== "")) {
-    throw new BitnetError("usage", "stop must be a list of texts, none of them empty");
-  }
   const bad = Array.isArray(stopIds) ? stopIds.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize)) : 0;
   if (bad >= 0) {
-    const shown = JSON.stringify(Array.isArray(stopIds) ? stopIds[bad] : stopIds);
-    throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary of ${vocabSize}, not ${shown}`);
+    const wrong: unknown = Array.isArray(stopIds) ? stopIds[bad] : stopIds;
+    throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary of ${vocabSize}, not ${show(wrong)}`);
   }
-  if (typeof speculate !== "boolean") throw new BitnetError("usage", `speculate must be true or false, not ${JSON.stringify(speculate)}`);
-  if (typeof trace !== "boolean") throw new BitnetError("usage", `trace must be true or false, not ${JSON.stringify(trace)}`);
   const eosIds = ignoreEos ? new Set<number>() : defaults.eosIds;
-  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop, speculate, trace, signal };
+  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop: [...stop], speculate, trace, signal };
 }

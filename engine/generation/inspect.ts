@@ -1,9 +1,11 @@
 /** What lies in each tensor of a model: where, how it is encoded, and whether its numbers are those of a sound model. */
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
+import type { FilePath } from "../container/path.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { layerLinears, layerNorms } from "../model/layers.js";
 import { isPassedOver, type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
+import { CALLBACK, type Given, type Rules, readOptions, SIGNAL, type Signal, throwIfAborted } from "../options.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
 import { i2sScaleOffset } from "../packing/i2s.js";
@@ -14,7 +16,7 @@ import { ropeFrequencies } from "../rope.js";
 import { pathOf } from "./default-model.js";
 import { checksOf, type InspectionCheck } from "./inspect-checks.js";
 import type { TensorInspection, TensorRole } from "./inspection.js";
-import type { FileOptions } from "./runner.js";
+import { FILE_OPTIONS, type FileOptions } from "./runner.js";
 
 export type { TensorInspection, TensorRole };
 
@@ -35,7 +37,11 @@ export interface ModelInspection {
 export interface InspectOptions extends FileOptions {
   /** Bytes read so far, and of how many. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
+  /** Ends the work: it rejects with the signal's reason. */
+  readonly signal?: Signal;
 }
+
+const INSPECT_OPTIONS: Rules<InspectOptions> = { ...FILE_OPTIONS, onProgress: CALLBACK, signal: SIGNAL };
 
 /** What was found in a tensor's numbers. */
 type Findings = Partial<Pick<TensorInspection, "rms" | "scale" | "codes" | "floats" | "agrees">>;
@@ -44,9 +50,10 @@ type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8
 
 /**
  * Reads all of a model, a piece at a time. A tensor whose numbers can't be read is reported and passed over.
- * @throws BitnetError: the file is no model, or a tensor is missing or misshapen
+ * @throws BitnetError: the file is no model, or a tensor is missing or misshapen; if `signal` aborts, its reason
  */
-export async function inspectModel(path?: string, options: InspectOptions = {}): Promise<ModelInspection> {
+export async function inspectModel(path?: FilePath | null, given?: Given<InspectOptions>): Promise<ModelInspection> {
+  const options = readOptions<InspectOptions>("inspectModel()", given, INSPECT_OPTIONS);
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
     const config = await readConfig(checkpoint, options);
@@ -57,6 +64,7 @@ export async function inspectModel(path?: string, options: InspectOptions = {}):
     const total = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
     let done = 0;
     const read: Read = async (tensor, start, length) => {
+      throwIfAborted(options.signal);
       const bytes = await checkpoint.read(tensor, start, length);
       options.onProgress?.({ done: Math.min(done + start, total), total });
       return bytes;

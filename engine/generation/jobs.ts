@@ -1,5 +1,6 @@
 import type { RowOutput, StepOutput } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
+import { reasonOf, type Signal } from "../options.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import { PromptLookup } from "./prompt-lookup.js";
 import type { StopReason } from "./types.js";
@@ -44,7 +45,7 @@ export interface GenerationRequest {
   readonly speculate?: boolean | undefined;
   /** Note the hidden state that chose each token. Default false. */
   readonly trace?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: Signal | undefined;
   /** Called with every token but one that ends the answer by its id; true ends the answer with "stop". */
   readonly onToken?: ((id: number) => boolean) | undefined;
 }
@@ -71,7 +72,7 @@ export interface RowsRequest {
   readonly want: "nll" | "logits" | "nll+logits";
   /** The first position of which they are wanted; default 0. */
   readonly first?: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: Signal | undefined;
   /** Called for each position from `first` on, ascending. `nll` of ids[position + 1], so the last position has none. logits [vocab] f32. */
   readonly onRow: (position: number, output: { readonly nll?: number; readonly logits?: Float32Array }) => void;
 }
@@ -252,7 +253,7 @@ export class RowsJob implements Job {
   }
 
   abort(): void {
-    this.#reject(this.#request.signal?.reason);
+    this.#reject(reasonOf(this.#request.signal));
   }
 
   fail(error: unknown): void {

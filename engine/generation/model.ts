@@ -1,10 +1,26 @@
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
+import type { FilePath } from "../container/path.js";
 import { pathKind } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";
 import { type LinearSource, readWeights } from "../model/weights.js";
+import {
+  BYTES,
+  CALLBACK,
+  checkArgument,
+  either,
+  type Given,
+  IDS,
+  type Rules,
+  readOptions,
+  reasonOf,
+  SIGNAL,
+  type Signal,
+  TEXT,
+  throwIfAborted,
+} from "../options.js";
 import { requireTernary } from "../packing/dense.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
@@ -13,17 +29,20 @@ import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
-import { type FileOptions, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
+import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 import type { GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
 
 /** How a text is scored. */
 export interface ScoreOptions {
-  readonly signal?: AbortSignal;
+  readonly signal?: Signal;
   /** Hears each position's logits, [vocab] f32, in order; the last position's too. */
   readonly onLogits?: (position: number, logits: Float32Array) => void;
 }
+
+const SCORE_OPTIONS: Rules<ScoreOptions> = { signal: SIGNAL, onLogits: CALLBACK };
+const LOGITS_OPTIONS: Rules<Pick<ScoreOptions, "signal">> = { signal: SIGNAL };
 
 /** A tokenizer without its model's weights. */
 export interface OpenTokenizer {
@@ -85,7 +104,8 @@ export class Model {
    * they are.
    * @throws BitnetError usage: an empty prompt, one longer than the context, an option out of its range
    */
-  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
+  generate(prompt: string | readonly number[], options?: Given<GenerateOptions>): Generation {
+    checkArgument("prompt", prompt, either(TEXT, IDS));
     const ids = typeof prompt === "string" ? this.tokenizer.encode(prompt) : prompt;
     return generate(this.#scheduler, this.tokenizer, ids, resolveOptions(options, this.#defaults, this.config.vocabSize));
   }
@@ -96,11 +116,11 @@ export class Model {
    * is thrown there.
    * @throws BitnetError tokenizer: the model has no chat template; usage: an option out of its range
    */
-  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
+  chat(messages: readonly ChatMessage[], options?: Given<GenerateOptions>): Generation {
     if (!this.#memory) throw noTemplate(this.#checkpoint.path);
     const memory = this.#memory;
     const said = [...messages]; // as they are now
-    const resolved = resolveOptions(options, this.#defaults, this.config.vocabSize);
+    const resolved = resolveOptions(options, this.#defaults, this.config.vocabSize, "chat()");
     let prompt: ChatPrompt;
     const render = async () => {
       prompt = await memory.prompt(said);
@@ -110,10 +130,15 @@ export class Model {
   }
 
   /** Teacher-forced likelihood of a text (encoded as by `generate`), of any bytes, or of ids as they are. @throws BitnetError usage */
-  async score(text: string | Uint8Array | readonly number[], options: ScoreOptions = {}): Promise<Score> {
-    const { signal, onLogits } = options;
-    const given = typeof text !== "string" && !(text instanceof Uint8Array);
-    const ids = given ? text : typeof text === "string" ? this.tokenizer.encode(text) : this.tokenizer.encodeBytes(text);
+  async score(text: string | Uint8Array | readonly number[], options?: Given<ScoreOptions>): Promise<Score> {
+    const { signal, onLogits } = readOptions<ScoreOptions>("score()", options, SCORE_OPTIONS);
+    checkArgument("text", text, either(TEXT, BYTES, IDS));
+    const given = IDS.holds(text);
+    const ids = given
+      ? [...(text as readonly number[])]
+      : typeof text === "string"
+        ? this.tokenizer.encode(text)
+        : this.tokenizer.encodeBytes(text as Uint8Array);
     if (ids.length < 2) throw new BitnetError("usage", `a text of ${ids.length} tokens has no likelihood: at least 2 tokens are needed`);
     const nll: number[] = [];
     await this.#scheduler.rows({
@@ -137,10 +162,12 @@ export class Model {
   }
 
   /** Logits of every position of these ids, [ids, vocab] f32. @throws BitnetError usage */
-  async logits(ids: readonly number[], options: { readonly signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async logits(ids: readonly number[], options?: Given<Pick<ScoreOptions, "signal">>): Promise<Float32Array> {
+    const { signal } = readOptions<Pick<ScoreOptions, "signal">>("logits()", options, LOGITS_OPTIONS);
+    checkArgument("ids", ids, IDS);
     const { vocabSize } = this.config;
     const rows: Float32Array[] = []; // as they come: nothing is allocated for ids that are refused
-    await this.#scheduler.rows({ ids, want: "logits", signal: options.signal, onRow: (_, { logits }) => rows.push(logits!) });
+    await this.#scheduler.rows({ ids, want: "logits", signal, onRow: (_, { logits }) => rows.push(logits!) });
     const all = new Float32Array(rows.length * vocabSize);
     for (const [position, row] of rows.entries()) all.set(row, position * vocabSize);
     return all;
@@ -162,12 +189,15 @@ export class Model {
  * Opens and loads a model: a GGUF or SafeTensors file, or a directory with one; without a path the one in the package.
  * @throws BitnetError, with nothing left running; if `signal` aborts the load, its reason
  */
-export async function loadModel(path?: string, options: LoadOptions = {}): Promise<Model> {
+export async function loadModel(path?: FilePath | null, given?: Given<LoadOptions>): Promise<Model> {
   const start = performance.now();
-  options.signal?.throwIfAborted();
+  const options = readOptions<LoadOptions>("loadModel()", given, LOAD_OPTIONS);
+  throwIfAborted(options.signal);
   await pathKind(pathOf(path)); // for a path that leads nowhere nothing is started
   const failed = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
+  const abort = (): void => failed.abort(reasonOf(options.signal));
+  options.signal?.addEventListener("abort", abort);
+  if (options.signal?.aborted) abort(); // while the path was looked at
   const opening = openCheckpoint(pathOf(path));
   const reading = opening.then(async (checkpoint) => {
     const config = await readConfig(checkpoint, options);
@@ -177,7 +207,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   });
   reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
-  const starting = startRunner(reading, { ...options, signal });
+  const starting = startRunner(reading, { ...options, signal: failed.signal });
   starting.catch(() => {}); // seen below, after the file's and the tokenizer's own errors
   try {
     const checkpoint = await opening;
@@ -188,7 +218,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const chatTemplate = await loadChatTemplate(checkpoint, tokenizer, files);
     const defaults = await generationDefaults(checkpoint, tokenizer);
     const running = await starting;
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     // The lists of tokens and merges are the tokenizer's now: of a large vocabulary they are tens of MB.
     const metadata = new Map([...checkpoint.metadata].filter(([, value]) => typeof value !== "object"));
     return new Model({
@@ -207,11 +237,14 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const checkpoint = await opening.catch(() => undefined);
     await checkpoint?.close();
     throw error;
+  } finally {
+    options.signal?.removeEventListener("abort", abort);
   }
 }
 
 /** Opens a model's tokenizer alone: no weights are read. @throws BitnetError */
-export async function openTokenizer(path?: string, options: Pick<LoadOptions, "tokenizer"> = {}): Promise<OpenTokenizer> {
+export async function openTokenizer(path?: FilePath | null, given?: Given<Pick<FileOptions, "tokenizer">>): Promise<OpenTokenizer> {
+  const options = readOptions<Pick<FileOptions, "tokenizer">>("openTokenizer()", given, { tokenizer: FILE_OPTIONS.tokenizer });
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
     const files = await openTokenizerFiles(options.tokenizer);
@@ -223,11 +256,17 @@ export async function openTokenizer(path?: string, options: Pick<LoadOptions, "t
   }
 }
 
+type DescribeOptions = FileOptions & Pick<LoadOptions, "threads" | "tier" | "v8Flags">;
+const DESCRIBE_OPTIONS: Rules<DescribeOptions> = {
+  ...FILE_OPTIONS,
+  threads: LOAD_OPTIONS.threads,
+  tier: LOAD_OPTIONS.tier,
+  v8Flags: LOAD_OPTIONS.v8Flags,
+};
+
 /** Describes a model without loading its weights; `tier` is the one that would be tried first. @throws BitnetError */
-export async function describeModel(
-  path?: string,
-  options: FileOptions & Pick<LoadOptions, "threads" | "tier" | "v8Flags"> = {},
-): Promise<ModelDescription> {
+export async function describeModel(path?: FilePath | null, given?: Given<DescribeOptions>): Promise<ModelDescription> {
+  const options = readOptions<DescribeOptions>("describeModel()", given, DESCRIBE_OPTIONS);
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
     const config = await readConfig(checkpoint, options);

@@ -1,11 +1,13 @@
 import { openCheckpoint } from "../container/checkpoint.js";
+import type { FilePath } from "../container/path.js";
 import { BitnetError } from "../errors.js";
 import { readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";
 import { I2S_LAYOUTS, readWeights } from "../model/weights.js";
+import { type Given, type Rules, readOptions } from "../options.js";
 import { pathOf } from "./default-model.js";
 import { loadModel } from "./model.js";
-import type { LoadOptions } from "./runner.js";
+import { LOAD_OPTIONS, type LoadOptions } from "./runner.js";
 
 /** What every model that has seen English finds likely. */
 const TEXT =
@@ -36,11 +38,15 @@ export interface Probe {
   readonly right: string | undefined;
 }
 
+type ProbeOptions = Omit<LoadOptions, "contextLength">;
+const { contextLength: _, ...PROBE_OPTIONS }: Rules<LoadOptions> = LOAD_OPTIONS;
+
 /**
  * Scores a short text under each way to read a file: the layouts of I2_S, or scales that multiply or divide.
  * @throws BitnetError as `loadModel`
  */
-export async function probeModel(path?: string, options: Omit<LoadOptions, "contextLength"> = {}): Promise<Probe> {
+export async function probeModel(path?: FilePath | null, given?: Given<ProbeOptions>): Promise<Probe> {
+  const options = readOptions<ProbeOptions>("probeModel()", given, PROBE_OPTIONS);
   const checkpoint = await openCheckpoint(pathOf(path));
   let ways: readonly (readonly [name: string, options: LoadOptions])[];
   let vocabSize: number;
@@ -82,7 +88,7 @@ export async function probeModel(path?: string, options: Omit<LoadOptions, "cont
   };
 }
 
-async function scoreText(path: string | undefined, options: LoadOptions): Promise<number> {
+async function scoreText(path: FilePath | null | undefined, options: LoadOptions): Promise<number> {
   const model = await loadModel(path, options);
   try {
     const ids = model.tokenizer.encode(TEXT).slice(0, model.contextLength);

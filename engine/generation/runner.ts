@@ -2,17 +2,31 @@ import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
-import type { FileStamp } from "../container/source.js";
+import { PATH } from "../container/path.js";
+import { type FileStamp, packageFile } from "../container/source.js";
 import { BitnetError } from "../errors.js";
-import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
+import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import type { KvType } from "../numerics.js";
+import {
+  ANYTHING,
+  CALLBACK,
+  checkArgument,
+  LIVE_SIGNAL,
+  oneOf,
+  type Rules,
+  reasonOf,
+  type Signal,
+  TRUE_OR_FALSE,
+  throwIfAborted,
+  wholeNumber,
+} from "../options.js";
 import type { HeadOption, Loaded, LoadRequest } from "./worker.js";
 
 /** What a model's files can't say, or don't. */
 export interface FileOptions extends ConfigOptions, WeightOptions {
   /** A tokenizer in place of the model's own: a tokenizer.json, or a directory with one and the files that go with it. */
-  readonly tokenizer?: string;
+  readonly tokenizer?: string | undefined;
 }
 
 /** How to load a model. */
@@ -46,7 +60,7 @@ export interface LoadOptions extends FileOptions {
   /** Bytes loaded so far, and of how many. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
   /** Aborts the load; nothing is left behind. */
-  readonly signal?: AbortSignal;
+  readonly signal?: Signal;
   /** @internal first address in the linear memory; a test puts the model beyond 2 GiB */
   readonly firstAddress?: number;
   /** @internal starts all the threads asked for, also those that can't run at once; for tests on machines with few CPUs */
@@ -67,6 +81,30 @@ const DEFAULT_CONTEXT = 4096;
 /** More threads than any machine gives; a typing error, not a wish. */
 const MOST_THREADS = 256;
 
+export const FILE_OPTIONS: Rules<FileOptions> = {
+  tokenizer: PATH,
+  activation: oneOf(ACTIVATION_NAMES),
+  activations: oneOf(ACTIVATIONS_NAMES),
+  i2sLayout: oneOf(I2S_LAYOUTS),
+  invertScales: { ...TRUE_OR_FALSE, internal: true },
+};
+
+export const LOAD_OPTIONS: Rules<LoadOptions> = {
+  threads: wholeNumber(1, MOST_THREADS),
+  contextLength: ANYTHING, // the model says how long it may be: see `startRunner`
+  tier: oneOf(["auto", ...TIERS]),
+  v8Flags: TRUE_OR_FALSE,
+  head: oneOf(["auto", "exact", "two-stage"]),
+  kv: oneOf(["f32", "q8"]),
+  reference: TRUE_OR_FALSE,
+  activationQuant: TRUE_OR_FALSE,
+  ...FILE_OPTIONS,
+  onProgress: CALLBACK,
+  signal: LIVE_SIGNAL,
+  firstAddress: { ...ANYTHING, internal: true },
+  crowded: { ...TRUE_OR_FALSE, internal: true },
+};
+
 /** A network that can be loaded: its header has been read. */
 export interface NetworkHeader {
   readonly config: ModelConfig;
@@ -75,15 +113,14 @@ export interface NetworkHeader {
   readonly stamps?: ReadonlyMap<string, FileStamp>;
 }
 
-/** The number of threads that compute. @throws BitnetError usage */
+/** The number of threads that compute. */
 export function threadsOf({ threads, crowded = false }: Pick<LoadOptions, "threads" | "crowded">): number {
   if (threads === undefined) return defaultThreads();
-  wholeNumber("threads", threads, 1, MOST_THREADS);
   return crowded ? threads : usefulThreads(threads);
 }
 
 /**
- * Starts the workers, and has them load the network when its header is there: both take their time.
+ * Starts the workers, and has them load the network when its header is there: both take their time. The options have been read.
  * @throws BitnetError, what `header` rejects with, or the signal's reason; no worker is left running
  */
 export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
@@ -92,34 +129,29 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
   }
-  oneOf("tier", tier, ["auto", ...TIERS]);
-  oneOf("head", head, ["auto", "exact", "two-stage"]);
-  oneOf("kv", kv, ["f32", "q8"]);
-  if (options.activation !== undefined) oneOf("activation", options.activation, ACTIVATION_NAMES);
-  if (options.i2sLayout !== undefined) oneOf("i2sLayout", options.i2sLayout, I2S_LAYOUTS);
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   let stopped: { readonly by: unknown } | undefined;
   const stop = (by: unknown): void => {
     stopped ??= { by };
     void pool.close();
   };
-  const pool = new WorkerPool(new URL("./worker.js", import.meta.url), threads, (event) => {
-    try {
-      options.onProgress?.(event as { done: number; total: number });
-    } catch (error) {
-      stop(error);
-    }
-  });
-  const abort = (): void => stop(signal?.reason);
+  const pool = new WorkerPool(
+    packageFile("its worker", () => new URL("./worker.js", import.meta.url)),
+    threads,
+    (event) => {
+      try {
+        options.onProgress?.(event as { done: number; total: number });
+      } catch (error) {
+        stop(error);
+      }
+    },
+  );
+  const abort = (): void => stop(reasonOf(signal));
   signal?.addEventListener("abort", abort);
   try {
     const { config, sources, stamps = new Map() } = await header;
-    const contextLength = wholeNumber(
-      "contextLength",
-      options.contextLength ?? Math.min(config.contextLength, DEFAULT_CONTEXT),
-      1,
-      config.contextLength,
-    );
+    const { contextLength = Math.min(config.contextLength, DEFAULT_CONTEXT) } = options;
+    checkArgument("contextLength", contextLength, wholeNumber(1, config.contextLength));
     const request: LoadRequest = {
       config,
       sources,
@@ -147,15 +179,4 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   } finally {
     signal?.removeEventListener("abort", abort);
   }
-}
-
-function wholeNumber(name: string, value: number, least: number, most: number): number {
-  if (!(Number.isInteger(value) && value >= least && value <= most)) {
-    throw new BitnetError("usage", `${name} must be a whole number from ${least} to ${most}, not ${String(value)}`);
-  }
-  return value;
-}
-
-function oneOf(name: string, value: string, choices: readonly string[]): void {
-  if (!choices.includes(value)) throw new BitnetError("usage", `${name} must be one of ${choices.join(", ")}, not ${String(value)}`);
 }

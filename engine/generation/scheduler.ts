@@ -1,5 +1,6 @@
 import type { RowOutput, StepLimits, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
+import { shown } from "../options.js";
 import { KvBlocks } from "./blocks.js";
 import { GenerationJob, type GenerationOutcome, type GenerationRequest, type Job, RowsJob, type RowsRequest } from "./jobs.js";
 
@@ -138,7 +139,9 @@ export class Scheduler {
     if (ids.length === 0) throw new BitnetError("usage", `${what} is empty: at least one token is needed`);
     const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < this.#vocabSize));
     if (bad >= 0) {
-      throw new BitnetError("usage", `token id ${ids[bad]} (number ${bad + 1} of ${what}) is outside the vocabulary of ${this.#vocabSize}`);
+      const id: unknown = ids[bad];
+      const fault = Number.isInteger(id) ? `is outside the vocabulary of ${this.#vocabSize}` : "is no whole number";
+      throw new BitnetError("usage", `token id ${shown(id)} (number ${bad + 1} of ${what}) ${fault}`);
     }
   }
 
@@ -176,8 +179,13 @@ export class Scheduler {
 
   #dropAborted(): void {
     for (const sequence of [...this.#running, ...this.#queue]) {
-      if (!sequence.job.aborted) continue;
-      sequence.job.abort();
+      const { job } = sequence;
+      try {
+        if (!job.aborted) continue;
+        job.abort();
+      } catch (error) {
+        job.fail(error); // the caller's own signal threw: that ends this call, and no other
+      }
       this.#finish(sequence);
     }
   }

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import type { StepLimits } from "../compute/step.js";
 import { resolveOptions } from "./defaults.js";
@@ -133,6 +135,52 @@ describe("an answer", () => {
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect(runner.batches.length).toBe(steps);
     await scheduler.close();
+  });
+
+  test("left while a piece is waited for ends at once", async () => {
+    const { generation, runner, scheduler } = setUp(ids("abcdefghij"));
+    let go: () => void = () => {};
+    runner.onStep = () => new Promise((resolve) => (go = resolve));
+    const reader = generation[Symbol.asyncIterator]();
+    const first = reader.next();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const left = reader.return?.();
+    go();
+    expect(await first).toEqual({ done: true, value: undefined });
+    await left;
+    expect(await generation.result()).toMatchObject({ stopReason: "aborted", text: "" });
+    expect(runner.batches.length).toBe(1);
+    await scheduler.close();
+  });
+
+  test("whose reader is lost is ended, and one that somebody waits for is not", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const begin = async (wait: boolean) => {
+      const { generation, runner, scheduler } = setUp(ids("a"), {});
+      runner.onStep = () => new Promise((resolve) => setTimeout(resolve, 5));
+      await generation[Symbol.asyncIterator]().next();
+      return { runner, scheduler, result: wait ? generation.result() : undefined };
+    };
+    const lost = await begin(false);
+    const awaited = await begin(true);
+    for (let steps = -1; steps < lost.runner.batches.length; ) {
+      steps = lost.runner.batches.length;
+      expect(steps).toBeLessThan(50);
+      await new Promise((resolve) => setTimeout(resolve, 25));
+      collect();
+    }
+    expect(await awaited.result).toMatchObject({ stopReason: "context" });
+    await lost.scheduler.close();
+  });
+
+  test("that nobody reads is computed to its end, and its text waits", async () => {
+    const { generation, runner } = setUp(ids("abcd<|eot_id|>"));
+    const reader = generation[Symbol.asyncIterator]();
+    expect(await reader.next()).toMatchObject({ value: "a" });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(runner.batches.length).toBe(5);
+    expect(await read({ [Symbol.asyncIterator]: () => reader })).toEqual(["b", "c", "d"]);
   });
 
   test("aborted by its signal keeps what was said", async () => {

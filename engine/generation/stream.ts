@@ -26,12 +26,55 @@ export function generate(
   options: ResolvedOptions,
   onResult?: (result: GenerationResult) => void,
 ): Generation {
-  if (typeof prompt === "function") return new TextGeneration(scheduler, tokenizer, prompt, options, onResult);
-  scheduler.checkPrompt(prompt);
-  return new TextGeneration(scheduler, tokenizer, [...prompt], options, onResult);
+  if (typeof prompt === "function") return new Reader(new Answer(scheduler, tokenizer, prompt, options, onResult));
+  const ids = [...prompt]; // as they are now
+  scheduler.checkPrompt(ids);
+  return new Reader(new Answer(scheduler, tokenizer, ids, options, onResult));
 }
 
-class TextGeneration implements Generation {
+/** Ends answers that nobody can read any more: the reader was begun, and lost. */
+const lost = new FinalizationRegistry<Answer>((answer) => {
+  if (!answer.awaited) answer.cancel();
+});
+
+/** What the caller and its loop hold. The work holds only the answer, so that a lost reader is collected. */
+class Reader implements Generation {
+  readonly #answer: Answer;
+  #iterated = false;
+
+  constructor(answer: Answer) {
+    this.#answer = answer;
+  }
+
+  result(): Promise<GenerationResult> {
+    this.#answer.awaited = true;
+    return this.#answer.result();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<string> {
+    if (this.#iterated)
+      throw new BitnetError("usage", "an answer can be read once: it was already iterated over; ask result() for its text");
+    this.#iterated = true;
+    const pieces = this.#answer.read();
+    const iterator: AsyncIterableIterator<string> = {
+      next: () => pieces.next(),
+      // Not the generator's own, which waits for a piece that is asked for already: that may be long in coming.
+      return: async () => {
+        this.#answer.cancel();
+        await pieces.return();
+        return { done: true, value: undefined };
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    lost.register(this, this.#answer);
+    return iterator;
+  }
+}
+
+/** The work on an answer, and its text so far. */
+class Answer {
+  /** Somebody waits for the result, whoever reads. */
+  awaited = false;
   readonly #scheduler: Scheduler;
   readonly #tokenizer: Tokenizer;
   readonly #prompt: readonly number[] | (() => Promise<readonly number[]>);
@@ -40,15 +83,13 @@ class TextGeneration implements Generation {
   /** All pieces so far, none of them empty. */
   readonly #pieces: string[] = [];
   #result: Promise<GenerationResult> | undefined;
-  #cancel: () => void = () => {
-    this.#left = true;
-  };
-  /** The reader has gone before there was anything to cancel. */
+  /** Set when there is work to cancel. */
+  #stop: () => void = () => {};
+  /** The reader has gone. */
   #left = false;
   /** Wakes the loop that waits for a piece or the end. */
   #wake: () => void = () => {};
   #ended = false;
-  #iterated = false;
 
   constructor(
     scheduler: Scheduler,
@@ -69,14 +110,12 @@ class TextGeneration implements Generation {
     return this.#result;
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<string> {
-    if (this.#iterated)
-      throw new BitnetError("usage", "an answer can be read once: it was already iterated over; ask result() for its text");
-    this.#iterated = true;
-    return this.#read();
+  cancel(): void {
+    this.#left = true;
+    this.#stop();
   }
 
-  async *#read(): AsyncGenerator<string, void, undefined> {
+  async *read(): AsyncGenerator<string, void, undefined> {
     const result = this.result();
     result.catch(() => {}); // thrown below, unless the reader has left
     try {
@@ -89,7 +128,7 @@ class TextGeneration implements Generation {
       }
       await result;
     } finally {
-      this.#cancel();
+      this.cancel();
       await result.catch(() => {}); // once the loop is left, the work has ended
     }
   }
@@ -126,7 +165,7 @@ class TextGeneration implements Generation {
           return stopText.stopped;
         },
       });
-      this.#cancel = cancel;
+      this.#stop = cancel;
       if (this.#left) cancel();
       const outcome = await done;
       add(stopText.push(decoder.end()));

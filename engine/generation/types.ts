@@ -1,3 +1,4 @@
+import type { Signal } from "../options.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import type { GenerationTrace } from "./trace-types.js";
 
@@ -21,7 +22,7 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   readonly speculate?: boolean;
   /** Note how the answer came about, for `GenerationResult.trace`. Default false. */
   readonly trace?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: Signal;
 }
 
 /** Milliseconds and rates of one answer. */
@@ -61,7 +62,10 @@ export interface GenerationResult {
   readonly trace?: GenerationTrace;
 }
 
-/** An answer under way: loop over its text, or await `result()` alone. Leaving the loop early ends the work. */
+/**
+ * An answer under way: loop over its text, or await `result()` alone. Leaving the loop early ends the work; a reader that is slow does not slow
+ * it: the text waits.
+ */
 export interface Generation extends AsyncIterable<string> {
   /** Drives the answer to its end, if no loop does, and says how it ended. */
   result(): Promise<GenerationResult>;

@@ -16,7 +16,7 @@ import { type HfPacking, hfPacking, requireNoMlx } from "./quantization.js";
 import { positive, refuse } from "./refusal.js";
 import { ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
 
-export { ACTIVATION_NAMES, type Activation, type Activations } from "./architectures.js";
+export { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type Activation, type Activations } from "./architectures.js";
 export type { HfPacking } from "./quantization.js";
 
 /** A network's hyper-parameters, from either container, every one of them said by the file or fixed by the architecture table. */

@@ -1,5 +1,7 @@
 import type { Checkpoint } from "../container/checkpoint.js";
+import { type FilePath, pathFrom } from "../container/path.js";
 import { openSidecars, type SidecarFiles } from "../container/sidecar.js";
+import { checked } from "./checked.js";
 import { readGgufIds, readGgufVocabulary } from "./gguf-vocabulary.js";
 import { readJsonVocabulary } from "./json-vocabulary.js";
 import { createTokenizer } from "./tokenizer.js";
@@ -7,8 +9,8 @@ import type { Tokenizer } from "./types.js";
 import type { Vocabulary } from "./vocabulary.js";
 
 /** Where a tokenizer is to come from in place of the model's own: a tokenizer.json, or a directory with one. */
-export async function openTokenizerFiles(path: string | undefined): Promise<SidecarFiles | undefined> {
-  return path === undefined ? undefined : openSidecars(path, "tokenizer.json");
+export async function openTokenizerFiles(path: FilePath | undefined): Promise<SidecarFiles | undefined> {
+  return path === undefined ? undefined : openSidecars(pathFrom("tokenizer", path), "tokenizer.json");
 }
 
 /**
@@ -31,5 +33,5 @@ export async function readVocabulary(checkpoint: Checkpoint, files?: SidecarFile
 
 /** The tokenizer of a model, or of other `files`. Throws as `readVocabulary` and `createTokenizer` do. */
 export async function loadTokenizer(checkpoint: Checkpoint, files?: SidecarFiles): Promise<Tokenizer> {
-  return createTokenizer(await readVocabulary(checkpoint, files));
+  return checked(createTokenizer(await readVocabulary(checkpoint, files)));
 }

@@ -110,7 +110,7 @@ function callsMisfit({ kernel_calls: calls, provenance: { kernel_tier: tier }, m
 
 type Traced = GenerationResult & { readonly trace: GenerationTrace };
 
-async function replay(path: string, { prompt_ids, settings }: Receipt, model: Model, signal: AbortSignal | undefined): Promise<Traced> {
+async function replay(path: string, { prompt_ids, settings }: Receipt, model: Model, signal: LoadOptions["signal"]): Promise<Traced> {
   try {
     const generation = model.generate(prompt_ids, {
       temperature: settings.temperature,
@@ -128,7 +128,7 @@ async function replay(path: string, { prompt_ids, settings }: Receipt, model: Mo
       ...(signal && { signal }),
     });
     const result = await generation.result();
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw signal.reason;
     return result as Traced;
   } catch (error) {
     if (!(error instanceof BitnetError) || error.code !== "usage") throw error;
