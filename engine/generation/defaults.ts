@@ -7,8 +7,17 @@ import type { SamplingOptions } from "../sampling/types.js";
 import type { Tokenizer } from "../text/types.js";
 import type { GenerateOptions } from "./types.js";
 
-/** Where neither the caller nor the model says anything: greedy, and no filter. */
-const DEFAULTS: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
+/** Always the likeliest token: what Hugging Face's library does where generation_config.json does not ask for sampling. */
+const GREEDY: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
+
+/**
+ * A model without a generation_config.json (every GGUF): greedy decoding makes small models repeat themselves for ever. These values are the
+ * usual ones; of a hundred short prompts to the embedded model, one still ends in a loop with them, and six without the penalty.
+ */
+const DEFAULTS: SamplingOptions = { temperature: 0.7, topK: 50, topP: 0.9, minP: 0, repetitionPenalty: 1.1, seed: 42 };
+
+/** Maximum tokens of an answer where the caller names none: about 400 words. An answer that finds no end of its own must not run on. */
+const DEFAULT_MAX_TOKENS = 512;
 
 /** generation_config.json's names of the sampling options. */
 const CONFIG_NAMES = {
@@ -47,7 +56,7 @@ const HF_TOP_K = 50;
 
 /** The sampling that generation_config.json asks for, with the defaults of Hugging Face's library: greedy without `do_sample`. */
 function samplingOf(config: JsonObject, file: string): SamplingOptions {
-  const options: Record<keyof SamplingOptions, unknown> = { ...DEFAULTS };
+  const options: Record<keyof SamplingOptions, unknown> = { ...GREEDY };
   if (config.do_sample === true) {
     options.temperature = 1;
     if (config.top_k !== null) options.topK = HF_TOP_K;
@@ -84,31 +93,35 @@ function eosOf(config: JsonObject, file: string, name: string, vocabulary: numbe
  */
 export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Tokenizer): Promise<GenerationDefaults> {
   const [generationName, configName] = ["generation_config.json", "config.json"];
-  const generation = (await readJsonSidecar(checkpoint, generationName, "file")) ?? {};
+  const generation = await readJsonSidecar(checkpoint, generationName, "file");
   const config = (await readJsonSidecar(checkpoint, configName, "file")) ?? {};
   const file = checkpoint.path;
   const ends = END_TOKENS.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
   return {
-    sampling: samplingOf(generation, file),
+    sampling: generation ? samplingOf(generation, file) : DEFAULTS,
     eosIds: new Set<number>([
       ...tokenizer.eosIds,
-      ...eosOf(generation, file, generationName, tokenizer.size),
+      ...eosOf(generation ?? {}, file, generationName, tokenizer.size),
       ...eosOf(config, file, configName, tokenizer.size),
       ...ends.filter((id) => tokenizer.isSpecial(id)),
     ]),
   };
 }
 
-/** The caller's options over the model's. Throws a `usage` error that names the first bad option. `vocabSize`: ids there are. */
+/**
+ * The caller's options over the model's. A caller's temperature of 0 switches off all of a model's sampling, its penalty too: what is left is
+ * the likeliest token. Throws a `usage` error that names the first bad option. `vocabSize`: ids there are.
+ */
 export function resolveOptions(options: GenerateOptions, defaults: GenerationDefaults, vocabSize: number): ResolvedOptions {
-  const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
+  const { maxTokens = DEFAULT_MAX_TOKENS, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
+  const own = options.temperature === 0 && defaults.sampling.temperature > 0 ? GREEDY : defaults.sampling;
   const sampling: SamplingOptions = {
-    temperature: options.temperature ?? defaults.sampling.temperature,
-    topK: options.topK ?? defaults.sampling.topK,
-    topP: options.topP ?? defaults.sampling.topP,
-    minP: options.minP ?? defaults.sampling.minP,
-    repetitionPenalty: options.repetitionPenalty ?? defaults.sampling.repetitionPenalty,
-    seed: options.seed ?? defaults.sampling.seed,
+    temperature: options.temperature ?? own.temperature,
+    topK: options.topK ?? own.topK,
+    topP: options.topP ?? own.topP,
+    minP: options.minP ?? own.minP,
+    repetitionPenalty: options.repetitionPenalty ?? own.repetitionPenalty,
+    seed: options.seed ?? own.seed,
   };
   checkSampling(sampling);
   if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
