@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Conversion, ModelDescription, ModelInspection, Probe } from "../engine/index.js";
 import type { BenchReport } from "./bench-table.js";
+import { escapeControls } from "./failure.js";
 
 // The command line as a user meets it: each test starts what is published. What can be asked without a process is asked in the other tests.
 
@@ -196,6 +197,21 @@ describe("bitnet run", () => {
     expect(on.timings.draftedTokens).toBeGreaterThan(0);
   });
 
+  it("writes a model's control characters out on a terminal, and leaves them alone in a pipe", () => {
+    // So hot that every token is as likely as any, those of single bytes too.
+    const wild = ["-n", "300", "--temperature", "1000000", "--top-k", "0", "--top-p", "1", "--repetition-penalty", "1", "--seed", "4"];
+    const terminal = ["--import", "data:text/javascript,process.stdout.isTTY=true"];
+    const options = { encoding: "utf8", input: "Once\n", env: { ...process.env, NO_COLOR: "1" } } as const;
+    for (const command of [["run"], ["chat", "--system", "x"]]) {
+      const written = spawnSync(process.execPath, [MAIN, ...command, ...wild], options).stdout;
+      const shown = spawnSync(process.execPath, [...terminal, MAIN, ...command, ...wild], options).stdout;
+      expect(written).toMatch(/[^\P{Cc}\n\t]/u);
+      expect(shown).toBe(escapeControls(written));
+    }
+    const [prompt] = spawnSync(process.execPath, [...terminal, MAIN, "run", "\x1b[2J", "-n", "1"], options).stdout;
+    expect(prompt).toBe("\\"); // a prompt that is shown is escaped too
+  });
+
   it("stops at a text and at an id", () => {
     const word = first.text.trim().split(" ")[2] ?? "";
     const stopped = json<RunJson>([...greedy, "--stop", "never said", "--stop", word]);
@@ -248,7 +264,10 @@ describe("bitnet chat", () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^stopped after \d+ tokens: the context is full.*\n$/) });
     expect(stdout).toMatch(/\S\n$/);
     const long = bitnet(["chat", "--ctx", "96", "--max-tokens", "30", "--seed", "1"], "Tell me a story.\n".repeat(3));
-    expect(long).toMatchObject({ code: 0, stderr: expect.stringMatching(/^the oldest 2 turns were forgotten: the context has 96 tokens/m) });
+    expect(long).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/^the oldest 2 turns were forgotten: the context has 96 tokens/m),
+    });
     expect(long.stdout.match(/\S\n/g)?.length).toBeGreaterThanOrEqual(3);
     const tooLong = bitnet(["chat", "--ctx", "16"], "Tell me a very long story about a cat, a dog, a horse and a cow.\n");
     expect({ code: tooLong.code, stderr: tooLong.stderr }).toEqual({
