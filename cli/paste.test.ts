@@ -28,6 +28,8 @@ it("takes what is between the terminal's marks as one text, however it is cut", 
 it("takes lines that come at once for a paste, where the terminal marks none", () => {
   expect(typed("one\rtwo\r")).toEqual(["<one\ntwo>", "\r"]);
   expect(typed("one\ntwo")).toEqual(["<one\ntwo>"]);
+  const long = `${"x".repeat(1023)}\r`; // a full buffer, whose end is not the paste's
+  expect(typed(long, "two\r")).toEqual([`<${long.replace("\r", "\n")}>`, "two", "\r"]);
 });
 
 it("leaves out what would steer the editor or the terminal", () => {

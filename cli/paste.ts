@@ -2,6 +2,9 @@
 const BEGIN = "\x1b[200~";
 const END = "\x1b[201~";
 
+/** Nobody types as much at once: it is a part of a paste, and another may follow. Terminals hand on 1024 bytes or 4095. */
+const PART = 1000;
+
 /** Keys as they were pressed, at most one Enter and that at the end; or a text that came as a whole. */
 export interface Typed {
   readonly kind: "keys" | "paste";
@@ -54,6 +57,7 @@ function beginningOf(mark: string, text: string): number {
 
 /** Input without marks: lines that came together are a paste, and an Enter behind them is pressed. */
 function keysOrLines(text: string): Typed[] {
+  if (text.length >= PART) return [{ kind: "paste", text: clean(text) }];
   const lines = text.replace(/[\r\n]+$/, "");
   const enters = text.slice(lines.length).replace(/\r\n/g, "\r").split("").fill("\r");
   const typed: Typed[] = [];
