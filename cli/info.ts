@@ -18,7 +18,7 @@ export async function info(flags: InfoFlags): Promise<void> {
     ...fileOptions(flags),
     v8Flags: true, // as the commands that load the weights do
   });
-  if (flags.json) await writeJson(description, 2);
+  if (flags.json) await writeJson(description);
   else await write(table(description, (text) => style("bold", text, process.stdout)));
 }
 

@@ -17,7 +17,7 @@ export async function inspect(flags: InspectFlags): Promise<void> {
     inspectModel(flags.model, { ...fileOptions(flags), onProgress }),
   );
   const probe = flags.probe ? await probeFile(flags) : undefined;
-  if (flags.json) await writeJson({ ...inspection, probe }, 2);
+  if (flags.json) await writeJson({ ...inspection, probe });
   else {
     const bold = (text: string): string => style("bold", text, process.stdout);
     await write(tensorTable(inspection, bold));

@@ -18,11 +18,24 @@ async function refusal(...args: string[]): Promise<[number, string]> {
 
 describe("usage errors name the flag", () => {
   const mistakes: [args: string[], said: RegExp][] = [
-    [["speak"], /unknown command 'speak'/],
+    [["speak"], /unknown command 'speak': bitnet help lists the commands$/],
     [["runn"], /unknown command 'runn' \(Did you mean run\?\)/],
     [["run", "--fast"], /unknown option '--fast'/],
     [["run", "--prompt"], /--prompt <text>' argument missing/],
-    [["run", "once", "--prompt", "x"], /too many arguments/],
+    [["run", "once", "upon"], /too many arguments.* Put text with spaces in quotes/],
+    [["run", "once", "--prompt", "x"], /give one prompt: there are a prompt and --prompt$/],
+    [["run", "--prompt", "x", "--file", "y"], /give one prompt: there are --prompt and --file$/],
+    [["run", "x", "--json", "--jsonl"], /one of --json and --jsonl/],
+    [["run", "x", "--system", ""], /--system <text>' argument '' is invalid. It must not be empty/],
+    [["run", "x", "--temprature", "1"], /unknown option '--temprature' \(Did you mean --temperature\?\)/],
+    [["run", "x", "--repetition-penalty", "0.001"], /--repetition-penalty <r>' .* from 0\.01 to 100/],
+    [["run", "x", "--repetition-penalty", "101"], /--repetition-penalty <r>' .* from 0\.01 to 100/],
+    [["run", "x", "--receipt", "no/such/folder/receipt.json"], /--receipt: there is no folder no\/such\/folder/],
+    [["score", "--text", "x", "--logits-out", "no/such/folder/x"], /--logits-out: there is no folder/],
+    [["perf", "--out", "no/such/folder/x"], /--out: there is no folder/],
+    [["parity", "--out", "no/such/folder/x"], /--out: there is no folder/],
+    [["help", "nonsense"], /^error: there is no such command; bitnet help lists the commands$/],
+    [["release", "nonsense"], /unknown command 'nonsense' of bitnet release/],
     [["run", "--prompt", "x", "--threads", "abc"], /--threads <n>' argument 'abc' is invalid/],
     [["run", "--prompt", "x", "--threads", "-1"], /--threads <n>' argument '-1' is invalid/],
     [["run", "--prompt", "x", "--threads", "1000"], /--threads .* from 1 to 256/],
@@ -61,21 +74,13 @@ describe("usage errors name the flag", () => {
 it("has help with an example for every command", () => {
   const program = buildProgram();
   expect(program.commands.map((command) => command.name())).toEqual([
-    "run",
-    "chat",
-    "score",
-    "tokenize",
-    "bench",
-    "perf",
-    "info",
-    "inspect",
-    "convert",
-    "parity",
-    "replay",
-    "add-model",
-    "verify",
-    "validate",
-    "release",
+    ...["run", "chat", "score", "tokenize", "bench"],
+    ...["info", "inspect", "convert"],
+    ...["parity", "replay", "verify", "perf", "add-model", "validate", "release"],
+  ]);
+  const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
+  expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
+    ...["Use a model", 5, "Model files", 3, "Validate", 7, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";
@@ -87,6 +92,29 @@ it("has help with an example for every command", () => {
     const [first] = command.registeredArguments;
     const takes = command.options.length > 0 ? "--model" : command.commands[0]!.name();
     expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : takes);
+  }
+});
+
+it("prints help for help, for a group of commands, and for its help", async () => {
+  for (const [args, usage] of [
+    [["help"], "Usage: bitnet [options] [command]"],
+    [["help", "run"], "Usage: bitnet run [options] [prompt]"],
+    [["perf", "help"], "Usage: bitnet perf [options] [command]"],
+    [["perf", "help", "render"], "Usage: bitnet perf render [options] [files...]"],
+    [["release"], "Usage: bitnet release [options] [command]"],
+    [["release", "help"], "Usage: bitnet release [options] [command]"],
+  ] as const) {
+    let printed = "";
+    const program = buildProgram();
+    for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
+      command.configureOutput({
+        writeOut: (text) => {
+          printed += text;
+        },
+      });
+    }
+    const code = await program.parseAsync(args, { from: "user" }).then(() => 0, exitCodeOf);
+    expect({ args, code, printed }).toEqual({ args, code: 0, printed: expect.stringContaining(usage) });
   }
 });
 
@@ -108,8 +136,10 @@ it("shows figures to a person", () => {
     ...{ prefillTokensPerSecond: 2500, decodeTokensPerSecond: 0 },
   };
   expect(figures({ promptIds: [], ids: [], text: "", stopReason: "length", timings }, 80.4)).toBe(
-    "load 80 ms | prompt 5 tokens at 2500/s | first token 3 ms | 1 token | stop: length",
+    "load 80 ms | prompt 5 tokens at 2500/s | first token 3 ms | 1 token | stopped at 1 token (--max-tokens)",
   );
+  expect(figures({ promptIds: [], ids: [], text: "", stopReason: "eos", timings }, 80.4)).toMatch(/ \| stop: eos$/);
+  expect(figures({ promptIds: [], ids: [], text: "", stopReason: "context", timings }, 80.4)).toMatch(/the context is full \(--ctx\)$/);
 });
 
 const DESCRIPTION = {

@@ -2,7 +2,7 @@ import { BitnetError } from "../engine/errors.js";
 import type { ChatMessage } from "../engine/index.js";
 import { printable } from "./failure.js";
 import { writeNotes } from "./model.js";
-import { readBytes, readText, write, writeJson } from "./terminal.js";
+import { readBytes, readText, write, writeJson, writeText } from "./terminal.js";
 import { onlyOne } from "./values.js";
 
 export interface TokenizeFlags {
@@ -36,7 +36,7 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
     const ids = flags.decode ?? [];
     if (flags.json) await writeJson({ text: tokenizer.decode(ids, { special }) });
     else {
-      await write(tokenizer.decodeBytes(ids, { special })); // the very bytes: a line end of ours is for a person only
+      await writeText(tokenizer.decodeBytes(ids, { special })); // the very bytes: a line end of ours is for a person only
       if (process.stdout.isTTY) await write("\n");
     }
   } else if (source === "chat") {
@@ -45,7 +45,7 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
     const addGenerationPrompt = messages.at(-1)?.role !== "assistant";
     const { prompt, ids } = await encodeChat(tokenizer, chatTemplate, messages, { addGenerationPrompt });
     if (flags.json) await writeJson({ prompt, ids });
-    else await write(`${prompt}\n${ids.join(",")}\n`);
+    else await writeText(`${prompt}\n${ids.join(",")}\n`);
   } else {
     const options = { bos: special, special };
     const ids = typeof input === "string" ? tokenizer.encode(input, options) : tokenizer.encodeBytes(input, options);

@@ -39,9 +39,12 @@ async function sidecars(model: SourceModel): Promise<Map<string, string>> {
   } else {
     json("config.json", hfConfig(config, tokenizer.bosId, tokenizer.eosIds, checkpoint.path));
     const ends = [...defaults.eosIds];
+    const { temperature, topK, topP, minP, repetitionPenalty } = defaults.sampling;
+    // Without them the file would ask for greedy decoding, which the GGUF does not.
     json("generation_config.json", {
       ...(tokenizer.bosId !== undefined && { bos_token_id: tokenizer.bosId }),
       ...(ends.length > 0 && { eos_token_id: ends }),
+      ...{ do_sample: true, temperature, top_k: topK, top_p: topP, min_p: minP, repetition_penalty: repetitionPenalty },
     });
   }
   if (checkpoint.format === "safetensors" && tokenizerFiles) {

@@ -179,11 +179,12 @@ describe("an answer", () => {
     });
   });
 
-  test("is written by the model's own defaults where the caller says nothing", async () => {
+  test("is written alike in both formats where the caller says nothing: the defaults are the model's own generation_config.json", async () => {
     await withModel(PACKED, { threads: 2 }, async (packed) => {
-      const own = await packed.generate(ONCE, { maxTokens: 16 }).result(); // generation_config.json: temperature 0.6, top_p 0.9
-      const said = await packed.generate(ONCE, { maxTokens: 16, temperature: 0.6, topP: 0.9, seed: 42 }).result();
-      expect(own.ids).toEqual(said.ids);
+      const own = await packed.generate(ONCE, { maxTokens: 16 }).result();
+      const said = { temperature: 0.7, topK: 50, topP: 0.9, repetitionPenalty: 1.1, seed: 42 };
+      expect(own.ids).toEqual((await packed.generate(ONCE, { ...said, maxTokens: 16 }).result()).ids);
+      expect(own.ids).toEqual((await model.generate(ONCE, { maxTokens: 16 }).result()).ids);
     });
   });
 

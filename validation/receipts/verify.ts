@@ -119,7 +119,7 @@ async function replay(path: string, { prompt_ids, settings }: Receipt, model: Mo
       minP: settings.min_p,
       repetitionPenalty: settings.repetition_penalty,
       seed: settings.seed,
-      ...(settings.max_tokens !== null && { maxTokens: settings.max_tokens }),
+      maxTokens: settings.max_tokens ?? Infinity,
       stop: settings.stop,
       stopIds: settings.stop_ids,
       ignoreEos: settings.eos_ids.length === 0,
