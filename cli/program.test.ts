@@ -185,6 +185,19 @@ it("describes a model in a table that its file can't tamper with", () => {
     expect(lines).toContain(line);
   }
   expect(lines.find((line) => line.includes("end of text") || line.includes("undefined"))).toBeUndefined();
+
+  const yarn = {
+    type: "yarn",
+    factor: 4,
+    attention: Math.fround(1 + 0.1 * Math.log(4)),
+    ramp: { originalContext: 16384, fast: 32, slow: 1, truncate: true },
+  } as const;
+  const rope = (ropeScaling: ModelDescription["config"]["ropeScaling"]) =>
+    /^ {2}rope +(.*)$/m.exec(table({ ...description, config: { ...description.config, ropeScaling } }))![1];
+  expect(rope(yarn)).toBe("theta 500000, NEOX pairs, yarn factor 4 of 16384");
+  expect(rope({ ...yarn, attention: 1 })).toBe("theta 500000, NEOX pairs, yarn factor 4 of 16384, attention factor 1");
+  expect(rope({ ...yarn, type: "linear", attention: 1, ramp: undefined })).toBe("theta 500000, NEOX pairs, linear factor 4");
+  expect(rope({ type: "linear", factor: 1, attention: 1.5, ramp: undefined })).toBe("theta 500000, NEOX pairs, attention factor 1.5");
 });
 
 it("shows numbers as the file has them, and no file where it is the path", () => {

@@ -19,8 +19,8 @@ const PACKAGES: Readonly<Record<string, string>> = { "@huggingface/jinja": "text
 /** `compute/step.ts` carries sampling's settings to the workers, so it names their type. */
 const TYPE_ONLY_EXCEPTION = { from: "engine/compute/step.ts", to: "engine/sampling/types.ts" };
 
-/** Rooms whose numbers reach a logit or a sampled token: there Math's approximate functions, which differ between engines, are forbidden. */
-const EXACT_ROOMS = ["packing", "compute", "network", "sampling"];
+/** Rooms and root files whose numbers reach a logit or a sampled token: there Math's approximate functions, which differ between engines, are forbidden. */
+const EXACT_ROOMS = ["packing", "compute", "network", "sampling", "math.ts", "numerics.ts", "rope.ts"];
 const INEXACT = /^(?:a?(?:sin|cos|tan)h?|atan2|exp|expm1|log|log2|log10|log1p|pow|cbrt|hypot|random)$/;
 
 interface Import {
@@ -233,6 +233,7 @@ describe("the checker", () => {
     ["engine/errors.test.ts", "const a = x as Record<string, any>;", /`any`/],
     ["engine/errors.ts", "export enum A { b }", /enum/],
     ["engine/network/reference.ts", "const y = Math.exp(x);", /same bits/],
+    ["engine/rope.ts", "const y = Math.log(x);", /same bits/],
     ["engine/sampling/rng.ts", "const y = Math.random();", /same bits/],
   ];
   it.each(offences)("reports %s: %s", (path, source, message) => {

@@ -6,6 +6,7 @@ import { readWeights } from "../../engine/model/weights.js";
 import { floatProducts } from "../../engine/network/float-products.js";
 import { Reference, ReferenceCache, type ReferenceLayer, type ReferenceWeights } from "../../engine/network/reference.js";
 import { loadReference } from "../../engine/network/reference-load.js";
+import { type RopeScaling, yarnRange } from "../../engine/rope.js";
 import { temporaryDirectory } from "../end-to-end/derive.test.helper.js";
 import { ALL_MISSED, GATE, misses } from "./families.test.helper.js";
 import { type FamilyModel, makeFamilyModel, SHAPES, type Shape } from "./model.js";
@@ -33,6 +34,10 @@ interface Mistake {
 
 const silu: Mistake = { config: (config) => ({ ...config, activation: "relu2" }) };
 const theta: Mistake = { config: (config) => ({ ...config, ropeTheta: 100 * config.ropeTheta }) };
+
+const scaling = (changes: Partial<RopeScaling>): Mistake => ({
+  config: (config) => ({ ...config, ropeScaling: { ...config.ropeScaling!, ...changes } }),
+});
 
 /** The mistakes that each shape's model must show. */
 const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
@@ -66,6 +71,24 @@ const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
     "scaling of RoPE ignored": { safetensors: true, config: (config) => ({ ...config, ropeFactors: undefined }) },
     "factors of 1": { config: (config) => ({ ...config, ropeFactors: config.ropeFactors!.map(() => 1) }) },
     "all of RoPE scaled": { config: (config) => ({ ...config, ropeFactors: config.ropeFactors!.map(() => 8) }) },
+  },
+  "qwen3-yarn": {
+    "YaRN ignored": { config: (config) => ({ ...config, ropeScaling: undefined }) },
+    "YaRN's frequencies without its attention factor": scaling({ attention: 1 }),
+    "YaRN's attention factor without its frequencies": scaling({ type: "linear", factor: 1, ramp: undefined }),
+    "all pairs stretched": scaling({ type: "linear", ramp: undefined }),
+    "a ramp of the stretched context": scaling({ ramp: { originalContext: 512, fast: 32, slow: 1, truncate: true } }),
+    "a ramp over dimensions in place of pairs": {
+      config: (config) => {
+        const { factor, attention, ramp } = config.ropeScaling!;
+        const [low, high] = yarnRange(config.ropeTheta, config.headDim, ramp!);
+        const ropeFactors = Array.from({ length: config.headDim / 2 }, (_, pair) => {
+          const share = Math.min(Math.max((2 * pair - low) / (high - low), 0), 1);
+          return 1 / (1 - share + share / factor);
+        });
+        return { ...config, ropeFactors, ropeScaling: { type: "linear", factor: 1, attention, ramp: undefined } };
+      },
+    },
   },
   qwen3: {
     "ReLU² in place of SiLU": silu,

@@ -148,6 +148,13 @@ function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {
     entry("attention.head_count_kv", shape.kvHeads),
     entry("attention.layer_norm_rms_epsilon", shape.eps, "float32"),
     entry("rope.freq_base", shape.theta, "float32"),
+    ...(shape.yarn
+      ? [
+          { key: `${family}.rope.scaling.type`, type: "string" as const, value: "yarn" },
+          entry("rope.scaling.factor", shape.yarn.factor, "float32"),
+          entry("rope.scaling.original_context_length", shape.yarn.originalContext),
+        ]
+      : []),
     ...(family === "qwen3"
       ? [entry("attention.key_length", headDim), entry("attention.value_length", headDim)]
       : [entry("rope.dimension_count", headDim), entry("vocab_size", shape.vocab)]),

@@ -87,6 +87,9 @@ export function configOf(shape: Shape): object {
     model_type: "qwen3",
     attention_dropout: 0,
     head_dim: shape.headDim,
+    ...(shape.yarn && {
+      rope_scaling: { rope_type: "yarn", factor: shape.yarn.factor, original_max_position_embeddings: shape.yarn.originalContext },
+    }),
     max_window_layers: shape.layers,
     sliding_window: null,
     use_sliding_window: false,
