@@ -193,7 +193,7 @@ it("describes a model in a table that its file can't tamper with", () => {
     ramp: { originalContext: 16384, fast: 32, slow: 1, truncate: true },
   } as const;
   const rope = (ropeScaling: ModelDescription["config"]["ropeScaling"]) =>
-    /^ {2}rope +(.*)$/m.exec(table({ ...description, config: { ...description.config, ropeScaling } }))![1];
+    /^ {2}rope +(.*)$/m.exec(table({ ...DESCRIPTION, config: { ...DESCRIPTION.config, ropeScaling } }))![1];
   expect(rope(yarn)).toBe("theta 500000, NEOX pairs, yarn factor 4 of 16384");
   expect(rope({ ...yarn, attention: 1 })).toBe("theta 500000, NEOX pairs, yarn factor 4 of 16384, attention factor 1");
   expect(rope({ ...yarn, type: "linear", attention: 1, ramp: undefined })).toBe("theta 500000, NEOX pairs, linear factor 4");
