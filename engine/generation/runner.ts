@@ -114,7 +114,7 @@ export interface NetworkHeader {
 }
 
 /** The number of threads that compute. */
-export function threadsOf({ threads, crowded = false }: Pick<LoadOptions, "threads" | "crowded">): number {
+export function threadsOf({ threads, crowded = false }: { readonly threads?: number; readonly crowded?: boolean }): number {
   if (threads === undefined) return defaultThreads();
   return crowded ? threads : usefulThreads(threads);
 }
