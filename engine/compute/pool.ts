@@ -8,7 +8,7 @@ import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages
  * module nor the memory, so ending the workers frees both at once. Any error ends the pool: threads that wait for a lost one can't go on.
  */
 export class WorkerPool {
-  readonly #workers: Worker[];
+  readonly #workers: Worker[] = [];
   readonly #onEvent: (value: unknown) => void;
   readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: BitnetError) => void }>();
   #nextId = 0;
@@ -22,21 +22,26 @@ export class WorkerPool {
     this.#onEvent = onEvent;
     const channels = Array.from({ length: threads - 1 }, () => new MessageChannel());
     const kernels = kernelFiles();
-    this.#workers = Array.from({ length: threads }, (_, thread) => {
+    for (let thread = 0; thread < threads; thread++) {
       const ports: MessagePort[] = thread === 0 ? channels.map((channel) => channel.port1) : [channels[thread - 1]!.port2];
       const role: WorkerRole = { thread, threads };
-      // The process's own flags are for its main program: --input-type, say, would keep a worker from starting.
-      const worker = new Worker(entry, {
-        workerData: { role, ports, kernels },
-        transferList: ports,
-        execArgv: [],
-        name: `bitnet ${thread}`,
-      });
-      worker.on("message", (reply: Reply) => this.#receive(reply));
-      worker.on("error", (cause) => void this.#finish(deathOf(thread, threads, cause)));
-      worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));
-      return worker;
-    });
+      try {
+        // The process's own flags are for its main program: --input-type, say, would keep a worker from starting.
+        const worker = new Worker(entry, {
+          workerData: { role, ports, kernels },
+          transferList: ports,
+          execArgv: [],
+          name: `bitnet ${thread}`,
+        });
+        worker.on("message", (reply: Reply) => this.#receive(reply));
+        worker.on("error", (cause) => void this.#finish(deathOf(thread, threads, cause)));
+        worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));
+        this.#workers.push(worker);
+      } catch (cause) {
+        void this.#finish(deathOf(thread, threads, cause as Error)); // requests reject with it
+        return;
+      }
+    }
   }
 
   /** Asks the leader; its answer. Rejects with the leader's error, after which the pool is closed. */

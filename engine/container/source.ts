@@ -90,9 +90,15 @@ function systemError(error: unknown, path: string, doing: "read" | "written"): B
 }
 
 /** A FIFO or a device has no size and may block for ever: refuse before opening. */
-function requireFile(path: string, stats: { isFile(): boolean; isDirectory(): boolean }): void {
+function requireFile(path: string, stats: Stats): void {
   if (stats.isFile()) return;
-  const what = stats.isDirectory() ? "is a directory, where a file is needed" : "is not a regular file";
+  const what = stats.isDirectory()
+    ? "is a directory, where a file is needed"
+    : stats.isFIFO()
+      ? "is a pipe, not a regular file"
+      : stats.isSocket()
+        ? "is a socket, not a regular file"
+        : "is a device, not a regular file";
   throw new BitnetError("io", `${path}: ${what}`, { file: path });
 }
 
@@ -286,29 +292,34 @@ export function fileName(path: string): string {
   return basename(path);
 }
 
-/** Text of a small UTF-8 file (a byte-order mark is dropped); undefined if there is none. Throws `file` if it is over `maxBytes` or not UTF-8. */
-export async function readText(path: string, maxBytes: number): Promise<string | undefined> {
-  let source: ByteSource;
-  try {
-    source = await openSource(path);
-  } catch (error) {
-    if (error instanceof BitnetError && error.code === "usage") return undefined;
-    throw error;
-  }
+/** All bytes of a small regular file. Errors as `openSource`, and `file` if it is over `maxBytes`. */
+export async function readBytes(path: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const source = await openSource(path);
   try {
     if (source.size > maxBytes) {
       throw new BitnetError("file", `${path}: has ${source.size} bytes, more than the ${maxBytes} that such a file can need`, {
         file: path,
       });
     }
-    const bytes = await source.read(0, source.size);
-    try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch {
-      throw new BitnetError("file", `${path}: is not UTF-8 text`, { file: path });
-    }
+    return await source.read(0, source.size);
   } finally {
     await source.close();
+  }
+}
+
+/** Text of a small UTF-8 file (a byte-order mark is dropped); undefined if there is none. Throws `file` if it is over `maxBytes` or not UTF-8. */
+export async function readText(path: string, maxBytes: number): Promise<string | undefined> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readBytes(path, maxBytes);
+  } catch (error) {
+    if (error instanceof BitnetError && error.code === "usage") return undefined;
+    throw error;
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new BitnetError("file", `${path}: is not UTF-8 text`, { file: path });
   }
 }
 
