@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { AcceptanceSummary } from "../validation/acceptance.js";
+import type { AcceptanceSummary } from "../validation/acceptance/acceptance.js";
 
 // What `npm publish` would send, installed into an empty folder: it is all that a user has.
 

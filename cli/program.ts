@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import type { AddModelFlags } from "./add-model.js";
 import type { BenchFlags } from "./bench.js";
@@ -29,6 +28,7 @@ import {
   repeatable,
 } from "./values.js";
 import type { VerifyFlags } from "./verify.js";
+import { version } from "./version.js";
 
 /** Positions and tokens beyond this are no model's. */
 const MAX_TOKENS = 2 ** 31 - 1;
@@ -345,10 +345,4 @@ function addSamplingFlags(command: Command): void {
     .option("--stop-id <ids>", "end at these tokens; may be repeated", repeatable(parseIds))
     .option("--speculate", "guess tokens from what was said before and check them in one pass: the same text, sooner if it repeats itself")
     .option("--no-speculate", "one token a pass");
-}
-
-/** Of this package. */
-export function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
-  return version;
 }

@@ -17,7 +17,7 @@ export type { InspectionCheck } from "./generation/inspect-checks.js";
 export { describeModel, loadModel, type Model, type OpenTokenizer, openTokenizer, type ScoreOptions } from "./generation/model.js";
 export { type Probe, type ProbeReading, probeModel } from "./generation/probe.js";
 export type { FileOptions, LoadOptions } from "./generation/runner.js";
-export type { GenerationTrace, TraceSettings, TraceStep } from "./generation/trace.js";
+export type { GenerationTrace, TraceSettings, TraceStep } from "./generation/trace-types.js";
 export type {
   GenerateOptions,
   Generation,

@@ -13,7 +13,7 @@ const out = join(dist, "bundle");
 const programs = {
   "engine/generation/worker.js": "worker.cjs",
   "engine/text/template-program.js": "template.cjs",
-  "validation/perf-program.js": "perf.js",
+  "validation/performance/program.js": "perf.js",
 };
 
 /** Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and programs are the bundled ones. */
@@ -68,7 +68,7 @@ async function write(path, output, plugins = []) {
 /** The program that measures speed runs the library as it is published. */
 const published = {
   name: "published",
-  resolveId: (source) => (source === "../engine/index.js" ? { id: "./index.js", external: true } : null),
+  resolveId: (source) => (source === "../../engine/index.js" ? { id: "./index.js", external: true } : null),
 };
 
 for (const [path, name] of Object.entries({ "engine/index.js": "index.js", ...programs })) {

@@ -1,5 +1,5 @@
 import type { SamplingOptions } from "../sampling/types.js";
-import type { GenerationTrace } from "./trace.js";
+import type { GenerationTrace } from "./trace-types.js";
 
 /** Why an answer ended: the model's end of turn; a stop string or id of the caller; `maxTokens`; the context is full; the caller's signal or an abandoned loop. */
 export type StopReason = "eos" | "stop" | "length" | "context" | "aborted";

@@ -1,12 +1,9 @@
 import { StringList } from "../container/string-list.js";
 import { type Alphabet, TableError, TokenTable } from "./token-table.js";
-import { type Vocabulary, vocabularyKeys } from "./vocabulary.js";
+import { type SpacePrefix, type Vocabulary, vocabularyKeys } from "./vocabulary.js";
 
 /** Refuses the vocabulary: a message that begins with the key. */
 export type Refuse = (message: string) => never;
-
-/** Where a space is put before text that has no special tokens in it: never, at the beginning of all text, or after each special token too. */
-export type SpacePrefix = "never" | "first" | "always";
 
 /** What differs from one kind of tokenizer to another: how a stretch of text becomes ids, and what a token stands for. */
 export interface Codec {

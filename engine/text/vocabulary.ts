@@ -1,5 +1,4 @@
 import type { StringList } from "../container/string-list.js";
-import type { SpacePrefix } from "./codec.js";
 import type { SplitRule } from "./pretokenize.js";
 
 /**
@@ -11,6 +10,9 @@ import type { SplitRule } from "./pretokenize.js";
  * - `byte`: stands for the one byte it names (`<0x0A>`), of SentencePiece
  */
 export type PlainKind = "special" | "added" | "unused" | "byte";
+
+/** Where a space is put before text that has no special tokens in it: never, at the beginning of all text, or after each special token too. */
+export type SpacePrefix = "never" | "first" | "always";
 
 /** What a file says about its tokenizer, from either container, before any of it is checked: the input of `createTokenizer`. */
 export type Vocabulary = ByteLevelVocabulary | PieceVocabulary;
