@@ -1,6 +1,7 @@
 import { BitnetError } from "../engine/errors.js";
 import type { ChatMessage } from "../engine/index.js";
 import { printable } from "./failure.js";
+import { writeNotes } from "./model.js";
 import { readBytes, readText, write, writeJson } from "./terminal.js";
 import { onlyOne } from "./values.js";
 
@@ -25,10 +26,11 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
   const input = source === "file" ? await readBytes(flags.file ?? "-", "--file") : await readText(flags.text ?? "");
 
   const { encodeChat, openTokenizer } = await import("../engine/index.js");
-  const { tokenizer, chatTemplate, path } = await openTokenizer(
+  const { tokenizer, chatTemplate, path, notes } = await openTokenizer(
     flags.model,
     flags.tokenizer === undefined ? {} : { tokenizer: flags.tokenizer },
   );
+  await writeNotes(notes);
   const { special } = flags;
   if (source === "decode") {
     const ids = flags.decode ?? [];

@@ -4,6 +4,7 @@ import { type JsonObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
 import { checkSampling } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
+import { endTokens } from "../text/control-tokens.js";
 import type { Tokenizer } from "../text/types.js";
 import type { GenerateOptions } from "./types.js";
 
@@ -18,9 +19,6 @@ const CONFIG_NAMES = {
   minP: "min_p",
   repetitionPenalty: "repetition_penalty",
 } as const satisfies Partial<Record<keyof SamplingOptions, string>>;
-
-/** Texts of the control tokens that end a text or a turn, in the families this engine reads (LLaMA, ChatML, GPT-2). */
-const END_TOKENS = ["<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<|end|>", "<|eom_id|>", "</s>"];
 
 /** A model's own way of writing. */
 export interface GenerationDefaults {
@@ -79,7 +77,7 @@ function eosOf(config: JsonObject, file: string, name: string, vocabulary: numbe
 }
 
 /**
- * What the model's files say about writing. The end of a turn is the union of the tokenizer's end, the configs' lists, and control tokens
+ * What the model's files say about writing. The end of a turn is the union of the tokenizer's ends, the configs' lists, and control tokens
  * that are known to end one: the metadata alone often name only `<|end_of_text|>`. Throws `file` errors that name the file and the field.
  */
 export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Tokenizer): Promise<GenerationDefaults> {
@@ -87,11 +85,12 @@ export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Toke
   const generation = (await readJsonSidecar(checkpoint, generationName, "file")) ?? {};
   const config = (await readJsonSidecar(checkpoint, configName, "file")) ?? {};
   const file = checkpoint.path;
-  const ends = END_TOKENS.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
+  const ends = endTokens.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
   return {
     sampling: samplingOf(generation, file),
     eosIds: new Set<number>([
       ...tokenizer.eosIds,
+      ...tokenizer.endIds,
       ...eosOf(generation, file, generationName, tokenizer.size),
       ...eosOf(config, file, configName, tokenizer.size),
       ...ends.filter((id) => tokenizer.isSpecial(id)),

@@ -132,6 +132,8 @@ export class FakeTokenizer implements Tokenizer {
   readonly size = TOKENS.length + 2;
   readonly bosId = 0;
   readonly eosIds = [1];
+  readonly endIds = [] as number[];
+  readonly notes = [] as string[];
   readonly addsBos = true;
 
   encode(text: string, options: EncodeOptions = {}): number[] {

@@ -31,6 +31,8 @@ export interface OpenTokenizer {
   readonly format: Checkpoint["format"];
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate | undefined;
+  /** What the files don't say and was assumed, each a sentence. */
+  readonly notes: readonly string[];
 }
 
 /** A loaded model. Calls may run at the same time: they share batches, and none can tell from its answer. */
@@ -43,6 +45,8 @@ export class Model {
   readonly tokenizer: Tokenizer;
   /** The file's own; undefined if it has none. */
   readonly chatTemplate: ChatTemplate | undefined;
+  /** What the files don't say and was assumed, each a sentence. */
+  readonly notes: readonly string[];
   /** From the call of `loadModel` to ready, ms. */
   readonly loadMs: number;
   readonly #checkpoint: Checkpoint;
@@ -66,11 +70,12 @@ export class Model {
     this.contextLength = parts.running.runner.limits.contextLength;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
+    this.notes = parts.tokenizer.notes;
     this.loadMs = parts.loadMs;
     this.#checkpoint = parts.checkpoint;
     this.#defaults = parts.defaults;
     this.#running = parts.running;
-    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize);
+    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size);
     this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate);
   }
 
@@ -209,7 +214,7 @@ export async function openTokenizer(path?: string, options: Pick<LoadOptions, "t
     const files = await openTokenizerFiles(options.tokenizer);
     const tokenizer = await loadTokenizer(checkpoint, files);
     const chatTemplate = await loadChatTemplate(checkpoint, tokenizer, files);
-    return { path: checkpoint.path, format: checkpoint.format, tokenizer, chatTemplate };
+    return { path: checkpoint.path, format: checkpoint.format, tokenizer, chatTemplate, notes: tokenizer.notes };
   } finally {
     await checkpoint.close();
   }

@@ -1,7 +1,7 @@
 import { MergeTable, PairMerger } from "./bpe.js";
 import { maxSpelling, readSpelling, spell } from "./byte-alphabet.js";
 import type { Codec, Refuse } from "./codec.js";
-import { orRefuse, tableOf } from "./codec.js";
+import { lastCounts, orRefuse, tableOf } from "./codec.js";
 import { splitWords } from "./pretokenize.js";
 import type { Alphabet } from "./token-table.js";
 import { writeBytes } from "./utf8.js";
@@ -23,7 +23,7 @@ export function byteLevelCodec(vocabulary: ByteLevelVocabulary, refuse: Refuse):
   }
   const bytesWithout = byteIds.indexOf(-1);
   if (bytesWithout >= 0) refuse(`${keys.tokens} has no token for the byte 0x${bytesWithout.toString(16).padStart(2, "0")}`);
-  const merger = new PairMerger(orRefuse(() => new MergeTable(vocabulary.merges, table), keys.merges, refuse));
+  const merger = new PairMerger(orRefuse(() => new MergeTable(vocabulary.merges, table, lastCounts(vocabulary)), keys.merges, refuse));
 
   let word = new Uint8Array(1024); // the bytes of one word
   const byteId = (at: number) => byteIds[word[at]!]!;

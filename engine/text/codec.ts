@@ -21,12 +21,15 @@ export interface Codec {
 }
 
 /** The table of a vocabulary's tokens. */
-export function tableOf(vocabulary: Vocabulary, alphabet: Alphabet, refuse: Refuse): TokenTable {
+export function tableOf(vocabulary: Vocabulary, alphabet: Alphabet, refuse: Refuse, maxBytes?: number): TokenTable {
   const { tokens, plain, source } = vocabulary;
   // A copy: the list in hand may be a part of all that was read of the file.
   const own = () => new StringList(tokens.bytes.slice(), tokens.starts);
-  return orRefuse(() => new TokenTable(own(), (id) => plain.has(id), alphabet), vocabularyKeys[source].tokens, refuse);
+  return orRefuse(() => new TokenTable(own(), plain, alphabet, maxBytes), vocabularyKeys[source].tokens, refuse);
 }
+
+/** Which of two merges of the same pair counts: the first in llama.cpp, the last in Hugging Face's library. */
+export const lastCounts = ({ source }: Vocabulary): boolean => source === "tokenizer.json";
 
 /** Runs what may throw a TableError, and refuses the vocabulary if it does. */
 export function orRefuse<T>(make: () => T, key: string, refuse: Refuse): T {

@@ -4,11 +4,9 @@ import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import type { Refuse } from "./codec.js";
 import { isAbsent, readNormalizer, readSpaces, readSplit } from "./json-steps.js";
+import { byteToken } from "./pieces.js";
 import { maxEntries } from "./token-table.js";
 import { type PlainKind, passAnother, type Vocabulary } from "./vocabulary.js";
-
-/** Tokens of single bytes in a vocabulary with `byte_fallback`. */
-const byteToken = /^<0x[0-9A-F]{2}>$/;
 
 /**
  * The tokenizer of tokenizer.json, with BOS and EOS from tokenizer_config.json or special_tokens_map.json: byte-level BPE, or SentencePiece's
@@ -67,7 +65,9 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
     plain,
     bosId: configBos ?? templateBos,
     eosIds: eosId === undefined ? [] : [eosId],
+    endIds: [],
     addsBos: flag("add_bos_token") ?? templateBos !== undefined,
+    notes: [],
   } as const;
   const pairs = StringList.from(merges);
   return "split" in how

@@ -5,6 +5,12 @@ export interface EncodeOptions {
   /** Recognise special tokens such as `<|eot_id|>` written in the text. Default true. */
   readonly special?: boolean;
   /**
+   * Stretches [start, end) of the text, in UTF-16 units, ascending and disjoint, in which special tokens are not recognised: one is only where none of its
+   * characters lies in such a stretch. Tokens that are added but not special (runs of spaces, `<think>`) are recognised there, too, and text is
+   * tokenised across a stretch's borders as if they weren't there.
+   */
+  readonly literal?: readonly (readonly [start: number, end: number])[] | undefined;
+  /**
    * The id of the token that the text goes on from; left out at the beginning of a text. A tokenizer that puts a space before a text
    * (SentencePiece) does so there, and not in the middle.
    */
@@ -39,12 +45,16 @@ export interface Tokenizer {
   readonly bosId: number | undefined;
   /** The file's own end-of-text ids; generation's stop ids are chosen elsewhere from more sources. */
   readonly eosIds: readonly number[];
+  /** Further ends that the file names, of a turn or a message. */
+  readonly endIds: readonly number[];
+  /** What the file doesn't say about the tokenizer and was assumed, each a sentence for the user. */
+  readonly notes: readonly string[];
   /** Whether `encode` puts BOS first. */
   readonly addsBos: boolean;
-  /** text → ids. A lone surrogate becomes U+FFFD, as in UTF-8. */
+  /** text → ids. A lone surrogate becomes U+FFFD, as in UTF-8. Throws a usage error for `literal` ranges that are not ascending stretches of the text. */
   encode(text: string, options?: EncodeOptions): number[];
   /** Any bytes → ids; those that are not UTF-8 as single-byte tokens. */
-  encodeBytes(bytes: Uint8Array, options?: EncodeOptions): number[];
+  encodeBytes(bytes: Uint8Array, options?: Omit<EncodeOptions, "literal">): number[];
   /** ids → text; special tokens are written out unless `special` is false. Throws a usage error for an id that is not in the vocabulary. */
   decode(ids: readonly number[], options?: DecodeOptions): string;
   /** ids → the very bytes. */

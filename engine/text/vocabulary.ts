@@ -26,8 +26,12 @@ interface CommonVocabulary {
   readonly plain: ReadonlyMap<number, PlainKind>;
   readonly bosId: number | undefined;
   readonly eosIds: readonly number[];
+  /** Further ends that the file names: of a turn (`eot_token_id`), of a message, of a file. */
+  readonly endIds: readonly number[];
   /** Whether text is encoded with BOS in front. */
   readonly addsBos: boolean;
+  /** What the file doesn't say and was assumed, each a sentence for the user. */
+  readonly notes: readonly string[];
 }
 
 /** Byte-level BPE: tokens are in GPT-2's byte-level alphabet. */
