@@ -44,9 +44,7 @@ it("has what a user needs, and nothing else", () => {
   const paths = packed.files.map(({ path }) => path);
   for (const path of [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "docs/cli.md", "docs/release.md", "schemas/receipt.v1.schema.json"],
-    ...["bitnet.cjs", "validation.cjs", "index.js", "worker.cjs", "template.cjs", "perf.js", "LICENSES.txt"].map(
-      (name) => `dist/bundle/${name}`,
-    ),
+    ...["bitnet.cjs", "validation.cjs", "index.js", "worker.cjs", "perf.js", "LICENSES.txt"].map((name) => `dist/bundle/${name}`),
     ...["dist/engine/index.d.ts", "dist/kernels/plain.wasm", "dist/kernels/relaxed.wasm", "models/bitnet-stories-4m/references.json"],
   ]) {
     expect(paths).toContain(path);

@@ -55,19 +55,14 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
   }
 }
 
-/** The conversation in a JSON file: `[{ "role": "user", "content": "…" }, …]`. */
+/** The conversation in a JSON file: `[{ "role": "user", "content": "…" }, …]`. What is in it is checked when it is rendered. */
 export function parseMessages(bytes: Uint8Array): ChatMessage[] {
-  const wanted = 'wanted [{ "role": "user", "content": "…" }, …]';
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
     throw new BitnetError("usage", `the file of --chat is not JSON in UTF-8: ${(error as Error).message}`);
   }
-  if (!Array.isArray(value) || value.length === 0) throw new BitnetError("usage", `the file of --chat has no list of messages: ${wanted}`);
-  return value.map((message: unknown, i) => {
-    const { role, content } = (message ?? {}) as { role?: unknown; content?: unknown };
-    if (typeof role === "string" && typeof content === "string") return { role, content };
-    throw new BitnetError("usage", `message ${i} in the file of --chat has no role and content that are texts: ${wanted}`);
-  });
+  if (Array.isArray(value) && value.length > 0) return value as ChatMessage[];
+  throw new BitnetError("usage", 'the file of --chat has no list of messages: wanted [{ "role": "user", "content": "…" }, …]');
 }

@@ -1,5 +1,5 @@
 // Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
-// when a command validates), the library (index.js), and the programs that they start: worker threads (worker.cjs), chat templates (template.cjs), speed (perf.js).
+// when a command validates), the library (index.js), and the programs that they start: worker threads (worker.cjs), speed (perf.js).
 // Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them. What
 // Node starts itself is CommonJS, which it starts sooner. Development and most tests use tsc's modules.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -12,7 +12,6 @@ const out = join(dist, "bundle");
 /** Programs that others start: what is bundled, and as what. */
 const programs = {
   "engine/generation/worker.js": "worker.cjs",
-  "engine/text/template-program.js": "template.cjs",
   "validation/performance/program.js": "perf.js",
 };
 
@@ -83,7 +82,7 @@ const late = new Set(
     .filter((name) => /from "\.\.\/validation\//.test(readFileSync(join(dist, "cli", name), "utf8")))
     .map((name) => join(dist, "cli", name)),
 );
-const first = /[\\/]node_modules[\\/](?:commander|@huggingface)[\\/]|^(?!.*[\\/]node_modules[\\/])/;
+const first = /[\\/]node_modules[\\/]commander[\\/]|^(?!.*[\\/]node_modules[\\/])/;
 const validates = (id) => late.has(id) || id.startsWith(join(dist, "validation", sep)) || !first.test(id);
 const chunks = await write("cli/main.js", {
   dir: out,

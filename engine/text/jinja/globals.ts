@@ -83,12 +83,7 @@ export function globals(now: Date | undefined, meter: Meter): Map<string, Value>
     strftime_now: (args, keywords) => {
       const [format] = bind("strftime_now", signature("format"), args, keywords);
       if (!(format instanceof Text)) return fail("strftime_now wants a text as its format");
-      if (!now) {
-        throw new TemplateFault(
-          "raised",
-          "it writes today's date, which must be given: as the option date, or with --template-var date=2025-07-31",
-        );
-      }
+      if (!now) throw new TemplateFault("no date", "it writes the date, and none is given");
       meter.text(20 * format.value.length);
       return new Text(strftime(now, format.value));
     },

@@ -36,7 +36,7 @@ export class Template {
       return interpreter.run(this.#body);
     } catch (error) {
       const fault = asFault(error);
-      if (!(fault instanceof TemplateFault) || fault.kind === "raised") throw fault;
+      if (!(fault instanceof TemplateFault) || fault.kind === "raised" || fault.kind === "no date") throw fault;
       throw new TemplateFault(fault.kind, `${fault.message} (line ${lineOf(this.#source, interpreter.at)})`);
     }
   }
