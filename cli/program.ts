@@ -12,6 +12,7 @@ import type { ReleaseFlags } from "./release.js";
 import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
+import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
 import {
@@ -71,6 +72,7 @@ export function buildProgram(): Command {
   const chat = command(program, "chat", "talk with a model, line by line", 'bitnet chat --system "You tell short stories."')
     .option("--system <text>", "system message that opens the conversation")
     .action(async (flags: ChatFlags) => (await import("./chat.js")).chat(flags));
+  addTemplateFlag(chat);
   addSamplingFlags(chat);
   addEngineFlags(chat);
 
@@ -93,6 +95,7 @@ export function buildProgram(): Command {
     .option("--no-special", "no BOS, and special tokens are plain text; with --decode they are left out")
     .option("--json", "one JSON object: ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
+  addTemplateFlag(tokenize);
   addTokenizerFlag(tokenize);
 
   const bench = command(

@@ -2,6 +2,7 @@ import { BitnetError } from "../engine/errors.js";
 import type { ChatMessage } from "../engine/index.js";
 import { printable } from "./failure.js";
 import { writeNotes } from "./model.js";
+import type { TemplateVars } from "./template-vars.js";
 import { readBytes, readText, write, writeJson } from "./terminal.js";
 import { onlyOne } from "./values.js";
 
@@ -12,6 +13,7 @@ export interface TokenizeFlags {
   readonly file?: string;
   readonly decode?: readonly number[];
   readonly chat?: string;
+  readonly templateVar?: TemplateVars;
   /** false with `--no-special`. */
   readonly special: boolean;
   readonly json?: boolean;
@@ -20,6 +22,7 @@ export interface TokenizeFlags {
 /** `bitnet tokenize`: text to token ids and back; only the tokenizer is loaded. */
 export async function tokenize(flags: TokenizeFlags): Promise<void> {
   const source = onlyOne(flags, ["text", "file", "decode", "chat"]);
+  if (source !== "chat" && flags.templateVar) throw new BitnetError("usage", "--template-var goes with --chat");
   if (source === "chat" && !flags.special)
     throw new BitnetError("usage", "--no-special can't go with --chat: a chat is written in special tokens");
   const messages = source === "chat" ? parseMessages(await readBytes(flags.chat ?? "-", "--chat")) : [];
@@ -43,7 +46,10 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
     if (!chatTemplate) throw new BitnetError("tokenizer", `the model has no chat template: ${path}`, { file: path });
     // Who has had the last word is not asked again.
     const addGenerationPrompt = messages.at(-1)?.role !== "assistant";
-    const { prompt, ids } = await encodeChat(tokenizer, chatTemplate, messages, { addGenerationPrompt });
+    const { prompt, ids } = await encodeChat(tokenizer, chatTemplate, messages, {
+      addGenerationPrompt,
+      ...(flags.templateVar && { template: flags.templateVar }),
+    });
     if (flags.json) await writeJson({ prompt, ids });
     else await write(`${prompt}\n${ids.join(",")}\n`);
   } else {

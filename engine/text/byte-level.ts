@@ -2,6 +2,7 @@ import { MergeTable, PairMerger } from "./bpe.js";
 import { maxSpelling, readSpelling, spell } from "./byte-alphabet.js";
 import type { Codec, Refuse } from "./codec.js";
 import { lastCounts, orRefuse, tableOf } from "./codec.js";
+import { toNormalForm } from "./normal-form.js";
 import { splitWords } from "./pretokenize.js";
 import type { Alphabet } from "./token-table.js";
 import { writeBytes } from "./utf8.js";
@@ -30,6 +31,7 @@ export function byteLevelCodec(vocabulary: ByteLevelVocabulary, refuse: Refuse):
   return {
     spacePrefix: "never",
     isBorder: (id) => plain.has(id),
+    normalize: (text, _, ranges) => (nfc ? toNormalForm(text, ranges) : { text, ranges }),
     encode(given, _, out) {
       const text = nfc ? given.normalize("NFC") : given;
       const push = (id: number) => out.push(id);

@@ -1,4 +1,5 @@
 import { StringList } from "../container/string-list.js";
+import type { TextRanges } from "./added-tokens.js";
 import { type Alphabet, TableError, TokenTable } from "./token-table.js";
 import { type SpacePrefix, type Vocabulary, vocabularyKeys } from "./vocabulary.js";
 
@@ -10,6 +11,8 @@ export interface Codec {
   readonly spacePrefix: SpacePrefix;
   /** Whether the token was recognised as such in text, so that text after it begins anew. */
   isBorder(id: number): boolean;
+  /** Text as the tokenizer's normaliser makes it, and where ranges of it are then; `encode` takes either. `prefixed` puts a space before it. */
+  normalize(text: string, prefixed: boolean, ranges: TextRanges): { readonly text: string; readonly ranges: TextRanges };
   /** Appends the ids of a text in which special tokens are not looked for; `prefixed` puts a space before it. */
   encode(text: string, prefixed: boolean, out: number[]): void;
   /** Bytes that a token stands for, at most. */

@@ -40,6 +40,10 @@ export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
   return {
     spacePrefix,
     isBorder: (id) => plain.has(id) && plain.get(id) !== "byte",
+    normalize: (text, prefixed, ranges) => ({
+      text: (prefixed ? spaceMark : "") + text.replaceAll(" ", spaceMark),
+      ranges: prefixed ? ranges.map(([start, end]) => [start + 1, end + 1] as const) : ranges,
+    }),
     encode(text, prefixed, out) {
       const prefix = prefixed && !(keepsSpace && /^[ ▁]/.test(text)) ? spaceMark : "";
       const marked = prefix + text.replaceAll(" ", spaceMark);

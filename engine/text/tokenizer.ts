@@ -35,18 +35,29 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
   if (addsBos && bosId === undefined) refuse(`text is to begin with a BOS token, but ${keys.bos} is missing`);
   const codec = vocabulary.kind === "byte-level" ? byteLevelCodec(vocabulary, refuse) : pieceCodec(vocabulary, refuse);
 
+  const { normalized = new Set<number>() } = vocabulary;
   const inText = readAddedTokens(vocabulary, refuse);
-  const addedTokens = new AddedTokens(
-    inText.filter(([, id]) => plain.get(id) === "added"),
-    inText.filter(([, id]) => plain.get(id) === "special"),
-  );
+  const finderOf = (tokens: [string, number][]) =>
+    new AddedTokens(
+      tokens.filter(([, id]) => plain.get(id) === "added"),
+      tokens.filter(([, id]) => plain.get(id) === "special"),
+    );
+  const addedTokens = finderOf(inText.filter(([, id]) => !normalized.has(id)));
+  const normalizedTokens =
+    normalized.size === 0
+      ? undefined
+      : finderOf(
+          inText
+            .filter(([, id]) => normalized.has(id))
+            .map(([text, id]) => [codec.normalize(text, codec.spacePrefix === "always", []).text, id]),
+        );
 
   const isSpecial = (id: number) => plain.get(id) === "special" || plain.get(id) === "unused";
   /** Whether a space is put before the text that follows this token, or begins the text. */
   const isPrefixed = (after: number | undefined): boolean => {
     if (codec.spacePrefix === "never") return false;
     if (after === undefined || (addsBos && after === bosId)) return true;
-    return codec.spacePrefix === "always" && codec.isBorder(after);
+    return codec.spacePrefix === "always" && codec.isBorder(after) && !normalized.has(after);
   };
   const decodeBytes: Tokenizer["decodeBytes"] = (ids, { special = true, after } = {}) => {
     let room = 0;
@@ -73,14 +84,22 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     const out: number[] = [];
     if (bos && addsBos) out.push(bosId!);
     checkRanges(literal, text.length);
-    addedTokens.scan(
-      text,
-      special,
-      literal,
+    const push = (id: number) => out.push(id);
+    const encodeStretch = (start: number, end: number) => {
+      const stretch = text.slice(start, end);
       // What doesn't begin the text follows a token in it.
-      (start, end) => codec.encode(text.slice(start, end), start === 0 ? isPrefixed(after) : codec.spacePrefix === "always", out),
-      (id) => out.push(id),
-    );
+      const prefixed = start === 0 ? isPrefixed(after) : codec.spacePrefix === "always";
+      if (normalizedTokens === undefined) {
+        codec.encode(stretch, prefixed, out);
+        return;
+      }
+      const within = literal.flatMap(([from, to]): [number, number][] =>
+        from < end && to > start ? [[Math.max(from, start) - start, Math.min(to, end) - start]] : [],
+      );
+      const formed = codec.normalize(stretch, prefixed, within);
+      normalizedTokens.scan(formed.text, special, formed.ranges, (a, b) => codec.encode(formed.text.slice(a, b), false, out), push);
+    };
+    addedTokens.scan(text, special, literal, encodeStretch, push);
     return out;
   };
 

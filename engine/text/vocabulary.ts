@@ -24,6 +24,8 @@ interface CommonVocabulary {
   /** [size] By id: in the alphabet of its kind, or as plain text where `plain` says so. */
   readonly tokens: StringList;
   readonly plain: ReadonlyMap<number, PlainKind>;
+  /** Those of the special and added tokens that are looked for in text after it is normalised, as they are then themselves ("normalized" in tokenizer.json). */
+  readonly normalized?: ReadonlySet<number>;
   readonly bosId: number | undefined;
   readonly eosIds: readonly number[];
   /** Further ends that the file names: of a turn (`eot_token_id`), of a message, of a file. */
