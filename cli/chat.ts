@@ -6,11 +6,13 @@ import { errorLine, INTERRUPTED } from "./failure.js";
 import { LineEditor } from "./line-editor.js";
 import { generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
 import { cut } from "./run.js";
+import type { TemplateVars } from "./template-vars.js";
 import { style, write, writeText } from "./terminal.js";
 import { type Environment, readEnvironment } from "./values.js";
 
 export interface ChatFlags extends ModelFlags, SamplingFlags {
   readonly system?: string;
+  readonly templateVar?: TemplateVars;
 }
 
 const HELP = `/help   show this list
@@ -48,7 +50,7 @@ interface Messages {
 
 /** Answers each message until there is none any more, or the user leaves. */
 async function converse(model: Model, flags: ChatFlags, environment: Environment): Promise<void> {
-  const conversation = new Conversation(speakerOf(model), flags.system);
+  const conversation = new Conversation(speakerOf(model, flags.templateVar), flags.system);
   const interactive = process.stdin.isTTY === true && process.stdout.isTTY === true;
   let answering: AbortController | undefined;
   let leaving = false;
@@ -109,13 +111,14 @@ async function answer(model: Model, conversation: Conversation, said: string, op
 }
 
 /** The model as a partner of a conversation. Throws a `tokenizer` error for one without a chat template. */
-function speakerOf(model: Model): Speaker {
+function speakerOf(model: Model, variables: TemplateVars | undefined): Speaker {
   const { tokenizer, chatTemplate, contextLength } = model;
+  const given = { ...(variables && { template: variables }) };
   if (!chatTemplate) throw new BitnetError("tokenizer", "the model has no chat template: use `bitnet run`, or another --model");
   return {
     contextLength,
-    chat: (messages, options) => model.chat(messages, options),
-    count: async (messages) => (await encodeChat(tokenizer, chatTemplate, messages, { addGenerationPrompt: true })).ids.length,
+    chat: (messages, options) => model.chat(messages, { ...options, ...given }),
+    count: async (messages) => (await encodeChat(tokenizer, chatTemplate, messages, given)).ids.length,
   };
 }
 

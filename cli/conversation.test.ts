@@ -9,7 +9,8 @@ function speaker(contextLength: number): Speaker & { readonly heard: (readonly C
     heard.push(messages);
     return {} as Generation;
   };
-  const count = async (messages: readonly ChatMessage[]): Promise<number> => messages.reduce((sum, { content }) => sum + content.length, 0);
+  const count = async (messages: readonly ChatMessage[]): Promise<number> =>
+    messages.reduce((sum, { content }) => sum + String(content).length, 0);
   return { contextLength, chat, count, heard };
 }
 
@@ -19,7 +20,7 @@ async function say(conversation: Conversation, said: string, text: string, maxTo
   return forgotten;
 }
 
-const texts = (messages: readonly ChatMessage[] | undefined): string[] => (messages ?? []).map(({ content }) => content);
+const texts = (messages: readonly ChatMessage[] | undefined): string[] => (messages ?? []).map(({ content }) => String(content));
 
 it("remembers every turn while there is room, and what was not answered never happened", async () => {
   const model = speaker(1000);

@@ -22,6 +22,7 @@ import type { ReleaseFlags } from "./release.js";
 import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
+import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
 import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, plainName } from "./values.js";
@@ -99,6 +100,7 @@ function addRun(program: Command): void {
     .option("--jsonl", "print JSON lines: one for each piece of text, then the object of --json")
     .option("--receipt <file>", "write a receipt that bitnet verify can check", nonEmpty)
     .action(async (text: string | undefined, flags: RunFlags) => (await import("./run.js")).run(text, flags));
+  addTemplateFlag(run);
   addSamplingFlags(run);
   addEngineFlags(run);
 }
@@ -107,6 +109,7 @@ function addChat(program: Command): void {
   const chat = command(program, "chat", "chat with a model", 'bitnet chat --system "You tell short stories."')
     .option("--system <text>", "system message that opens the conversation", nonEmpty)
     .action(async (flags: ChatFlags) => (await import("./chat.js")).chat(flags));
+  addTemplateFlag(chat);
   addSamplingFlags(chat);
   addEngineFlags(chat);
 }
@@ -133,6 +136,7 @@ function addTokenize(program: Command): void {
     .option("--no-special", "add no BOS and treat special tokens as plain text; with --decode, leave them out")
     .option("--json", "print one JSON object: ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
+  addTemplateFlag(tokenize);
   addTokenizerFlag(tokenize);
 }
 

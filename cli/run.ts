@@ -3,6 +3,7 @@ import { BitnetError } from "../engine/errors.js";
 import type { GenerateOptions, Generation, GenerationResult, Model } from "../engine/index.js";
 import { escapeControls, INTERRUPTED } from "./failure.js";
 import { fileOptions, generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
+import type { TemplateVars } from "./template-vars.js";
 import { readBytes, readText, requireFolder, style, write, writeJson, writeText } from "./terminal.js";
 import { readEnvironment } from "./values.js";
 
@@ -10,6 +11,7 @@ export interface RunFlags extends ModelFlags, SamplingFlags {
   readonly prompt?: string;
   readonly file?: string;
   readonly system?: string;
+  readonly templateVar?: TemplateVars;
   readonly json?: boolean;
   readonly jsonl?: boolean;
   readonly receipt?: string;
@@ -18,6 +20,8 @@ export interface RunFlags extends ModelFlags, SamplingFlags {
 /** `bitnet run`: continues a prompt, or answers it. */
 export async function run(text: string | undefined, flags: RunFlags): Promise<void> {
   if (flags.json && flags.jsonl) throw new BitnetError("usage", "give one of --json and --jsonl: there are both");
+  if (flags.templateVar && flags.system === undefined)
+    throw new BitnetError("usage", "--template-var needs --system: only then is there a chat template");
   if (flags.receipt !== undefined) requireFolder("--receipt", flags.receipt);
   const environment = readEnvironment(process.env);
   const prompt = await readPrompt(text, flags);
@@ -29,7 +33,7 @@ export async function run(text: string | undefined, flags: RunFlags): Promise<vo
   try {
     model = await openModel(flags, environment, { signal: interrupt.signal });
     const options = generateOptions(flags, environment, interrupt.signal);
-    const generation = begin(model, prompt, flags.system, flags.receipt === undefined ? options : { ...options, trace: true });
+    const generation = begin(model, prompt, flags, flags.receipt === undefined ? options : { ...options, trace: true });
     if (flags.json) await writeJson(summary(await generation.result(), model));
     else if (flags.jsonl) {
       for await (const piece of generation) await writeJson({ piece });
@@ -66,7 +70,7 @@ async function readPrompt(text: string | undefined, flags: RunFlags): Promise<st
 }
 
 /** The answer to a prompt: how its text goes on, or with a system message what the model says to a user. */
-function begin(model: Model, prompt: string | Uint8Array, system: string | undefined, options: GenerateOptions): Generation {
+function begin(model: Model, prompt: string | Uint8Array, { system, templateVar }: RunFlags, options: GenerateOptions): Generation {
   // Bytes from a pipe need not be text: they reach the tokenizer as they are.
   if (system === undefined) return model.generate(typeof prompt === "string" ? prompt : model.tokenizer.encodeBytes(prompt), options);
   if (!model.chatTemplate) {
@@ -80,7 +84,7 @@ function begin(model: Model, prompt: string | Uint8Array, system: string | undef
       { role: "system", content: system },
       { role: "user", content },
     ],
-    options,
+    { ...options, ...(templateVar && { template: templateVar }) },
   );
 }
 

@@ -13,9 +13,6 @@ const ORACLES = ["fuzz", "families", "published"];
 /** The folder of validation with nothing in it but tests of the whole. */
 const TESTS_ONLY = "end-to-end";
 
-/** Packages that a room of the engine may use; everything else in it is our own. */
-const PACKAGES: Readonly<Record<string, string>> = { "@huggingface/jinja": "text" };
-
 /** `compute/step.ts` carries sampling's settings to the workers, so it names their type. */
 const TYPE_ONLY_EXCEPTION = { from: "engine/compute/step.ts", to: "engine/sampling/types.ts" };
 
@@ -134,7 +131,7 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
     if (specifier.startsWith("node:")) {
       return path === "engine/container/source.ts" || room === "compute" ? [] : wrong("node:* belongs to container/source.ts and compute/");
     }
-    return PACKAGES[specifier] === room ? [] : wrong("the engine is our own");
+    return wrong("the engine is our own");
   }
   const target = targetOf(path, specifier);
   const [targetArea] = target.split("/");
@@ -249,7 +246,6 @@ describe("the checker", () => {
     ["engine/compute/step.ts", 'import type { SamplingOptions } from "../sampling/types.js";'],
     ["engine/container/source.ts", 'import { open } from "node:fs/promises";'],
     ["engine/compute/pool.ts", 'import { Worker } from "node:worker_threads";'],
-    ["engine/text/chat-template.ts", 'import { Template } from "@huggingface/jinja";'],
     ["engine/compute/pool.test.ts", 'import { a } from "../network/reference.js"; import { readFileSync } from "node:fs"; console.log(1);'],
     ["cli/main.ts", 'import { a } from "../engine/index.js"; console.log(a); process.exit(0);'],
     ["validation/parity/parity.ts", 'import { a } from "../../engine/network/reference.js"; import { b } from "node:fs";'],

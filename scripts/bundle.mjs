@@ -1,8 +1,8 @@
 // Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
-// when a command validates), the library (index.js; index.cjs for require()), and the programs that they start: worker threads (worker.cjs), chat
-// templates (template.cjs), speed (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three
-// threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it
-// came from. Development and most tests use tsc's modules.
+// when a command validates), the library (index.js; index.cjs for require()), and the programs that they start: worker threads (worker.cjs), speed
+// (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them.
+// What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it came from. Development and most
+// tests use tsc's modules.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,7 +13,6 @@ const out = join(dist, "bundle");
 /** Programs that others start: what is bundled, and as what. */
 const programs = {
   "engine/generation/worker.js": "worker.cjs",
-  "engine/text/template-program.js": "template.cjs",
   "validation/performance/program.js": "perf.js",
 };
 
@@ -125,7 +124,7 @@ const late = new Set(
     .filter((name) => /from "\.\.\/validation\//.test(readFileSync(join(dist, "cli", name), "utf8")))
     .map((name) => join(dist, "cli", name)),
 );
-const first = /[\\/]node_modules[\\/](?:commander|@huggingface)[\\/]|^(?!.*[\\/]node_modules[\\/])/;
+const first = /[\\/]node_modules[\\/]commander[\\/]|^(?!.*[\\/]node_modules[\\/])/;
 const validates = (id) => late.has(id) || id.startsWith(join(dist, "validation", sep)) || !first.test(id);
 const chunks = await write("cli/main.js", {
   dir: out,

@@ -7,7 +7,7 @@ import { checkSampling } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import { endTokens } from "../text/control-tokens.js";
 import type { Tokenizer } from "../text/types.js";
-import type { GenerateOptions } from "./types.js";
+import type { ChatOptions, GenerateOptions } from "./types.js";
 
 /** Always the likeliest token: what Hugging Face's library does where generation_config.json does not ask for sampling. */
 const GREEDY: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
@@ -135,6 +135,22 @@ const GENERATE_OPTIONS: Rules<GenerateOptions> = {
   trace: TRUE_OR_FALSE,
   signal: SIGNAL,
 };
+
+/** What is asked of a conversation's text: `ChatMemory` checks it with the messages. */
+type Asked = Pick<ChatOptions, "template" | "date" | "continueFinalMessage">;
+
+const CHAT_OPTIONS: Rules<ChatOptions> = {
+  ...GENERATE_OPTIONS,
+  template: ANYTHING,
+  date: ANYTHING,
+  continueFinalMessage: TRUE_OR_FALSE,
+};
+
+/** Options of `chat()`: what is asked of the conversation's text, and of the answer. Throws a `usage` error as `resolveOptions` does. */
+export function readChatOptions(given: Given<ChatOptions> | undefined): { asked: Asked; writing: GenerateOptions } {
+  const { template, date, continueFinalMessage, ...writing } = readOptions<ChatOptions>("chat()", given, CHAT_OPTIONS);
+  return { asked: { template, date, continueFinalMessage }, writing };
+}
 
 /**
  * The caller's options over the model's. A caller's temperature of 0 switches off all of a model's sampling, its penalty too: what is left is

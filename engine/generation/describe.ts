@@ -97,7 +97,7 @@ export async function describe(
       addsBos: tokenizer.addsBos,
     },
     chatTemplate: chatTemplate?.source ?? null,
-    notes: tokenizer.notes,
+    notes: [...tokenizer.notes, ...(chatTemplate?.notes ?? [])],
     generationDefaults: defaults.sampling,
     sha256: await checkpoint.sha256(),
     kernels,

@@ -123,7 +123,7 @@ export class FakeRunner implements StepRunner {
 }
 
 /** Token texts of the fake tokenizer; the first three are special, the last two are the halves of "é". */
-const TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", ": O", ": ", "Once", ..."abcdefghijklmnopqrstuvwxyzUAOHT:. !"];
+const TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", ": O", ": ", "Once", ..."abcdefghijklmnopqrstuvwxyzUAOHT:. !<|>_"];
 const SPECIALS = 3;
 
 /** Longest match first, like nothing real; enough for a text to tokenise otherwise than it was generated. */
@@ -135,6 +135,7 @@ export class FakeTokenizer implements Tokenizer {
   readonly endIds = [] as number[];
   readonly notes = [] as string[];
   readonly addsBos = true;
+  readonly longestToken = 20;
 
   encode(text: string, options: EncodeOptions = {}): number[] {
     const ids = options.bos === false ? [] : [0];
@@ -142,6 +143,7 @@ export class FakeTokenizer implements Tokenizer {
       let best = -1;
       for (const [id, token] of TOKENS.entries()) {
         if (id < SPECIALS && options.special === false) continue;
+        if (id < SPECIALS && options.literal?.some(([start, end]) => start < at + token.length && end > at)) continue;
         if (text.startsWith(token, at) && (best < 0 || token.length > TOKENS[best]!.length)) best = id;
       }
       if (best >= 0) {

@@ -44,6 +44,7 @@ export function byteLevelCodec(vocabulary: ByteLevelVocabulary, refuse: Refuse):
       });
     },
     maxBytes: (id) => table.maxBytes(id),
+    longest: table.longest,
     write: (id, out, at) => table.write(id, out, at),
     idOf: (bytes) => Math.max(table.findPlain(bytes), table.find(bytes, bytes.length)),
   };

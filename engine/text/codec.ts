@@ -17,6 +17,8 @@ export interface Codec {
   encode(text: string, prefixed: boolean, out: number[]): void;
   /** Bytes that a token stands for, at most. */
   maxBytes(id: number): number;
+  /** The most that `maxBytes` gives. */
+  readonly longest: number;
   /** Writes the bytes that a token stands for to `out[at…]`; their end there. */
   write(id: number, out: Uint8Array, at: number): number;
   /** Id of the token that is written as this UTF-8, −1 if there is none. */

@@ -65,6 +65,7 @@ export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
       );
     },
     maxBytes: (id) => table.maxBytes(id),
+    longest: table.longest,
     write(id, out, at) {
       const byte = byteOf.get(id);
       if (byte === undefined) return table.write(id, out, at);

@@ -114,6 +114,7 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     endIds,
     notes,
     addsBos,
+    longestToken: codec.longest,
     encode: (text, options = {}) => encodeEscaped(text.replace(loneSurrogate, "\ufffd"), options),
     encodeBytes: (bytes, options = {}) => encodeEscaped(escapeBytes(bytes), options),
     decodeBytes,

@@ -51,6 +51,8 @@ export interface Tokenizer {
   readonly notes: readonly string[];
   /** Whether `encode` puts BOS first. */
   readonly addsBos: boolean;
+  /** Bytes of the longest token, at most. */
+  readonly longestToken: number;
   /** text → ids. A lone surrogate becomes U+FFFD, as in UTF-8. Throws a usage error for `literal` ranges that are not ascending stretches of the text. */
   encode(text: string, options?: EncodeOptions): number[];
   /** Any bytes → ids; those that are not UTF-8 as single-byte tokens. */
@@ -68,16 +70,60 @@ export interface Tokenizer {
   isSpecial(id: number): boolean;
 }
 
-/** One message of a conversation. */
+/** Text in a message that is made of parts; parts of other kinds (images, sound) are refused. */
+export interface TextPart {
+  readonly type: "text";
+  readonly text: string;
+}
+
+/** A call that the assistant made, as OpenAI's API writes it; `arguments` as JSON or as the object itself. */
+export interface ToolCall {
+  readonly id?: string;
+  readonly type?: string;
+  readonly function: { readonly name: string; readonly arguments?: string | object };
+}
+
+/** One message of a conversation, as OpenAI's API writes it. What else it has is passed on to the template. */
 export interface ChatMessage {
-  readonly role: "system" | "user" | "assistant" | (string & {});
-  readonly content: string;
+  readonly role: "system" | "developer" | "user" | "assistant" | "tool" | (string & {});
+  /** May be missing or null where there are tool calls. */
+  readonly content?: string | readonly TextPart[] | null;
+  readonly tool_calls?: readonly ToolCall[] | null;
+  /** The call that a tool answers. */
+  readonly tool_call_id?: string | null;
+  readonly name?: string | null;
+  /** What the assistant thought before it answered. */
+  readonly reasoning_content?: string | null;
+  readonly [key: string]: unknown;
+}
+
+/** How a conversation is written. */
+export interface ChatRenderOptions {
+  /** Open the answer's turn behind the last message. Default true. */
+  readonly addGenerationPrompt?: boolean;
+  /** Leave the last message, the assistant's, open: its text is the beginning of the answer. Default false. */
+  readonly continueFinalMessage?: boolean;
+  /** Variables of the template besides the messages, as JSON data: `tools`, `documents`, `enable_thinking` and whatever else it knows. */
+  readonly template?: Readonly<Record<string, unknown>>;
+  /** The conversation's date, for templates that write it: a Date (its local time), or text such as 2025-07-31 or 2025-07-31T12:00. */
+  readonly date?: Date | string;
+}
+
+/** A conversation as text, and which parts of it are the caller's words: there, control tokens are only text. */
+export interface RenderedChat {
+  readonly text: string;
+  /** [start, end) in UTF-16 units, ascending and disjoint: `EncodeOptions.literal`. */
+  readonly literal: readonly (readonly [start: number, end: number])[];
 }
 
 /** The model's own way of writing a conversation as one text. */
 export interface ChatTemplate {
-  /** The Jinja source, as the file has it. */
+  /** The Jinja source: as the file has it, or what replaces it (see `notes`). */
   readonly source: string;
-  /** The conversation as text, special tokens (BOS too) written out: encode it with `encodeChat`. `addGenerationPrompt` (default true) opens the answer's turn. */
-  render(messages: readonly ChatMessage[], options?: { readonly addGenerationPrompt?: boolean }): Promise<string>;
+  /** What was done about the file's template, each a sentence for the user. */
+  readonly notes: readonly string[];
+  /** The conversation as text, special tokens (BOS too) written out. To encode it, use `encodeChat`: it keeps the messages' text from being read as special tokens. */
+  render(messages: readonly ChatMessage[], options?: ChatRenderOptions): Promise<string>;
+  /** The same, with the parts that are the caller's. `maxLength`: UTF-16 units that the text may have. */
+  compose(messages: readonly ChatMessage[], options?: ChatRenderOptions & { readonly maxLength?: number }): RenderedChat;
 }

@@ -122,7 +122,7 @@ function scanSources({ root, clone }: Context, scan: (path: string, text: string
 }
 
 /** What must be in dist/bundle. */
-const BUNDLE = ["bitnet.cjs", "index.js", "perf.js", "template.cjs", "validation.cjs", "worker.cjs"];
+const BUNDLE = ["bitnet.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
 
 function scanBundle({ root }: Context): Finding {
   const found: Fault[] = [];

@@ -104,9 +104,7 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
   const own = bom.components.find(({ purl }) => purl === `pkg:npm/commander@${commander.version}`)!;
   expect(own).toMatchObject({ type: "library", name: "commander", licenses: [{ license: { id: "MIT" } }] });
   expect(`sha512-${Buffer.from(own.hashes[0]!.content, "hex").toString("base64")}`).toBe(commander.integrity);
-  expect(bom.components.map(({ purl }) => purl)).toEqual(
-    expect.arrayContaining([expect.stringMatching(/^pkg:npm\/%40huggingface\/jinja@/)]),
-  );
+  expect(bom.components.map(({ purl }) => purl)).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:npm\/ajv@/)]));
   clone.edit("package-lock.json", `"version": "${commander.version}"`, '"version": "0.0.1"');
   await expect(prepare({ dryRun: true })).rejects.toMatchObject({ code: "file", message: expect.stringContaining("commander") });
 });
