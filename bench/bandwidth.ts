@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import { median } from "../validation/summary.js";
+import { median } from "../validation/statistics/summary.js";
 
 /** What a reading thread gets. */
 export interface Reading {

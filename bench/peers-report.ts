@@ -1,4 +1,4 @@
-import { median } from "../validation/summary.js";
+import { median } from "../validation/statistics/summary.js";
 import type { Machine } from "./machine.js";
 import { SHAPES, type Shape } from "./make-model.js";
 

@@ -7,7 +7,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { median } from "../validation/summary.js";
+import { median } from "../validation/statistics/summary.js";
 import { machine } from "./machine.js";
 import { type LoadRate, type StartReport, startTable } from "./startup-report.js";
 

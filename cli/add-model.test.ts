@@ -3,9 +3,9 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
-import type { ParityReport } from "../validation/parity-types.js";
-import { readPerf } from "../validation/perf.js";
-import { readRecord } from "../validation/records.js";
+import type { ParityReport } from "../validation/parity/types.js";
+import { readPerf } from "../validation/performance/perf.js";
+import { readRecord } from "../validation/records/records.js";
 
 const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
 const folder = mkdtempSync(join(tmpdir(), "bitnet-add-"));

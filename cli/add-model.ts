@@ -1,6 +1,6 @@
 import type { ConversionType } from "../engine/index.js";
 import { type AddStep, addModel } from "../validation/add-model.js";
-import { modelName } from "../validation/perf.js";
+import { modelName } from "../validation/performance/perf.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";

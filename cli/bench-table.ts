@@ -1,5 +1,48 @@
-import type { BenchReport } from "./bench.js";
+import type { ModelDescription } from "../engine/index.js";
+import type { Summary } from "../validation/statistics/summary.js";
 import { printable } from "./failure.js";
+
+/** One thing to measure, in the manner of llama-bench. */
+export interface BenchTest {
+  /** `pp512`; `tg64`, `tg64@d2048` */
+  readonly name: string;
+  /** Tokens in the cache before the first that is timed. */
+  readonly depth: number;
+  /** Tokens timed. */
+  readonly tokens: number;
+  /** Prefill: computed as one prompt. Otherwise decode: one by one. */
+  readonly prefill: boolean;
+}
+
+/** A test and its tokens per second. */
+export interface BenchResult extends BenchTest {
+  readonly tokensPerSecond: Summary;
+}
+
+/** All tests at one number of threads. */
+export interface BenchRun {
+  readonly threads: number;
+  readonly tier: string;
+  readonly why: string;
+  readonly loadMs: number;
+  readonly tests: readonly BenchResult[];
+}
+
+/** What was measured, on what, with what. Plain data. */
+export interface BenchReport {
+  readonly version: string;
+  readonly date: string;
+  readonly node: string;
+  readonly system: { readonly platform: string; readonly arch: string; readonly cpu: string; readonly cores: number };
+  readonly model: Pick<ModelDescription, "path" | "name" | "architecture" | "parameters" | "fileSize" | "sha256" | "quantisation">;
+  /** Engine flags as they were given. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly contextLength: number;
+  readonly repetitions: number;
+  readonly runs: readonly BenchRun[];
+  /** Tests that the context is too short for. */
+  readonly leftOut: readonly { readonly test: string; readonly why: string }[];
+}
 
 /** A report for a person at a terminal. */
 export function benchTable(report: BenchReport): string {

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { summarize } from "../validation/summary.js";
-import { type BenchReport, planTests } from "./bench.js";
-import { benchMarkdown, benchTable } from "./bench-table.js";
+import { summarize } from "../validation/statistics/summary.js";
+import { planTests } from "./bench.js";
+import { type BenchReport, benchMarkdown, benchTable } from "./bench-table.js";
 
 it("plans every prefill, then every decode at every depth; 0 tokens are no test", () => {
   const names = (pp: number[], tg: number[], depth: number[]): string[] => planTests({ pp, tg, depth }).map(({ name }) => name);

@@ -1,14 +1,14 @@
 import { availableParallelism, cpus } from "node:os";
 import { BitnetError } from "../engine/errors.js";
 import type { Model, ModelDescription } from "../engine/index.js";
-import { RandomIds, timeOnce } from "../validation/measure.js";
-import { type Summary, summarize } from "../validation/summary.js";
-import { benchMarkdown, benchTable } from "./bench-table.js";
+import { RandomIds, timeOnce } from "../validation/performance/measure.js";
+import { summarize } from "../validation/statistics/summary.js";
+import { type BenchReport, type BenchResult, type BenchRun, type BenchTest, benchMarkdown, benchTable } from "./bench-table.js";
 import { INTERRUPTED } from "./failure.js";
 import { type ModelFlags, openModel } from "./model.js";
-import { version } from "./program.js";
 import { Status, style, write, writeJson } from "./terminal.js";
 import { readEnvironment } from "./values.js";
+import { version } from "./version.js";
 
 export interface BenchFlags extends Omit<ModelFlags, "threads"> {
   readonly pp: readonly number[];
@@ -18,48 +18,6 @@ export interface BenchFlags extends Omit<ModelFlags, "threads"> {
   readonly repetitions: number;
   readonly json?: boolean;
   readonly markdown?: boolean;
-}
-
-/** One thing to measure, in the manner of llama-bench. */
-export interface BenchTest {
-  /** `pp512`; `tg64`, `tg64@d2048` */
-  readonly name: string;
-  /** Tokens in the cache before the first that is timed. */
-  readonly depth: number;
-  /** Tokens timed. */
-  readonly tokens: number;
-  /** Prefill: computed as one prompt. Otherwise decode: one by one. */
-  readonly prefill: boolean;
-}
-
-/** A test and its tokens per second. */
-export interface BenchResult extends BenchTest {
-  readonly tokensPerSecond: Summary;
-}
-
-/** All tests at one number of threads. */
-export interface BenchRun {
-  readonly threads: number;
-  readonly tier: string;
-  readonly why: string;
-  readonly loadMs: number;
-  readonly tests: readonly BenchResult[];
-}
-
-/** What was measured, on what, with what. Plain data. */
-export interface BenchReport {
-  readonly version: string;
-  readonly date: string;
-  readonly node: string;
-  readonly system: { readonly platform: string; readonly arch: string; readonly cpu: string; readonly cores: number };
-  readonly model: Pick<ModelDescription, "path" | "name" | "architecture" | "parameters" | "fileSize" | "sha256" | "quantisation">;
-  /** Engine flags as they were given. */
-  readonly settings: Readonly<Record<string, unknown>>;
-  readonly contextLength: number;
-  readonly repetitions: number;
-  readonly runs: readonly BenchRun[];
-  /** Tests that the context is too short for. */
-  readonly leftOut: readonly { readonly test: string; readonly why: string }[];
 }
 
 /** `bitnet bench`: how fast prompts are read and tokens written. */

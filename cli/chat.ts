@@ -3,11 +3,13 @@ import { BitnetError } from "../engine/errors.js";
 import type { ChatMessage, Model, StopReason } from "../engine/index.js";
 import { errorLine, INTERRUPTED } from "./failure.js";
 import { generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
+import type { TemplateVars } from "./template-vars.js";
 import { style, write } from "./terminal.js";
 import { type Environment, readEnvironment } from "./values.js";
 
 export interface ChatFlags extends ModelFlags, SamplingFlags {
   readonly system?: string;
+  readonly templateVar?: TemplateVars;
 }
 
 const HELP =
@@ -112,7 +114,10 @@ async function answer(
   environment: Environment,
   signal: AbortSignal,
 ): Promise<{ text: string; stopReason: StopReason }> {
-  const generation = model.chat(messages, generateOptions(flags, environment, signal));
+  const generation = model.chat(messages, {
+    ...generateOptions(flags, environment, signal),
+    ...(flags.templateVar && { template: flags.templateVar }),
+  });
   for await (const piece of generation) await write(piece);
   await write("\n");
   return generation.result();

@@ -1,5 +1,5 @@
 import type { LoadOptions } from "../engine/index.js";
-import type { ProvenanceOptions } from "../validation/provenance.js";
+import type { ProvenanceOptions } from "../validation/records/provenance.js";
 import { INTERRUPTED } from "./failure.js";
 import type { ModelFlags } from "./model.js";
 import { Status } from "./terminal.js";

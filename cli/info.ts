@@ -73,6 +73,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["end of text", tokenizer.eos.map(token).join(", ") || undefined],
         ["ends of a turn", tokenizer.stops.map(token).join(", ") || "none"],
         ["chat template", description.chatTemplate ?? "none"],
+        ...description.notes.map((note) => ["note", note] as const),
       ],
     ],
     [

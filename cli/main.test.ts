@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Conversion, ModelDescription, ModelInspection, Probe } from "../engine/index.js";
-import type { BenchReport } from "./bench.js";
+import type { BenchReport } from "./bench-table.js";
 
 // The command line as a user meets it: each test starts what is published. What can be asked without a process is asked in the other tests.
 

@@ -1,5 +1,6 @@
 import type { FileOptions, GenerateOptions, LoadOptions, Model } from "../engine/index.js";
-import { Status } from "./terminal.js";
+import { printable } from "./failure.js";
+import { Status, write } from "./terminal.js";
 import type { Environment } from "./values.js";
 
 /** Flags of every command that reads a network. */
@@ -47,8 +48,9 @@ export async function openModel(flags: ModelFlags, environment: Environment, mor
   const { loadModel } = await import("../engine/index.js");
   const threads = flags.threads ?? environment.threads;
   const status = new Status("loading the model");
+  let model: Model | undefined;
   try {
-    return await loadModel(flags.model, {
+    model = await loadModel(flags.model, {
       ...(threads !== undefined && { threads }),
       ...(flags.ctx !== undefined && { contextLength: flags.ctx }),
       ...(flags.tier !== undefined && { tier: flags.tier }),
@@ -62,6 +64,13 @@ export async function openModel(flags: ModelFlags, environment: Environment, mor
   } finally {
     status.end();
   }
+  await writeNotes(model.notes);
+  return model;
+}
+
+/** Says on standard error what was assumed of a model, its texts with control characters escaped. */
+export async function writeNotes(notes: readonly string[]): Promise<void> {
+  for (const note of notes) await write(`note: ${printable(note)}\n`, process.stderr);
 }
 
 /** The library's options for what was asked; what nobody asked for is left to the model's generation_config. */

@@ -3,7 +3,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { AcceptanceSummary } from "../validation/acceptance.js";
+import type { AcceptanceSummary } from "../validation/acceptance/acceptance.js";
 
 // What `npm publish` would send, installed into an empty folder: it is all that a user has.
 
@@ -44,7 +44,7 @@ it("has what a user needs, and nothing else", () => {
   const paths = packed.files.map(({ path }) => path);
   for (const path of [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "docs/cli.md", "docs/release.md", "schemas/receipt.v1.schema.json"],
-    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "worker.cjs", "template.cjs", "perf.js", "LICENSES.txt"].map(
+    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "worker.cjs", "perf.js", "LICENSES.txt"].map(
       (name) => `dist/bundle/${name}`,
     ),
     ...[

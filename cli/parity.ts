@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { BitnetError } from "../engine/errors.js";
-import { failuresPath, runParity } from "../validation/parity.js";
-import { parityFailure } from "../validation/parity-gates.js";
-import { textsOfLines } from "../validation/parity-texts.js";
-import type { LaneName, LaneReport, ParityReport } from "../validation/parity-types.js";
+import { parityFailure } from "../validation/parity/gates.js";
+import { failuresPath, runParity } from "../validation/parity/parity.js";
+import { textsOfLines } from "../validation/parity/texts.js";
+import type { LaneName, LaneReport, ParityReport } from "../validation/parity/types.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { ioError, printable } from "./failure.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";

@@ -1,10 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BitnetError } from "../engine/errors.js";
-import { writeWhole } from "../validation/files.js";
-import { type PerfRecord, readPerf } from "../validation/perf.js";
-import { renderPerf } from "../validation/perf-render.js";
-import { staleReasons } from "../validation/perf-stale.js";
+import { type PerfRecord, readPerf } from "../validation/performance/perf.js";
+import { renderPerf } from "../validation/performance/render.js";
+import { staleReasons } from "../validation/performance/stale.js";
+import { writeWhole } from "../validation/records/files.js";
 import { style, write } from "./terminal.js";
 
 export interface PerfRenderFlags {

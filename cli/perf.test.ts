@@ -4,8 +4,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type PerfRecord, readPerf } from "../validation/perf.js";
-import { PERF_PAGE, renderPerf } from "../validation/perf-render.js";
+import { type PerfRecord, readPerf } from "../validation/performance/perf.js";
+import { PERF_PAGE, renderPerf } from "../validation/performance/render.js";
 
 // `bitnet perf` and `bitnet perf render` as a user meets them, in a folder of their own.
 

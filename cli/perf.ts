@@ -1,8 +1,8 @@
-import { removeStale } from "../validation/files.js";
-import { perfPath, readPerf, runPerf } from "../validation/perf.js";
-import { comparePerf, requireMemory, requireNoRegression } from "../validation/perf-gate.js";
-import { perfTable } from "../validation/perf-table.js";
-import { writeRecord } from "../validation/records.js";
+import { comparePerf, requireMemory, requireNoRegression } from "../validation/performance/gate.js";
+import { perfPath, readPerf, runPerf } from "../validation/performance/perf.js";
+import { perfTable } from "../validation/performance/table.js";
+import { removeStale } from "../validation/records/files.js";
+import { writeRecord } from "../validation/records/records.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { fileOptions, type ModelFlags } from "./model.js";
 import { write, writeJson } from "./terminal.js";

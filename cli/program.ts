@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import type { AddModelFlags } from "./add-model.js";
 import type { BenchFlags } from "./bench.js";
@@ -13,6 +12,7 @@ import type { ReleaseFlags } from "./release.js";
 import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
+import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
 import {
@@ -29,6 +29,7 @@ import {
   repeatable,
 } from "./values.js";
 import type { VerifyFlags } from "./verify.js";
+import { version } from "./version.js";
 
 /** Positions and tokens beyond this are no model's. */
 const MAX_TOKENS = 2 ** 31 - 1;
@@ -71,6 +72,7 @@ export function buildProgram(): Command {
   const chat = command(program, "chat", "talk with a model, line by line", 'bitnet chat --system "You tell short stories."')
     .option("--system <text>", "system message that opens the conversation")
     .action(async (flags: ChatFlags) => (await import("./chat.js")).chat(flags));
+  addTemplateFlag(chat);
   addSamplingFlags(chat);
   addEngineFlags(chat);
 
@@ -93,6 +95,7 @@ export function buildProgram(): Command {
     .option("--no-special", "no BOS, and special tokens are plain text; with --decode they are left out")
     .option("--json", "one JSON object: ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
+  addTemplateFlag(tokenize);
   addTokenizerFlag(tokenize);
 
   const bench = command(
@@ -345,10 +348,4 @@ function addSamplingFlags(command: Command): void {
     .option("--stop-id <ids>", "end at these tokens; may be repeated", repeatable(parseIds))
     .option("--speculate", "guess tokens from what was said before and check them in one pass: the same text, sooner if it repeats itself")
     .option("--no-speculate", "one token a pass");
-}
-
-/** Of this package. */
-export function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
-  return version;
 }

@@ -1,4 +1,4 @@
-import { type Replay, replayRow } from "../validation/replay.js";
+import { type Replay, replayRow } from "../validation/parity/replay.js";
 import { interruptible, kernelOptions } from "./command.js";
 import { printable } from "./failure.js";
 import type { ModelFlags } from "./model.js";

@@ -52,7 +52,10 @@ export async function run(flags: RunFlags): Promise<void> {
 /** Writes how the text came about, unless it was given up. */
 async function writeReceipt(path: string, flags: RunFlags, model: Model, result: GenerationResult): Promise<void> {
   if (result.stopReason === "aborted") return;
-  const [{ makeReceipt }, { writeRecord }] = await Promise.all([import("../validation/receipt.js"), import("../validation/records.js")]);
+  const [{ makeReceipt }, { writeRecord }] = await Promise.all([
+    import("../validation/receipts/receipt.js"),
+    import("../validation/records/records.js"),
+  ]);
   const { head, kv } = flags;
   const receipt = await makeReceipt(model, result as GenerationResult & Required<Pick<GenerationResult, "trace">>, {
     path: flags.model,

@@ -1,6 +1,8 @@
 import { BitnetError } from "../engine/errors.js";
 import type { ChatMessage } from "../engine/index.js";
 import { printable } from "./failure.js";
+import { writeNotes } from "./model.js";
+import type { TemplateVars } from "./template-vars.js";
 import { readBytes, readText, write, writeJson } from "./terminal.js";
 import { onlyOne } from "./values.js";
 
@@ -11,6 +13,7 @@ export interface TokenizeFlags {
   readonly file?: string;
   readonly decode?: readonly number[];
   readonly chat?: string;
+  readonly templateVar?: TemplateVars;
   /** false with `--no-special`. */
   readonly special: boolean;
   readonly json?: boolean;
@@ -19,16 +22,18 @@ export interface TokenizeFlags {
 /** `bitnet tokenize`: text to token ids and back; only the tokenizer is loaded. */
 export async function tokenize(flags: TokenizeFlags): Promise<void> {
   const source = onlyOne(flags, ["text", "file", "decode", "chat"]);
+  if (source !== "chat" && flags.templateVar) throw new BitnetError("usage", "--template-var goes with --chat");
   if (source === "chat" && !flags.special)
     throw new BitnetError("usage", "--no-special can't go with --chat: a chat is written in special tokens");
   const messages = source === "chat" ? parseMessages(await readBytes(flags.chat ?? "-", "--chat")) : [];
   const input = source === "file" ? await readBytes(flags.file ?? "-", "--file") : await readText(flags.text ?? "");
 
   const { encodeChat, openTokenizer } = await import("../engine/index.js");
-  const { tokenizer, chatTemplate, path } = await openTokenizer(
+  const { tokenizer, chatTemplate, path, notes } = await openTokenizer(
     flags.model,
     flags.tokenizer === undefined ? {} : { tokenizer: flags.tokenizer },
   );
+  await writeNotes(notes);
   const { special } = flags;
   if (source === "decode") {
     const ids = flags.decode ?? [];
@@ -41,7 +46,10 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
     if (!chatTemplate) throw new BitnetError("tokenizer", `the model has no chat template: ${path}`, { file: path });
     // Who has had the last word is not asked again.
     const addGenerationPrompt = messages.at(-1)?.role !== "assistant";
-    const { prompt, ids } = await encodeChat(tokenizer, chatTemplate, messages, { addGenerationPrompt });
+    const { prompt, ids } = await encodeChat(tokenizer, chatTemplate, messages, {
+      addGenerationPrompt,
+      ...(flags.templateVar && { template: flags.templateVar }),
+    });
     if (flags.json) await writeJson({ prompt, ids });
     else await write(`${prompt}\n${ids.join(",")}\n`);
   } else {
@@ -53,19 +61,14 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
   }
 }
 
-/** The conversation in a JSON file: `[{ "role": "user", "content": "…" }, …]`. */
+/** The conversation in a JSON file: `[{ "role": "user", "content": "…" }, …]`. What is in it is checked when it is rendered. */
 export function parseMessages(bytes: Uint8Array): ChatMessage[] {
-  const wanted = 'wanted [{ "role": "user", "content": "…" }, …]';
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
     throw new BitnetError("usage", `the file of --chat is not JSON in UTF-8: ${(error as Error).message}`);
   }
-  if (!Array.isArray(value) || value.length === 0) throw new BitnetError("usage", `the file of --chat has no list of messages: ${wanted}`);
-  return value.map((message: unknown, i) => {
-    const { role, content } = (message ?? {}) as { role?: unknown; content?: unknown };
-    if (typeof role === "string" && typeof content === "string") return { role, content };
-    throw new BitnetError("usage", `message ${i} in the file of --chat has no role and content that are texts: ${wanted}`);
-  });
+  if (Array.isArray(value) && value.length > 0) return value as ChatMessage[];
+  throw new BitnetError("usage", 'the file of --chat has no list of messages: wanted [{ "role": "user", "content": "…" }, …]');
 }

@@ -3,8 +3,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import type { AcceptanceSummary } from "../validation/acceptance.js";
-import { rewriteGguf } from "../validation/rewrite.test.helper.js";
+import type { AcceptanceSummary } from "../validation/acceptance/acceptance.js";
+import { rewriteGguf } from "../validation/end-to-end/rewrite.test.helper.js";
 import { checkLine } from "./validate.js";
 
 const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
@@ -82,14 +82,14 @@ const REACHED: Readonly<Record<number, readonly [file: string, text: string]>> =
   2: ["cli/main.test.ts", '[join(folder, "none.gguf"), 2]'],
   3: ["cli/main.test.ts", "[lacking, 3]"],
   4: ["cli/main.test.ts", "[bare, 4]"],
-  5: ["validation/parity.test.ts", "toMatchObject({ code: 5 })"],
-  6: ["validation/parity.test.ts", "toMatchObject({ code: 6,"],
-  7: ["validation/parity.test.ts", "toMatchObject({ code: 7,"],
+  5: ["validation/parity/parity.test.ts", "toMatchObject({ code: 5 })"],
+  6: ["validation/parity/parity.test.ts", "toMatchObject({ code: 6,"],
+  7: ["validation/parity/parity.test.ts", "toMatchObject({ code: 7,"],
   8: ["cli/main.test.ts", "toEqual({ code: 8,"],
   9: ["cli/perf.test.ts", "expect(slower.code).toBe(9)"],
   10: ["cli/perf.test.ts", "expect(larger.code).toBe(10)"],
   11: ["cli/main.test.ts", "[truncated, 11]"],
-  12: ["validation/receipt.test.ts", "toEqual({ code: 12,"],
+  12: ["validation/receipts/receipt.test.ts", "toEqual({ code: 12,"],
   130: ["cli/main.test.ts", "expect(code).toBe(130)"],
 };
 

@@ -1,6 +1,6 @@
 import { BitnetError } from "../engine/errors.js";
-import { type AcceptanceOptions, acceptanceFailure, type CheckReport, runAcceptance } from "../validation/acceptance.js";
-import { bannerText, type PlatformBanner } from "../validation/banner.js";
+import { type AcceptanceOptions, acceptanceFailure, type CheckReport, runAcceptance } from "../validation/acceptance/acceptance.js";
+import { bannerText, type PlatformBanner } from "../validation/records/banner.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { BitnetError } from "../engine/errors.js";
-import type { LaneName } from "../validation/parity-types.js";
+import type { LaneName } from "../validation/parity/types.js";
 
 /** Token ids are 32-bit in the engine; whether the vocabulary has one is the tokenizer's to say. */
 const MAX_ID = 2 ** 31 - 1;

@@ -1,4 +1,4 @@
-import { verifyReceipt } from "../validation/verify.js";
+import { verifyReceipt } from "../validation/receipts/verify.js";
 import { interruptible, kernelOptions } from "./command.js";
 import { printable } from "./failure.js";
 import type { ModelFlags } from "./model.js";

@@ -6,8 +6,12 @@ import { describe, expect, it } from "vitest";
 // The way of the data: file → container → model → packing → compute → network → sampling → text → generation → conversion → index. Imports run backwards only.
 const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "generation", "conversion"];
 
-/** Packages that a room of the engine may use; everything else in it is our own. */
-const PACKAGES: Readonly<Record<string, string>> = { "@huggingface/jinja": "text" };
+/** Validation's rooms: each imports from those before it only. The files beside them stand on all. */
+const VALIDATION_ROOMS = ["statistics", "records", "performance", "receipts", "parity", "acceptance", "release"];
+/** What tests compare with, beside those rooms: they use statistics alone, and no other room uses them. */
+const ORACLES = ["families", "fuzz"];
+/** The folder of validation with nothing in it but tests of the whole. */
+const TESTS_ONLY = "end-to-end";
 
 /** `compute/step.ts` carries sampling's settings to the workers, so it names their type. */
 const TYPE_ONLY_EXCEPTION = { from: "engine/compute/step.ts", to: "engine/sampling/types.ts" };
@@ -31,8 +35,20 @@ function rank(path: string): number {
   return inside === undefined ? 0 : ROOMS.indexOf(room ?? "") + 1;
 }
 
-/** What is wrong with one source file, one sentence each. `path` is relative to the repository. */
-function faults(path: string, source: string): string[] {
+/** Whether a file of validation may import another one of it. */
+function mayImport(path: string, target: string): boolean {
+  const [from = "", to = ""] = [path, target].map((one) => one.split("/").slice(1, -1)[0]); // "": a file beside the rooms
+  if (from === to) return true;
+  const before = ORACLES.includes(from)
+    ? ["statistics"]
+    : from === ""
+      ? VALIDATION_ROOMS
+      : VALIDATION_ROOMS.slice(0, Math.max(0, VALIDATION_ROOMS.indexOf(from)));
+  return before.includes(to);
+}
+
+/** What a source file imports, and what is wrong with it, one sentence each. `path` is relative to the repository. */
+function examine(path: string, source: string): { readonly imports: readonly Import[]; readonly faults: readonly string[] } {
   const found: string[] = [];
   const imports: Import[] = [];
   const [area, room] = path.split("/");
@@ -77,6 +93,33 @@ function faults(path: string, source: string): string[] {
 
   // Tests may look at whatever they test against.
   if (!isTest) for (const imported of imports) found.push(...importFaults(path, imported));
+  return { imports, faults: found };
+}
+
+function faults(path: string, source: string): readonly string[] {
+  return examine(path, source).faults;
+}
+
+/** The file that a relative import means. */
+function targetOf(path: string, specifier: string): string {
+  return posix.join(dirname(path), specifier).replace(/\.js$/, ".ts");
+}
+
+/** Circles in a graph, at least one where there are any: "a → b → a". */
+function circles(imports: ReadonlyMap<string, readonly string[]>): string[] {
+  const found: string[] = [];
+  const done = new Set<string>();
+  const way: string[] = [];
+  const visit = (path: string): void => {
+    const at = way.indexOf(path);
+    if (at >= 0) found.push([...way.slice(at), path].join(" → "));
+    if (at >= 0 || done.has(path)) return;
+    way.push(path);
+    for (const next of imports.get(path) ?? []) visit(next);
+    way.pop();
+    done.add(path);
+  };
+  for (const path of imports.keys()) visit(path);
   return found;
 }
 
@@ -88,9 +131,9 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
     if (specifier.startsWith("node:")) {
       return path === "engine/container/source.ts" || room === "compute" ? [] : wrong("node:* belongs to container/source.ts and compute/");
     }
-    return PACKAGES[specifier] === room ? [] : wrong("the engine is our own");
+    return wrong("the engine is our own");
   }
-  const target = posix.join(dirname(path), specifier).replace(/\.js$/, ".ts");
+  const target = targetOf(path, specifier);
   const [targetArea] = target.split("/");
   if (target.includes(".test.")) return wrong("a test is nobody's part");
   if (area === "engine") {
@@ -99,6 +142,8 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
     return rank(target) <= rank(path) ? [] : wrong("it runs against the way of the data");
   }
   if (targetArea === "cli" && area !== "cli") return wrong("only cli knows cli");
+  if (area === "validation" && targetArea === "validation" && !mayImport(path, target))
+    return wrong("against the order of validation's rooms");
   if (area === "cli" && targetArea === "engine" && !/^engine\/(index|errors)\.ts$/.test(target)) return wrong("cli uses the public API");
   return [];
 }
@@ -122,9 +167,27 @@ describe("the rules of the house", () => {
     expect(rooms.size).toBe(ROOMS.length);
   });
 
+  it("every room of validation has its place in the order, and what is only for tests holds nothing else", () => {
+    const inRooms = files.filter((path) => path.startsWith("validation/") && path.split("/").length > 2);
+    const rooms = new Set(inRooms.map((path) => path.split("/")[1]));
+    expect([...rooms].toSorted()).toEqual([...VALIDATION_ROOMS, ...ORACLES, TESTS_ONLY].toSorted());
+    expect(inRooms.filter((path) => path.startsWith(`validation/${TESTS_ONLY}/`) && !path.includes(".test."))).toEqual([]);
+  });
+
+  const sources = new Map(files.map((path) => [path, examine(path, readFileSync(path, "utf8"))]));
+
   it("are kept by every source file", () => {
     expect(files.length).toBeGreaterThan(30);
-    expect(files.flatMap((path) => faults(path, readFileSync(path, "utf8")))).toEqual([]);
+    expect([...sources.values()].flatMap((source) => source.faults)).toEqual([]);
+  });
+
+  it("no files import each other in a circle, not even for types", () => {
+    const graph = [...sources].map(([path, { imports }]): [string, string[]] => {
+      const relative = imports.filter(({ specifier }) => specifier.startsWith("."));
+      return [path, relative.map(({ specifier }) => targetOf(path, specifier))];
+    });
+    expect(graph.flatMap(([, targets]) => targets).length).toBeGreaterThan(files.length);
+    expect(circles(new Map(graph))).toEqual([]);
   });
 });
 
@@ -144,14 +207,22 @@ describe("the checker", () => {
     ["engine/model/config.ts", 'import { Template } from "@huggingface/jinja";', /our own/],
     ["engine/text/load.ts", 'import { open } from "fs";', /our own/],
     ["engine/index.ts", 'import { main } from "../cli/main.js";', /only itself/],
-    ["engine/network/forward.ts", 'import type { a } from "../../validation/parity.js";', /only itself/],
+    ["engine/network/forward.ts", 'import type { a } from "../../validation/parity/parity.js";', /only itself/],
     ["engine/model/config.ts", 'import { a } from "./config.test.js";', /a test/],
-    ["validation/parity.ts", 'import { a } from "../cli/values.js";', /only cli/],
+    ["validation/parity/parity.ts", 'import { a } from "../../cli/values.js";', /only cli/],
+    ["validation/records/records.ts", 'import type { a } from "../parity/types.js";', /order of validation/],
+    ["validation/acceptance/acceptance.ts", 'const a = await import("../release/release.js");', /order of validation/],
+    ["validation/release/release.ts", 'import { a } from "../add-model.js";', /order of validation/],
+    ["validation/parity/parity.ts", 'import { a } from "../families/outputs.js";', /order of validation/],
+    ["validation/add-model.ts", 'import { a } from "./families/outputs.js";', /order of validation/],
+    ["validation/fuzz/bases.ts", 'import { a } from "../records/files.js";', /order of validation/],
+    ["validation/statistics/summary.ts", 'import { a } from "../attic/files.js";', /order of validation/],
+    ["validation/attic/files.ts", 'import { a } from "../statistics/summary.js";', /order of validation/],
     ["cli/run.ts", 'import { a } from "../engine/network/forward.js";', /public API/],
     ["engine/compute/pool.ts", "await import(name);", /can't be known/],
     ["engine/model/config.ts", 'console.log("x");', /prints/],
-    ["validation/parity.ts", "process.exit(1);", /only cli and bench/],
-    ["validation/kernels.ts", 'process.stdout.write("x");', /only cli and bench/],
+    ["validation/parity/parity.ts", "process.exit(1);", /only cli and bench/],
+    ["validation/add-model.ts", 'process.stdout.write("x");', /only cli and bench/],
     ["engine/errors.ts", "export default class A {}", /default export/],
     ["cli/run.ts", "const a = 1; export default a;", /default export/],
     ["engine/errors.ts", "export function f(x: any): void {}", /`any`/],
@@ -173,14 +244,36 @@ describe("the checker", () => {
     ["engine/compute/step.ts", 'import type { SamplingOptions } from "../sampling/types.js";'],
     ["engine/container/source.ts", 'import { open } from "node:fs/promises";'],
     ["engine/compute/pool.ts", 'import { Worker } from "node:worker_threads";'],
-    ["engine/text/chat-template.ts", 'import { Template } from "@huggingface/jinja";'],
     ["engine/compute/pool.test.ts", 'import { a } from "../network/reference.js"; import { readFileSync } from "node:fs"; console.log(1);'],
     ["cli/main.ts", 'import { a } from "../engine/index.js"; console.log(a); process.exit(0);'],
-    ["validation/parity.ts", 'import { a } from "../engine/network/reference.js"; import { b } from "node:fs";'],
+    ["validation/parity/parity.ts", 'import { a } from "../../engine/network/reference.js"; import { b } from "node:fs";'],
+    ["validation/parity/parity.ts", 'import { a } from "./sides.js"; import { b } from "../records/records.js";'],
+    ["validation/add-model.ts", 'import { a } from "./release/release.js"; import { b } from "./statistics/summary.js";'],
+    ["validation/families/outputs.ts", 'import { a } from "./model.js"; import { b } from "../statistics/kendall.js";'],
+    ["validation/records/records.test.ts", 'import { a } from "../release/release.js";'],
     ["engine/errors.ts", "switch (a) { default: break; } /* any console.log */ const b = 'export default any';"],
     ["engine/math.ts", "const y = Math.fround(Math.abs(x));"],
   ];
   it.each(allowed)("lets pass %s: %s", (path, source) => {
     expect(faults(path, source)).toEqual([]);
+  });
+
+  it("finds circles, and takes two ways to one file for none", () => {
+    const of = (graph: Record<string, string[]>): string[] => circles(new Map(Object.entries(graph)));
+    expect(of({ a: ["b", "c"], b: ["d"], c: ["d"], d: [] })).toEqual([]);
+    expect(of({ a: ["a"] })).toEqual(["a → a"]);
+    expect(of({ start: ["a"], a: ["b"], b: ["c"], c: ["a"] })).toEqual(["a → b → c → a"]);
+    expect(of({ a: ["b"], b: ["a"], c: ["d"], d: ["a", "c"] })).toEqual(["a → b → a", "c → d → c"]);
+  });
+
+  it("sees every kind of import, of types too", () => {
+    const source = 'import type { A } from "./a.js"; export * from "../b.js"; let c: typeof import("./c.js"); await import("./d.js");';
+    const { imports } = examine("engine/text/x.ts", source);
+    expect(imports.map(({ specifier }) => targetOf("engine/text/x.ts", specifier))).toEqual([
+      "engine/text/a.ts",
+      "engine/b.ts",
+      "engine/text/c.ts",
+      "engine/text/d.ts",
+    ]);
   });
 });

@@ -18,8 +18,9 @@ export type { InspectionCheck } from "./generation/inspect-checks.js";
 export { describeModel, loadModel, type Model, type OpenTokenizer, openTokenizer, type ScoreOptions } from "./generation/model.js";
 export { type Probe, type ProbeReading, probeModel } from "./generation/probe.js";
 export type { FileOptions, LoadOptions } from "./generation/runner.js";
-export type { GenerationTrace, TraceSettings, TraceStep } from "./generation/trace.js";
+export type { GenerationTrace, TraceSettings, TraceStep } from "./generation/trace-types.js";
 export type {
+  ChatOptions,
   GenerateOptions,
   Generation,
   GenerationResult,
@@ -32,4 +33,14 @@ export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
 export type { FileUrl, Given, Signal } from "./options.js";
 export { encodeChat } from "./text/chat-template.js";
-export type { ChatMessage, ChatTemplate, EncodeOptions, TokenDecoder, Tokenizer } from "./text/types.js";
+export type {
+  ChatMessage,
+  ChatRenderOptions,
+  ChatTemplate,
+  EncodeOptions,
+  RenderedChat,
+  TextPart,
+  TokenDecoder,
+  Tokenizer,
+  ToolCall,
+} from "./text/types.js";

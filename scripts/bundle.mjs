@@ -1,6 +1,6 @@
 // Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
-// when a command validates), the library (index.js; index.cjs for require()), and the programs that they start: worker threads (worker.cjs), chat
-// templates (template.cjs), speed (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three
+// when a command validates), the library (index.js; index.cjs for require()), and the programs that they start: worker threads (worker.cjs),
+// speed (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three
 // threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it
 // came from. Development and most tests use tsc's modules.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -13,8 +13,7 @@ const out = join(dist, "bundle");
 /** Programs that others start: what is bundled, and as what. */
 const programs = {
   "engine/generation/worker.js": "worker.cjs",
-  "engine/text/template-program.js": "template.cjs",
-  "validation/perf-program.js": "perf.js",
+  "validation/performance/program.js": "perf.js",
 };
 
 /** Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and programs are the bundled ones. */
@@ -109,7 +108,7 @@ async function write(path, output, plugins = []) {
 /** The program that measures speed runs the library as it is published. */
 const published = {
   name: "published",
-  resolveId: (source) => (source === "../engine/index.js" ? { id: "./index.js", external: true } : null),
+  resolveId: (source) => (source === "../../engine/index.js" ? { id: "./index.js", external: true } : null),
 };
 
 for (const [path, name] of [["engine/index.js", "index.js"], ["engine/index.js", "index.cjs"], ...Object.entries(programs)]) {
@@ -125,7 +124,7 @@ const late = new Set(
     .filter((name) => /from "\.\.\/validation\//.test(readFileSync(join(dist, "cli", name), "utf8")))
     .map((name) => join(dist, "cli", name)),
 );
-const first = /[\\/]node_modules[\\/](?:commander|@huggingface)[\\/]|^(?!.*[\\/]node_modules[\\/])/;
+const first = /[\\/]node_modules[\\/]commander[\\/]|^(?!.*[\\/]node_modules[\\/])/;
 const validates = (id) => late.has(id) || id.startsWith(join(dist, "validation", sep)) || !first.test(id);
 const chunks = await write("cli/main.js", {
   dir: out,

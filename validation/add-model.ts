@@ -3,15 +3,15 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { BitnetError } from "../engine/errors.js";
 import { type ConversionType, convertModel, describeModel, type FileOptions, inspectModel } from "../engine/index.js";
-import { ioFailure, removeStale, temporaryPath, writeWhole } from "./files.js";
-import { runParity } from "./parity.js";
-import { parityFailure } from "./parity-gates.js";
-import type { KernelOptions } from "./parity-sides.js";
-import type { ParityReport } from "./parity-types.js";
-import { modelName, type PerfRecord, runPerf } from "./perf.js";
-import { renderPerf } from "./perf-render.js";
-import type { ProvenanceOptions } from "./provenance.js";
-import { writeRecord } from "./records.js";
+import { parityFailure } from "./parity/gates.js";
+import { runParity } from "./parity/parity.js";
+import type { KernelOptions } from "./parity/sides.js";
+import type { ParityReport } from "./parity/types.js";
+import { modelName, type PerfRecord, runPerf } from "./performance/perf.js";
+import { renderPerf } from "./performance/render.js";
+import { ioFailure, removeStale, temporaryPath, writeWhole } from "./records/files.js";
+import type { ProvenanceOptions } from "./records/provenance.js";
+import { writeRecord } from "./records/records.js";
 
 /** What to add, and as what. */
 export interface AddModelOptions extends Omit<ProvenanceOptions, "model" | "seed"> {

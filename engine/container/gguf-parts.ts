@@ -1,8 +1,8 @@
 import { BitnetError } from "../errors.js";
-import type { MetadataValue, TensorInfo } from "./checkpoint.js";
 import { type GgufFile, readGguf } from "./gguf.js";
 import { quote, show } from "./quote.js";
 import { type ByteSource, directoryOf, fileName, inDirectory, openSource } from "./source.js";
+import type { MetadataValue, TensorInfo } from "./tensor.js";
 
 /** All parts are open at once, and systems allow a process some 1,000 files. */
 const MAX_PARTS = 512;

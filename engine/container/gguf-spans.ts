@@ -1,8 +1,8 @@
 import { BitnetError } from "../errors.js";
-import type { TensorInfo } from "./checkpoint.js";
 import { GGML_TYPES, type GgmlType, ggmlSpan } from "./ggml-types.js";
 import { quote } from "./quote.js";
 import type { ByteSource } from "./source.js";
+import type { TensorInfo } from "./tensor.js";
 
 /** A tensor as the header has it. */
 export interface UnplacedTensor {

@@ -1,11 +1,11 @@
 import { BitnetError } from "../errors.js";
-import type { ListValue, MetadataValue, TensorInfo } from "./checkpoint.js";
 import { GGML_TYPES } from "./ggml-types.js";
 import { alignUp, placeTensors, type UnplacedTensor } from "./gguf-spans.js";
 import { firstDuplicate } from "./names.js";
 import { quote, show } from "./quote.js";
 import { type ByteSource, isUtf8 } from "./source.js";
 import { StringList } from "./string-list.js";
+import type { ListValue, MetadataValue, TensorInfo } from "./tensor.js";
 
 /** GGUF's types of metadata values; the index is the number in the file. */
 export const GGUF_VALUE_TYPES = [

@@ -1,9 +1,9 @@
 import { BitnetError } from "../errors.js";
-import type { NewTensor, TensorInfo } from "./checkpoint.js";
 import { JsonReader } from "./json.js";
 import { firstDuplicate, isPlainName } from "./names.js";
 import { quote } from "./quote.js";
 import { type ByteSource, writeAtomic } from "./source.js";
+import type { NewTensor, TensorInfo } from "./tensor.js";
 
 /** Bits of one element of each dtype, as the reference implementation has them. */
 const DTYPE_BITS: ReadonlyMap<string, number> = new Map([

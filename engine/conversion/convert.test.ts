@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gguf as readWithPeer } from "@huggingface/gguf";
 import { afterAll, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
-import { loadModel, openTokenizer } from "../generation/model.js";
+import { describeModel, loadModel, openTokenizer } from "../generation/model.js";
 import { errorOf } from "../model/fixtures.test.helper.js";
 import { convertModel } from "./convert.js";
 import { type SmallModel, temporaryDirectory, VOCAB, writeSmallModel } from "./models.test.helper.js";
@@ -152,6 +152,29 @@ describe("SafeTensors → GGUF → SafeTensors", () => {
     expect([tokens.length, tokens[VOCAB - 6], tokens[VOCAB - 5]]).toEqual([VOCAB, expect.stringMatching(/^<\|/), `[PAD${VOCAB - 5}]`]);
     await convertModel(gguf, back);
     expect(JSON.parse(readFileSync(join(back, "tokenizer.json"), "utf8")).added_tokens).toEqual(tokenizer.added_tokens);
+  });
+});
+
+describe("what ends an answer", () => {
+  /** Ids of the ends, as `info` says them. */
+  const stops = async (path: string): Promise<number[]> => (await describeModel(path)).tokenizer.stops.map(({ id }) => id);
+
+  it.each([
+    ["one that no list names but the text", []],
+    ["a turn's", [VOCAB - 15, VOCAB - 3]],
+    ["two of turns", [VOCAB - 3, VOCAB - 15, VOCAB - 4]],
+    ["more than GGUF has keys for, a token of text too", [VOCAB - 15, VOCAB - 1, VOCAB - 2, VOCAB - 3, VOCAB - 4, VOCAB - 5, 10]],
+  ])("is the same after conversion, there and back: %s", async (_, ids) => {
+    const source = await small({ architecture: "LlamaForCausalLM" });
+    writeFileSync(join(source, "generation_config.json"), JSON.stringify({ eos_token_id: ids }));
+    const wanted = await stops(source);
+    expect(wanted).toEqual([...new Set([...ids, VOCAB - 15, VOCAB - 7])].sort((a, b) => a - b)); // <|end_of_text|> and <|eot_id|> always
+    const [gguf, again, back, more] = [fresh(".gguf"), fresh(".gguf"), fresh(), fresh(".gguf")];
+    await convertModel(source, gguf);
+    await convertModel(gguf, again, { type: "f16" });
+    await convertModel(gguf, back);
+    await convertModel(gguf, more, { tokenizer: source });
+    for (const path of [gguf, again, back, more]) expect(await stops(path)).toEqual(wanted);
   });
 });
 

@@ -39,11 +39,10 @@ async function tokenizerEntries(model: SourceModel, files: SidecarFiles): Promis
     const text = isObject(value) ? value.content : value;
     return typeof text === "string" ? tokenizer.idOf(text) : undefined;
   };
-  const endOfTurn = [...defaults.eosIds].find((id) => !tokenizer.eosIds.includes(id));
   const entries = ggufTokenizer(vocabulary, model.config.vocabSize, {
     unknown: idOf("unk_token"),
     padding: idOf("pad_token"),
-    endOfTurn,
+    ends: [...defaults.eosIds],
   });
   if (chatTemplate !== undefined) entries.push({ key: "tokenizer.chat_template", type: "string", value: chatTemplate });
   return entries;

@@ -1,5 +1,6 @@
 import { type SplitStep, splitPatterns } from "../text/pretokenize.js";
 import type { ByteLevelVocabulary, PieceVocabulary, Vocabulary } from "../text/vocabulary.js";
+import { countedMerges, uniqueNames } from "./fillers.js";
 import { mergesOf } from "./piece-order.js";
 
 /** A tokenizer of GGUF metadata as Hugging Face's files. */
@@ -28,10 +29,10 @@ export function jsonTokenizer(vocabulary: Vocabulary, chatTemplate: string | und
   // Built as text: an object would bring tokens that are numbers into another order, and "__proto__" is one of many.
   const vocab: string[] = [];
   const added: (ReturnType<typeof addedToken> & { id: number })[] = [];
-  for (let id = 0; id < size; id++) {
+  const names = uniqueNames(vocabulary, size);
+  for (const [id, text] of names.entries()) {
     const kind = plain.get(id);
-    const text = tokens.at(id)!;
-    const isAdded = kind === "special" || kind === "added";
+    const isAdded = tokens.at(id) !== "" && (kind === "special" || kind === "added");
     if (isAdded) added.push({ id, ...addedToken(text, kind === "special") });
     // Hugging Face's library gives tokens that are only added the ids after all others: SentencePiece's stand before them.
     if (!isAdded || vocabulary.kind === "pieces") vocab.push(`${JSON.stringify(text)}:${id}`);
@@ -62,7 +63,10 @@ export function jsonTokenizer(vocabulary: Vocabulary, chatTemplate: string | und
     model_max_length: contextLength,
     tokenizer_class: "PreTrainedTokenizerFast",
   };
-  const pairs = Array.from(vocabulary.kind === "byte-level" ? vocabulary.merges : mergesOf(vocabulary), (merge) => JSON.stringify(merge));
+  const pairs = Array.from(
+    vocabulary.kind === "byte-level" ? countedMerges(vocabulary.source, vocabulary.merges) : mergesOf(vocabulary),
+    (merge) => JSON.stringify(merge),
+  );
   return {
     tokenizer: `${JSON.stringify(head).slice(0, -1)},"model":${JSON.stringify(model).slice(0, -1)},"vocab":{${vocab.join(",")}},"merges":[${pairs.join(",")}]}}\n`,
     config: `${JSON.stringify(config, undefined, 2)}\n`,

@@ -1,5 +1,6 @@
 import { BitnetError } from "../errors.js";
 import type { PieceVocabulary } from "../text/vocabulary.js";
+import { countedMerges } from "./fillers.js";
 
 // SentencePiece's BPE merges the neighbours that make the piece of the highest score. A tokenizer.json has no scores but pairs, best first: Hugging
 // Face's converter lists all pairs of pieces that make a piece, by the score of what they make; of equal ones those with the least left id and
@@ -48,7 +49,7 @@ function pairsOf(pieces: ReadonlyMap<string, number>): Pair[] {
 /** The pairs, best first, of a vocabulary that has scores: as in LLaMA-2's own tokenizer.json. */
 export function mergesOf(vocabulary: PieceVocabulary): Iterable<string> {
   const { order } = vocabulary;
-  if ("merges" in order) return order.merges;
+  if ("merges" in order) return countedMerges(vocabulary.source, order.merges);
   return sorted(pairsOf(piecesOf(vocabulary)), order.scores, ORDERS[0]!);
 }
 
@@ -63,7 +64,7 @@ function sorted(pairs: readonly Pair[], scores: ArrayLike<number>, compare: (a: 
 export function scoresOf(vocabulary: PieceVocabulary): Float32Array {
   const { order, tokens, plain, file } = vocabulary;
   if ("scores" in order) return Float32Array.from(order.scores);
-  const merges = [...order.merges];
+  const merges = countedMerges(vocabulary.source, order.merges);
   const pieces = piecesOf(vocabulary);
   const made = merges.map((merge) => pieces.get(merge.replace(" ", "")) ?? -1);
   const last = new Map(made.map((id, place) => [id, place])); // by id: the place of the last pair that makes it

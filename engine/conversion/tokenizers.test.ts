@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { type MetadataValue, openCheckpoint } from "../container/checkpoint.js";
 import { StringList } from "../container/string-list.js";
 import {
+  byteCharacters,
   errorOf,
   fakeCheckpoint,
   type GoldenStrings,
@@ -10,10 +11,11 @@ import {
   llama2Metadata,
   qwen3Files,
   readJson,
+  smallVocabulary,
 } from "../text/fixtures.test.helper.js";
 import { readVocabulary } from "../text/load.js";
 import { createTokenizer } from "../text/tokenizer.js";
-import type { ByteLevelVocabulary, PieceVocabulary, Vocabulary } from "../text/vocabulary.js";
+import type { ByteLevelVocabulary, PieceVocabulary, PlainKind, Vocabulary } from "../text/vocabulary.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { jsonTokenizer } from "./json-tokenizer.js";
 import { mergesOf, scoresOf } from "./piece-order.js";
@@ -74,6 +76,37 @@ describe("SentencePiece", () => {
       const metaspace: PieceVocabulary = { ...llama2Pairs, spacePrefix, keepsSpace: true };
       expect(await errorOf(() => ggufTokenizer(metaspace, 32_000, {}))).toMatch(/^tokenizer: fake: .*Metaspace/);
       expect(await asJson(metaspace)).toMatchObject({ spacePrefix, keepsSpace: true });
+    }
+  });
+});
+
+describe("fillers and doubled merges", () => {
+  const plain = new Map<number, PlainKind>([
+    [257, "special"],
+    [258, "unused"],
+    [259, "unused"],
+    [260, "special"],
+    [262, "unused"],
+    [263, "added"],
+    [264, "special"],
+  ]);
+  const more = ["ab", "<|x|>", "", "", "", "", "ab", "", "[PAD266]", "bc"];
+  const vocabulary = smallVocabulary(more, { plain, split: ["gpt2"], merges: ["a b", "b c", "a b"] });
+
+  test("each token has a text of its own in the output, and text becomes the same ids", async () => {
+    for (const source of ["gguf", "tokenizer.json"] as const) {
+      const given = { ...vocabulary, source };
+      const ids = createTokenizer(given).encode("abc [PAD258]<|x|>[PAD266]");
+      expect(ids[0]).toBe(source === "gguf" ? 256 : byteCharacters.indexOf("a")); // the first merge counts, or the last
+      for (const copy of [
+        await asGguf(given, 270),
+        await asJson(given),
+        await asJson(await asGguf(given)),
+        await asGguf(await asJson(given)),
+      ]) {
+        expect(new Set(copy.tokens).size).toBe(copy.tokens.length);
+        expect(createTokenizer(copy).encode("abc [PAD258]<|x|>[PAD266]")).toEqual(ids);
+      }
     }
   });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { StepLimits } from "../compute/step.js";
-import type { ChatMessage, ChatTemplate } from "../text/types.js";
+import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat } from "../text/types.js";
 import { ChatMemory } from "./chat.js";
 import { resolveOptions } from "./defaults.js";
 import { FakeRunner, FakeTokenizer, generationDefaultsFor } from "./fakes.test.helper.js";
@@ -12,11 +12,21 @@ const tokenizer = new FakeTokenizer();
 const limits: StepLimits = { maxRows: 16, maxOutputs: 4, blockSize: 4, blocks: 64, contextLength: 256 };
 
 /** As 2B4T writes it. */
-const template: ChatTemplate = {
-  source: "",
-  render: async (messages, { addGenerationPrompt = false } = {}) =>
-    `<|begin_of_text|>${messages.map(({ role, content }) => `${role === "user" ? "U" : "A"}: ${content}<|eot_id|>`).join("")}${addGenerationPrompt ? "A: " : ""}`,
-};
+function compose(
+  messages: readonly ChatMessage[],
+  { addGenerationPrompt = true, continueFinalMessage = false }: ChatRenderOptions = {},
+): RenderedChat {
+  const literal: [number, number][] = [];
+  let text = "<|begin_of_text|>";
+  for (const { role, content } of messages) {
+    text += role === "user" ? "U: " : "A: ";
+    literal.push([text.length, text.length + String(content).length]);
+    text += `${String(content)}<|eot_id|>`;
+  }
+  if (continueFinalMessage) text = text.slice(0, -"<|eot_id|>".length);
+  return { text: addGenerationPrompt && !continueFinalMessage ? `${text}A: ` : text, literal };
+}
+const template: ChatTemplate = { source: "", notes: [], compose, render: async (messages, options) => compose(messages, options).text };
 
 /** One turn whose reply is these tokens. */
 async function turn(
@@ -27,7 +37,7 @@ async function turn(
   reply: number[],
   options: GenerateOptions = {},
 ) {
-  const prompt = await memory.prompt(messages);
+  const prompt = memory.prompt(messages);
   runner.speak = (history) => ({ id: reply[history.length - prompt.ids.length] ?? 1 });
   const resolved = resolveOptions(options, generationDefaultsFor(tokenizer), tokenizer.size);
   const generation = generate(scheduler, tokenizer, prompt.ids, resolved, (result) => memory.remember(prompt, result));
@@ -38,7 +48,7 @@ async function turn(
 
 function setUp() {
   const runner = new FakeRunner(limits, tokenizer.size);
-  return { runner, scheduler: new Scheduler(runner, tokenizer.size), memory: new ChatMemory(tokenizer, template) };
+  return { runner, scheduler: new Scheduler(runner, tokenizer.size), memory: new ChatMemory(tokenizer, template, limits.contextLength) };
 }
 
 const ids = (text: string) => tokenizer.encode(text, { bos: false });
@@ -71,7 +81,7 @@ test("a reply that the caller changed is read as it was written", async () => {
   const messages: ChatMessage[] = [{ role: "user", content: "hi" }];
   await turn(memory, scheduler, runner, messages, [...ONCE, 2]);
   const changed: ChatMessage[] = [messages[0]!, { role: "assistant", content: "Onces" }, { role: "user", content: "so" }];
-  const { text, ids: promptIds } = await memory.prompt(changed);
+  const { text, ids: promptIds } = memory.prompt(changed);
   expect(promptIds).toEqual(ids(text)); // the remembered text is a prefix, but its border is no border of tokens
 });
 
@@ -83,6 +93,6 @@ test("the memory is bounded", async () => {
     const other: ChatMessage[] = [{ role: "user", content: "x".repeat(i + 1) }];
     await turn(memory, scheduler, runner, other, [...ONCE, 2]);
   }
-  const next = await memory.prompt([...first, { role: "user", content: "so" }]);
+  const next = memory.prompt([...first, { role: "user", content: "so" }]);
   expect(next.ids).toEqual(ids(next.text));
 });

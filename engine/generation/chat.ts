@@ -1,14 +1,21 @@
+import type { Given } from "../options.js";
 import { encodeRendered } from "../text/chat-template.js";
-import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
+import { readMessages, readVariables } from "../text/messages.js";
+import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "../text/types.js";
 import type { GenerationResult } from "./types.js";
 
 /** Conversations whose ids are remembered: one each turn, the least recently used is forgotten. */
 const MAX_REMEMBERED = 32;
 
 /** A conversation as the template writes it, and as the model reads it. */
-export interface ChatPrompt {
-  readonly text: string;
+export interface ChatPrompt extends RenderedChat {
   readonly ids: readonly number[];
+}
+
+/** Such a prompt with the answer behind it. */
+interface Answered extends ChatPrompt {
+  /** UTF-16 units of the prompt. */
+  readonly promptLength: number;
 }
 
 /**
@@ -19,27 +26,56 @@ export interface ChatPrompt {
 export class ChatMemory {
   readonly #tokenizer: Tokenizer;
   readonly #template: ChatTemplate;
+  /** UTF-16 units of the longest conversation that the context could hold. */
+  readonly #maxLength: number;
   /** Least recently used first. */
-  readonly #known: ChatPrompt[] = [];
+  readonly #known: Answered[] = [];
 
-  constructor(tokenizer: Tokenizer, template: ChatTemplate) {
+  /** `contextLength`: tokens that a conversation may have. */
+  constructor(tokenizer: Tokenizer, template: ChatTemplate, contextLength: number) {
     this.#tokenizer = tokenizer;
     this.#template = template;
+    this.#maxLength = contextLength * tokenizer.longestToken;
   }
 
-  /** The conversation with an opening for the assistant's answer. Rejects as `ChatTemplate.render` does. */
-  async prompt(messages: readonly ChatMessage[]): Promise<ChatPrompt> {
-    const text = await this.#template.render(messages, { addGenerationPrompt: true });
-    const known = this.#known.filter((entry) => text.startsWith(entry.text)).toSorted((a, b) => b.text.length - a.text.length);
+  /** The conversation, with an opening for the assistant's answer or the beginning of it. Throws as `ChatTemplate.compose` does. */
+  prompt(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): ChatPrompt {
+    const chat = this.#template.compose(messages, { ...options, maxLength: this.#maxLength });
+    const { text, literal } = chat;
+    const known = this.#known.filter((entry) => beginsWith(chat, entry)).toSorted((a, b) => b.text.length - a.text.length);
     for (const entry of known) {
-      const rest = this.#tokenizer.encode(text.slice(entry.text.length), { bos: false, after: entry.ids.at(-1) });
+      const start = entry.text.length;
+      const behind = literal.filter(([, end]) => end > start).map(([from, end]) => [Math.max(from, start) - start, end - start] as const);
+      const rest = this.#tokenizer.encode(text.slice(start), { bos: false, after: entry.ids.at(-1), literal: behind });
       // Only a special token is a border that tokens never reach across.
       if (!(this.#isSpecial(entry.ids.at(-1)) || this.#isSpecial(rest[0]))) continue;
       this.#known.splice(this.#known.indexOf(entry), 1);
       this.#known.push(entry);
-      return { text, ids: [...entry.ids, ...rest] };
+      return { ...chat, ids: [...entry.ids, ...rest] };
     }
-    return { text, ids: encodeRendered(this.#tokenizer, text) };
+    return { ...chat, ids: encodeRendered(this.#tokenizer, chat) };
+  }
+
+  /**
+   * `prompt` of a conversation as it is now; what is wrong with it is thrown when the prompt is asked for. An assistant's last message is the
+   * beginning of the answer, unless the options say otherwise.
+   */
+  later(messages: readonly ChatMessage[], options: NonNullable<Given<ChatRenderOptions>>): () => ChatPrompt {
+    const amount = { characters: 0, values: 0 };
+    try {
+      const said = readMessages(messages, amount) as readonly ChatMessage[];
+      const { template, date } = options;
+      const asked = {
+        continueFinalMessage: options.continueFinalMessage ?? said.at(-1)!.role === "assistant",
+        template: readVariables(template, amount),
+        ...(date !== undefined && date !== null && { date: date instanceof Date ? new Date(date) : date }),
+      };
+      return () => this.prompt(said, asked);
+    } catch (error) {
+      return () => {
+        throw error;
+      };
+    }
   }
 
   /** Remembers an answer, without the token that ended the turn: the template writes its own there. */
@@ -48,11 +84,25 @@ export class ChatMemory {
     const text = prompt.text + this.#tokenizer.decode(reply, { after: prompt.ids.at(-1) });
     const same = this.#known.findIndex((entry) => entry.text === text);
     if (same >= 0) this.#known.splice(same, 1);
-    this.#known.push({ text, ids: [...prompt.ids, ...reply] });
+    this.#known.push({ text, literal: prompt.literal, ids: [...prompt.ids, ...reply], promptLength: prompt.text.length });
     if (this.#known.length > MAX_REMEMBERED) this.#known.shift();
   }
 
   #isSpecial(id: number | undefined): boolean {
     return id !== undefined && this.#tokenizer.isSpecial(id);
   }
+}
+
+/**
+ * Whether a conversation begins with one that was answered: the same text, and in the prompt of then the same parts of it the caller's. A control
+ * token that a user wrote is other ids than the template's own.
+ */
+function beginsWith({ text, literal }: RenderedChat, entry: Answered): boolean {
+  if (!text.startsWith(entry.text)) return false;
+  const inPrompt = (ranges: RenderedChat["literal"]) =>
+    ranges
+      .filter(([start]) => start < entry.promptLength)
+      .map(([start, end]) => `${start}-${Math.min(end, entry.promptLength)}`)
+      .join();
+  return inPrompt(literal) === inPrompt(entry.literal);
 }

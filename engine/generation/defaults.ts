@@ -5,8 +5,9 @@ import { BitnetError } from "../errors.js";
 import { ANYTHING, type Given, type Rule, type Rules, readOptions, SIGNAL, type Signal, TRUE_OR_FALSE } from "../options.js";
 import { checkSampling } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
+import { endTokens } from "../text/control-tokens.js";
 import type { Tokenizer } from "../text/types.js";
-import type { GenerateOptions } from "./types.js";
+import type { ChatOptions, GenerateOptions } from "./types.js";
 
 /** Where neither the caller nor the model says anything: greedy, and no filter. */
 const DEFAULTS: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
@@ -19,9 +20,6 @@ const CONFIG_NAMES = {
   minP: "min_p",
   repetitionPenalty: "repetition_penalty",
 } as const satisfies Partial<Record<keyof SamplingOptions, string>>;
-
-/** Texts of the control tokens that end a text or a turn, in the families this engine reads (LLaMA, ChatML, GPT-2). */
-const END_TOKENS = ["<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<|end|>", "<|eom_id|>", "</s>"];
 
 /** A model's own way of writing. */
 export interface GenerationDefaults {
@@ -80,7 +78,7 @@ function eosOf(config: JsonObject, file: string, name: string, vocabulary: numbe
 }
 
 /**
- * What the model's files say about writing. The end of a turn is the union of the tokenizer's end, the configs' lists, and control tokens
+ * What the model's files say about writing. The end of a turn is the union of the tokenizer's ends, the configs' lists, and control tokens
  * that are known to end one: the metadata alone often name only `<|end_of_text|>`. Throws `file` errors that name the file and the field.
  */
 export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Tokenizer): Promise<GenerationDefaults> {
@@ -88,11 +86,12 @@ export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Toke
   const generation = (await readJsonSidecar(checkpoint, generationName, "file")) ?? {};
   const config = (await readJsonSidecar(checkpoint, configName, "file")) ?? {};
   const file = checkpoint.path;
-  const ends = END_TOKENS.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
+  const ends = endTokens.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
   return {
     sampling: samplingOf(generation, file),
     eosIds: new Set<number>([
       ...tokenizer.eosIds,
+      ...tokenizer.endIds,
       ...eosOf(generation, file, generationName, tokenizer.size),
       ...eosOf(config, file, configName, tokenizer.size),
       ...ends.filter((id) => tokenizer.isSpecial(id)),
@@ -128,17 +127,22 @@ const GENERATE_OPTIONS: Rules<GenerateOptions> = {
   signal: SIGNAL,
 };
 
+export const CHAT_OPTIONS: Rules<ChatOptions> = {
+  ...GENERATE_OPTIONS,
+  template: ANYTHING, // checked as the messages are
+  date: ANYTHING,
+  continueFinalMessage: TRUE_OR_FALSE,
+};
+
 /**
- * The caller's options over the model's. Throws a `usage` error that names the first bad option, or one that `call` does not have.
- * `vocabSize`: ids there are.
+ * The caller's options over the model's. Throws a `usage` error that names the first bad option, or one that there is not. `vocabSize`: ids there are.
  */
 export function resolveOptions(
   given: Given<GenerateOptions> | undefined,
   defaults: GenerationDefaults,
   vocabSize: number,
-  call = "generate()",
 ): ResolvedOptions {
-  const options = readOptions<GenerateOptions>(call, given, GENERATE_OPTIONS);
+  const options = readOptions<GenerateOptions>("generate()", given, GENERATE_OPTIONS);
   const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
   const sampling: SamplingOptions = {
     temperature: options.temperature ?? defaults.sampling.temperature,

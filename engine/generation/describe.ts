@@ -33,6 +33,8 @@ export interface ModelDescription {
     readonly addsBos: boolean;
   };
   readonly chatTemplate: string | null;
+  /** What the files don't say and was assumed, each a sentence. */
+  readonly notes: readonly string[];
   readonly generationDefaults: SamplingOptions;
   /** Of the model file; see `Checkpoint.sha256`. */
   readonly sha256: string;
@@ -84,6 +86,7 @@ export async function describe(
       addsBos: tokenizer.addsBos,
     },
     chatTemplate: chatTemplate?.source ?? null,
+    notes: [...tokenizer.notes, ...(chatTemplate?.notes ?? [])],
     generationDefaults: defaults.sampling,
     sha256: await checkpoint.sha256(),
     kernels,

@@ -132,7 +132,10 @@ export class FakeTokenizer implements Tokenizer {
   readonly size = TOKENS.length + 2;
   readonly bosId = 0;
   readonly eosIds = [1];
+  readonly endIds = [] as number[];
+  readonly notes = [] as string[];
   readonly addsBos = true;
+  readonly longestToken = 20;
 
   encode(text: string, options: EncodeOptions = {}): number[] {
     const ids = options.bos === false ? [] : [0];
@@ -140,6 +143,7 @@ export class FakeTokenizer implements Tokenizer {
       let best = -1;
       for (const [id, token] of TOKENS.entries()) {
         if (id < SPECIALS && options.special === false) continue;
+        if (id < SPECIALS && options.literal?.some(([start, end]) => start < at + token.length && end > at)) continue;
         if (text.startsWith(token, at) && (best < 0 || token.length > TOKENS[best]!.length)) best = id;
       }
       if (best >= 0) {

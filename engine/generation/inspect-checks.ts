@@ -1,5 +1,5 @@
 import type { ModelConfig } from "../model/config.js";
-import type { TensorInspection } from "./inspect.js";
+import type { TensorInspection } from "./inspection.js";
 
 /** One rule that a sound model fulfils. */
 export interface InspectionCheck {

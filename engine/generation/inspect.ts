@@ -14,32 +14,10 @@ import type { Packing, PieceStats } from "../packing/packing.js";
 import { checkScale, storedScale } from "../packing/scale.js";
 import { pathOf } from "./default-model.js";
 import { checksOf, type InspectionCheck } from "./inspect-checks.js";
+import type { TensorInspection, TensorRole } from "./inspection.js";
 import { FILE_OPTIONS, type FileOptions } from "./runner.js";
 
-/** `scale`: of a packed layer, in a tensor of its own; `other`: read with the configuration, or not used. */
-export type TensorRole = "embedding" | "head" | "norm" | "linear" | "scale" | "other";
-
-/** One tensor. Plain data. */
-export interface TensorInspection {
-  readonly name: string;
-  readonly role: TensorRole;
-  readonly type: string;
-  readonly shape: readonly number[];
-  readonly file: string;
-  /** First byte in the file. */
-  readonly offset: number;
-  readonly byteLength: number;
-  /** √(mean of squares) of the numbers that the network computes with; undefined where they can't be read. */
-  readonly rms: number | undefined;
-  /** Of a linear layer: what a code of 1 is worth; least and most of its groups, those of nothing but zeros left out. */
-  readonly scale: { readonly least: number; readonly most: number } | undefined;
-  /** Of a linear layer: how many weights are −1, 0 and 1. */
-  readonly codes: readonly [minus: number, zero: number, plus: number] | undefined;
-  /** Of a linear layer in plain floats: ternary weights that were written out, or masters to be made ternary. */
-  readonly floats: "ternary" | "masters" | undefined;
-  /** Why the numbers can't be read. */
-  readonly fault: string | undefined;
-}
+export type { TensorInspection, TensorRole };
 
 /** A model looked into. Plain data. */
 export interface ModelInspection {

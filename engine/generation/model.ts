@@ -26,12 +26,12 @@ import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
 import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
-import { type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
+import { CHAT_OPTIONS, type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
-import type { GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
+import type { ChatOptions, GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
 
 /** How a text is scored. */
 export interface ScoreOptions {
@@ -50,6 +50,8 @@ export interface OpenTokenizer {
   readonly format: Checkpoint["format"];
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate | undefined;
+  /** What the files don't say and was assumed, each a sentence. */
+  readonly notes: readonly string[];
 }
 
 /** A loaded model. Calls may run at the same time: they share batches, and none can tell from its answer. */
@@ -62,6 +64,8 @@ export class Model {
   readonly tokenizer: Tokenizer;
   /** The file's own; undefined if it has none. */
   readonly chatTemplate: ChatTemplate | undefined;
+  /** What the files don't say and was assumed, each a sentence. */
+  readonly notes: readonly string[];
   /** From the call of `loadModel` to ready, ms. */
   readonly loadMs: number;
   readonly #checkpoint: Checkpoint;
@@ -85,12 +89,13 @@ export class Model {
     this.contextLength = parts.running.runner.limits.contextLength;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
+    this.notes = [...parts.tokenizer.notes, ...(parts.chatTemplate?.notes ?? [])];
     this.loadMs = parts.loadMs;
     this.#checkpoint = parts.checkpoint;
     this.#defaults = parts.defaults;
     this.#running = parts.running;
-    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize);
-    this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate);
+    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size);
+    this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate, this.contextLength);
   }
 
   /**
@@ -105,19 +110,20 @@ export class Model {
   }
 
   /**
-   * Answers a conversation, written as the file's chat template writes it. The next turn of the same conversation does not compute the
-   * history again. The template is rendered when the answer is first asked for: what it refuses, or a conversation longer than the context,
-   * is thrown there.
+   * Answers a conversation, written as the file's chat template writes it. Special tokens in the messages are only text. The next turn of the
+   * same conversation does not compute the history again. What is wrong with the messages, what the template refuses, or a conversation longer
+   * than the context, is thrown when the answer is first asked for.
    * @throws BitnetError tokenizer: the model has no chat template; usage: an option out of its range
    */
-  chat(messages: readonly ChatMessage[], options?: Given<GenerateOptions>): Generation {
+  chat(messages: readonly ChatMessage[], options?: Given<ChatOptions>): Generation {
     if (!this.#memory) throw noTemplate(this.#checkpoint.path);
     const memory = this.#memory;
-    const said = [...messages]; // as they are now
-    const resolved = resolveOptions(options, this.#defaults, this.config.vocabSize, "chat()");
+    const { template, date, continueFinalMessage, ...writing } = readOptions<ChatOptions>("chat()", options, CHAT_OPTIONS);
+    const resolved = resolveOptions(writing, this.#defaults, this.config.vocabSize);
+    const compose = memory.later(messages, { template, date, continueFinalMessage });
     let prompt: ChatPrompt;
     const render = async () => {
-      prompt = await memory.prompt(said);
+      prompt = compose();
       return prompt.ids;
     };
     return generate(this.#scheduler, this.tokenizer, render, resolved, (result) => memory.remember(prompt, result));
@@ -242,7 +248,13 @@ export async function openTokenizer(path?: FilePath | null, given?: Given<Pick<F
     const files = await openTokenizerFiles(options.tokenizer);
     const tokenizer = await loadTokenizer(checkpoint, files);
     const chatTemplate = await loadChatTemplate(checkpoint, tokenizer, files);
-    return { path: checkpoint.path, format: checkpoint.format, tokenizer, chatTemplate };
+    return {
+      path: checkpoint.path,
+      format: checkpoint.format,
+      tokenizer,
+      chatTemplate,
+      notes: [...tokenizer.notes, ...(chatTemplate?.notes ?? [])],
+    };
   } finally {
     await checkpoint.close();
   }

@@ -40,6 +40,7 @@ export class Scheduler {
   readonly #runner: StepRunner;
   readonly #limits: StepLimits;
   readonly #vocabSize: number;
+  readonly #ids: number;
   readonly #blocks: KvBlocks;
   /** More sequences than this could not all have a row and an output in each batch. */
   readonly #maxRunning: number;
@@ -52,8 +53,8 @@ export class Scheduler {
   #looping = false;
   #failure: { readonly error: unknown } | undefined;
 
-  /** `vocabSize`: ids that the network has embeddings for. */
-  constructor(runner: StepRunner, vocabSize: number) {
+  /** `vocabSize`: ids that the network has embeddings for. `ids`: those that may be chosen, from 0 up: a padded vocabulary has rows without a token. */
+  constructor(runner: StepRunner, vocabSize: number, ids = vocabSize) {
     const { maxRows, maxOutputs, blockSize, blocks, contextLength } = runner.limits;
     if (!(maxRows > 0 && maxOutputs > 0 && blocks * blockSize >= contextLength)) {
       throw new BitnetError("internal", `a cache of ${blocks} blocks of ${blockSize} can't hold a context of ${contextLength}`);
@@ -61,6 +62,7 @@ export class Scheduler {
     this.#runner = runner;
     this.#limits = runner.limits;
     this.#vocabSize = vocabSize;
+    this.#ids = ids;
     this.#blocks = new KvBlocks(blocks, blockSize);
     this.#maxRunning = Math.min(maxRows, maxOutputs);
   }
@@ -313,7 +315,7 @@ export class Scheduler {
         sequences[row] = index;
         const wanted = job.wanted(position);
         if (!wanted) continue;
-        outputs.push({ ...wanted, row });
+        outputs.push(wanted.want === "sample" ? { ...wanted, row, ids: this.#ids } : { ...wanted, row });
         wantedAt.push(position);
       }
       sent.push({ ...piece, positions: wantedAt });

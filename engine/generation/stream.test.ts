@@ -5,7 +5,7 @@ import type { StepLimits } from "../compute/step.js";
 import { resolveOptions } from "./defaults.js";
 import { FakeRunner, FakeTokenizer, generationDefaultsFor } from "./fakes.test.helper.js";
 import { Scheduler } from "./scheduler.js";
-import { generate } from "./stream.js";
+import { generate, maxAnswerLength } from "./stream.js";
 import type { GenerateOptions } from "./types.js";
 
 const tokenizer = new FakeTokenizer();
@@ -48,6 +48,20 @@ describe("an answer", () => {
     expect(await result).toMatchObject({ text: "abc" });
     expect(await generation.result()).toBe(await result);
     expect(runner.batches.length).toBe(4);
+  });
+
+  test("has a limit for tokens longer than any real ones, and the model goes on", async () => {
+    const long = Object.create(tokenizer) as FakeTokenizer;
+    long.decoder = () => ({ push: () => "x".repeat(2 ** 20), end: () => "" });
+    const { scheduler } = setUp(ids("abc"));
+    const answer = (maxTokens: number) =>
+      generate(scheduler, long, PROMPT, resolveOptions({ maxTokens }, generationDefaultsFor(tokenizer), tokenizer.size)).result();
+    expect((await answer(16)).text).toHaveLength(maxAnswerLength);
+    await expect(answer(17)).rejects.toMatchObject({
+      code: "tokenizer",
+      message: expect.stringMatching(/^the answer has more than 16777216/),
+    });
+    expect((await answer(1)).text).toHaveLength(2 ** 20);
   });
 
   test("is not begun before it is asked for", async () => {

@@ -9,6 +9,12 @@ import { chainOf, settingsOf } from "./trace.js";
 import type { Generation, GenerationResult } from "./types.js";
 
 /**
+ * UTF-16 units of an answer: 64 for each token of the longest contexts there are, 2^18 tokens; real text has 3 to 5. A vocabulary of long tokens
+ * would fill the memory.
+ */
+export const maxAnswerLength = 2 ** 24;
+
+/**
  * An answer to these token ids, or to those that a function will give. Throws a `usage` error for a prompt that can't be used, where it is
  * known by then; the work, the function's too, begins when its text or its result is first asked for. `onResult` hears how it ended before
  * anybody else does.
@@ -130,8 +136,16 @@ class Answer {
   async #run(): Promise<GenerationResult> {
     const { stop, ...options } = this.#options;
     const stopText = new StopText(stop);
+    let length = 0;
     const add = (piece: string) => {
       if (piece === "") return;
+      length += piece.length;
+      if (length > maxAnswerLength) {
+        throw new BitnetError(
+          "tokenizer",
+          `the answer has more than ${maxAnswerLength} characters, since the model's tokens are longer than those of real text: ask for fewer tokens`,
+        );
+      }
       this.#pieces.push(piece);
       this.#wake();
     };

@@ -1,6 +1,7 @@
 import type { Signal } from "../options.js";
 import type { SamplingOptions } from "../sampling/types.js";
-import type { GenerationTrace } from "./trace.js";
+import type { ChatRenderOptions } from "../text/types.js";
+import type { GenerationTrace } from "./trace-types.js";
 
 /** Why an answer ended: the model's end of turn; a stop string or id of the caller; `maxTokens`; the context is full; the caller's signal or an abandoned loop. */
 export type StopReason = "eos" | "stop" | "length" | "context" | "aborted";
@@ -23,6 +24,15 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   /** Note how the answer came about, for `GenerationResult.trace`. Default false. */
   readonly trace?: boolean;
   readonly signal?: Signal;
+}
+
+/** How to answer a conversation. */
+export interface ChatOptions extends GenerateOptions, Pick<ChatRenderOptions, "template" | "date"> {
+  /**
+   * Take the last message, the assistant's, as the beginning of the answer and go on from it. Default: true where the assistant spoke last. False
+   * begins another answer behind it.
+   */
+  readonly continueFinalMessage?: boolean;
 }
 
 /** Milliseconds and rates of one answer. */

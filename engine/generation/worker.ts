@@ -113,7 +113,7 @@ function answer(output: RowOutput, from: Engine, index: number): StepOutput {
   switch (output.want) {
     case "sample":
       return {
-        id: sampleToken(logits, output.options, output.index, output.seen),
+        id: sampleToken(logits.subarray(0, output.ids), output.options, output.index, output.seen),
         ...(output.trace && { hidden: sha256Hex(from.hidden(index)) }),
       };
     case "nll":
@@ -210,11 +210,11 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
     },
     logits(index, output) {
       if (step.full || search === undefined || output.want !== "sample") return all(index);
-      const { options, seen } = output;
+      const { options, seen, ids } = output;
       const { repetitionPenalty } = options;
       const adjustment =
         repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
-      return search.best(all(index), stateOf(index), scannedState(plan, index).meta, bestNeeded(options)!, adjustment);
+      return search.best(all(index), stateOf(index), scannedState(plan, index).meta, bestNeeded(options)!, adjustment, ids);
     },
     hidden: (index) => new Float32Array(memory.buffer, stateOf(index), plan.config.hiddenSize),
     counters: () => readCounters(memory, plan.counters, plan.threads),

@@ -117,6 +117,26 @@ describe("the two-stage head", () => {
     );
   });
 
+  it("… also when only the first ids are sought, however high the others are", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 2 ** 31 }),
+        fc.integer({ min: 1, max: VOCAB }),
+        fc.constantFrom(1, 5),
+        fc.boolean(),
+        (seed, ids, count, changes) => {
+          const { table, hidden } = adversarial(seed, 30);
+          for (let i = ids * N; i < table.length; i++) table[i]! *= 100;
+          const { search, coarse, exact, x, meta } = setting(table, hidden);
+          const adjustment = changes ? { ids: Int32Array.of(VOCAB - 1), adjust: (logit: number) => logit - 1 } : undefined;
+          const found = search.best(coarse, x, meta, count, adjustment, ids).subarray(0, ids);
+          if (adjustment && ids === VOCAB) return; // the test above
+          expect(top(found, Math.min(count, ids))).toEqual(top(exact.subarray(0, ids), Math.min(count, ids)));
+        },
+      ),
+    );
+  });
+
   it("leaves out no row for being too small or too large for its codes", () => {
     const { table } = adversarial(3, 0);
     const hidden = new Float32Array(N).fill(1);

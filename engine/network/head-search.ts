@@ -58,9 +58,17 @@ export class HeadSearch {
    * @param x the hidden state, [hidden] f32
    * @param meta what `prepareScan` said of it
    * @param count how many of the best are wanted, at least 1
+   * @param ids only tokens below it are sought
    * @returns [vocab] f32: exact logits, −Infinity where a token can't be among the `count` best; overwritten by the next call
    */
-  best(coarse: Float32Array, x: number, meta: number, count: number, adjustment: Adjustment | undefined): Float32Array {
+  best(
+    coarse: Float32Array,
+    x: number,
+    meta: number,
+    count: number,
+    adjustment: Adjustment | undefined,
+    ids = this.#plan.config.vocabSize,
+  ): Float32Array {
     const { vocabSize, hiddenSize } = this.#plan.config;
     const [, norm, residual] = new Float32Array(this.#memory.buffer, meta, 3) as unknown as [number, number, number];
     const result = this.#result;
@@ -85,19 +93,19 @@ export class HeadSearch {
       perError * TINY,
     );
     if (adjustment) {
-      const ids = new Set(adjustment.ids); // an id may come twice, and is changed once
-      for (const id of ids) {
+      const changed = new Set(adjustment.ids); // an id may come twice, and is changed once
+      for (const id of changed) {
         lower[id] = adjustment.adjust(lower[id]!);
         upper[id] = adjustment.adjust(upper[id]!);
       }
     }
-    if (adjustment || count > 1) least = kthLargest(lower, count);
+    if (adjustment || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
     const found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
     result.fill(Number.NEGATIVE_INFINITY);
     this.computed = 0;
     const batch: number[] = [];
     for (const id of found) {
-      if (id >= vocabSize) break;
+      if (id >= ids) break;
       batch.push(id);
       if (batch.length === ROW_GROUP) this.#compute(batch, x);
     }

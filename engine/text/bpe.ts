@@ -29,8 +29,11 @@ export class MergeTable {
   private readonly mask: number;
   private readonly slots: Int32Array; // [slots] rank + 1, 0 where free
 
-  /** Each merge as "left right" in the alphabet of the table. Throws a TableError that says which names what is no token. */
-  constructor(merges: StringList, table: TokenTable) {
+  /**
+   * Each merge as "left right" in the alphabet of the table. Of one that is there twice the first counts, or the last if `last` is true. Throws a
+   * TableError that says which names what is no token.
+   */
+  constructor(merges: StringList, table: TokenTable, last: boolean) {
     const { length } = merges;
     this.merged = new Int32Array(length);
     this.left = new Int32Array(length);
@@ -46,7 +49,7 @@ export class MergeTable {
       table.findPrepared(2 * count, merges.bytes, ids);
       this.join(merges, start, count, table, middles, ids);
       this.touch(start, count);
-      this.insert(merges, start, count);
+      this.insert(start, count, last);
     }
   }
 
@@ -78,13 +81,12 @@ export class MergeTable {
     return sum;
   }
 
-  private insert(merges: StringList, start: number, count: number): void {
+  private insert(start: number, count: number, last: boolean): void {
     const { slots, left, right } = this;
     for (let rank = start; rank < start + count; rank++) {
       const slot = this.search(left[rank]!, right[rank]!);
       if (slot === slots.length) throw new TableError(collide);
-      if (slots[slot] !== 0) throw new TableError(`has ${quote(merges.at(rank)!)} twice, at ${slots[slot]! - 1} and ${rank}`);
-      slots[slot] = rank + 1;
+      if (slots[slot] === 0 || last) slots[slot] = rank + 1;
     }
   }
 

@@ -1,7 +1,8 @@
 import { MergeTable, PairMerger } from "./bpe.js";
 import { maxSpelling, readSpelling, spell } from "./byte-alphabet.js";
 import type { Codec, Refuse } from "./codec.js";
-import { orRefuse, tableOf } from "./codec.js";
+import { lastCounts, orRefuse, tableOf } from "./codec.js";
+import { toNormalForm } from "./normal-form.js";
 import { splitWords } from "./pretokenize.js";
 import type { Alphabet } from "./token-table.js";
 import { writeBytes } from "./utf8.js";
@@ -23,13 +24,14 @@ export function byteLevelCodec(vocabulary: ByteLevelVocabulary, refuse: Refuse):
   }
   const bytesWithout = byteIds.indexOf(-1);
   if (bytesWithout >= 0) refuse(`${keys.tokens} has no token for the byte 0x${bytesWithout.toString(16).padStart(2, "0")}`);
-  const merger = new PairMerger(orRefuse(() => new MergeTable(vocabulary.merges, table), keys.merges, refuse));
+  const merger = new PairMerger(orRefuse(() => new MergeTable(vocabulary.merges, table, lastCounts(vocabulary)), keys.merges, refuse));
 
   let word = new Uint8Array(1024); // the bytes of one word
   const byteId = (at: number) => byteIds[word[at]!]!;
   return {
     spacePrefix: "never",
     isBorder: (id) => plain.has(id),
+    normalize: (text, _, ranges) => (nfc ? toNormalForm(text, ranges) : { text, ranges }),
     encode(given, _, out) {
       const text = nfc ? given.normalize("NFC") : given;
       const push = (id: number) => out.push(id);
@@ -42,6 +44,7 @@ export function byteLevelCodec(vocabulary: ByteLevelVocabulary, refuse: Refuse):
       });
     },
     maxBytes: (id) => table.maxBytes(id),
+    longest: table.longest,
     write: (id, out, at) => table.write(id, out, at),
     idOf: (bytes) => Math.max(table.findPlain(bytes), table.find(bytes, bytes.length)),
   };

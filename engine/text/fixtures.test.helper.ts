@@ -78,7 +78,9 @@ export function smallVocabulary(
     ignoreMerges: false,
     bosId: undefined,
     eosIds: [],
+    endIds: [],
     addsBos: false,
+    notes: [],
     ...changes,
   };
 }

@@ -2,6 +2,8 @@ import type { Checkpoint, MetadataValue, NumberList } from "../container/checkpo
 import { quote } from "../container/quote.js";
 import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
+import { untypedControls } from "./control-tokens.js";
+import { byteToken } from "./pieces.js";
 import type { SplitRule } from "./pretokenize.js";
 import { type PlainKind, passAnother, type Vocabulary } from "./vocabulary.js";
 
@@ -10,22 +12,41 @@ export interface PreTokenizer {
   readonly split: SplitRule;
   readonly nfc?: boolean;
   readonly ignoreMerges: boolean;
-  readonly addsBos: boolean;
+  /** Whether text begins with BOS where the file doesn't say: "named" only if the file names one. */
+  readonly addsBos: boolean | "named";
 }
 
 const llama3: PreTokenizer = { split: ["llama3"], ignoreMerges: true, addsBos: true };
+// Falcon3's and Falcon-E's files name no BOS, and their models were trained without.
+const falcon3: PreTokenizer = { ...llama3, addsBos: "named" };
+// GPT-NeoX's tokenizer, of OLMo, Pythia, MPT and TriLM; its tokenizer.json says NFC, which the GGUF has no place for.
+const neox: PreTokenizer = { split: ["gpt2"], nfc: true, ignoreMerges: false, addsBos: false };
 export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
   ["llama-bpe", llama3],
   ["llama3", llama3],
   ["llama-v3", llama3],
-  ["falcon3", llama3],
-  ["falcon_e", llama3], // Falcon-E's files; bitnet.cpp's name
+  ["falcon3", falcon3],
+  ["falcon_e", falcon3], // Falcon-E's files; bitnet.cpp's name
   ["gpt-2", { split: ["gpt2"], ignoreMerges: false, addsBos: false }],
-  // Qwen's own tokenizer.json says NFC, which the GGUF has no place for.
+  // Qwen's own tokenizer.json says NFC, too.
   ["qwen2", { split: ["qwen2"], nfc: true, ignoreMerges: false, addsBos: false }],
+  ["mpt", neox],
+  ["olmo", neox],
   // As Falcon's tokenizer.json has it; llama.cpp does without the digits, which no merges of its vocabulary join to anything else.
   ["falcon", { split: ["punctuation", "gpt2", "asciiDigits", "threeDigits"], ignoreMerges: false, addsBos: false }],
 ]);
+
+/** Architectures that were only ever published with LLaMA-3's tokenizer where it is of the kind "gpt2"; Microsoft's own files don't say which it is. */
+const llama3Architectures: readonly MetadataValue[] = ["bitnet-b1.58", "bitnet-25"];
+
+/** LLaMA-3's BOS, where no key names it. */
+const llama3Bos = "<|begin_of_text|>";
+
+/** Keys of ends besides EOS: of a turn and of a message; llama.cpp ends an answer at these three of fill-in-the-middle, too. */
+const endKeys = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"].map((name) => `tokenizer.ggml.${name}_token_id`);
+
+/** Our own key for ends that have no key in llama.cpp; `convert` writes it where there are more than three. */
+export const moreEndsKey = "tokenizer.ggml.eos_token_ids";
 
 /** `tokenizer.ggml.token_type` of a token that takes part in merges. */
 const normal = 1;
@@ -44,10 +65,8 @@ const isStrings = (value: MetadataValue): value is StringList | readonly string[
 const isNumbers = (value: MetadataValue): value is NumberList =>
   ArrayBuffer.isView(value) || (Array.isArray(value) && value.every((item) => typeof item === "number"));
 
-/** The tokenizer in GGUF metadata: byte-level BPE ("gpt2"), or SentencePiece's BPE ("llama"). Throws a BitnetError `tokenizer` that names file and key if it is missing, malformed or of an unknown kind. */
-export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
-  const file = checkpoint.path;
-  const { metadata } = checkpoint;
+/** Reads keys of the metadata, each of one kind. */
+function reader({ metadata, path: file }: Checkpoint) {
   const refuse = (message: string): never => {
     throw new BitnetError("tokenizer", `${file}: ${message}`, { file });
   };
@@ -56,14 +75,42 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
     if (found === undefined || is(found)) return found;
     return refuse(`${key} is not ${kind}`);
   };
-  const text = (key: string) => value(key, "a string", (v) => typeof v === "string");
-  const id = (key: string) => value(key, "a number", (v) => typeof v === "number");
-  const strings = (key: string): StringList => {
-    const list = value(key, "a list of strings", isStrings) ?? refuse(`${key} is missing`);
-    return list instanceof StringList ? list : StringList.from(list);
+  return {
+    refuse,
+    text: (key: string) => value(key, "a string", (v) => typeof v === "string"),
+    id: (key: string) => value(key, "a number", (v) => typeof v === "number"),
+    flag: (key: string) => value(key, "true or false", (v) => typeof v === "boolean"),
+    numbers: (key: string) => value(key, "a list of numbers", isNumbers),
+    strings: (key: string): StringList => {
+      const list = value(key, "a list of strings", isStrings) ?? refuse(`${key} is missing`);
+      return list instanceof StringList ? list : StringList.from(list);
+    },
   };
-  const flag = (key: string) => value(key, "true or false", (v) => typeof v === "boolean");
-  const numbers = (key: string) => value(key, "a list of numbers", isNumbers) ?? refuse(`${key} is missing`);
+}
+
+/**
+ * The ids that the metadata names, for a vocabulary of `size`. Throws a BitnetError `tokenizer` that names the key for an end that is out of
+ * range; BOS and EOS are checked by `createTokenizer`.
+ */
+export function readGgufIds(checkpoint: Checkpoint, size: number) {
+  const { id, numbers, refuse } = reader(checkpoint);
+  const eosId = id("tokenizer.ggml.eos_token_id");
+  const ends = [
+    ...endKeys.map((key) => [key, id(key)] as const),
+    ...Array.from(numbers(moreEndsKey) ?? [], (end) => [moreEndsKey, end] as const),
+  ];
+  const endIds = new Set<number>();
+  for (const [key, end] of ends) {
+    if (end === undefined) continue;
+    if (!(Number.isInteger(end) && end >= 0 && end < size)) refuse(`${key} is ${end}, but the vocabulary has the ids 0 to ${size - 1}`);
+    endIds.add(end);
+  }
+  return { bosId: id("tokenizer.ggml.bos_token_id"), eosIds: eosId === undefined ? [] : [eosId], endIds: [...endIds] };
+}
+
+/** The tokenizer in GGUF metadata: byte-level BPE ("gpt2"), or SentencePiece's BPE ("llama"). Throws a BitnetError `tokenizer` that names file and key if it is missing, malformed or of an unknown kind. */
+export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
+  const { refuse, text, id, flag, numbers, strings } = reader(checkpoint);
 
   const model = text("tokenizer.ggml.model") ?? refuse(`the file has no tokenizer (tokenizer.ggml.model is missing); ${passAnother}`);
   if (model !== "gpt2" && model !== "llama") {
@@ -73,34 +120,50 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   }
   if (flag("tokenizer.ggml.add_eos_token")) refuse("tokenizer.ggml.add_eos_token is true, and this engine puts no token after a text");
   const tokens = strings("tokenizer.ggml.tokens");
-  const types = numbers("tokenizer.ggml.token_type");
-  const plain = new Map<number, PlainKind>();
   const sameLength = (key: string, list: NumberList): void => {
     if (list.length !== tokens.length) refuse(`${key} has ${list.length} entries, but tokenizer.ggml.tokens has ${tokens.length}`);
   };
-  sameLength("tokenizer.ggml.token_type", types);
-  for (let i = 0; i < types.length; i++) {
+  const plain = new Map<number, PlainKind>();
+  const types = numbers("tokenizer.ggml.token_type");
+  if (types) sameLength("tokenizer.ggml.token_type", types);
+  for (let i = 0; types && i < types.length; i++) {
     if (types[i] === normal) continue;
     const kind = tokenTypes.get(types[i]!) ?? refuse(`tokenizer.ggml.token_type is ${types[i]} for token ${i}, which is no type of token`);
     if (kind === "byte" && model === "gpt2") refuse(`tokenizer.ggml.token_type is 6 for token ${i}, which byte-level BPE does not have`);
     plain.set(i, kind);
   }
-  const eosId = id("tokenizer.ggml.eos_token_id");
-  const common = {
-    source: "gguf",
-    file,
-    tokens,
-    plain,
-    bosId: id("tokenizer.ggml.bos_token_id"),
-    eosIds: eosId === undefined ? [] : [eosId],
-  } as const;
-  const addsBos = flag("tokenizer.ggml.add_bos_token");
+  const ids = readGgufIds(checkpoint, tokens.length);
+  const merges = model === "gpt2" ? strings("tokenizer.ggml.merges") : undefined;
+  if (model === "llama" && ![...plain.values()].includes("byte")) {
+    for (let i = 0; i < tokens.length; i++) if (byteToken.test(tokens.at(i)!)) plain.set(i, "byte");
+  }
+  const notes: string[] = [];
+  const named = new Set([ids.bosId, ...ids.eosIds, ...ids.endIds, id("tokenizer.ggml.padding_token_id")].filter((v) => v !== undefined));
+  const controls = untypedControls(tokens, plain, named, merges);
+  for (const control of controls) plain.set(control, "special");
+  if (controls.length > 0) {
+    const shown = controls.slice(0, 3).map((control) => quote(tokens.at(control)!));
+    notes.push(
+      `tokenizer.ggml.token_type ${types ? "doesn't say that" : "is missing, so"} ${shown.join(", ")}${controls.length > 3 ? ` and ${controls.length - 3} more` : ""} ${controls.length > 1 ? "are control tokens" : "is a control token"}: assumed by the text`,
+    );
+  }
 
-  if (model === "llama") {
+  /** BOS, and whether text begins with it. If no key names it, it is the control token of a known text. */
+  const bosOf = (adds: boolean | "named", known: string | undefined): { bosId: number | undefined; addsBos: boolean } => {
+    const key = "tokenizer.ggml.add_bos_token";
+    if (ids.bosId !== undefined) return { bosId: ids.bosId, addsBos: flag(key) ?? adds !== false };
+    const addsBos = flag(key) ?? adds === true;
+    if (!addsBos || known === undefined) return { bosId: undefined, addsBos };
+    for (const [token, kind] of plain) if (kind === "special" && tokens.at(token) === known) return { bosId: token, addsBos };
+    return { bosId: undefined, addsBos };
+  };
+  const common = { source: "gguf", file: checkpoint.path, tokens, plain, ...ids, notes } as const;
+
+  if (merges === undefined) {
     if (flag("tokenizer.ggml.remove_extra_whitespaces")) {
       refuse("tokenizer.ggml.remove_extra_whitespaces is true, and this engine doesn't change text before it is tokenized");
     }
-    const scores = numbers("tokenizer.ggml.scores");
+    const scores = numbers("tokenizer.ggml.scores") ?? refuse("tokenizer.ggml.scores is missing");
     sameLength("tokenizer.ggml.scores", scores);
     return {
       ...common,
@@ -108,21 +171,34 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
       order: { scores },
       spacePrefix: (flag("tokenizer.ggml.add_space_prefix") ?? true) ? "always" : "never",
       keepsSpace: false,
-      addsBos: addsBos ?? true,
+      ...bosOf(true, undefined),
     };
   }
   const known = [...preTokenizers.keys()].map(quote).join(", ");
-  const pre =
-    text("tokenizer.ggml.pre") ??
-    refuse(`tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows ${known}); ${passAnother}`);
-  const rule = preTokenizers.get(pre) ?? refuse(`tokenizer.ggml.pre is ${quote(pre)}; this engine knows ${known}; ${passAnother}`);
+  const given = text("tokenizer.ggml.pre") ?? "";
+  const architecture = checkpoint.metadata.get("general.architecture") ?? "";
+  let pre = given;
+  if ((given === "" || given === "default") && llama3Architectures.includes(architecture)) {
+    pre = "llama-bpe";
+    notes.push(
+      `tokenizer.ggml.pre is ${given === "" ? "missing" : quote(given)}: LLaMA-3's tokenizer is assumed, the only one that ${architecture} models were published with`,
+    );
+  }
+  const rule = preTokenizers.get(pre);
+  if (rule === undefined) {
+    return refuse(
+      pre === ""
+        ? `tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows ${known}); ${passAnother}`
+        : `tokenizer.ggml.pre is ${quote(pre)}; this engine knows ${known}; ${passAnother}`,
+    );
+  }
   return {
     ...common,
     kind: "byte-level",
-    merges: strings("tokenizer.ggml.merges"),
+    merges,
     split: rule.split,
     nfc: rule.nfc ?? false,
     ignoreMerges: rule.ignoreMerges,
-    addsBos: addsBos ?? rule.addsBos,
+    ...bosOf(rule.addsBos, rule === llama3 ? llama3Bos : undefined),
   };
 }

@@ -1,8 +1,9 @@
 import { inOneLine, show } from "../container/quote.js";
 import { isObject, type JsonObject } from "../container/sidecar.js";
-import type { Refuse, SpacePrefix } from "./codec.js";
+import type { Refuse } from "./codec.js";
 import { spaceMark } from "./piece-alphabet.js";
 import { type SplitRule, type SplitStep, splitPatterns } from "./pretokenize.js";
+import type { SpacePrefix } from "./vocabulary.js";
 
 /** Characters of an unknown split pattern that a message shows; LLaMA-3's has 112. */
 const maxPattern = 500;

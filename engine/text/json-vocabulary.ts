@@ -4,11 +4,9 @@ import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import type { Refuse } from "./codec.js";
 import { isAbsent, readNormalizer, readSpaces, readSplit } from "./json-steps.js";
+import { byteToken } from "./pieces.js";
 import { maxEntries } from "./token-table.js";
 import { type PlainKind, passAnother, type Vocabulary } from "./vocabulary.js";
-
-/** Tokens of single bytes in a vocabulary with `byte_fallback`. */
-const byteToken = /^<0x[0-9A-F]{2}>$/;
 
 /**
  * The tokenizer of tokenizer.json, with BOS and EOS from tokenizer_config.json or special_tokens_map.json: byte-level BPE, or SentencePiece's
@@ -37,8 +35,11 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
   if (isPieces && ignoreMerges) inMain("model.ignore_merges is true, which this engine doesn't do with byte_fallback");
   const plain = new Map<number, PlainKind>();
   if (isPieces) for (const [id, token] of tokens.entries()) if (token !== undefined && byteToken.test(token)) plain.set(id, "byte");
-  readAddedTokens(main.added_tokens ?? [], tokens, plain, inMain);
-  readAddedTokens(listed(config.added_tokens_decoder), tokens, plain, (message) => refuse(`tokenizer_config.json: ${message}`));
+  const normalized = new Set<number>();
+  readAddedTokens(main.added_tokens ?? [], tokens, plain, normalized, inMain);
+  readAddedTokens(listed(config.added_tokens_decoder), tokens, plain, normalized, (message) => refuse(`tokenizer_config.json: ${message}`));
+  // Where text is taken as it is, there is no difference.
+  const normalizes = "nfc" in how ? how.nfc : !how.keepsSpace;
   requireAll(tokens, inMain);
 
   const idOf = (key: string): number | undefined => {
@@ -65,9 +66,12 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
     file,
     tokens: StringList.from(tokens),
     plain,
+    normalized: normalizes ? normalized : new Set<number>(),
     bosId: configBos ?? templateBos,
     eosIds: eosId === undefined ? [] : [eosId],
+    endIds: [],
     addsBos: flag("add_bos_token") ?? templateBos !== undefined,
+    notes: [],
   } as const;
   const pairs = StringList.from(merges);
   return "split" in how
@@ -114,17 +118,19 @@ function listed(decoder: unknown): unknown {
   return isObject(decoder) ? Object.entries(decoder).map(([id, token]) => (isObject(token) ? { ...token, id: Number(id) } : token)) : [];
 }
 
-function readAddedTokens(list: unknown, tokens: string[], plain: Map<number, PlainKind>, refuse: Refuse): void {
+function readAddedTokens(list: unknown, tokens: string[], plain: Map<number, PlainKind>, normalized: Set<number>, refuse: Refuse): void {
   if (!Array.isArray(list)) refuse("added_tokens is not a list");
   for (const token of list as readonly unknown[]) {
     if (!isObject(token) || typeof token.content !== "string") refuse(`added_tokens has ${show(token)}, which is no token`);
     const { id, content } = token;
-    for (const key of ["lstrip", "rstrip", "single_word", "normalized"]) {
+    for (const key of ["lstrip", "rstrip", "single_word"]) {
       if (token[key] === true) refuse(`added_tokens has ${quote(content)} with ${key}, which this engine doesn't do`);
     }
     // The model's own vocabulary may have it already.
     const known = typeof id === "number" && tokens[id] === content;
-    plain.set(known ? id : place(tokens, id, content, "added_tokens", refuse), token.special === true ? "special" : "added");
+    const placed = known ? id : place(tokens, id, content, "added_tokens", refuse);
+    if (token.normalized === true && !plain.has(placed)) normalized.add(placed); // what tokenizer.json says comes first
+    plain.set(placed, token.special === true ? "special" : "added");
   }
 }
 

@@ -20,7 +20,7 @@ const metadata: Record<string, MetadataValue> = {
   "tokenizer.ggml.eos_token_id": 258,
 };
 
-const knownPre = '"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "gpt-2", "qwen2", "falcon"';
+const knownPre = '"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "gpt-2", "qwen2", "mpt", "olmo", "falcon"';
 
 const loadGguf = (changes: Record<string, MetadataValue | undefined> = {}) => {
   const all = Object.entries({ ...metadata, ...changes }).filter((entry): entry is [string, MetadataValue] => entry[1] !== undefined);
@@ -51,6 +51,8 @@ describe("GGUF", () => {
     { pre: "falcon_e", bos: true, nfc: false, digits: 3 },
     { pre: "gpt-2", bos: false, nfc: false, digits: 4 },
     { pre: "qwen2", bos: false, nfc: true, digits: 1 },
+    { pre: "mpt", bos: false, nfc: true, digits: 4 },
+    { pre: "olmo", bos: false, nfc: true, digits: 4 },
     { pre: "falcon", bos: false, nfc: false, digits: 3 },
   ])("what a pre-tokenizer stands for: %o", async ({ pre, bos, nfc, digits }) => {
     expect((await loadGguf({ "tokenizer.ggml.pre": pre })).encode("ab")).toEqual(bos ? [257, 256] : [256]);
@@ -96,7 +98,6 @@ describe("GGUF", () => {
     [`tokenizer.ggml.pre is "default"; this engine knows ${knownPre}; ${passAnother}`, { "tokenizer.ggml.pre": "default" }],
     ["tokenizer.ggml.tokens is missing", { "tokenizer.ggml.tokens": undefined }],
     ["tokenizer.ggml.tokens is not a list of strings", { "tokenizer.ggml.tokens": [1, 2] }],
-    ["tokenizer.ggml.token_type is missing", { "tokenizer.ggml.token_type": undefined }],
     ["tokenizer.ggml.token_type has 1 entries, but tokenizer.ggml.tokens has 259", { "tokenizer.ggml.token_type": [1] }],
     ["tokenizer.ggml.merges is missing", { "tokenizer.ggml.merges": undefined }],
     ["tokenizer.ggml.bos_token_id is not a number", { "tokenizer.ggml.bos_token_id": "257" }],

@@ -2,7 +2,7 @@ import type { Checkpoint } from "../container/checkpoint.js";
 import { type FilePath, pathFrom } from "../container/path.js";
 import { openSidecars, type SidecarFiles } from "../container/sidecar.js";
 import { checked } from "./checked.js";
-import { readGgufVocabulary } from "./gguf-vocabulary.js";
+import { readGgufIds, readGgufVocabulary } from "./gguf-vocabulary.js";
 import { readJsonVocabulary } from "./json-vocabulary.js";
 import { createTokenizer } from "./tokenizer.js";
 import type { Tokenizer } from "./types.js";
@@ -15,21 +15,19 @@ export async function openTokenizerFiles(path: FilePath | undefined): Promise<Si
 
 /**
  * What a model says about its tokenizer: in GGUF metadata, in the tokenizer.json beside SafeTensors, or in other `files`, in which case the BOS
- * and EOS that they don't name are those of the metadata. Throws a BitnetError `tokenizer`, which names file and key, if there is none, it
+ * and EOS that they don't name, and further ends, are those of the metadata. Throws a BitnetError `tokenizer`, which names file and key, if there is none, it
  * is malformed, or of a kind that this engine doesn't know.
  */
 export async function readVocabulary(checkpoint: Checkpoint, files?: SidecarFiles): Promise<Vocabulary> {
   if (checkpoint.format !== "gguf") return readJsonVocabulary(files ?? checkpoint);
   if (files === undefined) return readGgufVocabulary(checkpoint);
   const vocabulary = await readJsonVocabulary(files);
-  const idOf = (key: string): number[] => {
-    const id = checkpoint.metadata.get(key);
-    return typeof id === "number" ? [id] : [];
-  };
+  const named = readGgufIds(checkpoint, vocabulary.tokens.length);
   return {
     ...vocabulary,
-    bosId: vocabulary.bosId ?? idOf("tokenizer.ggml.bos_token_id")[0],
-    eosIds: vocabulary.eosIds.length > 0 ? vocabulary.eosIds : idOf("tokenizer.ggml.eos_token_id"),
+    bosId: vocabulary.bosId ?? named.bosId,
+    eosIds: vocabulary.eosIds.length > 0 ? vocabulary.eosIds : named.eosIds,
+    endIds: named.endIds,
   };
 }
 

@@ -1,13 +1,19 @@
 import { quote } from "../container/quote.js";
 import { MergeTable, PairMerger } from "./bpe.js";
-import { type Codec, orRefuse, type Refuse, tableOf } from "./codec.js";
+import { type Codec, lastCounts, orRefuse, type Refuse, tableOf } from "./codec.js";
 import { pieceAlphabet, spaceMark } from "./piece-alphabet.js";
 import { ScoreMerger } from "./score-merger.js";
 import { characterLength, writeBytes } from "./utf8.js";
 import { type PieceVocabulary, vocabularyKeys } from "./vocabulary.js";
 
 /** A byte's token: `<0x0A>`. */
-const byteToken = /^<0x([0-9A-F]{2})>$/;
+export const byteToken = /^<0x([0-9A-F]{2})>$/;
+
+/**
+ * Bytes of a piece: each pair of neighbours that is looked for costs as much. SentencePiece's trainer makes pieces of 16 characters at most, unless told
+ * otherwise; runs of spaces or dashes come to some hundred bytes.
+ */
+export const maxPieceBytes = 512;
 
 /**
  * SentencePiece's BPE: a text is one word, in which "▁" stands for each space; its characters are merged into pieces, and what is no
@@ -16,7 +22,7 @@ const byteToken = /^<0x([0-9A-F]{2})>$/;
 export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
   const { plain, spacePrefix, keepsSpace } = vocabulary;
   const keys = vocabularyKeys[vocabulary.source];
-  const table = tableOf(vocabulary, pieceAlphabet, refuse);
+  const table = tableOf(vocabulary, pieceAlphabet, refuse, maxPieceBytes);
   const { byteIds, byteOf } = readBytes(vocabulary, refuse);
   const { order } = vocabulary;
   if ("scores" in order) {
@@ -26,11 +32,18 @@ export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
     }
   }
   const scored = "scores" in order ? new ScoreMerger(table, order.scores) : undefined;
-  const paired = "merges" in order ? new PairMerger(orRefuse(() => new MergeTable(order.merges, table), keys.merges, refuse)) : undefined;
+  const paired =
+    "merges" in order
+      ? new PairMerger(orRefuse(() => new MergeTable(order.merges, table, lastCounts(vocabulary)), keys.merges, refuse))
+      : undefined;
 
   return {
     spacePrefix,
     isBorder: (id) => plain.has(id) && plain.get(id) !== "byte",
+    normalize: (text, prefixed, ranges) => ({
+      text: (prefixed ? spaceMark : "") + text.replaceAll(" ", spaceMark),
+      ranges: prefixed ? ranges.map(([start, end]) => [start + 1, end + 1] as const) : ranges,
+    }),
     encode(text, prefixed, out) {
       const prefix = prefixed && !(keepsSpace && /^[ ▁]/.test(text)) ? spaceMark : "";
       const marked = prefix + text.replaceAll(" ", spaceMark);
@@ -52,6 +65,7 @@ export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
       );
     },
     maxBytes: (id) => table.maxBytes(id),
+    longest: table.longest,
     write(id, out, at) {
       const byte = byteOf.get(id);
       if (byte === undefined) return table.write(id, out, at);

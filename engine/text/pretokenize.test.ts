@@ -83,6 +83,49 @@ describe.each<Exclude<Known, "threeDigits">>(["llama3", "gpt2", "qwen2"])("the %
   });
 });
 
+/** The rules as regular expressions for JavaScript; V8 runs out of stack in them on four million characters of a class beyond Latin-1. */
+const patterns = {
+  llama3:
+    /'(?:[sSſtTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\p{White_Space}\p{L}\p{N}]+[\r\n]*|\p{White_Space}*[\r\n]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/uy,
+  gpt2: /'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/uy,
+  qwen2:
+    /'(?:[sSſtTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\p{White_Space}\p{L}\p{N}]+[\r\n]*|\p{White_Space}*[\r\n]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/uy,
+  threeDigits: /[0-9]{3}|(?:(?![0-9]{3}).)+/suy,
+  punctuation: /[\p{P}$+<=>^`|~]+|[^\p{P}$+<=>^`|~]+/uy,
+  punctuationMarks: /[\p{P}$+<=>^`|~]|[^\p{P}$+<=>^`|~]+/uy,
+  digits: /\p{N}+|\P{N}+/uy,
+  digit: /\p{N}|\P{N}+/uy,
+  asciiDigits: /[0-9]+|[^0-9]+/uy,
+  asciiDigit: /[0-9]|[^0-9]+/uy,
+};
+
+describe.each(Object.entries(patterns) as [keyof typeof patterns, RegExp][])("the %s cut", (rule, pattern) => {
+  test("gives the pieces that the regular expression gives", () => {
+    const halves = fc.constantFrom("\ud800", "\udc80", "\udfff");
+    const parts = fc.array(fc.oneof({ weight: 9, arbitrary: texts.map((list) => list.join("")) }, { weight: 1, arbitrary: halves }), {
+      maxLength: 3,
+    });
+    fc.assert(
+      fc.property(parts, (list) => {
+        const text = list.join("");
+        expect(words(text, rule)).toEqual(text.match(new RegExp(pattern.source, `${pattern.flags.replace("y", "")}g`)) ?? []);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test.each(rule === "llama3" ? ["中", "\u{20000}", "😀", "…", "\u3000"] : ["中"])("takes a long run of %s", (part) => {
+    const text = `中 ${part.repeat(Math.ceil(4_300_000 / part.length))}`;
+    let [at, count] = [0, 0];
+    splitWords(text, [rule], (start, end) => {
+      if (start !== at) throw new Error("a gap");
+      [at, count] = [end, count + 1];
+    });
+    expect(at).toBe(text.length);
+    expect(count).toBeGreaterThan(0);
+  });
+});
+
 test("white space and case are Unicode's, as in the original (answers of Hugging Face's tokenizers for Rust)", () => {
   expect(words("a\u0085\u0085\u0085b", "llama3")).toEqual(["a", "\u0085\u0085", "\u0085b"]);
   expect(words("a\u0085\u0085\u0085b", "gpt2")).toEqual(["a", "\u0085\u0085", "\u0085", "b"]);

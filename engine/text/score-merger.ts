@@ -35,7 +35,8 @@ export class ScoreMerger {
     const pairs = new Int32Array(characters).fill(-1); // the piece that it makes with the next symbol, −1 for none, or once it is merged itself
     const queue = new MergeQueue(characters);
     const push = (position: number, right: number) => {
-      const id = table.findSpelled(bytes, starts[position]!, starts[next[right]!]!);
+      const [from, to] = [starts[position]!, starts[next[right]!]!];
+      const id = to - from > table.longest ? -1 : table.findSpelled(bytes, from, to);
       pairs[position] = id;
       if (id >= 0) queue.push(ranks[id]!, position);
     };

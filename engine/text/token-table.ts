@@ -1,5 +1,6 @@
 import { quote } from "../container/quote.js";
 import type { StringList } from "../container/string-list.js";
+import type { PlainKind } from "./vocabulary.js";
 
 /** How a vocabulary spells the bytes that its tokens stand for. */
 export interface Alphabet {
@@ -13,6 +14,12 @@ export interface Alphabet {
 
 /** Tokens and merges a vocabulary may have: a rank and a position in a word share a double's 53 bits (21 + 32). The largest known have 2^18. */
 export const maxEntries = 2 ** 21;
+
+/**
+ * Bytes of a token as the file spells it. The longest known are runs of 512 spaces, 1,024 bytes in the byte-level alphabet. It bounds what an answer
+ * of so many tokens can be, and what comparing a word with tokens costs.
+ */
+export const maxTokenBytes = 4096;
 
 /**
  * Probes until an entry finds its slot, and so until one that isn't there is given up. Tables are at most half full, where a hash that does
@@ -71,24 +78,41 @@ export class TokenTable {
   private readonly keys = new Int32Array(keyLength * (own + 1)); // [keys, 5] what is looked for: the slot where to begin; length; last 8 bytes; where it stands
   private readonly spelled: Uint8Array; // [tokens] 1 if it is in the alphabet
   private scratch: Uint8Array = new Uint8Array(1024);
+  /** Bytes of the longest token as it is spelled. */
+  readonly longest: number;
 
-  /** `isPlain`: whether a token stands for its own text. Throws a TableError that says which are double. */
+  /**
+   * `plain`: tokens that stand for their own text. Fillers of the vocabulary, without a text or unused, may be there many times. Throws a
+   * TableError that says which others are double, or too long.
+   */
   constructor(
     private readonly tokens: StringList,
-    isPlain: (id: number) => boolean,
+    plain: ReadonlyMap<number, PlainKind>,
     private readonly alphabet: Alphabet,
+    maxBytes = maxTokenBytes,
   ) {
     const { length } = tokens;
     this.size = slotsFor(length + 1);
     this.slots = new Int32Array(4 * this.size);
     this.spelled = new Uint8Array(length);
+    let longest = 0;
+    for (let id = 0; id < length; id++) longest = Math.max(longest, this.maxBytes(id));
+    if (longest > maxBytes) throw new TableError(`has a token of ${longest} bytes, more than the ${maxBytes} this engine takes`);
+    this.longest = longest;
     for (let start = 0; start < length; start += batch) {
       const count = Math.min(batch, length - start);
       this.prepareTokens(start, count);
       this.touch(count);
-      this.insert(start, count);
+      this.insert(start, count, plain);
     }
-    this.markSpelled(isPlain);
+    // An unused token is only found by its text if no other has it.
+    for (const [id, kind] of plain) {
+      if (kind !== "unused") continue;
+      this.prepareTokens(id, 1);
+      const slot = ~this.search(0, this.tokens.bytes);
+      if (slot >= 0) this.put(0, id, slot);
+    }
+    this.markSpelled(plain);
   }
 
   // A method for each step: V8 optimises small ones long before a constructor in which all is done.
@@ -97,30 +121,34 @@ export class TokenTable {
     for (let i = 0; i < count; i++) this.prepare(i, bytes, starts[start + i]!, this.tokens.endOf(start + i));
   }
 
-  /** Puts the tokens that were prepared into the table. */
-  private insert(start: number, count: number): void {
-    const { slots, keys, tokens } = this;
+  /** Puts the tokens that were prepared into the table, but for fillers. */
+  private insert(start: number, count: number, plain: ReadonlyMap<number, PlainKind>): void {
+    const { keys, tokens } = this;
     for (let i = 0; i < count; i++) {
       const id = start + i;
+      if (keys[keyLength * i + 1] === 0 || plain.get(id) === "unused") continue;
       const found = this.search(i, tokens.bytes);
       if (found >= 0) throw new TableError(`has ${quote(tokens.at(id)!)} twice, as ${found} and ${id}`);
-      if (~found === this.size) throw new TableError(collide);
-      const at = 4 * ~found;
-      slots[at] = id + 1;
-      slots[at + 1] = keys[keyLength * i + 1]!;
-      slots[at + 2] = keys[keyLength * i + 2]!;
-      slots[at + 3] = keys[keyLength * i + 3]!;
+      this.put(i, id, ~found);
     }
   }
 
-  private markSpelled(isPlain: (id: number) => boolean): void {
+  /** Puts the `i`th key into a free slot as this token. */
+  private put(i: number, id: number, slot: number): void {
+    const { slots, keys, size } = this;
+    if (slot === size) throw new TableError(collide);
+    slots[4 * slot] = id + 1;
+    for (let word = 1; word < 4; word++) slots[4 * slot + word] = keys[keyLength * i + word]!;
+  }
+
+  private markSpelled(plain: ReadonlyMap<number, PlainKind>): void {
     const { tokens, spelled, alphabet } = this;
     const { bytes, starts } = tokens;
     for (let id = 0; id < spelled.length; id++) {
       const from = starts[id]!;
       const to = tokens.endOf(id);
       const meaning = this.scratchOf(to - from);
-      if (alphabet.read(bytes, from, to, meaning, 0) >= 0 && !isPlain(id)) spelled[id] = 1;
+      if (alphabet.read(bytes, from, to, meaning, 0) >= 0 && !plain.has(id)) spelled[id] = 1;
     }
   }
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
 import {
+  byteCharacters,
   errorOf,
   fakeCheckpoint,
   type GoldenStrings,
@@ -17,6 +18,7 @@ import {
 import { loadTokenizer } from "./load.js";
 import { hashBytes, slotOfHash } from "./token-table.js";
 import { createTokenizer } from "./tokenizer.js";
+import type { PlainKind } from "./vocabulary.js";
 
 async function open(path: string) {
   const checkpoint = await openCheckpoint(path);
@@ -269,6 +271,47 @@ describe("byte pairs", () => {
   });
 });
 
+describe("fillers of a vocabulary", () => {
+  test.each<[string, PlainKind | undefined, (i: number) => string]>([
+    ["empty and unused", "unused", () => ""],
+    ["empty and special", "special", () => ""],
+    ["empty and added", "added", () => ""],
+    ["empty and ordinary", undefined, () => ""],
+    ["all alike and unused", "unused", () => "[PAD]"],
+    ["of another token's text and unused", "unused", () => "ab"],
+    ["of a special token's text and unused", "unused", () => "<|x|>"],
+    ["numbered and unused", "unused", (i) => `[PAD${i}]`],
+    ["numbered and special", "special", (i) => `[PAD${i}]`],
+    ["numbered and ordinary", undefined, (i) => `[PAD${i}]`],
+  ])("%s, change no id", (_, kind, textOf) => {
+    for (const count of [2, 300]) {
+      // The first stand before the tokens whose text they may have.
+      const fillers = Array.from({ length: count }, (_, i) => textOf(i));
+      const tokens = [fillers[0]!, ...byteCharacters, "ab", "<|x|>", ...fillers.slice(1)];
+      const ids = [0, ...fillers.slice(1).map((_, i) => 259 + i)];
+      const plain = new Map<number, PlainKind>([[258, "special"], ...ids.flatMap((id) => (kind ? [[id, kind] as const] : []))]);
+      const tokenizer = createTokenizer(smallVocabulary([], { tokens, plain, merges: ["a b"] }));
+      expect(tokenizer.encode("abc<|x|>")).toEqual([257, 1 + byteCharacters.indexOf("c"), 258]);
+      expect(tokenizer.decode([0, 257, 258, tokenizer.size - 1], { special: false })).toContain("ab");
+      expect(tokenizer.idOf("ab")).toBe(257);
+      expect(tokenizer.idOf("<|x|>")).toBe(258);
+    }
+  });
+
+  test("an unused one has its text, if no other has it", () => {
+    const tokenizer = createTokenizer(smallVocabulary(["[PAD]", "[PAD]"], { plain: new Map([256, 257].map((id) => [id, "unused"])) }));
+    expect(tokenizer.idOf("[PAD]")).toBe(256);
+    expect(tokenizer.encode("[PAD]")).toHaveLength(5);
+  });
+});
+
+test("of a merge that is there twice the first counts in GGUF, and the last in tokenizer.json", () => {
+  const merges = ["a b", "b c", "a b"];
+  const encode = (source: "gguf" | "tokenizer.json") => createTokenizer(smallVocabulary(["ab", "bc"], { source, merges })).encode("abc");
+  expect(encode("gguf").at(0)).toBe(256);
+  expect(encode("tokenizer.json").at(-1)).toBe(257);
+});
+
 describe("a vocabulary that is refused", () => {
   const refused = (more: readonly string[], changes: SmallChanges) => errorOf(() => createTokenizer(smallVocabulary(more, changes)));
 
@@ -278,7 +321,6 @@ describe("a vocabulary that is refused", () => {
     ['tokenizer.ggml.tokens has "a b" twice, as 256 and 257', ["a b", "a b"], { plain: new Map([[256, "added"]]) }],
     ['tokenizer.ggml.tokens has "中" twice, as 256 and 257', ["中", "中"], {}],
     ["tokenizer.ggml.tokens has no token for the byte 0x00", [], { tokens: ["a"] }],
-    ["tokenizer.ggml.tokens has a special token without text, 256", [""], { plain: new Map([[256, "special"]]) }],
     ["tokenizer.ggml.tokens has half a character in the special token 256", ["\udc80"], { plain: new Map([[256, "added"]]) }],
     ["tokenizer.ggml.bos_token_id is 256, but the vocabulary has the ids 0 to 255", [], { bosId: 256 }],
     ["tokenizer.ggml.bos_token_id is -1, but the vocabulary has the ids 0 to 255", [], { bosId: -1 }],
@@ -290,7 +332,7 @@ describe("a vocabulary that is refused", () => {
     ['tokenizer.ggml.merges has "a  b" at 0, which does not name two tokens that make a third', ["ab"], { merges: ["a  b"] }],
     ['tokenizer.ggml.merges has "" at 0, which does not name two tokens that make a third', ["ab"], { merges: [""] }],
     ['tokenizer.ggml.merges has "a 中" at 0, which does not name two tokens that make a third', ["ab"], { merges: [["a", "中"]] }],
-    ['tokenizer.ggml.merges has "a b" twice, at 0 and 1', ["ab"], { merges: ["a b", "a b"] }],
+    ["tokenizer.ggml.tokens has a token of 4097 bytes, more than the 4096 this engine takes", ["a".repeat(4097)], {}],
   ])("%s", async (message, more, changes) => {
     expect(await refused(more, changes)).toBe(`tokenizer: small.gguf: ${message}`);
   });

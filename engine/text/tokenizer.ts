@@ -1,6 +1,6 @@
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
-import { AddedTokens, maxAddedLength, maxAddedTotal } from "./added-tokens.js";
+import { AddedTokens, maxAddedLength, maxAddedTotal, type TextRanges } from "./added-tokens.js";
 import { byteLevelCodec } from "./byte-level.js";
 import type { Refuse } from "./codec.js";
 import { createDecoder } from "./decoder.js";
@@ -18,7 +18,7 @@ const space = 0x20;
  * ids out of range.
  */
 export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
-  const { source, tokens, plain, bosId, eosIds, addsBos } = vocabulary;
+  const { source, tokens, plain, bosId, eosIds, endIds, addsBos, notes } = vocabulary;
   const keys = vocabularyKeys[source];
   const refuse: Refuse = (message) => {
     throw new BitnetError("tokenizer", `${vocabulary.file}: ${message}`, { file: vocabulary.file });
@@ -35,16 +35,29 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
   if (addsBos && bosId === undefined) refuse(`text is to begin with a BOS token, but ${keys.bos} is missing`);
   const codec = vocabulary.kind === "byte-level" ? byteLevelCodec(vocabulary, refuse) : pieceCodec(vocabulary, refuse);
 
+  const { normalized = new Set<number>() } = vocabulary;
   const inText = readAddedTokens(vocabulary, refuse);
-  const anyTokens = new AddedTokens(inText);
-  const addedTokens = new AddedTokens(inText.filter(([, id]) => plain.get(id) === "added"));
+  const finderOf = (tokens: [string, number][]) =>
+    new AddedTokens(
+      tokens.filter(([, id]) => plain.get(id) === "added"),
+      tokens.filter(([, id]) => plain.get(id) === "special"),
+    );
+  const addedTokens = finderOf(inText.filter(([, id]) => !normalized.has(id)));
+  const normalizedTokens =
+    normalized.size === 0
+      ? undefined
+      : finderOf(
+          inText
+            .filter(([, id]) => normalized.has(id))
+            .map(([text, id]) => [codec.normalize(text, codec.spacePrefix === "always", []).text, id]),
+        );
 
   const isSpecial = (id: number) => plain.get(id) === "special" || plain.get(id) === "unused";
   /** Whether a space is put before the text that follows this token, or begins the text. */
   const isPrefixed = (after: number | undefined): boolean => {
     if (codec.spacePrefix === "never") return false;
     if (after === undefined || (addsBos && after === bosId)) return true;
-    return codec.spacePrefix === "always" && codec.isBorder(after);
+    return codec.spacePrefix === "always" && codec.isBorder(after) && !normalized.has(after);
   };
   const decodeBytes: Tokenizer["decodeBytes"] = (ids, { special = true, after } = {}) => {
     let room = 0;
@@ -67,15 +80,26 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     return bytes.slice(0, at);
   };
 
-  const encodeEscaped = (text: string, { bos = true, special = true, after }: EncodeOptions): number[] => {
+  const encodeEscaped = (text: string, { bos = true, special = true, literal = [], after }: EncodeOptions): number[] => {
     const out: number[] = [];
     if (bos && addsBos) out.push(bosId!);
-    (special ? anyTokens : addedTokens).scan(
-      text,
+    checkRanges(literal, text.length);
+    const push = (id: number) => out.push(id);
+    const encodeStretch = (start: number, end: number) => {
+      const stretch = text.slice(start, end);
       // What doesn't begin the text follows a token in it.
-      (start, end) => codec.encode(text.slice(start, end), start === 0 ? isPrefixed(after) : codec.spacePrefix === "always", out),
-      (id) => out.push(id),
-    );
+      const prefixed = start === 0 ? isPrefixed(after) : codec.spacePrefix === "always";
+      if (normalizedTokens === undefined) {
+        codec.encode(stretch, prefixed, out);
+        return;
+      }
+      const within = literal.flatMap(([from, to]): [number, number][] =>
+        from < end && to > start ? [[Math.max(from, start) - start, Math.min(to, end) - start]] : [],
+      );
+      const formed = codec.normalize(stretch, prefixed, within);
+      normalizedTokens.scan(formed.text, special, formed.ranges, (a, b) => codec.encode(formed.text.slice(a, b), false, out), push);
+    };
+    addedTokens.scan(text, special, literal, encodeStretch, push);
     return out;
   };
 
@@ -84,7 +108,10 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     size,
     bosId,
     eosIds,
+    endIds,
+    notes,
     addsBos,
+    longestToken: codec.longest,
     encode: (text, options = {}) => encodeEscaped(text.replace(loneSurrogate, "\ufffd"), options),
     encodeBytes: (bytes, options = {}) => encodeEscaped(escapeBytes(bytes), options),
     decodeBytes,
@@ -106,6 +133,20 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
   };
 }
 
+/** Ranges must be ascending stretches of a text of so many units, none over another. @throws BitnetError usage */
+function checkRanges(ranges: TextRanges, length: number): void {
+  let before = 0;
+  for (const [start, end] of ranges) {
+    if (!(Number.isInteger(start) && Number.isInteger(end) && before <= start && start <= end && end <= length)) {
+      throw new BitnetError(
+        "usage",
+        `literal must be ascending ranges [start, end) of the text's ${length} UTF-16 units, none over another; [${start}, ${end}) is not`,
+      );
+    }
+    before = end;
+  }
+}
+
 /** The tokens to look for in text, with their ids. Refuses what would make that slow, or could never be found. */
 function readAddedTokens({ source, plain, tokens }: Vocabulary, refuse: Refuse): [text: string, id: number][] {
   const key = vocabularyKeys[source].plain;
@@ -114,7 +155,7 @@ function readAddedTokens({ source, plain, tokens }: Vocabulary, refuse: Refuse):
   for (const [id, kind] of plain) {
     if (kind === "unused" || kind === "byte") continue;
     const text = tokens.at(id)!;
-    if (text === "") refuse(`${key} has a special token without text, ${id}`);
+    if (text === "") continue; // a filler
     if (text.search(loneSurrogate) >= 0) refuse(`${key} has half a character in the special token ${id}`);
     if (text.length > maxAddedLength) {
       refuse(`${key} has the special token ${quote(text)}, longer than the ${maxAddedLength} characters this engine takes`);

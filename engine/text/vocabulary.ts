@@ -1,5 +1,4 @@
 import type { StringList } from "../container/string-list.js";
-import type { SpacePrefix } from "./codec.js";
 import type { SplitRule } from "./pretokenize.js";
 
 /**
@@ -12,6 +11,9 @@ import type { SplitRule } from "./pretokenize.js";
  */
 export type PlainKind = "special" | "added" | "unused" | "byte";
 
+/** Where a space is put before text that has no special tokens in it: never, at the beginning of all text, or after each special token too. */
+export type SpacePrefix = "never" | "first" | "always";
+
 /** What a file says about its tokenizer, from either container, before any of it is checked: the input of `createTokenizer`. */
 export type Vocabulary = ByteLevelVocabulary | PieceVocabulary;
 
@@ -22,10 +24,16 @@ interface CommonVocabulary {
   /** [size] By id: in the alphabet of its kind, or as plain text where `plain` says so. */
   readonly tokens: StringList;
   readonly plain: ReadonlyMap<number, PlainKind>;
+  /** Those of the special and added tokens that are looked for in text after it is normalised, as they are then themselves ("normalized" in tokenizer.json). */
+  readonly normalized?: ReadonlySet<number>;
   readonly bosId: number | undefined;
   readonly eosIds: readonly number[];
+  /** Further ends that the file names: of a turn (`eot_token_id`), of a message, of a file. */
+  readonly endIds: readonly number[];
   /** Whether text is encoded with BOS in front. */
   readonly addsBos: boolean;
+  /** What the file doesn't say and was assumed, each a sentence for the user. */
+  readonly notes: readonly string[];
 }
 
 /** Byte-level BPE: tokens are in GPT-2's byte-level alphabet. */

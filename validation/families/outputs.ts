@@ -2,8 +2,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { logNll } from "../../engine/sampling/sampler.js";
-import { kendallTauB } from "../kendall.js";
-import { median } from "../summary.js";
+import { kendallTauB } from "../statistics/kendall.js";
+import { median } from "../statistics/summary.js";
 
 /** Logits kept of each position, the highest. */
 const TOP = 20;

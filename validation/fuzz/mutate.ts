@@ -78,7 +78,7 @@ function inConfig(random: Random, bytes: Uint8Array): Uint8Array {
   return Buffer.from(JSON.stringify(config));
 }
 
-/** A template that never ends takes two seconds, the time that rendering is given; other cases take milliseconds. */
+/** A template that never ends takes half a second until it is stopped; other cases take milliseconds. */
 const SELDOM = 10;
 
 /** The first base is a real model, of which a case takes ten times as long. */

@@ -1,0 +1,339 @@
+import { fail } from "./fault.js";
+import type { Meter } from "./meter.js";
+import { fixed, parseInteger, scaled, toBig, toFloat, toIndex } from "./numbers.js";
+import { exponentText, floatRepr, repr, str } from "./print.js";
+import { Text, TextBuilder } from "./text.js";
+import { Dict, isInteger, isNumber, type Keywords, lookUp, Tuple, typeName, Undefined, type Value } from "./values.js";
+
+/** A format specification of Python: `[[fill]align][sign][#][0][width][,][.precision][type]`. */
+interface Spec {
+  readonly fill: string;
+  readonly align: "<" | ">" | "=" | "^" | "";
+  readonly sign: "+" | "-" | " " | "";
+  readonly alternate: boolean;
+  readonly width: number;
+  readonly grouping: "," | "_" | "";
+  readonly precision: number | undefined;
+  readonly type: string;
+}
+
+const specPattern = /^(?:(.)?([<>=^]))?([-+ ])?(#)?(0)?([0-9]{1,9})?([,_])?(?:\.([0-9]{1,9}))?([a-zA-Z%])?$/su;
+
+function parseSpec(text: string): Spec {
+  const match = specPattern.exec(text) ?? fail("Invalid format specifier");
+  const [, fill, align, sign, alternate, zero, width, grouping, precision, type] = match;
+  return {
+    fill: fill ?? (zero && !align ? "0" : " "),
+    align: (align ?? (zero ? "=" : "")) as Spec["align"],
+    sign: (sign ?? "") as Spec["sign"],
+    alternate: alternate !== undefined,
+    width: Number(width ?? 0),
+    grouping: (grouping ?? "") as Spec["grouping"],
+    precision: precision === undefined ? undefined : Number(precision),
+    type: type ?? "",
+  };
+}
+
+/** Puts a text between so many fill characters that it is `width` code points wide. */
+export function pad(text: Text, width: number, align: "<" | ">" | "^", fill: Text, meter: Meter): Text {
+  const missing = width - text.points(meter);
+  if (missing <= 0) return text;
+  meter.text(missing * fill.value.length);
+  const before = align === "<" ? 0 : align === ">" ? missing : Math.floor(missing / 2);
+  const builder = new TextBuilder(meter);
+  builder.put(fill.value.repeat(before), fill.isMarked);
+  builder.add(text);
+  builder.put(fill.value.repeat(missing - before), fill.isMarked);
+  return builder.text();
+}
+
+/** Digits with a separator between each `size` of them, counted from the right. */
+function group(digits: string, separator: string, size: number): string {
+  if (separator === "") return digits;
+  const parts: string[] = [];
+  for (let end = digits.length; end > 0; end -= size) parts.unshift(digits.slice(Math.max(0, end - size), end));
+  return parts.join(separator);
+}
+
+/** %g's digits, without a sign: shortest of fixed and exponent, without zeros at the end. */
+function general(value: number, precision: number, alternate: boolean): string {
+  const digits = Math.max(1, precision);
+  if (value === 0) return alternate ? `0.${"0".repeat(digits - 1)}` : "0";
+  const [mantissa, power] = exponential(value, digits - 1).split("e") as [string, string];
+  const exponent = Number(power);
+  const trim = (text: string) => (alternate || !text.includes(".") ? text : text.replace(/\.?0{1,1100}$/, ""));
+  if (exponent < -4 || exponent >= digits) return `${trim(mantissa)}e${exponentText(exponent)}`;
+  return trim(fixed(value, digits - 1 - exponent));
+}
+
+/** %e's digits of a positive float, rounded exactly. */
+function exponential(value: number, decimals: number): string {
+  if (value === 0) return `0${decimals > 0 ? `.${"0".repeat(decimals)}` : ""}e+00`;
+  let exponent = Number(value.toExponential().split("e")[1]);
+  let digits = String(scaled(value, decimals - exponent));
+  if (digits.length > decimals + 1) {
+    exponent++;
+    digits = String(scaled(value, decimals - exponent));
+  }
+  return `${digits[0]}${decimals > 0 ? `.${digits.slice(1)}` : ""}e${exponentText(exponent)}`;
+}
+
+/** A float without its sign, as a type letter says. */
+function floatDigits(value: number, type: string, precision: number | undefined, alternate: boolean): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : "inf";
+  switch (type.toLowerCase()) {
+    case "f":
+      return fixed(value, precision ?? 6);
+    case "e":
+      return exponential(value, precision ?? 6);
+    case "g":
+    case "n":
+      return general(value, precision ?? 6, alternate);
+    case "%":
+      return `${fixed(value * 100, precision ?? 6)}%`;
+    default: {
+      if (precision === undefined) return floatRepr(value);
+      // As g, with one digit behind the point at least.
+      const digits = Math.max(1, precision);
+      const exponent = value === 0 ? 0 : Number(exponential(value, digits - 1).split("e")[1]);
+      const text = general(value, precision, alternate);
+      if (exponent >= -4 && exponent < digits && !text.includes(".")) {
+        return exponent === digits - 1
+          ? `${text.slice(0, 1)}${digits > 1 ? `.${text.slice(1)}` : ""}e${exponentText(exponent)}`
+          : `${text}.0`;
+      }
+      return text;
+    }
+  }
+}
+
+const radixes: Readonly<Record<string, number>> = { d: 10, n: 10, x: 16, X: 16, o: 8, b: 2, "": 10 };
+
+/** Python's format(value, spec). */
+export function format(value: Value, specText: string, meter: Meter): Text {
+  if (specText === "") return str(value, meter);
+  if (!(value instanceof Text) && !isNumber(value)) fail(`unsupported format string passed to ${typeName(value)}.__format__`);
+  const spec = parseSpec(specText);
+  if (value instanceof Text) {
+    if (spec.type !== "" && spec.type !== "s") fail(`Unknown format code '${spec.type}' for object of type 'str'`);
+    if (spec.align === "=" || spec.sign !== "" || spec.grouping !== "" || spec.alternate) fail("Invalid format specifier for a str");
+    const shown = spec.precision === undefined ? value : value.slice(0, unitOfOrEnd(value, spec.precision, meter), meter);
+    return pad(shown, spec.width, spec.align || "<", new Text(spec.fill), meter);
+  }
+  if (typeof value === "boolean" && spec.type === "") return pad(str(value, meter), spec.width, "<", new Text(spec.fill), meter);
+  return new Text(formatNumber(value, spec, meter));
+}
+
+function unitOfOrEnd(text: Text, point: number, meter: Meter): number {
+  return point >= text.points(meter) ? text.value.length : text.unitOf(point, meter);
+}
+
+function formatNumber(value: bigint | boolean | number, spec: Spec, meter: Meter): string {
+  meter.text(spec.width + (spec.precision ?? 0));
+  const radix = radixes[spec.type];
+  let digits: string;
+  let prefix = "";
+  let isNegative: boolean;
+  let tail = "";
+  if (isInteger(value) && radix !== undefined) {
+    if (spec.precision !== undefined) fail("Precision not allowed in integer format specifier");
+    const big = toBig(value);
+    isNegative = big < 0n;
+    digits = (isNegative ? -big : big).toString(radix);
+    if (spec.alternate && radix !== 10) prefix = `0${spec.type.toLowerCase()}`;
+  } else if (isInteger(value) && spec.type === "c") {
+    digits = String.fromCodePoint(
+      toIndex(value) >= 0 && toIndex(value) <= 0x10ffff ? toIndex(value) : fail("%c arg not in range(0x110000)"),
+    );
+    isNegative = false;
+  } else {
+    if (spec.type !== "" && !/[eEfFgGn%]/.test(spec.type))
+      fail(`Unknown format code '${spec.type}' for object of type '${typeName(value)}'`);
+    const float = toFloat(value);
+    isNegative = float < 0 || Object.is(float, -0);
+    digits = floatDigits(Math.abs(float), spec.type, spec.precision, spec.alternate);
+    const end = digits.search(/[.e%]|$/);
+    tail = digits.slice(end);
+    digits = digits.slice(0, end);
+  }
+  const isUpper = /[XEFG]/.test(spec.type);
+  const upper = (text: string) => (isUpper ? text.toUpperCase() : text);
+  const sign = isNegative ? "-" : spec.sign === "-" ? "" : spec.sign;
+  const size = radix !== undefined && radix !== 10 ? 4 : 3;
+  let body = upper(group(digits, spec.grouping, size) + tail);
+  const head = sign + upper(prefix);
+  if (spec.align === "=") {
+    if (spec.grouping !== "" && spec.fill === "0") {
+      // Zeros are grouped, too, and never begin with a separator.
+      let filled = digits;
+      while (head.length + group(`0${filled}`, spec.grouping, size).length + tail.length <= spec.width) filled = `0${filled}`;
+      body = upper(group(filled, spec.grouping, size) + tail);
+    }
+    return head + body.padStart(spec.width - head.length, spec.fill);
+  }
+  const text = head + body;
+  return pad(new Text(text), spec.width, spec.align || ">", new Text(spec.fill), meter).value;
+}
+
+/** None is null, so ?? would take it for nothing. */
+function need(value: Value | undefined, otherwise: string): Value {
+  return value === undefined ? fail(otherwise) : value;
+}
+
+/** Python's `text % values`. */
+export function percent(text: Text, values: Value, meter: Meter): Text {
+  const builder = new TextBuilder(meter);
+  const all: readonly Value[] = values instanceof Tuple ? values.items : [values];
+  let used = 0;
+  let isNamed = false;
+  const next = (): Value => (used < all.length ? all[used++]! : fail("not enough arguments for format string"));
+  const source = text.value;
+  meter.scan(source.length);
+  let at = 0;
+  for (;;) {
+    const start = source.indexOf("%", at);
+    builder.addPart(text, at, start < 0 ? source.length : start);
+    if (start < 0) break;
+    const conversion = /^%(?:\(([^()]*)\))?([-+ #0]*)(\*|[0-9]{1,9})?(?:\.(\*|[0-9]{0,9}))?[hlL]?(.)?/su.exec(
+      source.slice(start, start + 1000),
+    )!;
+    at = start + conversion[0].length;
+    const [, name, flags = "", widthText, precisionText, type] = conversion;
+    if (type === undefined) fail("incomplete format");
+    if (type === "%" && name === undefined) {
+      builder.put("%");
+      continue;
+    }
+    const count = (given: string | undefined) => (given === "*" ? toIndex(next(), "* wants an int, which") : Number(given ?? 0));
+    let width = count(widthText);
+    const precision = precisionText === undefined ? undefined : count(precisionText);
+    let value: Value;
+    if (name !== undefined) {
+      isNamed = true;
+      if (!(values instanceof Dict)) fail("format requires a mapping");
+      value = need(lookUp(values, new Text(name), meter), `there is no key '${name}'`);
+    } else value = next();
+    let isLeft = flags.includes("-");
+    if (width < 0) {
+      isLeft = true;
+      width = -width;
+    }
+    const isText = "sra".includes(type!);
+    let shown: Text;
+    if (isText) {
+      shown = type === "s" ? str(value, meter) : repr(value, meter);
+      if (precision !== undefined) shown = shown.slice(0, unitOfOrEnd(shown, precision, meter), meter);
+    } else if (type === "c" && value instanceof Text) {
+      if (value.points(meter) !== 1) fail("%c requires int or char");
+      shown = value;
+    } else {
+      if (!/[diouxXeEfFgGc]/.test(type!)) fail(`unsupported format character '${type}'`);
+      if (!isNumber(value)) fail(`%${type} format: a real number is required, not ${typeName(value)}`);
+      const isWhole = /[diuoxX]/.test(type!);
+      if (isWhole && typeof value === "number" && (/[oxX]/.test(type!) || !Number.isFinite(value)))
+        fail(`%${type} format: an integer is required`);
+      const number = isWhole && typeof value === "number" ? BigInt(Math.trunc(value)) : value;
+      const fill = flags.includes("0") && !isLeft ? "0" : " ";
+      let spec: Spec = {
+        fill,
+        align: fill === "0" ? "=" : isLeft ? "<" : ">",
+        sign: flags.includes("+") ? "+" : flags.includes(" ") ? " " : "",
+        alternate: flags.includes("#"),
+        width,
+        grouping: "",
+        precision: isWhole ? undefined : (precision ?? 6),
+        type: isWhole && "diu".includes(type!) ? "d" : type!,
+      };
+      if (isWhole && precision !== undefined) {
+        const digits = formatNumber(
+          number,
+          { ...spec, fill: "0", align: "=", width: precision + (spec.sign || toFloat(number) < 0 ? 1 : 0) },
+          meter,
+        );
+        shown = new Text(digits);
+      } else {
+        if (type === "c") spec = { ...spec, precision: undefined };
+        shown = new Text(formatNumber(number, spec, meter));
+      }
+    }
+    builder.add(pad(shown, width, isLeft ? "<" : ">", new Text(" "), meter));
+  }
+  if (!isNamed && used < all.length && !(values instanceof Dict)) fail("not all arguments converted during string formatting");
+  return builder.text();
+}
+
+/** `text.format(…)`. `attribute` gives `.name` and `[key]` of a value. */
+export function formatMethod(
+  text: Text,
+  args: readonly Value[],
+  keywords: Keywords,
+  attribute: (value: Value, key: Text | bigint, isItem: boolean) => Value,
+  meter: Meter,
+): Text {
+  let automatic = 0;
+  const field = (path: string): Value => {
+    const end = path.search(/[.[]|$/);
+    const first = path.slice(0, end);
+    const index = first === "" ? BigInt(automatic++) : /^[0-9]+$/.test(first) ? parseInteger(first, 10) : undefined;
+    let value =
+      index === undefined
+        ? need(keywords.get(first), `format has no argument '${first}'`)
+        : need(args[Number(index)], `format has no argument ${index}`);
+    for (let at = end; at < path.length; ) {
+      const isItem = path[at] === "[";
+      const close = isItem ? path.indexOf("]", at) : at + 1 + path.slice(at + 1).search(/[.[]|$/);
+      if (close < 0) fail("Missing ']' in format string");
+      const key = path.slice(at + 1, close);
+      if (key === "") fail("Empty attribute in format string");
+      const number = isItem && /^[0-9]+$/.test(key) ? parseInteger(key, 10) : undefined;
+      value = attribute(value, number ?? new Text(key), isItem);
+      if (value instanceof Undefined) fail(value.why);
+      at = isItem ? close + 1 : close;
+    }
+    return value;
+  };
+  const build = (source: Text, depth: number): Text => {
+    const builder = new TextBuilder(meter);
+    const { value: all } = source;
+    meter.scan(all.length);
+    let plainFrom = 0;
+    let at = 0;
+    while (at < all.length) {
+      const brace = all[at]!;
+      if (brace !== "{" && brace !== "}") {
+        at++;
+        continue;
+      }
+      builder.addPart(source, plainFrom, at);
+      if (all[at + 1] === brace) {
+        builder.addPart(source, at, at + 1);
+        at += 2;
+        plainFrom = at;
+        continue;
+      }
+      if (brace === "}") fail("Single '}' encountered in format string");
+      let level = 1;
+      let end = at + 1;
+      for (; end < all.length; end++) {
+        if (all[end] === "{") level++;
+        else if (all[end] === "}" && --level === 0) break;
+      }
+      if (level > 0) fail("expected '}' before end of string");
+      if (depth > 2) fail("Max string recursion exceeded");
+      meter.scan(end - at);
+      const inside = all.slice(at + 1, end);
+      const [, path, conversion, spec] = /^([^!:]*)(?:!([^:]?))?(?::(.*))?$/su.exec(inside) ?? fail("bad format field");
+      let value = field(path!);
+      if (conversion === "r") value = repr(value, meter);
+      else if (conversion === "s") value = str(value, meter);
+      else if (conversion !== undefined) fail(`Unknown conversion specifier '${conversion}'`);
+      const filled = spec?.includes("{") ? build(new Text(spec), depth + 1).value : (spec ?? "");
+      builder.add(format(value, filled, meter));
+      at = end + 1;
+      plainFrom = at;
+    }
+    builder.addPart(source, plainFrom, all.length);
+    return builder.text();
+  };
+  return build(text, 1);
+}

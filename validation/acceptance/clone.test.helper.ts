@@ -1,0 +1,118 @@
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, sep } from "node:path";
+import { deflateSync } from "node:zlib";
+import { failuresPath } from "../parity/parity.js";
+import { type PerfRecord, perfPath } from "../performance/perf.js";
+import { renderPerf } from "../performance/render.js";
+import { readIndex } from "../records/git-index.js";
+import { hashObject } from "../records/git-objects.js";
+import { kernelSha256, type Provenance } from "../records/provenance.js";
+import { readRecord, writeRecord, writeRows } from "../records/records.js";
+import { EXAMPLES, PROVENANCE } from "../records/records.test.helper.js";
+import { type AcceptanceOptions, type AcceptanceSummary, BANNER_FILE, PARITY_FILE, runAcceptance, SUMMARY_FILE } from "./acceptance.js";
+import type { Check } from "./check.js";
+import { perfRecordPaths } from "./sign-off.js";
+
+// A clone small enough to be broken in every way, with what a release needs in it, all of it committed.
+
+/** Time of its commit, seconds. */
+export const COMMIT_TIME = 1_700_000_100;
+
+/** A clone, in a folder that `remove` takes away. */
+export class Clone {
+  readonly folder = mkdtempSync(join(tmpdir(), "bitnet-clone-"));
+  readonly root = join(this.folder, "clone");
+  /** Id of its commit. */
+  commit = "";
+
+  /** Whole, with performance records that say they are of the present kernels. */
+  async make(): Promise<void> {
+    rmSync(this.root, { recursive: true, force: true });
+    this.put("a.txt", "3\n");
+    this.put("engine/index.ts", "export const one = 1;\n");
+    this.put("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- Wings.\n\n## [0.1.0] - 2026-11-22\n\n### Added\n\n- All.\n");
+    for (const path of ["package.json", "package-lock.json", "LICENSE", "dist/bundle", "README.md", "docs", ...perfRecordPaths(".")]) {
+      cpSync(path, join(this.root, path), { recursive: true });
+    }
+    this.put("README.md", "# Short\n");
+    for (const name of ["cli", "formats", "library", "numerics", "performance", "release"]) this.put(`docs/${name}.md`, "# Short\n");
+    const records: PerfRecord[] = [];
+    for (const path of perfRecordPaths(".")) {
+      const record = await readRecord<PerfRecord>(path, "perf-record");
+      const fresh = { ...record, provenance: { ...record.provenance, kernel_sha256: kernelSha256() } };
+      records.push(fresh);
+      await writeRecord(join(this.root, perfPath(fresh)), "perf-record", fresh);
+    }
+    for (const [path, text] of renderPerf(records)) this.put(path, text);
+    this.#commit();
+  }
+
+  /** Commits all but dist, as gitformat-index (version 2) and gitformat-loose have it. */
+  #commit(): void {
+    const entries = readdirSync(this.root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const paths = entries.map(({ parentPath, name }) => relative(this.root, join(parentPath, name)).split(sep).join("/"));
+    const parts = paths
+      .filter((path) => !path.startsWith("dist/"))
+      .sort()
+      .map((path) => {
+        const entry = Buffer.alloc((62 + path.length + 8) & ~7); // its times are 0, so that files are always looked into
+        entry.writeUInt32BE(0o100644, 24);
+        entry.write(hashObject("blob", readFileSync(join(this.root, path))), 40, "hex");
+        entry.writeUInt16BE(path.length, 60);
+        entry.write(path, 62);
+        return entry;
+      });
+    const head = Buffer.from("DIRC\0\0\0\x02\0\0\0\0", "latin1");
+    head.writeUInt32BE(parts.length, 8);
+    const body = Buffer.concat([head, ...parts]);
+    const index = Buffer.concat([body, createHash("sha1").update(body).digest()]);
+    this.put(".git/index", index);
+    const who = `A <a@example.org> ${COMMIT_TIME} +0000`;
+    const commit = `tree ${readIndex(index)!.tree()}\nauthor ${who}\ncommitter ${who}\n\nAll\n`;
+    const object = Buffer.from(`commit ${commit.length}\0${commit}`);
+    this.commit = createHash("sha1").update(object).digest("hex");
+    this.put(`.git/objects/${this.commit.slice(0, 2)}/${this.commit.slice(2)}`, deflateSync(object));
+    this.put(".git/HEAD", "ref: refs/heads/main\n");
+    this.put(".git/refs/heads/main", `${this.commit}\n`);
+  }
+
+  put(path: string, data: string | Uint8Array): void {
+    mkdirSync(dirname(join(this.root, path)), { recursive: true });
+    writeFileSync(join(this.root, path), data);
+  }
+
+  read(path: string): string {
+    return readFileSync(join(this.root, path), "utf8");
+  }
+
+  /** Puts another text in place of what is in a file. */
+  edit(path: string, from: string | RegExp, to: string): void {
+    const text = this.read(path);
+    const edited = text.replace(from, to);
+    if (edited === text) throw new Error(`${path} has no ${from}`);
+    this.put(path, edited);
+  }
+
+  /** Runs some of the checks on it. */
+  check(checks: readonly Check[], more: Partial<AcceptanceOptions> = {}): Promise<AcceptanceSummary> {
+    const out = join(this.folder, "artifacts");
+    return runAcceptance({ cliArgs: [], seed: 42, deterministic: false, date: new Date(0), root: this.root, out, checks, ...more });
+  }
+
+  /** Artifacts of a validation that passed, in a folder. */
+  async results(folder: string, from: Partial<Provenance> = {}): Promise<void> {
+    const provenance = { ...PROVENANCE, git_commit: this.commit.slice(0, 12), kernel_sha256: kernelSha256(), ...from };
+    const checks = [{ id: "c.fp32-fp32", title: "parity", ship: true, status: "PASS" }];
+    const passed = { kind: "acceptance-summary", provenance, quick: false, checks, verdict: "PASS" };
+    await writeRecord(join(folder, SUMMARY_FILE), "acceptance-summary", passed);
+    await writeRecord(join(folder, PARITY_FILE), "parity-report", { ...EXAMPLES["parity-report"], provenance });
+    await writeRecord(join(folder, BANNER_FILE), "platform-banner", { ...EXAMPLES["platform-banner"], provenance });
+    await writeRows(failuresPath(join(folder, PARITY_FILE)), "parity-failure", []);
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,230 @@
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative, resolve, sep } from "node:path";
+import { BitnetError } from "../../engine/errors.js";
+import { describeModel } from "../../engine/index.js";
+import { modelName, type PerfRecord, readPerf } from "../performance/perf.js";
+import { renderPerf } from "../performance/render.js";
+import { staleReasons } from "../performance/stale.js";
+import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
+import { gitState } from "../records/git.js";
+import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
+import type { Check, Context, Finding } from "./check.js";
+import { type Fault, faultText, leftOver, pretended, pretendedInBundle } from "./scan.js";
+
+/** Parts (f) and (g) of acceptance: what was measured, and whether the house is in order. */
+export const SIGN_OFF: readonly Check[] = [
+  { id: "f.performance", title: "performance of both formats, fresh", run: performanceRecords },
+  { id: "f.render", title: "performance page equals its records", run: render },
+  { id: "g.sources", title: "nothing pretended in the sources", run: (context) => scanSources(context, pretended) },
+  { id: "g.bundle", title: "nothing pretended in the bundle", run: scanBundle },
+  { id: "g.debugging", title: "nothing left over from debugging", run: (context) => scanSources(context, leftOver) },
+  { id: "g.schemas", title: "every kind of record has its schema", run: schemas },
+  { id: "g.records", title: "records are of their schemas", run: records },
+  { id: "g.docs", title: "README and docs are there", run: docs },
+  { id: "g.changelog", title: "changelog has the version", run: changelog },
+  { id: "g.clean-tree", title: "clean tree", run: cleanTree },
+];
+
+const RESULTS = "bench/results";
+
+const notHere = (what: string): Finding => ({ status: "SKIP", reason: `${what}: only a clone has it`, ship: false });
+
+/** Where a file is: as a release would put it there, or as it is. */
+function placeOf({ root, overlay }: Context, path: string): string {
+  const put = overlay === undefined ? undefined : join(overlay, path);
+  return put !== undefined && existsSync(put) ? put : join(root, path);
+}
+
+/** Paths of the stored performance records, from the root. */
+export function perfRecordPaths(root: string): string[] {
+  const folder = join(root, RESULTS);
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => /^perf-.*\.json$/.test(name)) : [];
+  return names.sort().map((name) => `${RESULTS}/${name}`);
+}
+
+/** Both formats' records of the models, by the paths where they belong; undefined: there is none. */
+export async function modelRecords(
+  context: Pick<Context, "models" | "files" | "root" | "overlay" | "embedded">,
+): Promise<{ readonly model: string; readonly path: string; readonly at: string | undefined; readonly sha256: string }[]> {
+  const found = [];
+  for (const model of context.models) {
+    const { format, sha256 } = await describeModel(model, context.files);
+    const path = `${RESULTS}/perf-${modelName(model)}-${format}.json`;
+    const places = [placeOf(context as Context, path), ...(context.embedded ? [] : [resolve(path)])];
+    found.push({ model, path, at: places.find((place) => existsSync(place)), sha256 });
+  }
+  return found;
+}
+
+async function performanceRecords(context: Context): Promise<Finding> {
+  const found = await modelRecords(context);
+  if (!context.clone && found.every(({ at }) => at === undefined)) return notHere(RESULTS);
+  const figures: Record<string, number> = {};
+  const wrong: string[] = [];
+  for (const { model, path, at, sha256 } of found) {
+    if (at === undefined) {
+      wrong.push(`there is no ${path}`);
+      continue;
+    }
+    const record = await readPerf(at);
+    const reasons = await staleReasons(record);
+    if (record.provenance.model_sha256 !== sha256) reasons.push(`it is not of ${model}`);
+    wrong.push(...[...new Set(reasons)].map((reason) => `${path} is stale: ${reason}`));
+    figures[`${record.model.format}.decode`] = Number(record.metrics.decode_tokens_per_second.median.toFixed(1));
+    figures[`${record.model.format}.samples`] = record.settings.iterations;
+  }
+  if (wrong.length > 0)
+    return { status: "FAIL", reason: `${wrong.join("; ")}: measure again with bitnet perf, then bitnet perf render`, figures };
+  return { status: "PASS", figures };
+}
+
+async function render(context: Context): Promise<Finding> {
+  const paths = perfRecordPaths(context.root);
+  if (paths.length === 0 && !context.clone) return notHere(RESULTS);
+  const stored: PerfRecord[] = [];
+  for (const path of paths) stored.push(await readPerf(placeOf(context, path)));
+  const rendered = [...renderPerf(stored)];
+  const other = rendered.filter(([path, text]) => {
+    const at = placeOf(context, path);
+    return !existsSync(at) || readFileSync(at, "utf8") !== text;
+  });
+  if (other.length > 0)
+    return { status: "FAIL", reason: `${other.map(([path]) => path).join(", ")} is not what the records give: bitnet perf render` };
+  return { status: "PASS", figures: { records: paths.length, files: rendered.length } };
+}
+
+/** Rooms whose sources are scanned. */
+const ROOMS = ["engine", "kernels", "validation", "cli", "bench", "scripts"];
+
+/** The sources of a clone, by path from its root. */
+function* sources(root: string): Generator<readonly [path: string, text: string]> {
+  for (const room of ROOMS) {
+    const folder = join(root, room);
+    if (!existsSync(folder)) continue;
+    for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+      const at = join(entry.parentPath, entry.name);
+      const path = relative(root, at).split(sep).join("/");
+      if (!entry.isFile() || !/\.(?:ts|mjs)$/.test(entry.name) || /(?:^|\/)(?:node_modules|golden|fixtures)\//.test(path)) continue;
+      yield [path, readFileSync(at, "utf8")];
+    }
+  }
+}
+
+function scanSources({ root, clone }: Context, scan: (path: string, text: string) => Fault[]): Finding {
+  if (!clone) return notHere("the source");
+  let files = 0;
+  const found: Fault[] = [];
+  for (const [path, text] of sources(root)) {
+    files++;
+    found.push(...scan(path, text));
+  }
+  return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files } };
+}
+
+/** What must be in dist/bundle. */
+const BUNDLE = ["bitnet.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
+
+function scanBundle({ root }: Context): Finding {
+  const found: Fault[] = [];
+  let bytes = 0;
+  for (const name of BUNDLE) {
+    const at = join(root, "dist/bundle", name);
+    if (!existsSync(at)) return { status: "FAIL", reason: `there is no dist/bundle/${name}: npm run build` };
+    const text = readFileSync(at, "utf8");
+    bytes += text.length;
+    found.push(...pretendedInBundle(`dist/bundle/${name}`, text));
+  }
+  return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files: BUNDLE.length, bytes } };
+}
+
+/** Each compiles, and refuses an empty record. */
+function schemas(): Finding {
+  for (const kind of RECORD_KINDS) {
+    try {
+      checkRecord(kind, {}, kind);
+    } catch (error) {
+      if (error instanceof BitnetError && error.code === "file") continue;
+      throw error;
+    }
+    return { status: "FAIL", reason: `schemas/${kind}.v1.schema.json takes an empty record` };
+  }
+  return { status: "PASS", figures: { schemas: RECORD_KINDS.length } };
+}
+
+/** What is stored and what this run has written, read back through the schemas. */
+async function records({ root, out }: Context): Promise<Finding> {
+  let files = 0;
+  for (const path of perfRecordPaths(root)) {
+    await readPerf(join(root, path));
+    files++;
+  }
+  for (const [name, kind] of [
+    ["platform_banner.json", "platform-banner"],
+    ["parity_report.json", "parity-report"],
+  ] as const) {
+    if (!existsSync(join(out, name))) continue;
+    await readRecord(join(out, name), kind);
+    files++;
+  }
+  const rows = join(out, "parity_failures.jsonl");
+  if (existsSync(rows)) {
+    await readRows(rows, "parity-failure");
+    files++;
+  }
+  return { status: "PASS", figures: { files } };
+}
+
+/** Pages that a user and a releaser need; those in a published package, and those of a clone. */
+const PAGES = [
+  "README.md",
+  "LICENSE",
+  ...["cli", "formats", "library", "numerics", "performance", "release", "PERF_COMPARISON"].map((name) => `docs/${name}.md`),
+];
+
+function docs(context: Context): Finding {
+  const missing = PAGES.filter((path) => {
+    const at = placeOf(context, path);
+    return !existsSync(at) || statSync(at).size === 0;
+  });
+  if (missing.length > 0) return { status: "FAIL", reason: `${missing.join(", ")}: not there, or empty` };
+  const dead = context.clone ? PAGES.flatMap((path) => deadLinks(context, path)) : [];
+  if (dead.length > 0) return { status: "FAIL", reason: `links that lead nowhere: ${dead.join("; ")}` };
+  return { status: "PASS", figures: { pages: PAGES.length } };
+}
+
+/** Links of a page to files that are not there. */
+function deadLinks(context: Context, path: string): string[] {
+  if (!path.endsWith(".md")) return [];
+  const links = [...readFileSync(placeOf(context, path), "utf8").matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)].map(([, to]) => to!);
+  return links.filter((to) => !existsSync(placeOf(context, join(dirname(path), to)))).map((to) => `${to} in ${path}`);
+}
+
+function changelog(context: Context): Finding {
+  const at = placeOf(context, CHANGELOG_FILE);
+  if (!existsSync(at)) return { status: "FAIL", reason: `there is no ${CHANGELOG_FILE}` };
+  const { version } = JSON.parse(readFileSync(placeOf(context, "package.json"), "utf8")) as { version: string };
+  const fault = changelogFault(readFileSync(at, "utf8"), version);
+  return fault === undefined ? { status: "PASS", figures: { version } } : { status: "FAIL", reason: fault };
+}
+
+function cleanTree(context: Context): Finding {
+  if (!context.clone) return notHere("git's folder");
+  const ship = context.release ? {} : { ship: false as const };
+  const state = gitState(context.root);
+  if (!state?.changed) return { status: "SKIP", reason: "git's folder is not there or can't be read", ...ship };
+  // What a release that was interrupted has put there already is no change.
+  const changed = state.changed.filter((path) => {
+    const put = context.overlay === undefined ? undefined : join(context.overlay, path);
+    return (
+      put === undefined ||
+      !existsSync(put) ||
+      !existsSync(join(context.root, path)) ||
+      !readFileSync(put).equals(readFileSync(join(context.root, path)))
+    );
+  });
+  const figures = { commit: state.commit.slice(0, 12), changed: changed.length };
+  if (changed.length === 0) return { status: "PASS", figures };
+  const list = `${changed.slice(0, 5).join(", ")}${changed.length > 5 ? ", …" : ""}`;
+  if (context.release) return { status: "FAIL", reason: `changed since the commit: ${list}`, figures };
+  return { status: "SKIP", reason: `changed since the commit: ${list} (a release may not go out so)`, figures, ...ship };
+}

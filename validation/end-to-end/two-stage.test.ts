@@ -1,0 +1,36 @@
+import { describe, expect, it } from "vitest";
+import { type GenerateOptions, loadModel } from "../../engine/index.js";
+import { EMBEDDED } from "./derive.test.helper.js";
+
+/** Greedy, top-k of several sizes, and a penalty whose tokens change their order. */
+const OPTIONS: readonly GenerateOptions[] = [
+  { temperature: 0 },
+  { temperature: 0, repetitionPenalty: 1.3 },
+  { temperature: 0.8, topK: 40, seed: 5 },
+  { temperature: 1.5, topK: 256, topP: 0.95, seed: 6 },
+  { temperature: 1, topK: 3, minP: 0.05, repetitionPenalty: 1.1, seed: 7 },
+  { temperature: 0.9, topP: 0.9, seed: 8 }, // without top-k: all rows are read from the file
+];
+const PROMPTS = ["Once upon a time", "The", "She said:", "In 1984, the Parliament"];
+
+describe("the two-stage head writes what the exact head writes", () => {
+  it("alone and in batches", async () => {
+    const exact = await loadModel(EMBEDDED, { head: "exact", threads: 1, v8Flags: true });
+    const twoStage = await loadModel(EMBEDDED, { head: "two-stage", threads: 2, v8Flags: true });
+    try {
+      for (const options of OPTIONS) {
+        const run = (model: typeof exact, prompt: string) => model.generate(prompt, { maxTokens: 40, ...options }).result();
+        const right = await Promise.all(PROMPTS.map((prompt) => run(exact, prompt)));
+        const together = await Promise.all(PROMPTS.map((prompt) => run(twoStage, prompt)));
+        const alone = [await run(twoStage, PROMPTS[0]!)];
+        expect(together.map(({ ids }) => ids)).toEqual(right.map(({ ids }) => ids));
+        expect(alone.map(({ ids }) => ids)).toEqual([right[0]!.ids]);
+      }
+      expect((await twoStage.score("Once upon a time there was a dog.")).nll).toEqual(
+        (await exact.score("Once upon a time there was a dog.")).nll,
+      );
+    } finally {
+      await Promise.all([exact.close(), twoStage.close()]);
+    }
+  });
+});

@@ -1,0 +1,144 @@
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { openCheckpoint } from "../../engine/container/checkpoint.js";
+import { type ModelConfig, readConfig } from "../../engine/model/config.js";
+import { readWeights } from "../../engine/model/weights.js";
+import { floatProducts } from "../../engine/network/float-products.js";
+import { Reference, ReferenceCache, type ReferenceLayer, type ReferenceWeights } from "../../engine/network/reference.js";
+import { loadReference } from "../../engine/network/reference-load.js";
+import { temporaryDirectory } from "../end-to-end/derive.test.helper.js";
+import { ALL_MISSED, GATE, misses } from "./families.test.helper.js";
+import { type FamilyModel, makeFamilyModel, SHAPES, type Shape } from "./model.js";
+import { FamilyNetwork, rmsNorm } from "./network.js";
+import { compare, type Difference, readOutputs, type WindowLogits } from "./outputs.js";
+import { writeFamilyGguf } from "./write-gguf.js";
+import { writeFamilySafetensors } from "./write-safetensors.js";
+
+/** More than enough: each position of a wrong network tells. */
+const TOKENS = 16;
+
+/** What is wrong with a network. */
+interface Mistake {
+  readonly config?: (config: ModelConfig) => ModelConfig;
+  readonly layer?: (layer: ReferenceLayer) => ReferenceLayer;
+  readonly weights?: (weights: ReferenceWeights) => ReferenceWeights;
+  /** Inputs of ternary layers in 8 bits. */
+  readonly int8?: boolean;
+  /** The SafeTensors in place of the GGUF. */
+  readonly safetensors?: boolean;
+}
+
+const silu: Mistake = { config: (config) => ({ ...config, activation: "relu2" }) };
+const theta: Mistake = { config: (config) => ({ ...config, ropeTheta: 100 * config.ropeTheta }) };
+
+/** The mistakes that each shape's model must show. */
+const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
+  bitnet: {
+    "ReLU² in place of SiLU": silu,
+    "no attention sub-norm": { layer: (layer) => ({ ...layer, attnSubNorm: undefined }) },
+    "no feed-forward sub-norm": { layer: (layer) => ({ ...layer, ffnSubNorm: undefined }) },
+    "norms before and behind attention exchanged": {
+      layer: (layer) => ({ ...layer, attnNorm: layer.attnSubNorm!, attnSubNorm: layer.attnNorm }),
+    },
+    "q and k taken for permuted": { config: (config) => ({ ...config, rope: "norm" }) },
+    "RoPE of another base": theta,
+    "activations in 8 bits": { int8: true },
+  },
+  llama: {
+    "ReLU² in place of SiLU": silu,
+    "q and k left permuted": { config: (config) => ({ ...config, rope: "neox" }) },
+    "q and k of SafeTensors taken for permuted": { safetensors: true, config: (config) => ({ ...config, rope: "norm" }) },
+    "scales taken for their inverses": {
+      safetensors: true,
+      config: (config) => ({ ...config, packing: { mode: "offline", inverseScale: false } }),
+    },
+    "the embedding as head": { weights: (weights) => ({ ...weights, head: weights.embedding }) },
+    "norms before attention and feed-forward exchanged": {
+      layer: (layer) => ({ ...layer, attnNorm: layer.ffnNorm, ffnNorm: layer.attnNorm }),
+    },
+    "RoPE of another base": theta,
+    "activations in 8 bits": { int8: true },
+  },
+  "llama-scaled": {
+    "scaling of RoPE ignored": { safetensors: true, config: (config) => ({ ...config, ropeFactors: undefined }) },
+    "factors of 1": { config: (config) => ({ ...config, ropeFactors: config.ropeFactors!.map(() => 1) }) },
+    "all of RoPE scaled": { config: (config) => ({ ...config, ropeFactors: config.ropeFactors!.map(() => 8) }) },
+  },
+  qwen3: {
+    "ReLU² in place of SiLU": silu,
+    "no norm of q": { layer: (layer) => ({ ...layer, qNorm: layer.qNorm!.map(() => 1) }) },
+    "no norm of k": { layer: (layer) => ({ ...layer, kNorm: layer.kNorm!.map(() => 1) }) },
+    "neither norm": { layer: (layer) => ({ ...layer, qNorm: undefined, kNorm: undefined }) },
+    "norms of q and k exchanged": { layer: (layer) => ({ ...layer, qNorm: layer.kNorm, kNorm: layer.qNorm }) },
+    "q and k taken for permuted": { config: (config) => ({ ...config, rope: "norm" }) },
+    "RoPE of another base": theta,
+    "activations in 8 bits": { int8: true, config: (config) => ({ ...config, activations: "int8" }) },
+  },
+};
+
+/** The engine's scalar path on a family's file, with a mistake in it. */
+async function mistaken(path: string, ids: readonly number[], mistake: Mistake): Promise<WindowLogits> {
+  const checkpoint = await openCheckpoint(path);
+  const read = await readConfig(checkpoint);
+  const config = mistake.config?.(read) ?? read;
+  const loaded = loadReference(readWeights(checkpoint, config), config);
+  await checkpoint.close();
+  const changed = mistake.weights?.(loaded) ?? loaded;
+  const weights = { ...changed, layers: changed.layers.map((layer) => mistake.layer?.(layer) ?? layer) };
+  const reference = new Reference(config, weights, mistake.int8 ?? false, floatProducts());
+  const cache = new ReferenceCache(config, ids.length);
+  const rows = ids.map((token, position) => ({ token, position, cache }));
+  return reference.logits(reference.outputNorm(reference.forward(rows)));
+}
+
+describe.each(SHAPES.filter(({ name }) => name in MISTAKES))("$name: each wrong network misses the gate by a wide margin", (shape) => {
+  const directory = temporaryDirectory();
+  afterAll(directory.remove);
+  const model = makeFamilyModel(shape);
+  const ids = model.windows[0]!.slice(0, TOKENS);
+  const stored = readOutputs(shape.name);
+  const verdict = (logits: WindowLogits): Difference => compare(stored, model.windows, [logits]);
+  const written: Promise<{ gguf: string; safetensors: string }> = files(directory.path, model);
+
+  it("the right one passes", async () => {
+    const { gguf, safetensors } = await written;
+    expect(verdict(await mistaken(gguf, ids, {})).logit).toBeLessThan(GATE.logit);
+    expect(verdict(await mistaken(safetensors, ids, {})).logit).toBeLessThan(GATE.logit);
+  });
+
+  it.each(Object.entries(MISTAKES[shape.name]!))("%s", async (_, mistake) => {
+    const { gguf, safetensors } = await written;
+    expect(misses(verdict(await mistaken(mistake.safetensors ? safetensors : gguf, ids, mistake)))).toEqual(ALL_MISSED);
+  });
+});
+
+async function files(directory: string, model: FamilyModel): Promise<{ gguf: string; safetensors: string }> {
+  return {
+    gguf: await writeFamilyGguf(join(directory, "model.gguf"), model, "I2_S"),
+    safetensors: await writeFamilySafetensors(join(directory, "safetensors"), model),
+  };
+}
+
+const shapeOf = (name: string): Shape => SHAPES.find((shape) => shape.name === name)!;
+
+/** Norms of heads where they don't belong: behind the rotation. */
+class NormsBehindRope extends FamilyNetwork {
+  protected override placed(x: Float64Array, norm: Float32Array | undefined, position: number): Float64Array {
+    return rmsNorm(this.rotated(x, position), norm!, shapeOf("qwen3").eps);
+  }
+}
+
+describe("what only the network in f64 can be told to do wrong", () => {
+  it("qwen3: norms behind RoPE", () => {
+    const model = makeFamilyModel(shapeOf("qwen3"));
+    const logits = new NormsBehindRope(model, false).logits(model.windows[0]!.slice(0, TOKENS));
+    expect(misses(compare(readOutputs("qwen3"), model.windows, [logits]))).toEqual(ALL_MISSED);
+  });
+
+  it.each(["qwen3-groups-64", "qwen3-groups-128"])("%s: each group's scale taken from its neighbour", (name) => {
+    const model = makeFamilyModel(shapeOf(name));
+    for (const { linears } of model.layers) for (const { scales } of Object.values(linears)) scales.set(scales.slice(0, -1), 1);
+    const logits = new FamilyNetwork(model, false).logits(model.windows[0]!.slice(0, TOKENS));
+    expect(misses(compare(readOutputs(name), model.windows, [logits]))).toEqual(ALL_MISSED);
+  });
+});

@@ -1,0 +1,167 @@
+import { BitnetError } from "../../engine/errors.js";
+import type { Provenance } from "../records/provenance.js";
+import { figuresOf, finite, greedyVerdict, type Measured, together } from "./figures.js";
+import type {
+  Figures,
+  Gate,
+  Greedy,
+  LaneName,
+  LaneReport,
+  Margins,
+  ParityFailure,
+  ParityReport,
+  Policy,
+  Sides,
+  Thresholds,
+} from "./types.js";
+
+type Gates = Readonly<Record<LaneName, Thresholds>>;
+
+/** What the process promises of any pair of files. */
+export const PROMISE: Gates = {
+  "fp32-fp32": { tau_median: 0.95, delta_nll: 1e-2 },
+  "quant-fp32": { tau_median: 0.6, delta_nll: 2e-2 },
+  oracle: { tau_median: 0.6, delta_nll: 2e-2 },
+};
+
+/**
+ * What is demanded of the embedded pair, close under what it reaches. Its two files hold equal numbers, so in float arithmetic nothing may
+ * differ; quantised activations move likelihoods by a few thousandths.
+ */
+const EMBEDDED: Omit<Gates, "oracle"> = {
+  "fp32-fp32": { tau_median: 0.9999, delta_nll: 1e-6, delta_nll_mean: 1e-6 },
+  "quant-fp32": { tau_median: 0.95, delta_nll: 1e-2, delta_nll_mean: 5e-3 },
+};
+
+/**
+ * The same for other implementations, by name: in float32 they sum in other orders, with quantised activations a rounding may fall to the
+ * other side, and bitnet.cpp keeps its KV cache in f16.
+ */
+const EMBEDDED_ORACLES: Readonly<Record<string, Thresholds>> = {
+  "hf-f32ref": { tau_median: 0.9999, delta_nll: 1e-5, delta_nll_mean: 2e-6 },
+  "hf-packed": { tau_median: 0.97, delta_nll: 7e-3, delta_nll_mean: 2.5e-3 },
+  "bitnetcpp-i2_s": { tau_median: 0.96, delta_nll: 1e-2, delta_nll_mean: 5e-3 },
+};
+
+/** The repository's own gate for a lane of the embedded pair. */
+export function embeddedGate({ name, sides }: Pick<MeasuredLane, "name" | "sides">): Thresholds {
+  const gate = name === "oracle" ? EMBEDDED_ORACLES[sides.a.kernels] : EMBEDDED[name];
+  if (!gate) throw new BitnetError("internal", `no gate for the stored outputs of ${sides.a.kernels}`);
+  return gate;
+}
+
+/** One prompt of a lane, measured. */
+export interface MeasuredPrompt {
+  readonly id: string;
+  readonly ids: readonly number[];
+  readonly measured: Measured;
+  readonly greedy?: Greedy | undefined;
+}
+
+/** All prompts of a lane. */
+export interface MeasuredLane {
+  readonly name: LaneName;
+  readonly sides: Sides;
+  readonly policy: Policy;
+  readonly prompts: readonly MeasuredPrompt[];
+}
+
+/** The gates that a prompt fails, the gravest first. What is not finite, or informs of nothing, fails. */
+export function failedGates(figures: Figures, { tau_median, delta_nll }: Thresholds, greedy?: Greedy): Gate[] {
+  const failed: Gate[] = [];
+  if (figures.delta_nll === null || Math.abs(figures.delta_nll) > delta_nll) failed.push("nll");
+  if (figures.tau_median === null || figures.tau_median < tau_median) failed.push("tau");
+  if (greedy && greedyVerdict(greedy) === "differs") failed.push("greedy");
+  return failed;
+}
+
+/** Judges a lane. @returns its report, and a row for every prompt that failed */
+export function judge(lane: MeasuredLane, thresholds: Thresholds, provenance: Provenance): { report: LaneReport; rows: ParityFailure[] } {
+  const { name, sides, policy } = lane;
+  const promise = PROMISE[name];
+  const judged = lane.prompts.map(({ id, ids, measured, greedy }) => {
+    const figures = figuresOf(measured);
+    return { id, ids, greedy, figures, failed: failedGates(figures, thresholds, greedy) };
+  });
+  const row = ({ id, ids, greedy, figures }: (typeof judged)[number], against: Thresholds): ParityFailure => ({
+    kind: "parity-failure",
+    provenance,
+    lane: name,
+    sides,
+    policy,
+    thresholds: against,
+    prompt: { id, ids },
+    figures,
+    greedy: greedy ?? null,
+    failed: failedGates(figures, against, greedy),
+    verdict: "FAIL",
+  });
+  const rows = judged.filter(({ failed }) => failed.length > 0).map((prompt) => row(prompt, thresholds));
+  const deltas = judged.map(({ figures }) => Math.abs(figures.delta_nll ?? Number.NaN));
+  const meanDelta = deltas.reduce((sum, delta) => sum + delta, 0) / deltas.length;
+  const { delta_nll_mean: mostMean = Number.POSITIVE_INFINITY } = thresholds;
+  const meanFails = !(meanDelta <= mostMean) && mostMean < Number.POSITIVE_INFINITY;
+  // Each prompt may be inside of its own threshold and the mean outside of its: then those fail that are above the mean's.
+  if (meanFails && !rows.some(({ failed }) => failed.includes("nll"))) {
+    const against = { tau_median: thresholds.tau_median, delta_nll: mostMean };
+    for (const prompt of judged) if (Math.abs(prompt.figures.delta_nll!) > mostMean) rows.push(row(prompt, against));
+  }
+  const gates: readonly Gate[] = ["nll", "tau", "greedy"];
+  const failed = gates.filter((gate) => rows.some((one) => one.failed.includes(gate)));
+  const worstTau = Math.min(...judged.map(({ figures }) => figures.tau_median ?? Number.NaN));
+  const worstDelta = Math.max(...deltas);
+  const margins = (of: Thresholds): Margins => ({
+    tau_median: finite(worstTau - of.tau_median),
+    delta_nll: finite(of.delta_nll - worstDelta),
+    ...(of.delta_nll_mean !== undefined && { delta_nll_mean: finite(of.delta_nll_mean - meanDelta) }),
+  });
+  return {
+    report: {
+      name,
+      sides,
+      policy,
+      promise,
+      thresholds,
+      prompts: judged.map(({ id, ids, figures, greedy, failed: own }) => ({
+        id,
+        tokens: ids.length,
+        figures,
+        greedy: greedy ? greedyVerdict(greedy) : null,
+        verdict: own.length > 0 ? "FAIL" : "PASS",
+      })),
+      totals: {
+        tokens: judged.reduce((sum, { ids }) => sum + ids.length, 0),
+        figures: figuresOf(together(lane.prompts.map(({ measured }) => measured))),
+        delta_nll_mean: finite(meanDelta),
+      },
+      margins: margins(thresholds),
+      promise_margins: margins(promise),
+      failed,
+      verdict: failed.length > 0 ? "FAIL" : "PASS",
+    },
+    rows,
+  };
+}
+
+const SAID: Readonly<Record<Gate, string>> = {
+  nll: "the likelihoods differ by more than is allowed",
+  tau: "the tokens are ranked otherwise than is allowed",
+  greedy: "the greedy text is not the stored one",
+};
+
+/** What a report's failure is as an error, or undefined if all passed: its code, the gravest of all lanes, is the exit code. @param failures path of the rows */
+export function parityFailure({ lanes }: ParityReport, failures?: string): BitnetError | undefined {
+  const gates: readonly Gate[] = ["nll", "tau", "greedy"];
+  const gate = gates.find((one) => lanes.some(({ failed }) => failed.includes(one)));
+  if (gate === undefined) return undefined;
+  const failing = lanes
+    .filter(({ failed }) => failed.includes(gate))
+    .map(({ name, sides }) => `${name} (${sides.b.path ?? sides.b.kernels})`);
+  const where = failures === undefined ? "" : `; the prompts are in ${failures}: bitnet replay shows one`;
+  return new BitnetError(gate, `parity: ${SAID[gate]} in ${failing.join(", ")}${where}`);
+}
+
+/** What a row's failure is as an error. */
+export function gateError(gate: Gate, row: string): BitnetError {
+  return new BitnetError(gate, `${row}: still fails: ${SAID[gate]}`);
+}

@@ -1,0 +1,109 @@
+import { BitnetError } from "../../engine/errors.js";
+import { NUMERICS_VERSION } from "../../engine/index.js";
+import { kernelSha256 } from "../records/provenance.js";
+import { readRows } from "../records/records.js";
+import { compare, figuresOf } from "./figures.js";
+import { failedGates, gateError } from "./gates.js";
+import { readOracles } from "./oracle.js";
+import { measureAnswer } from "./parity.js";
+import { checkAlike, fileOptionsOf, type KernelOptions, openSide, outputsOf, type Side } from "./sides.js";
+import type { Figures, Gate, Greedy, ParityFailure, SideRecord } from "./types.js";
+
+/** Which row, and where its models are now. */
+export interface ReplayOptions {
+  /** In place of the row's paths. */
+  readonly modelA?: string | undefined;
+  readonly modelB?: string | undefined;
+  readonly kernels?: KernelOptions | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A row judged again. */
+export interface Replay {
+  readonly row: ParityFailure;
+  /** What is not as it was when the row was written; empty: the figures are the row's, to the bit. */
+  readonly changed: readonly string[];
+  readonly figures: Figures;
+  readonly greedy: Greedy | null;
+  /** Empty: it passes now. */
+  readonly failed: readonly Gate[];
+  /** Undefined if it passes. */
+  readonly error: BitnetError | undefined;
+}
+
+/**
+ * Reproduces a failing row of parity from the row alone: the same token path through the same models, under the row's thresholds.
+ * @param number of the row, from 1
+ * @throws BitnetError usage: there is no such row; file; receipt: nothing has changed, and yet the figures or the verdict are not the row's
+ */
+export async function replayRow(path: string, number: number, options: ReplayOptions = {}): Promise<Replay> {
+  const rows = await readRows<ParityFailure>(path, "parity-failure");
+  const row = rows[number - 1];
+  if (!row) throw new BitnetError("usage", `${path} has ${rows.length} rows, so there is no row ${number}`);
+  const where = `${path}, row ${number}`;
+  const { figures, greedy, changed } = await measureAgain(row, where, options);
+  const failed = failedGates(figures, row.thresholds, greedy ?? undefined);
+  if (changed.length === 0) {
+    const was = JSON.stringify([row.figures, row.greedy, row.failed]);
+    if (JSON.stringify([inOrder(figures, row.figures), greedy && inOrder(greedy, row.greedy), failed]) !== was) {
+      throw new BitnetError(
+        "receipt",
+        `${where}: models and kernels are those of the row, but not its figures: it says ${say(row.figures, row.failed)}, and the replay gives ${say(figures, failed)}`,
+        { file: path },
+      );
+    }
+  }
+  return { row, changed, figures, greedy, failed, error: failed[0] && gateError(failed[0], where) };
+}
+
+async function measureAgain(
+  row: ParityFailure,
+  where: string,
+  { modelA, modelB, kernels = {}, signal }: ReplayOptions,
+): Promise<Pick<Replay, "figures" | "greedy" | "changed">> {
+  const { sides, prompt, policy, lane, provenance } = row;
+  const opened: Side[] = [];
+  const changed: string[] = [];
+  const open = async (record: SideRecord, path: string | undefined): Promise<Side> => {
+    const arithmetic = record.kernels;
+    const from = path ?? record.path;
+    if (from === null || (arithmetic !== "reference" && arithmetic !== "kernels")) {
+      throw new BitnetError("file", `${where}: says that a model ran on ${arithmetic}, which is no arithmetic of this engine`);
+    }
+    const side = await openSide(from, arithmetic, fileOptionsOf(record), kernels, signal);
+    opened.push(side);
+    if (side.record.sha256 !== record.sha256) changed.push(`${from} is another file than it was`);
+    return side;
+  };
+  if (provenance.kernel_sha256 !== kernelSha256()) changed.push("the kernels are others");
+  if (provenance.numerics_version !== NUMERICS_VERSION) changed.push("the numerics have another version");
+  try {
+    const b = await open(sides.b, modelB);
+    if (lane === "oracle") {
+      const oracle = readOracles().oracles.find(({ record }) => record.kernels === sides.a.kernels);
+      const answer = oracle?.answers.find(({ id }) => id === prompt.id);
+      if (!oracle || !answer || answer.ids.join() !== prompt.ids.join()) {
+        throw new BitnetError("receipt", `${where}: this package has no outputs of ${sides.a.kernels} for ${prompt.id}`);
+      }
+      if (oracle.record.sha256 !== sides.a.sha256) changed.push("the stored outputs are others");
+      const { measured, greedy } = await measureAnswer(answer, b, signal);
+      return { figures: figuresOf(measured), greedy: greedy ?? null, changed };
+    }
+    const a = await open(sides.a, modelA);
+    checkAlike(a, b);
+    const [expected, outputs] = await Promise.all([outputsOf(a.model, prompt.ids, signal), outputsOf(b.model, prompt.ids, signal)]);
+    return { figures: figuresOf(compare(expected, outputs, policy.top_k)), greedy: null, changed };
+  } finally {
+    await Promise.all(opened.map(({ model }) => model.close()));
+  }
+}
+
+/** A record with its keys in the order of another, so that both can be compared as text. */
+function inOrder<T extends object>(value: T, like: T | null): Partial<T> {
+  const keys = [...Object.keys(like ?? {}), ...Object.keys(value)] as (keyof T)[];
+  return Object.fromEntries(keys.map((key) => [key, value[key]])) as Partial<T>;
+}
+
+function say({ tau_median, delta_nll }: Figures, failed: readonly Gate[]): string {
+  return `τ-b ${tau_median} and ΔNLL ${delta_nll}, ${failed.length > 0 ? `failed: ${failed.join(", ")}` : "passed"}`;
+}

@@ -1,0 +1,142 @@
+import type { FileOptions } from "../../engine/index.js";
+import type { Provenance } from "../records/provenance.js";
+
+/** The records of parity, field by field as in schemas/parity-report.v1.schema.json and parity-failure.v1.schema.json. */
+
+export const LANES = ["fp32-fp32", "quant-fp32", "oracle"] as const;
+export type LaneName = (typeof LANES)[number];
+
+/** What can fail, the gravest first: likelihoods, ranks, greedy text. */
+export type Gate = "nll" | "tau" | "greedy";
+
+export type Verdict = "PASS" | "FAIL";
+
+/** What a file doesn't say itself. */
+export interface SideOptions {
+  readonly activation?: NonNullable<FileOptions["activation"]>;
+  readonly i2s_layout?: NonNullable<FileOptions["i2sLayout"]>;
+  readonly tokenizer?: string;
+}
+
+/** One side of a comparison. */
+export interface SideRecord {
+  /** null: stored outputs. */
+  readonly path: string | null;
+  readonly format: string;
+  readonly sha256: string;
+  /** `reference`, `kernels`, or the name of another implementation. */
+  readonly kernels: string;
+  readonly options?: SideOptions;
+}
+
+/** a: the reference; b: what is held against it. */
+export interface Sides {
+  readonly a: SideRecord;
+  readonly b: SideRecord;
+}
+
+/** The rules of a comparison. */
+export interface Policy {
+  readonly bos: boolean;
+  readonly eos: boolean;
+  readonly special_tokens: boolean;
+  /** Tokens of a window, and from one window's begin to the next. */
+  readonly window: number;
+  readonly stride: number;
+  readonly continuation: number;
+  readonly top_k: number;
+  readonly tie: number;
+}
+
+export interface Thresholds {
+  /** Least median τ-b of a prompt. */
+  readonly tau_median: number;
+  /** Most |ΔNLL| of a prompt. */
+  readonly delta_nll: number;
+  /** Most mean |ΔNLL| over all prompts. */
+  readonly delta_nll_mean?: number;
+}
+
+/** Of one prompt, or of all. */
+export interface Figures {
+  /** Over the informative positions; null: there are none. */
+  readonly tau_median: number | null;
+  readonly tau_p5: number | null;
+  readonly tau_min: number | null;
+  readonly informative: number;
+  readonly uninformative: number;
+  /** Nats a token; null: not finite. */
+  readonly nll_a: number | null;
+  readonly nll_b: number | null;
+  /** b − a */
+  readonly delta_nll: number | null;
+}
+
+/** A stored greedy continuation against what the model finds likeliest on it. */
+export interface Greedy {
+  readonly expected: readonly number[];
+  /** First token of it that is not the likeliest here; null: none. */
+  readonly parts_at: number | null;
+  readonly chosen: number | null;
+  /** How much higher the chosen one's logit is there; null: not finite, or nothing parts. */
+  readonly gap: number | null;
+  /** A gap up to this is a tie. */
+  readonly tie: number;
+}
+
+export interface PromptReport {
+  readonly id: string;
+  readonly tokens: number;
+  readonly figures: Figures;
+  /** null: no stored text. */
+  readonly greedy: "same" | "tie" | "differs" | null;
+  readonly verdict: Verdict;
+}
+
+/** How far the worst is inside of the thresholds; negative: outside; null: not finite. */
+export interface Margins {
+  readonly tau_median: number | null;
+  readonly delta_nll: number | null;
+  readonly delta_nll_mean?: number | null;
+}
+
+export interface LaneReport {
+  readonly name: LaneName;
+  readonly sides: Sides;
+  readonly policy: Policy;
+  /** What the process promises. */
+  readonly promise: Thresholds;
+  /** What this run demands. */
+  readonly thresholds: Thresholds;
+  readonly prompts: readonly PromptReport[];
+  readonly totals: { readonly tokens: number; readonly figures: Figures; readonly delta_nll_mean: number | null };
+  readonly margins: Margins;
+  readonly promise_margins: Margins;
+  readonly failed: readonly Gate[];
+  readonly verdict: Verdict;
+}
+
+export interface ParityReport {
+  readonly kind: "parity-report";
+  readonly provenance: Provenance;
+  readonly lanes: readonly LaneReport[];
+  readonly skipped: readonly { readonly name: LaneName; readonly reason: string }[];
+  readonly verdict: Verdict;
+}
+
+/** A prompt that failed, with all that is needed to replay it. */
+export interface ParityFailure {
+  readonly kind: "parity-failure";
+  readonly provenance: Provenance;
+  readonly lane: LaneName;
+  readonly sides: Sides;
+  readonly policy: Policy;
+  readonly thresholds: Thresholds;
+  /** The whole token path that both sides were fed. */
+  readonly prompt: { readonly id: string; readonly ids: readonly number[] };
+  readonly figures: Figures;
+  /** null: no continuation is stored. */
+  readonly greedy: Greedy | null;
+  readonly failed: readonly Gate[];
+  readonly verdict: "FAIL";
+}

@@ -1,0 +1,235 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { kernelSha256 } from "../records/provenance.js";
+import { EXAMPLES } from "../records/records.test.helper.js";
+import { distribution } from "../statistics/summary.js";
+import { comparePerf, requireMemory, requireNoRegression } from "./gate.js";
+import { modelName, type PerfRecord, perfPath, readPerf, runPerf } from "./perf.js";
+import { ticksAround } from "./picture.js";
+import { PERF_PAGE, renderPerf } from "./render.js";
+import { staleReasons } from "./stale.js";
+
+const folder = mkdtempSync(join(tmpdir(), "bitnet-perf-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const record = EXAMPLES["perf-record"] as unknown as PerfRecord;
+
+/** A record with other samples of one metric. */
+function withSamples(metric: keyof PerfRecord["metrics"], samples: readonly number[], of: PerfRecord = record): PerfRecord {
+  return { ...of, metrics: { ...of.metrics, [metric]: distribution(of.metrics[metric].unit, samples) } };
+}
+
+/** The same model in the other format, with figures of its own. */
+const safetensors: PerfRecord = {
+  ...withSamples("load_ms", [20, 21, 19, 22, 25]),
+  model: {
+    ...record.model,
+    path: "one-packed",
+    format: "safetensors",
+    quantisation: { ...record.model.quantisation, linears: "U8 | <x>" },
+  },
+  provenance: { ...record.provenance, model_hash: "0".repeat(16), model_sha256: "0".repeat(64) },
+};
+
+it("names a model, whichever format it is in", () => {
+  for (const [path, name] of [
+    ["models/stories/ggml-model-i2_s.gguf", "stories"],
+    ["models/stories/packed", "stories"],
+    ["models/stories/packed/model.safetensors", "stories"],
+    ["models/stories/model.safetensors.index.json", "stories"],
+    ["/a/2b4t.gguf", "2b4t"],
+    ["/a/2b4t-packed", "2b4t"],
+    ["/a/Some model-TQ2_0-00001-of-00003.gguf", "Some_model"],
+    ["/a/Falcon3-1B-Instruct.F16.gguf", "Falcon3-1B-Instruct"],
+    ["/model.gguf", "model"],
+  ] as const) {
+    expect(modelName(path), path).toBe(name);
+  }
+  expect(perfPath(safetensors).replaceAll("\\", "/")).toBe("bench/results/perf-one-safetensors.json");
+});
+
+it("holds each figure of a stored record against its samples", async () => {
+  const path = join(folder, "record.json");
+  const read = (value: unknown): Promise<PerfRecord> => {
+    writeFileSync(path, JSON.stringify(value));
+    return readPerf(path);
+  };
+  expect(await read(record)).toEqual(record);
+  for (const figure of ["median", "p95", "min", "max", "stddev"] as const) {
+    const edited = structuredClone(EXAMPLES["perf-record"]);
+    edited.metrics.load_ms[figure] *= 0.9;
+    await expect(read(edited), figure).rejects.toMatchObject({
+      code: "file",
+      message: expect.stringContaining(`/metrics/load_ms/${figure} is `),
+    });
+  }
+  await expect(read(withSamples("load_ms", [1, 2]))).rejects.toThrow(/samples are not as many as the iterations/);
+});
+
+describe("a baseline", () => {
+  it("is compared median by median; worse is slower, later or larger", () => {
+    const now = withSamples("decode_tokens_per_second", [1.5, 2.4, 2.4, 9, 9], withSamples("load_ms", [1, 3.6, 3.6, 3.6, 9]));
+    const compared = comparePerf(now, record, "before.json");
+    expect(compared.map(({ metric, worse }) => [metric, Number(worse.toFixed(6))])).toEqual([
+      ["prefill_tokens_per_second", 0],
+      ["decode_tokens_per_second", 20],
+      ["first_token_ms", 0],
+      ["load_ms", 20],
+      ["peak_rss_bytes", 0],
+    ]);
+    expect(() => requireNoRegression(compared, 20.001, "before.json")).not.toThrow();
+    expect(() => requireNoRegression(compared, 19, "before.json")).toThrow(
+      expect.objectContaining({
+        code: "regression",
+        message: expect.stringMatching(/before\.json.* 19 %: decode\S+ 3 → 2\.4, 20\.0 % worse; load_ms/),
+      }),
+    );
+    const better = comparePerf(withSamples("decode_tokens_per_second", [9, 9, 9, 9, 9]), record, "before.json");
+    expect(() => requireNoRegression(better, 0, "before.json")).not.toThrow();
+  });
+
+  it("of another model, machine or setting is refused", () => {
+    const { provenance, settings } = record;
+    const others: [PerfRecord, RegExp][] = [
+      [safetensors, /model hash 3b6.* there, 0000.* here; format gguf there, safetensors here/],
+      [
+        { ...record, provenance: { ...provenance, platform: { ...provenance.platform, cpu: "Other" } } },
+        /processor Some CPU there, Other here/,
+      ],
+      [{ ...record, provenance: { ...provenance, threads: 1 } }, /threads 2 there, 1 here/],
+      [{ ...record, provenance: { ...provenance, kernel_tier: "wide" } }, /kernel tier/],
+      [{ ...record, settings: { ...settings, kv: "q8" } }, /KV cache/],
+    ];
+    for (const [other, said] of others) {
+      expect(() => comparePerf(other, record, "before.json")).toThrow(
+        expect.objectContaining({ code: "usage", message: expect.stringMatching(said) }),
+      );
+    }
+  });
+
+  it("has a limit of memory beside it, which no sample may pass", () => {
+    expect(() => requireMemory(record, 10)).not.toThrow();
+    expect(() => requireMemory(record, 9)).toThrow(
+      expect.objectContaining({ code: "memory", message: expect.stringContaining("--max-rss") }),
+    );
+  });
+});
+
+describe("the page", () => {
+  const other = { ...record, model: { ...record.model, name: "another" } };
+
+  it("is the same bytes for the same records, in any order", () => {
+    const first = renderPerf([record, safetensors, other]);
+    expect([...first.keys()]).toEqual([PERF_PAGE, "docs/perf-another.svg", "docs/perf-one.svg"]);
+    expect(renderPerf([other, safetensors, record])).toEqual(first);
+    expect(renderPerf(JSON.parse(JSON.stringify([safetensors, other, record])) as PerfRecord[])).toEqual(first);
+  });
+
+  it("shows environment, policy, figures and ratios, and nothing of a record is markup", () => {
+    const page = renderPerf([record, safetensors]).get(PERF_PAGE)!;
+    for (const line of [
+      "## one",
+      "| environment | SafeTensors | GGUF |",
+      "| weights | U8 \\| &lt;x>, embedding F16 | I2_S, embedding F16 |",
+      "| processor | Some CPU, 2 cores | Some CPU, 2 cores |",
+      "| runs | 5 processes, 1 run to warm up in each | 5 processes, 1 run to warm up in each |",
+      "| load, ms | SafeTensors | 21.00 | 24.40 | 19.00 | 25.00 | 2.30 | 5 |",
+      "| load, ms | GGUF | 3.00 | 8.80 | 1.00 | 10.00 | 3.54 | 5 |",
+      "| load, ms | less | 21.00 | 3.00 | 7.000 |",
+      "| prefill, tokens/s | more | 3.00 | 3.00 | 1.000 |",
+      "![The samples of each metric, of SafeTensors and GGUF](perf-one.svg)",
+    ]) {
+      expect(page.split("\n")).toContain(line);
+    }
+    expect(page).not.toContain("Not measured alike");
+  });
+
+  it("changes with every figure and every field of the provenance that is shown", () => {
+    const page = renderPerf([record]).get(PERF_PAGE);
+    for (const changed of [
+      withSamples("load_ms", [3, 1, 10, 2, 4.1]),
+      { ...record, provenance: { ...record.provenance, node: "v24.0.0" } },
+      { ...record, provenance: { ...record.provenance, git_dirty: true } },
+      { ...record, settings: { ...record.settings, warmup: 2 } },
+    ]) {
+      expect(renderPerf([changed]).get(PERF_PAGE)).not.toBe(page);
+    }
+  });
+
+  it("says what was not alike, and refuses two records of a format, or two models of one name", () => {
+    const unlike = { ...safetensors, provenance: { ...safetensors.provenance, threads: 1 } };
+    expect(renderPerf([record, unlike]).get(PERF_PAGE)).toContain("Not measured alike (threads): the ratios mix that in.");
+    expect(() => renderPerf([record, record])).toThrow(/2 records of one as gguf/);
+    const larger = { ...safetensors, model: { ...safetensors.model, parameters: 1 } };
+    expect(() => renderPerf([record, larger])).toThrow(/of two models/);
+  });
+
+  it("has pictures with every sample inside its panel, in colours for light and dark", () => {
+    const svg = renderPerf([record, safetensors]).get("docs/perf-one.svg")!;
+    expect(svg).toContain("prefers-color-scheme: dark");
+    expect(svg).not.toMatch(/NaN|undefined/);
+    const dots = [...svg.matchAll(/<circle cx="([\d.]+)"/g)].map(([, x]) => Number(x));
+    expect(dots).toHaveLength(5 * 2 * 5);
+    expect(Math.min(...dots)).toBeGreaterThanOrEqual(110);
+    expect(Math.max(...dots)).toBeLessThanOrEqual(730);
+  });
+
+  it("places ticks around what is shown", () => {
+    expect(ticksAround(1, 10, 1)).toEqual([0, 5, 10]);
+    expect(ticksAround(91.3, 98.2, 1)).toEqual([90, 92, 94, 96, 98, 100]);
+    expect(ticksAround(3, 3, 1).length).toBeGreaterThan(1);
+    expect(ticksAround(2 ** 20, 3 * 2 ** 20, 2 ** 20)[0]).toBe(2 ** 20);
+  });
+});
+
+it("is stale when kernels or model are others, not when the commit is", async () => {
+  const model = { ...record.model, path: "models/bitnet-stories-4m/ggml-model-i2_s.gguf" };
+  const present: PerfRecord = {
+    ...record,
+    model,
+    provenance: { ...record.provenance, kernel_sha256: kernelSha256(), git_commit: "0".repeat(12) },
+  };
+  expect(await staleReasons(present)).toEqual([]);
+  expect(await staleReasons({ ...present, model: { ...model, path: "nowhere/one.gguf" } })).toEqual([]);
+  const other = {
+    ...present,
+    provenance: { ...present.provenance, kernel_sha256: "1".repeat(64), model_sha256: "2".repeat(64), model_hash: "2".repeat(16) },
+  };
+  expect(await staleReasons(other)).toEqual([
+    expect.stringMatching(/^it is of the kernels 1{16}, and these are [0-9a-f]{16}$/),
+    expect.stringMatching(/^it is of the model 2{16}, and models.*gguf is 3b6ffbad956fd373$/),
+  ]);
+});
+
+describe("a measurement", () => {
+  const asked = { load: { threads: 1, contextLength: 64 }, seed: 1, iterations: 2, cliArgs: [], deterministic: false, date: new Date(0) };
+
+  it("has a sample of every metric from each process, within the context it was given", async () => {
+    const steps: number[] = [];
+    const measured = await runPerf({ ...asked, onProgress: (done) => steps.push(done) });
+    expect(steps).toEqual([1, 2]);
+    expect(measured.settings).toEqual({
+      ...{ context_length: 64, kv: "f32", head: "auto", prompt_tokens: 47, decode_tokens: 16, warmup: 1, iterations: 2 },
+    });
+    expect(measured.model).toMatchObject({
+      path: "models/bitnet-stories-4m/ggml-model-i2_s.gguf",
+      name: "bitnet-stories-4m",
+      format: "gguf",
+    });
+    expect(measured.provenance).toMatchObject({ model_hash: "3b6ffbad956fd373", threads: 1, seed: 1, date: "1970-01-01T00:00:00.000Z" });
+    for (const { samples } of Object.values(measured.metrics)) expect(samples).toHaveLength(2);
+    // More than Node alone takes, and less than would be a mistake of the unit.
+    const { min, max } = measured.metrics.peak_rss_bytes;
+    expect(min).toBeGreaterThan(30 * 2 ** 20);
+    expect(max).toBeLessThan(2 ** 30);
+  });
+
+  it("ends with the error of the process that measures, and when it is aborted", async () => {
+    await expect(runPerf({ ...asked, model: "README.md" })).rejects.toMatchObject({ name: "BitnetError", code: "file" });
+    const abort = new AbortController();
+    const running = runPerf({ ...asked, iterations: 100, signal: abort.signal, onProgress: () => abort.abort() });
+    await expect(running).rejects.toThrow(/abort/);
+  });
+});

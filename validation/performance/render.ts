@@ -1,0 +1,151 @@
+import { BitnetError } from "../../engine/errors.js";
+import { FORMATS, figure, TITLES } from "./figures.js";
+import { METRIC_NAMES, METRICS, type PerfRecord } from "./perf.js";
+import { perfPicture } from "./picture.js";
+
+/** The page, and the folder of its pictures, in a clone. */
+export const PERF_PAGE = "docs/PERF_COMPARISON.md";
+
+/** Records of one model, at most one a format: SafeTensors first. */
+type Pair = readonly PerfRecord[];
+
+/**
+ * The page and its pictures, by path. The same records give the same bytes, in whichever order they come: there is no clock and no other source.
+ * @throws BitnetError usage: two records of one model and format, or two models of one name
+ */
+export function renderPerf(records: readonly PerfRecord[]): Map<string, string> {
+  const pairs = pairUp(records);
+  const files = new Map([[PERF_PAGE, `${[INTRODUCTION, ...pairs.map(section)].join("\n\n")}\n`]]);
+  for (const pair of pairs) files.set(`docs/${pictureName(pair)}`, perfPicture(pair));
+  return files;
+}
+
+function pictureName([first]: Pair): string {
+  return `perf-${first!.model.name}.svg`;
+}
+
+function pairUp(records: readonly PerfRecord[]): Pair[] {
+  const names = [...new Set(records.map(({ model }) => model.name))].sort();
+  return names.map((name) => {
+    const pair = Object.keys(FORMATS).flatMap((format) => {
+      const found = records.filter(({ model }) => model.name === name && model.format === format);
+      if (found.length > 1) throw new BitnetError("usage", `there are ${found.length} records of ${name} as ${format}: give one of them`);
+      return found;
+    });
+    const models = new Set(pair.map(({ model, provenance: from }) => `${model.parameters} ${from.tokenizer_sha256}`));
+    if (models.size > 1) {
+      throw new BitnetError("usage", `the records of ${name} are of two models: number of parameters or tokenizer differ`);
+    }
+    return pair;
+  });
+}
+
+const INTRODUCTION = `# Performance of both formats
+
+<!-- Rendered by \`bitnet perf render\` from bench/results/perf-*.json. Do not edit: \`bitnet perf render --check\` compares. -->
+
+The same model as SafeTensors and as GGUF. Each sample is a process of its own: it loads the model, reads a prompt and writes tokens once to warm up,
+and once more for the figures. p95 is linear between neighbours in order; the standard deviation is that of a sample (n − 1). All samples, and where
+they come from, are in the records; [performance.md](performance.md) has more measurements, and how to repeat them.`;
+
+function section(pair: Pair): string {
+  const { name } = pair[0]!.model;
+  const rows = conditions(pair);
+  const unlike = rows.filter(([label, values]) => !FREE.has(label) && new Set(values).size > 1).map(([label]) => label);
+  const heads = pair.map(({ model }) => FORMATS[model.format]);
+  return [
+    `## ${cell(name)}`,
+    "",
+    table(
+      ["environment", ...heads],
+      [...environment(pair), ...rows].map(([label, values]) => [label, ...values]),
+    ),
+    "",
+    table(["metric", "format", "median", "p95", "min", "max", "std. dev.", "samples"], metricRows(pair)),
+    ...(pair.length === 2
+      ? ["", ...(unlike.length > 0 ? [`Not measured alike (${unlike.join(", ")}): the ratios mix that in.`, ""] : []), ratios(pair)]
+      : []),
+    "",
+    `![The samples of each metric, of ${heads.join(" and ")}](${pictureName(pair)})`,
+  ].join("\n");
+}
+
+type Row = readonly [label: string, values: readonly string[]];
+
+/** Where it was measured and what. */
+function environment(pair: Pair): Row[] {
+  const row = (label: string, value: (record: PerfRecord) => string): Row => [label, pair.map(value)];
+  return [
+    row("model", ({ model }) => `${code(model.path)}, ${(model.bytes / 1e6).toFixed(1)} MB`),
+    row("SHA-256", ({ provenance: from }) => code(from.model_hash ?? "")),
+    row("weights", ({ model }) => `${model.quantisation.linears}, embedding ${model.quantisation.embedding}`),
+    row("measured", ({ provenance: from }) => from.date.slice(0, 10)),
+    row("load before", ({ load_average }) => load_average.toFixed(2)),
+    row("commit", ({ provenance: from }) =>
+      from.git_commit === null ? "none" : `${code(from.git_commit)}${from.git_dirty ? ", changed" : ""}`,
+    ),
+    row("command", ({ provenance: from }) => code(["bitnet", ...from.cli_args].join(" "))),
+  ];
+}
+
+/** Conditions that may differ between the formats without making the ratios less true. */
+const FREE = new Set(["seed"]);
+
+/** What should be the same for both formats. */
+function conditions(pair: Pair): Row[] {
+  const row = (label: string, value: (record: PerfRecord) => string): Row => [label, pair.map(value)];
+  return [
+    row("parameters", ({ model }) => `${(model.parameters / 1e6).toFixed(1)} million`),
+    row("system", ({ provenance: { platform, wsl2 } }) => `${platform.os} ${platform.release} ${platform.arch}${wsl2 ? ", WSL2" : ""}`),
+    row("processor", ({ provenance: { platform } }) => `${platform.cpu}, ${platform.cores} cores`),
+    row("memory", ({ provenance: { platform } }) => `${(platform.memory_bytes / 2 ** 30).toFixed(1)} GiB`),
+    row("Node", ({ provenance: from }) => `${from.node}, V8 ${from.v8}`),
+    row("bitnet-ts", ({ provenance: from }) => `${from.package_version}, numerics ${from.numerics_version}`),
+    row("kernels", ({ provenance: from }) => `${from.kernel_tier}, ${code(from.kernel_sha256.slice(0, 16))}`),
+    row("threads", ({ provenance: from }) => String(from.threads)),
+    row("context", ({ settings }) => `${settings.context_length} positions, KV ${settings.kv}, head ${settings.head}`),
+    row("work", ({ settings }) => `prompt of ${settings.prompt_tokens} tokens, ${settings.decode_tokens} tokens behind it`),
+    row("prompts", ({ policy }) => `${policy.prompts}${policy.bos ? ", BOS first" : ", no BOS"}`),
+    row(
+      "policy",
+      ({ policy }) =>
+        `temperature ${policy.temperature}, repetition penalty ${policy.repetition_penalty}, ${policy.ignore_eos ? "goes on after EOS" : "ends at EOS"}, ${policy.speculate ? "speculates" : "one token a pass"}`,
+    ),
+    row("runs", ({ settings }) => `${settings.iterations} processes, ${settings.warmup} run to warm up in each`),
+    row("seed", ({ provenance: from }) => `${from.seed}${from.deterministic ? ", deterministic environment" : ""}`),
+  ];
+}
+
+function metricRows(pair: Pair): string[][] {
+  return METRIC_NAMES.flatMap((metric) =>
+    pair.map(({ model, metrics }) => {
+      const { median, p95, min, max, stddev, samples } = metrics[metric];
+      const figures = [median, p95, min, max, stddev].map((value) => figure(metric, value));
+      return [TITLES[metric], FORMATS[model.format], ...figures, String(samples.length)];
+    }),
+  );
+}
+
+function ratios([safetensors, gguf]: Pair): string {
+  const rows = METRIC_NAMES.map((metric) => {
+    const [a, b] = [safetensors!.metrics[metric].median, gguf!.metrics[metric].median];
+    return [TITLES[metric], METRICS[metric].more ? "more" : "less", figure(metric, a), figure(metric, b), (a / b).toFixed(3)];
+  });
+  return table(["medians", "better", FORMATS.safetensors, FORMATS.gguf, "SafeTensors ÷ GGUF"], rows);
+}
+
+/** A table; columns of which the first row is a figure are aligned right. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(" | ")} |`;
+  const rule = head.map((_, column) => (/^\d[\d.]*$/.test(rows[0]?.[column] ?? "") ? "---:" : "---"));
+  return [line(head), `|${rule.join("|")}|`, ...rows.map(line)].join("\n");
+}
+
+/** Text of a cell: on one line, and no markup of tables or HTML. */
+function cell(text: string): string {
+  return text.replace(/\s+/g, " ").replaceAll("|", "\\|").replaceAll("<", "&lt;");
+}
+
+function code(text: string): string {
+  return `\`${text.replaceAll("`", "'")}\``;
+}

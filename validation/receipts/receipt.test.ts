@@ -1,0 +1,261 @@
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { BitnetError, LoadOptions } from "../../engine/index.js";
+import { EMBEDDED } from "../end-to-end/derive.test.helper.js";
+import { kernelSha256 } from "../records/provenance.js";
+import { canonicalJson, type Receipt, receiptDigest } from "./receipt.js";
+import { verifyReceipt } from "./verify.js";
+
+// A receipt through the command line, as a user meets it, and altered in every field.
+
+const folder = mkdtempSync(join(tmpdir(), "bitnet-receipt-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const at = (name: string): string => join(folder, name);
+
+function bitnet(...args: readonly string[]): { code: number | null; stdout: string; stderr: string } {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BITNET_")));
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args], {
+    env,
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  return { code: status, stdout, stderr };
+}
+
+const RUN = ["run", "--prompt", "Once upon a time", "--max-tokens", "24", "--temperature", "0.7", "--top-k", "20", "--seed", "5"];
+const WRITTEN = [...RUN, "--repetition-penalty", "1.1", "--stop", "zebra", "--threads", "2", "--tier", "relaxed"];
+
+let receipt: Receipt;
+beforeAll(() => {
+  const { code, stdout } = bitnet(...WRITTEN, "--receipt", at("receipt.json"));
+  expect(code).toBe(0);
+  receipt = JSON.parse(readFileSync(at("receipt.json"), "utf8")) as Receipt;
+  expect(stdout).toBe(`${receipt.text}\n`);
+});
+
+describe("bitnet run --receipt", () => {
+  it("writes what was asked for, what came, and where", () => {
+    expect(receipt).toMatchObject({
+      provenance: { kernel_tier: "relaxed", threads: 2, seed: 5, cli_args: [...WRITTEN, "--receipt", at("receipt.json")] },
+      model: { path: null, kv: "f32", head: "auto" },
+      prompt_ids: [4080, 632, 546, 258, 446],
+      settings: { temperature: 0.7, top_k: 20, repetition_penalty: 1.1, seed: 5, max_tokens: 24, stop: ["zebra"], speculate: false },
+      stop_reason: "length",
+    });
+    expect(receipt.provenance.model_sha256).toBe(createHash("sha256").update(readFileSync(EMBEDDED)).digest("hex"));
+    expect(receipt.steps).toHaveLength(24);
+    expect(new Set(receipt.steps.map(({ hidden }) => hidden)).size).toBe(24);
+    // The digest by hand: JSON without spaces, keys sorted.
+    const sorted = (_: string, value: unknown): unknown =>
+      value === null || typeof value !== "object" || Array.isArray(value)
+        ? value
+        : Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+    const { digest, ...rest } = receipt;
+    expect(createHash("sha256").update(JSON.stringify(rest, sorted)).digest("hex")).toBe(digest);
+  });
+
+  it("writes nothing where nothing came of it", () => {
+    const before = readdirSync(folder);
+    expect(bitnet(...RUN, "--receipt", at("none.json"), "--temperature", "0", "--ctx", "4").code).toBe(2);
+    expect(readdirSync(folder)).toEqual(before);
+    const refused = bitnet(...RUN, "--receipt", join(EMBEDDED, "none.json"));
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(/error: can't write .*none\.json/)]);
+  });
+
+  it("nor where it was interrupted", async () => {
+    const before = readdirSync(folder);
+    // So hot that it will not find an end by itself.
+    const args = ["run", "--prompt", "x", "--max-tokens", "1900", "--temperature", "1000000", "--receipt", at("none.json")];
+    const child = spawn(process.execPath, ["dist/bundle/bitnet.cjs", ...args], { stdio: ["ignore", "pipe", "ignore"] });
+    child.stdout.once("data", () => child.kill("SIGINT"));
+    child.stdout.resume();
+    const [code] = (await once(child, "close")) as [number];
+    expect(code).toBe(130);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+});
+
+describe("bitnet verify", () => {
+  it.each(["--threads 2 --tier relaxed", "--threads 1 --tier plain", "--threads 3 --tier wide", "--reference"])(
+    "matches with %s",
+    (flags) => {
+      const { code, stdout, stderr } = bitnet("verify", at("receipt.json"), ...flags.split(" "));
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(/^match: 24 steps, written on Node v\d[^\n]*, relaxed kernels, 2 threads; replayed on Node v\d[^\n]*\n$/);
+    },
+  );
+
+  it("matches whatever the receipt was written with", async () => {
+    const ways: [flags: string, back: Load][] = [
+      ["--kv q8 --head two-stage", { tier: "plain" }],
+      ["--speculate --tier wide --threads 1", { tier: "relaxed" }],
+      ["--stop-id 13,14 --ctx 20 --json", { threads: 1 }],
+      ["--max-tokens 0", { threads: 1 }],
+    ];
+    for (const [flags, load] of ways) {
+      expect(bitnet(...RUN, ...flags.split(" "), "--receipt", at("way.json")), flags).toMatchObject({ code: 0 });
+      await expect(verifyReceipt(at("way.json"), { load }), flags).resolves.toBeDefined();
+    }
+  });
+
+  it("finds the model where it is now", () => {
+    copyFileSync(EMBEDDED, at("here.gguf"));
+    expect(bitnet(...RUN, "--model", at("here.gguf"), "--receipt", at("moved.json")).code).toBe(0);
+    rmSync(at("here.gguf"));
+    const lost = bitnet("verify", at("moved.json"));
+    expect([lost.code, lost.stderr]).toEqual([2, expect.stringContaining("here.gguf")]);
+    expect(JSON.parse(bitnet("verify", at("moved.json"), "--model", EMBEDDED, "--json").stdout)).toMatchObject({
+      verdict: "match",
+      steps: 24,
+    });
+    const other = bitnet("verify", at("moved.json"), "--model", "models/bitnet-stories-4m/packed");
+    expect([other.code, other.stderr]).toEqual([12, expect.stringMatching(/model_sha256 is not that of .*packed.*another model file\n$/)]);
+  });
+
+  it("ends with 12 and one line that says what is wrong", () => {
+    const said = (changed: object): string => {
+      writeFileSync(at("wrong.json"), JSON.stringify(changed));
+      const { code, stdout, stderr } = bitnet("verify", at("wrong.json"));
+      expect({ code, stdout }).toEqual({ code: 12, stdout: "" });
+      expect(stderr).toMatch(/^error: .*wrong\.json: [^\n]+\n$/);
+      return stderr;
+    };
+    expect(said({ ...receipt, text: "Another story." })).toMatch(/it was altered: its digest/);
+    expect(said(redigested({ ...receipt, provenance: { ...receipt.provenance, kernel_sha256: "0".repeat(64) } }))).toMatch(/kernel_sha256/);
+    writeFileSync(at("wrong.json"), readFileSync(at("receipt.json")).subarray(0, 900));
+    expect(bitnet("verify", at("wrong.json"))).toMatchObject({ code: 12, stderr: expect.stringMatching(/is not JSON/) as string });
+    expect(bitnet("verify", at("absent.json"))).toMatchObject({ code: 1, stderr: expect.stringMatching(/absent\.json/) as string });
+  });
+});
+
+type Load = Pick<LoadOptions, "tier" | "threads">;
+type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+type Path = readonly (string | number)[];
+
+/** Every value in a receipt that holds no others. */
+function leaves(value: Json, path: Path = []): Path[] {
+  if (value === null || typeof value !== "object" || Object.keys(value).length === 0) return [path];
+  return Object.entries(value).flatMap(([key, inside]) => leaves(inside, [...path, Array.isArray(value) ? Number(key) : key]));
+}
+
+/** Another value of the same kind, if there is one. */
+function other(value: Json, by: number): Json {
+  if (typeof value === "number") return value + 1 + (by % 1000);
+  if (typeof value === "boolean") return !value;
+  if (value === null) return by % 2 === 0 ? "x" : 7;
+  if (typeof value === "object") return [1 + (by % 50)]; // there are empty lists
+  if (!/^[0-9a-f]{12,64}$/.test(value)) return `${value}${by}`;
+  const i = by % value.length;
+  return value.slice(0, i) + ((Number.parseInt(value[i]!, 16) + 1 + (by % 15)) % 16).toString(16) + value.slice(i + 1);
+}
+
+function altered(path: Path, by: number): Receipt {
+  const copy = structuredClone(receipt);
+  let parent = copy as unknown as Record<string | number, Json>;
+  for (const key of path.slice(0, -1)) parent = parent[key] as Record<string | number, Json>;
+  const key = path.at(-1)!;
+  parent[key] = other(parent[key]!, by);
+  return copy;
+}
+
+function redigested<T extends object>(changed: T): T & { digest: string } {
+  return { ...changed, digest: receiptDigest(changed) };
+}
+
+/** What is said of a receipt that does not hold; undefined: it does. */
+async function wrongWith(changed: object, load: Load = {}): Promise<string | undefined> {
+  const path = at("altered.json");
+  writeFileSync(path, JSON.stringify(changed));
+  const error: BitnetError | undefined = await verifyReceipt(path, { load }).then(
+    () => undefined,
+    (thrown: BitnetError) => thrown,
+  );
+  if (error) expect(error, error.stack ?? "").toMatchObject({ code: "receipt", file: path });
+  return error?.message.slice(path.length + 2);
+}
+
+describe("a receipt altered in any field does not verify", () => {
+  it("by its digest or its form", async () => {
+    const paths = leaves(receipt as unknown as Json);
+    expect(paths.length).toBeGreaterThan(100);
+    for (const path of paths) {
+      const place = `/${path.slice(0, 2).join("/")}`; // ajv names the place, or one around it
+      const said = await wrongWith(altered(path, path.length));
+      expect(said ?? "it holds", path.join("/")).toMatch(/^(it was altered|\/\S* )/);
+      if (said!.startsWith("/")) expect(said, path.join("/")).toContain(`/${place.split("/")[1]}`);
+    }
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...paths), fc.nat(), async (path, by) => {
+        expect(await wrongWith(altered(path, by))).toBeDefined();
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("by what the digest says of keys and their order", () => {
+    const { digest: _digest, kind, ...rest } = receipt;
+    expect(receiptDigest({ ...rest, kind })).toBe(receipt.digest);
+    expect(canonicalJson({ b: [1, { d: null, c: "é\n" }], a: 1e21 })).toBe('{"a":1e+21,"b":[1,{"c":"é\\n","d":null}]}');
+  });
+
+  const with2 = { tier: "relaxed", threads: 2 } as const;
+  const step = (i: number, change: object): object => ({ steps: receipt.steps.map((was, n) => (n === i ? { ...was, ...change } : was)) });
+  const settings = (change: object): object => ({ settings: { ...receipt.settings, ...change } });
+  const provenance = (change: object): object => ({ provenance: { ...receipt.provenance, ...change } });
+  const changes: [name: string, change: () => object, said: RegExp][] = [
+    ["an id", () => step(7, { id: receipt.steps[7]!.id + 1 }), /^step 8 of 24: its id is \d+, and that of the replay \d+$/],
+    ["a hidden state", () => step(23, { hidden: "0".repeat(64) }), /^step 24 of 24: its hidden state differs/],
+    ["one step less", () => ({ steps: receipt.steps.slice(0, -1) }), /^step 24: the receipt has 23 steps, and the replay 24$/],
+    ["one step more", () => ({ steps: [...receipt.steps, receipt.steps[0]] }), /^step 25: the receipt has 25 steps, and the replay 24$/],
+    ["the chain", () => ({ chain: "0".repeat(64) }), /^chain differs/],
+    ["the text", () => ({ text: `${receipt.text}!` }), /^text differs/],
+    ["the reason", () => ({ stop_reason: "eos" }), /^stop_reason is eos, and that of the replay length$/],
+    ["the prompt", () => ({ prompt_ids: [...receipt.prompt_ids.slice(0, -1), 447] }), /^step 1 of 24: its hidden state differs/],
+    ["an id of no token", () => ({ prompt_ids: [2 ** 31 - 1] }), /^can't be replayed: token id 2147483647 .* outside the vocabulary/],
+    ["the seed alone", () => settings({ seed: 6 }), /^provenance\/seed is not settings\/seed$/],
+    ["the seed", () => ({ ...settings({ seed: 6 }), ...provenance({ seed: 6 }) }), /^step \d+ of 24: its (id|hidden)/],
+    ["the temperature", () => settings({ temperature: 5 }), /^step \d+ of 24: its (id|hidden)/],
+    ["a limit", () => settings({ max_tokens: 23 }), /^step 24: the receipt has 24 steps, and the replay 23$/],
+    ["a stop", () => settings({ stop_ids: [receipt.steps[3]!.id] }), /^step \d+: the receipt has 24 steps/],
+    ["ends of a turn", () => settings({ eos_ids: [1] }), /^settings\/eos_ids is not what/],
+    ["the cache", () => ({ model: { ...receipt.model, kv: "q8" } }), /^kernel_calls has storeKeyValue, which relaxed kernels with a q8/],
+    ["the tier", () => provenance({ kernel_tier: "plain" }), /^kernel_calls (has ternaryRelaxed|lacks ternaryPlain)/],
+    ["a count", () => ({ kernel_calls: { ...receipt.kernel_calls, rope: 1 } }), /^kernel_calls differ from those of the replay/],
+    ["the kernels", () => provenance({ kernel_sha256: "0".repeat(64) }), /^kernel_sha256 is not that of the kernels here/],
+    ["the numerics", () => provenance({ numerics_version: 99 }), /^numerics_version is 99 and here 1/],
+    ["the model", () => provenance({ model_hash: "0".repeat(16), model_sha256: "0".repeat(64) }), /^model_sha256 is not that of /],
+    ["the tokenizer", () => provenance({ tokenizer_sha256: "0".repeat(64) }), /^tokenizer_sha256 is not that of /],
+  ];
+  it.each(changes)("by the replay, if its digest is made anew: %s", async (_, change, said) => {
+    expect(await wrongWith(redigested({ ...receipt, ...change() }), with2)).toMatch(said);
+  });
+
+  it("while one that was not altered holds", async () => {
+    expect(await wrongWith(receipt, with2)).toBeUndefined();
+  });
+});
+
+// Written on Node 20 by 2 threads of relaxed kernels; any Node, thread count and tier must come to the same.
+describe("the stored receipt", () => {
+  const stored = JSON.parse(readFileSync("validation/fixtures/receipt.json", "utf8")) as Receipt;
+  // The kernels may have been built anew since then: what they compute may not have changed.
+  const today = { ...stored, provenance: { ...stored.provenance, kernel_sha256: kernelSha256() } };
+
+  it.each([
+    ["plain", 1],
+    ["relaxed", 1],
+  ] as const)("is replayed by %s kernels and %i thread on this Node", async (tier, threads) => {
+    expect(stored.provenance).toMatchObject({ node: expect.stringMatching(/^v20\./) as string, threads: 2, kernel_tier: "relaxed" });
+    expect(await wrongWith(redigested(today), { tier, threads })).toBeUndefined();
+  });
+
+  it("is what it was when it was written", () => {
+    expect(receiptDigest(stored)).toBe(stored.digest);
+  });
+});

@@ -1,0 +1,160 @@
+import { BitnetError } from "../../engine/errors.js";
+import {
+  type GenerationResult,
+  type GenerationTrace,
+  type LoadOptions,
+  loadModel,
+  type Model,
+  NUMERICS_VERSION,
+} from "../../engine/index.js";
+import { kernelSha256, tokenizerSha256 } from "../records/provenance.js";
+import { readRecord } from "../records/records.js";
+import { canonicalJson, type Receipt, receiptDigest, receiptSettings } from "./receipt.js";
+
+/** How to replay a receipt. */
+export interface VerifyOptions {
+  /** Where the model is now; default: where the receipt says. */
+  readonly model?: string | undefined;
+  /** Where a tokenizer given in place of the model's own is now. */
+  readonly tokenizer?: string | undefined;
+  readonly load: Pick<LoadOptions, "threads" | "tier" | "reference" | "onProgress" | "signal">;
+}
+
+/** What a receipt that holds was replayed with. */
+export interface Verification {
+  readonly receipt: Receipt;
+  readonly tier: string;
+  readonly threads: number;
+  /** Whether calls of kernels were compared: they hang on tier and threads, and were if both are those of the receipt. */
+  readonly callsCompared: boolean;
+}
+
+/**
+ * Replays a receipt, and compares everything that was recorded with what comes now.
+ * @throws BitnetError receipt: it was altered, or something differs, which the message names; what `loadModel` throws
+ */
+export async function verifyReceipt(path: string, options: VerifyOptions): Promise<Verification> {
+  const receipt = await readReceipt(path);
+  const fail = (what: string): never => {
+    throw new BitnetError("receipt", `${path}: ${what}`, { file: path });
+  };
+  const { provenance, model: loaded } = receipt;
+  if (receiptDigest(receipt) !== receipt.digest) fail("it was altered: its digest is not that of its other fields");
+  if (provenance.numerics_version !== NUMERICS_VERSION)
+    fail(`numerics_version is ${provenance.numerics_version} and here ${NUMERICS_VERSION}: replay it with a package of its time`);
+  if (provenance.kernel_sha256 !== kernelSha256())
+    fail("kernel_sha256 is not that of the kernels here: replay it with the package that wrote it");
+  if (provenance.seed !== receipt.settings.seed) fail("provenance/seed is not settings/seed");
+  const misfit = callsMisfit(receipt);
+  if (misfit !== undefined) fail(misfit);
+
+  const modelPath = options.model ?? loaded.path ?? undefined;
+  const tokenizer = options.tokenizer ?? loaded.tokenizer ?? undefined;
+  const model = await loadModel(modelPath, {
+    ...options.load,
+    ...(tokenizer !== undefined && { tokenizer }),
+    ...(loaded.activation !== null && { activation: loaded.activation }),
+    ...(loaded.i2s_layout !== null && { i2sLayout: loaded.i2s_layout }),
+    contextLength: loaded.context_length,
+    kv: loaded.kv,
+    head: loaded.head,
+    v8Flags: true,
+  });
+  try {
+    const { sha256, kernels, threads } = await model.describe();
+    if (sha256 !== provenance.model_sha256) fail(`model_sha256 is not that of ${model.path}: it is another model file`);
+    if (tokenizerSha256(model.tokenizer) !== provenance.tokenizer_sha256)
+      fail(`tokenizer_sha256 is not that of the tokenizer of ${tokenizer ?? model.path}: it is another tokenizer`);
+    const result = await replay(path, receipt, model, options.load.signal);
+    const difference = firstDifference(receipt, result);
+    if (difference !== undefined) fail(difference);
+    const callsCompared = kernels.tier === provenance.kernel_tier && threads === provenance.threads;
+    if (callsCompared && canonicalJson(receipt.kernel_calls) !== canonicalJson(result.trace.kernelCalls))
+      fail("kernel_calls differ from those of the replay, which has the same tier and threads");
+    return { receipt, tier: kernels.tier, threads, callsCompared };
+  } finally {
+    await model.close();
+  }
+}
+
+/** A receipt whose form is right. @throws BitnetError receipt; io */
+async function readReceipt(path: string): Promise<Receipt> {
+  try {
+    return await readRecord<Receipt>(path, "receipt");
+  } catch (error) {
+    if (!(error instanceof BitnetError) || error.code !== "file") throw error;
+    throw new BitnetError("receipt", error.message, { file: path }, { cause: error });
+  }
+}
+
+/** Kernels that only one tier, or one kind of cache, calls. */
+const KERNELS_OF = {
+  plain: ["ternaryPlain", "ternaryGroupsPlain"],
+  relaxed: ["ternaryRelaxed", "ternaryGroupsRelaxed"],
+  wide: ["ternaryWide", "scanWide"],
+  f32: ["storeKeyValue", "attendSpan"],
+  q8: ["storeKeyValueQ8", "attendSpanQ8"],
+} as const;
+
+/** Whether the kernels that were called are those of the recorded tier and cache. @returns what is wrong */
+function callsMisfit({ kernel_calls: calls, provenance: { kernel_tier: tier }, model: { kv }, steps }: Receipt): string | undefined {
+  for (const [of, names] of Object.entries(KERNELS_OF)) {
+    const expected = tier !== "none" && steps.length > 0 && (of === tier || of === kv);
+    const called = names.filter((name) => calls[name] !== undefined);
+    if (!expected && called.length > 0) return `kernel_calls has ${called[0]}, which ${tier} kernels with a ${kv} cache don't call`;
+    if (expected && called.length === 0) return `kernel_calls lacks ${names[0]}, which ${tier} kernels with a ${kv} cache call`;
+  }
+  return undefined;
+}
+
+type Traced = GenerationResult & { readonly trace: GenerationTrace };
+
+async function replay(path: string, { prompt_ids, settings }: Receipt, model: Model, signal: LoadOptions["signal"]): Promise<Traced> {
+  try {
+    const generation = model.generate(prompt_ids, {
+      temperature: settings.temperature,
+      topK: settings.top_k,
+      topP: settings.top_p,
+      minP: settings.min_p,
+      repetitionPenalty: settings.repetition_penalty,
+      seed: settings.seed,
+      ...(settings.max_tokens !== null && { maxTokens: settings.max_tokens }),
+      stop: settings.stop,
+      stopIds: settings.stop_ids,
+      ignoreEos: settings.eos_ids.length === 0,
+      speculate: settings.speculate,
+      trace: true,
+      ...(signal && { signal }),
+    });
+    const result = await generation.result();
+    if (signal?.aborted) throw signal.reason;
+    return result as Traced;
+  } catch (error) {
+    if (!(error instanceof BitnetError) || error.code !== "usage") throw error;
+    throw new BitnetError("receipt", `${path}: can't be replayed: ${error.message}`, { file: path }, { cause: error });
+  }
+}
+
+/** What of a receipt is first not as the replay gave it. */
+function firstDifference(receipt: Receipt, { trace, text, stopReason }: Traced): string | undefined {
+  const { steps } = trace;
+  const settings = receiptSettings(trace.settings);
+  for (const [name, value] of Object.entries(receipt.settings)) {
+    if (canonicalJson(value) !== canonicalJson(settings[name as keyof typeof settings]))
+      return `settings/${name} is not what the model's files and the receipt give here`;
+  }
+  const shared = Math.min(steps.length, receipt.steps.length);
+  for (let i = 0; i < shared; i++) {
+    const [was, now] = [receipt.steps[i]!, steps[i]!];
+    const step = `step ${i + 1} of ${receipt.steps.length}`;
+    if (was.hidden !== now.hidden) return `${step}: its hidden state differs from that of the replay`;
+    if (was.id !== now.id) return `${step}: its id is ${was.id}, and that of the replay ${now.id}`;
+  }
+  if (steps.length !== receipt.steps.length) {
+    return `step ${shared + 1}: the receipt has ${receipt.steps.length} steps, and the replay ${steps.length}`;
+  }
+  if (receipt.stop_reason !== stopReason) return `stop_reason is ${receipt.stop_reason}, and that of the replay ${stopReason}`;
+  if (receipt.text !== text) return "text differs from that of the replay";
+  if (receipt.chain !== trace.chain) return "chain differs from that of the replay";
+  return undefined;
+}

@@ -1,0 +1,68 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { BitnetError } from "../../engine/errors.js";
+
+/** The part of a file's name that its temporaries repeat: names have an end. */
+const NAME_PART = 100;
+
+/**
+ * Writes a file whole or not at all: under a temporary name in the same directory, which is made if need be, until all is on the disk. What
+ * a run that was killed left behind under such a name is removed. @throws BitnetError io
+ */
+export async function writeWhole(path: string, data: string | Uint8Array): Promise<void> {
+  const temporary = temporaryPath(path);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await removeStale(path);
+    const handle = await open(temporary, "wx");
+    try {
+      await handle.writeFile(data);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined); // the first error says it
+    throw ioFailure("write", path, error);
+  }
+}
+
+/** A new name beside `path` for what is not whole yet. */
+export function temporaryPath(path: string): string {
+  return join(dirname(path), `.${basename(path).slice(0, NAME_PART)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+}
+
+/** The temporaries of `path` whose process has ended. */
+export async function staleOf(path: string): Promise<string[]> {
+  const begin = `.${basename(path).slice(0, NAME_PART)}.`;
+  const names = await readdir(dirname(path)).catch(() => []);
+  const stale = names.filter((name) => {
+    const [, pid] = (name.startsWith(begin) && name.slice(begin.length).match(/^(\d+)-[0-9a-f]{8}\.tmp$/)) || [];
+    return pid !== undefined && !isRunning(Number(pid));
+  });
+  return stale.map((name) => join(dirname(path), name));
+}
+
+/** Removes them. */
+export async function removeStale(path: string): Promise<void> {
+  for (const stale of await staleOf(path)) await rm(stale, { force: true, recursive: true });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0); // asks, and sends nothing
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"; // somebody else's
+  }
+}
+
+/** The system's refusal to read or write a file, in one sentence. */
+export function ioFailure(doing: "read" | "write", path: string, error: unknown): BitnetError {
+  if (error instanceof BitnetError) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  const why = code === "ENOENT" ? "there is no such file or directory" : message;
+  return new BitnetError("io", `can't ${doing} ${path}: ${why}`, { file: path }, { cause: error });
+}

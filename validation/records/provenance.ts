@@ -1,0 +1,134 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { arch, availableParallelism, cpus, version as kernelVersion, platform, release, totalmem } from "node:os";
+import { dirname, join } from "node:path";
+import { NUMERICS_VERSION, type Tokenizer } from "../../engine/index.js";
+import { gitState } from "./git.js";
+import { PACKAGE_FILE } from "./package.js";
+
+/** Where a record comes from: part of every record. Fields as in `schemas/provenance.v1.schema.json`. */
+export interface Provenance {
+  readonly schema_version: 1;
+  /** Short id of HEAD; null outside of a clone. */
+  readonly git_commit: string | null;
+  /** Whether a tracked file differs from HEAD; null where that can't be told. */
+  readonly git_dirty: boolean | null;
+  /** The first 16 digits of `model_sha256`. */
+  readonly model_hash: string | null;
+  readonly model_sha256: string | null;
+  /** See `tokenizerSha256`. */
+  readonly tokenizer_sha256: string | null;
+  /** See `kernelSha256`. */
+  readonly kernel_sha256: string;
+  readonly cli_args: readonly string[];
+  readonly wsl2: boolean;
+  readonly platform: {
+    readonly os: string;
+    readonly release: string;
+    readonly arch: string;
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memory_bytes: number;
+  };
+  readonly node: string;
+  readonly v8: string;
+  /** `none`: the scalar reference. null: nothing was computed. */
+  readonly kernel_tier: string | null;
+  readonly threads: number | null;
+  readonly seed: number | null;
+  /** BITNET_DETERMINISTIC=1 */
+  readonly deterministic: boolean;
+  readonly numerics_version: number;
+  readonly package_version: string;
+  /** ISO 8601, UTC. */
+  readonly date: string;
+}
+
+/** What only the caller knows. */
+export interface ProvenanceOptions {
+  /** What was run; without it the fields that need it are null. */
+  readonly model?: {
+    readonly sha256: string;
+    readonly tokenizerSha256: string;
+    readonly tier: string;
+    readonly threads: number;
+  };
+  readonly cliArgs: readonly string[];
+  readonly seed: number | null;
+  readonly deterministic: boolean;
+  readonly date: Date;
+}
+
+/** Digits of a commit's short id. */
+const SHORT_ID = 12;
+
+/** Gathers the provenance of a record that is about to be written. Reads the working tree of a clone, to tell whether it was changed. */
+export async function provenance(options: ProvenanceOptions): Promise<Provenance> {
+  const { model, cliArgs, seed, deterministic, date } = options;
+  const git = gitState(dirname(PACKAGE_FILE));
+  return {
+    schema_version: 1,
+    git_commit: git?.commit.slice(0, SHORT_ID) ?? null,
+    git_dirty: git?.changed ? git.changed.length > 0 : null,
+    model_hash: model?.sha256.slice(0, 16) ?? null,
+    model_sha256: model?.sha256 ?? null,
+    tokenizer_sha256: model?.tokenizerSha256 ?? null,
+    kernel_sha256: kernelSha256(),
+    cli_args: cliArgs,
+    wsl2: isWsl(platform(), `${release()} ${kernelVersion()}`),
+    platform: {
+      os: platform(),
+      release: release(),
+      arch: arch(),
+      cpu: cpus()[0]?.model.trim() ?? "",
+      cores: availableParallelism(),
+      memory_bytes: totalmem(),
+    },
+    node: process.version,
+    v8: process.versions.v8,
+    kernel_tier: model?.tier ?? null,
+    threads: model?.threads ?? null,
+    seed,
+    deterministic,
+    numerics_version: NUMERICS_VERSION,
+    package_version: packageVersion(),
+    date: date.toISOString(),
+  };
+}
+
+/** Whether a kernel is that of the Windows Subsystem for Linux. */
+export function isWsl(os: string, kernel: string): boolean {
+  return os === "linux" && /microsoft/i.test(kernel);
+}
+
+/** Of this package. */
+export function packageVersion(): string {
+  return (JSON.parse(readFileSync(PACKAGE_FILE, "utf8")) as { version: string }).version;
+}
+
+/** SHA-256 of the lines `sha256  name` of the kernels' modules: one value, whichever tier is chosen. */
+export function kernelSha256(): string {
+  const folder = join(dirname(PACKAGE_FILE), "dist/kernels");
+  return sha256(["plain.wasm", "relaxed.wasm"].map((name) => `${sha256(readFileSync(join(folder, name)))}  ${name}\n`).join(""));
+}
+
+/** Texts whose ids depend on splits, merges, spaces, digits, scripts and bytes. */
+const SAMPLE = "The quick brown fox's  12345 naïve cafés — don't!\n\tif (x >= 10) { y += 0.5; } Привет, мир. 你好，世界 こんにちは 🙂";
+
+/**
+ * SHA-256 of what a tokenizer does: its size, special ids, the bytes of each token, and the ids of a fixed text. The same for both formats of a
+ * model.
+ */
+export function tokenizerSha256(tokenizer: Tokenizer): string {
+  const { size, bosId, eosIds, addsBos } = tokenizer;
+  const hash = createHash("sha256").update(
+    JSON.stringify({ size, bosId: bosId ?? null, eosIds, addsBos, sample: tokenizer.encode(SAMPLE) }),
+  );
+  for (let id = 0; id < size; id++)
+    hash.update(`\n${tokenizer.isSpecial(id) ? "!" : " "}`).update(tokenizer.decodeBytes([id], { after: id }));
+  return hash.digest("hex");
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}

@@ -1,0 +1,110 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
+import { BitnetError } from "../../engine/errors.js";
+import { ioFailure, writeWhole } from "./files.js";
+import { PACKAGE_FILE } from "./package.js";
+
+/** What is written to disk; each has its schema, `schemas/<kind>.v1.schema.json`. */
+export const RECORD_KINDS = [
+  "acceptance-summary",
+  "parity-report",
+  "parity-failure",
+  "perf-record",
+  "receipt",
+  "manifest",
+  "platform-banner",
+] as const;
+export type RecordKind = (typeof RECORD_KINDS)[number];
+
+/** Longest record that is read, in bytes: the largest real ones, parity reports of many prompts, are below 1 MB. */
+const MAX_RECORD_BYTES = 64 * 2 ** 20;
+
+let schemas: Ajv2020 | undefined;
+
+/** The compiled schema of a kind. All are read at the first call: they refer to each other. */
+function schemaOf(kind: RecordKind): ValidateFunction {
+  if (!schemas) {
+    schemas = new Ajv2020({ strict: true, strictRequired: false, allowUnionTypes: true });
+    const folder = join(dirname(PACKAGE_FILE), "schemas");
+    for (const name of readdirSync(folder).sort()) {
+      if (name.endsWith(".schema.json")) schemas.addSchema(JSON.parse(readFileSync(join(folder, name), "utf8")) as object);
+    }
+  }
+  const validate = schemas.getSchema(`${kind}.v1.schema.json`);
+  if (!validate) throw new BitnetError("internal", `the package has no schemas/${kind}.v1.schema.json`);
+  return validate;
+}
+
+/**
+ * Checks a record against the schema of its kind, and its short hash against the long one.
+ * @param where path of the record, for the message
+ * @throws BitnetError file: names the record, the place in it as a JSON pointer, and what is wrong
+ */
+export function checkRecord(kind: RecordKind, value: unknown, where: string): void {
+  const validate = schemaOf(kind);
+  if (!validate(value)) throw bad(kind, where, validate.errors?.[0]);
+  const { provenance } = value as { readonly provenance?: { readonly model_hash: string | null; readonly model_sha256: string | null } };
+  if (provenance && (provenance.model_sha256?.slice(0, 16) ?? null) !== provenance.model_hash) {
+    throw new BitnetError("file", `${where}: /provenance/model_hash is not the beginning of model_sha256`, { file: where });
+  }
+}
+
+function bad(kind: RecordKind, where: string, error: ErrorObject | undefined): BitnetError {
+  const { additionalProperty, allowedValue, allowedValues } = (error?.params ?? {}) as Record<string, unknown>;
+  const named = additionalProperty ?? allowedValue ?? (Array.isArray(allowedValues) ? allowedValues.join(", ") : undefined);
+  const what = `${error?.message ?? "is wrong"}${named === undefined ? "" : `: ${String(named)}`}`;
+  return new BitnetError("file", `${where}: ${error?.instancePath || "/"} ${what} (schemas/${kind}.v1.schema.json)`, { file: where });
+}
+
+/** Writes a checked record, whole or not at all: keys in the order given, 2 spaces, a line end. @throws BitnetError file, io */
+export async function writeRecord(path: string, kind: RecordKind, value: unknown): Promise<void> {
+  checkRecord(kind, value, path);
+  await writeWhole(path, `${JSON.stringify(value, undefined, 2)}\n`);
+}
+
+/** Writes checked records as JSON lines; none is an empty file. @throws BitnetError file, io */
+export async function writeRows(path: string, kind: RecordKind, rows: readonly unknown[]): Promise<void> {
+  for (const [i, row] of rows.entries()) checkRecord(kind, row, `${path}, row ${i + 1}`);
+  await writeWhole(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+}
+
+/** Reads and checks a record. @throws BitnetError file, io */
+export async function readRecord<T>(path: string, kind: RecordKind): Promise<T> {
+  const value = parse(await readText(path), path);
+  checkRecord(kind, value, path);
+  return value as T;
+}
+
+/** Reads and checks JSON lines; rows count from 1 in messages. @throws BitnetError file, io */
+export async function readRows<T>(path: string, kind: RecordKind): Promise<T[]> {
+  const lines = (await readText(path)).split("\n");
+  if (lines.at(-1) === "") lines.pop();
+  return lines.map((line, i) => {
+    const where = `${path}, row ${i + 1}`;
+    const value = parse(line, where);
+    checkRecord(kind, value, where);
+    return value as T;
+  });
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_RECORD_BYTES) {
+      throw new BitnetError("file", `${path}: has ${size} bytes, and a record has at most ${MAX_RECORD_BYTES}`, { file: path });
+    }
+    return await readFile(path, "utf8");
+  } catch (error) {
+    throw ioFailure("read", path, error);
+  }
+}
+
+function parse(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new BitnetError("file", `${where}: is not JSON: ${(error as Error).message}`, { file: where });
+  }
+}

@@ -1,0 +1,248 @@
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeEach, expect, it } from "vitest";
+import type { Check } from "../acceptance/check.js";
+import { Clone, COMMIT_TIME } from "../acceptance/clone.test.helper.js";
+import { SIGN_OFF } from "../acceptance/sign-off.js";
+import { readRecord } from "../records/records.js";
+import { prepareRelease, type ReleaseOptions } from "./release.js";
+
+const clone = new Clone();
+beforeEach(() => clone.make());
+afterAll(() => clone.remove());
+
+const folders = { out: join(clone.folder, "out/release-v0.2.0"), results: join(clone.folder, "results") };
+const GGUF = "bench/results/perf-bitnet-stories-4m-gguf.json";
+const ARCHIVE = "bitnet-ts-v0.2.0-artifacts.tar.gz";
+const LIST = "RELEASE_CHECKLIST_v0.2.0.md";
+
+/** As the command line calls it, on the small clone, with recorded results. */
+async function prepare(more: Partial<ReleaseOptions> = {}): ReturnType<typeof prepareRelease> {
+  await clone.results(folders.results);
+  return prepareRelease({
+    ...{ version: "0.2.0", dryRun: false, root: clone.root, out: folders.out, results: folders.results },
+    ...{ cliArgs: ["release", "prepare"], seed: 42, deterministic: false, date: new Date() },
+    ...more,
+  });
+}
+
+/** Every file of the clone, by its hash. */
+function snapshot(root = clone.root): Record<string, string> {
+  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return Object.fromEntries(
+    files
+      .map(({ parentPath, name }) => [join(parentPath, name).slice(root.length + 1), sha256(readFileSync(join(parentPath, name)))])
+      .sort(),
+  );
+}
+
+/** A release's folder has every file, each with its sum. */
+function holds(folder: string): void {
+  expect(readdirSync(folder).sort()).toEqual([LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, "bitnet-ts-v0.2.0.cdx.json", "tree"].sort());
+  const sums = readFileSync(join(folder, "SHA256SUMS"), "utf8").trim().split("\n");
+  expect(sums).toHaveLength(4);
+  for (const line of sums) {
+    const [hash, name] = line.split("  ");
+    expect(sha256(readFileSync(join(folder, name!)))).toBe(hash);
+  }
+}
+
+const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
+
+it("puts version, changelog and checklist into the tree, and the rest into a folder, whose sums are right", async () => {
+  const before = snapshot();
+  const release = await prepare();
+  expect(release.tree).toEqual(["CHANGELOG.md", "package-lock.json", "package.json", LIST]);
+  const changed = Object.entries(snapshot()).filter(([path, hash]) => before[path] !== hash);
+  expect(changed.map(([path]) => path)).toEqual(["CHANGELOG.md", LIST, "package-lock.json", "package.json"].sort());
+  expect(JSON.parse(clone.read("package.json"))).toMatchObject({ name: "bitnet-ts", version: "0.2.0" });
+  expect(JSON.parse(clone.read("package-lock.json"))).toMatchObject({ version: "0.2.0", packages: { "": { version: "0.2.0" } } });
+  expect(clone.read("CHANGELOG.md")).toContain("## [Unreleased]\n\n## [0.2.0] - 2023-11-14\n\n### Added\n\n- Wings."); // the commit's day
+  holds(folders.out);
+  expect(release.commands.join("\n")).toMatch(
+    /^git add CHANGELOG\.md .* RELEASE_CHECKLIST_v0\.2\.0\.md\ngit commit .*\ngit tag -a v0\.2\.0 -m .*\ngit push\ngit push --tags\nnpm publish$/,
+  );
+});
+
+it("the archive is the same, byte for byte, from the same results, and holds what the manifest says", async () => {
+  await prepare({ dryRun: true });
+  const first = readFileSync(join(folders.out, ARCHIVE));
+  await prepare({ dryRun: true, cliArgs: ["another", "way"], out: `${folders.out}-again` });
+  expect(readFileSync(join(`${folders.out}-again`, ARCHIVE)).equals(first)).toBe(true);
+
+  const unpacked = join(clone.folder, "unpacked");
+  mkdirSync(unpacked, { recursive: true });
+  expect(spawnSync("tar", ["-xzf", join(folders.out, ARCHIVE), "-C", unpacked])).toMatchObject({ status: 0 });
+  type Manifest = { readonly version: string; readonly files: readonly { readonly path: string; readonly sha256: string }[] };
+  const manifest = await readRecord<Manifest>(join(unpacked, "MANIFEST.json"), "manifest");
+  expect(manifest.version).toBe("0.2.0");
+  const paths = manifest.files.map(({ path }) => path);
+  for (const path of [GGUF, "docs/PERF_COMPARISON.md", "docs/perf-bitnet-stories-4m.svg", "CHANGELOG.md", "acceptance_summary.json"]) {
+    expect(paths).toContain(path);
+  }
+  const { "MANIFEST.json": _manifest, SHA256SUMS: _sums, ...held } = snapshot(unpacked);
+  expect(held).toEqual(Object.fromEntries(manifest.files.map(({ path, sha256: hash }) => [path, hash])));
+  expect(Math.floor(statSync(join(unpacked, "CHANGELOG.md")).mtimeMs / 1000)).toBe(COMMIT_TIME);
+});
+
+it("the bill of materials names what is bundled, as package-lock.json has it", async () => {
+  await prepare({ dryRun: true });
+  const bom = JSON.parse(readFileSync(join(folders.out, "bitnet-ts-v0.2.0.cdx.json"), "utf8")) as {
+    readonly components: readonly { readonly purl: string; readonly hashes: readonly { readonly content: string }[] }[];
+  };
+  expect(bom).toMatchObject({
+    bomFormat: "CycloneDX",
+    specVersion: "1.6",
+    metadata: { component: { name: "bitnet-ts", version: "0.2.0" } },
+  });
+  const lock = JSON.parse(clone.read("package-lock.json")) as { packages: Record<string, { version: string; integrity: string }> };
+  const commander = lock.packages["node_modules/commander"]!;
+  const own = bom.components.find(({ purl }) => purl === `pkg:npm/commander@${commander.version}`)!;
+  expect(own).toMatchObject({ type: "library", name: "commander", licenses: [{ license: { id: "MIT" } }] });
+  expect(`sha512-${Buffer.from(own.hashes[0]!.content, "hex").toString("base64")}`).toBe(commander.integrity);
+  expect(bom.components.map(({ purl }) => purl)).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:npm\/ajv@/)]));
+  clone.edit("package-lock.json", `"version": "${commander.version}"`, '"version": "0.0.1"');
+  await expect(prepare({ dryRun: true })).rejects.toMatchObject({ code: "file", message: expect.stringContaining("commander") });
+});
+
+it("boxes are ticked from results, and never else", async () => {
+  await prepare({ dryRun: true });
+  const ticked = readFileSync(join(folders.out, LIST), "utf8");
+  expect(ticked).toContain("- [x] Acceptance");
+  expect(ticked).toContain("- [x] Format parity, FP32↔FP32: τ-b ≥ 0.95, |ΔNLL| ≤ 0.01");
+  expect(ticked).toContain("- [ ] Format parity, Quant↔FP32"); // the recorded results have no such check
+  expect(ticked).toContain("- [ ] Sign-off");
+  expect(ticked).toContain('- [ ] `git tag -a v0.2.0 -m "Dual-format validation: audited & gated"`');
+});
+
+const failing: Check = { id: "c.fp32-fp32", title: "parity", run: () => ({ status: "FAIL", reason: "it differs" }) };
+const refusals: readonly (readonly [
+  cause: string,
+  code: string,
+  breakIt: () => Partial<ReleaseOptions> | Promise<Partial<ReleaseOptions>>,
+])[] = [
+  ["a check that fails", "acceptance", () => ({ results: undefined, checks: [failing] })],
+  [
+    "a tree that is not clean",
+    "acceptance",
+    () => {
+      clone.put("a.txt", "4\n");
+      return { results: undefined, checks: SIGN_OFF };
+    },
+  ],
+  [
+    "one beside recorded results",
+    "acceptance",
+    () => {
+      clone.put("a.txt", "4\n");
+      return {};
+    },
+  ],
+  [
+    "results of a tree that was not clean",
+    "stale",
+    async () => {
+      const results = join(clone.folder, "dirty");
+      await clone.results(results, { git_dirty: true });
+      return { results };
+    },
+  ],
+  [
+    "results of another commit",
+    "stale",
+    async () => {
+      const results = join(clone.folder, "other");
+      await clone.results(results, { git_commit: "9f9dc76cc7ce" });
+      return { results };
+    },
+  ],
+  [
+    "stale performance beside recorded results",
+    "stale",
+    () => {
+      clone.edit(GGUF, /"kernel_sha256": "\w{4}/, '"kernel_sha256": "0000');
+      return {};
+    },
+  ],
+  [
+    "a changelog with nothing in it",
+    "usage",
+    () => {
+      clone.edit("CHANGELOG.md", "### Added\n\n- Wings.\n\n", "");
+      return {};
+    },
+  ],
+  ["a folder that is no release", "usage", () => ({ out: join(clone.root, "docs") })],
+  ["a folder that is no clone", "usage", () => ({ root: clone.folder })],
+];
+it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, breakIt) => {
+  const more = await breakIt();
+  const before = snapshot();
+  await expect(prepare({ out: `${folders.out}-refused`, ...more })).rejects.toMatchObject({ code });
+  expect(snapshot()).toEqual(before);
+  expect(readdirSync(clone.folder).filter((name) => name.includes("refused"))).toEqual([]);
+});
+
+it("all gates pass on what is about to be released: version and changelog are those to come", async () => {
+  const measured: Check = {
+    ...{ id: "c.fp32-fp32", title: "parity" },
+    run: async ({ out }) => {
+      await clone.results(out);
+      return { status: "PASS" };
+    },
+  };
+  const whole = { results: undefined, checks: [measured, ...SIGN_OFF] };
+  const release = await prepare(whole);
+  expect(release.summary.checks.filter(({ status }) => status !== "PASS")).toEqual([]);
+  expect(release.summary.checks.find(({ id }) => id === "g.changelog")!.figures).toEqual({ version: "0.2.0" });
+  // Once more, on what the first has put there: all of it is the release's own, and nothing else.
+  const again = await prepare(whole);
+  expect(again.tree).toEqual([LIST]);
+  expect(again.commands[0]!.split(" ").slice(2).sort()).toEqual(["CHANGELOG.md", LIST, "package-lock.json", "package.json"]);
+  clone.edit("CHANGELOG.md", "Wings", "Wheels");
+  await expect(prepare(whole)).rejects.toMatchObject({ code: "acceptance", message: expect.stringContaining("g.clean-tree") });
+});
+
+/** What `bitnet release prepare` does, as a process that can be killed. */
+const PROGRAM = `
+  import { prepareRelease } from ${JSON.stringify(pathToFileURL("dist/validation/release/release.js").href)};
+  const [root, out, results] = process.argv.slice(1);
+  await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], seed: 42, deterministic: false, date: new Date() });
+`;
+
+it("killed at any moment it leaves nothing partial under a final name, and the next run cleans up", async () => {
+  const out = join(clone.folder, "killed/release-v0.2.0");
+  await clone.results(folders.results);
+  const args = ["--input-type=module", "-e", PROGRAM, clone.root, out, folders.results];
+  const before = snapshot();
+  const started = performance.now();
+  expect(spawnSync(process.execPath, args).status).toBe(0);
+  const takes = performance.now() - started;
+  const after = snapshot();
+  for (let run = 0; run < 4; run++) {
+    await clone.make();
+    rmSync(out, { recursive: true });
+    const child = spawn(process.execPath, args, { stdio: "ignore" });
+    await new Promise((done) => setTimeout(done, takes * (0.3 + 0.8 * Math.random())));
+    child.kill("SIGKILL");
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    const left = Object.entries(snapshot()).filter(([path]) => !path.endsWith(".tmp"));
+    for (const [path, hash] of left) expect([before[path], after[path]], path).toContain(hash);
+    if (existsSync(out)) holds(out);
+    expect(spawnSync(process.execPath, args).status).toBe(0);
+    expect(snapshot()).toEqual(after);
+  }
+  // As after kills in the midst of it: some files are in the tree, and there is a part of a folder, of a process that has ended.
+  await clone.make();
+  clone.put("package.json", readFileSync(join(out, "tree/package.json")));
+  const { pid } = spawnSync(process.execPath, ["-e", ""]);
+  mkdirSync(join(out, `../.release-v0.2.0.${pid}-01234567.tmp`), { recursive: true });
+  writeFileSync(join(out, `../.release-v0.2.0.${pid}-01234567.tmp/SHA256SUMS`), "half");
+  expect(spawnSync(process.execPath, args).status).toBe(0);
+  expect(readdirSync(join(out, ".."))).toEqual(["release-v0.2.0"]);
+  expect(snapshot()).toEqual(after);
+});

@@ -1,0 +1,308 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { BitnetError } from "../../engine/errors.js";
+import {
+  type AcceptanceOptions,
+  type AcceptanceSummary,
+  acceptanceFailure,
+  BANNER_FILE,
+  isClone,
+  PARITY_FILE,
+  runAcceptance,
+  SUMMARY_FILE,
+} from "../acceptance/acceptance.js";
+import { modelRecords, perfRecordPaths, SIGN_OFF } from "../acceptance/sign-off.js";
+import { failuresPath } from "../parity/parity.js";
+import { EMBEDDED_PAIR } from "../parity/sides.js";
+import type { ParityReport } from "../parity/types.js";
+import { type PerfRecord, readPerf, runPerf } from "../performance/perf.js";
+import { renderPerf } from "../performance/render.js";
+import { staleReasons } from "../performance/stale.js";
+import { CHANGELOG_FILE, releaseChangelog } from "../records/changelog.js";
+import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
+import { type GitState, gitState } from "../records/git.js";
+import { PACKAGE_FILE } from "../records/package.js";
+import { kernelSha256 } from "../records/provenance.js";
+import { readRecord, readRows, writeRecord } from "../records/records.js";
+import { checklist } from "./checklist.js";
+import { digestOf, MANIFEST_FILE, packArtifacts, SUMS_FILE, sums } from "./pack.js";
+import { sbom } from "./sbom.js";
+import type { ArchiveFile } from "./tar.js";
+
+export interface ReleaseOptions
+  extends Pick<AcceptanceOptions, "cliArgs" | "seed" | "deterministic" | "date" | "kernels" | "onBanner" | "onCheck" | "checks"> {
+  /** X.Y.Z */
+  readonly version: string;
+  /** Changes nothing of the tree. */
+  readonly dryRun: boolean;
+  /** The release's folder; one that is there already is replaced, if it is one. */
+  readonly out: string;
+  /** Folder with the artifacts of `bitnet validate`, to be packed in place of a new run's. */
+  readonly results?: string | undefined;
+  /** Measure performance anew where it is not stale, too. */
+  readonly perf?: boolean | undefined;
+  /** Samples of each format. Default 10. */
+  readonly iterations?: number;
+  /** Default: this package's. */
+  readonly root?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onMeasure?: (done: number, total: number) => void;
+}
+
+/** What has been prepared. */
+export interface Release {
+  readonly tag: string;
+  readonly out: string;
+  /** In `out`. */
+  readonly files: readonly string[];
+  /** Of the tree, that were changed, or with `dryRun` would be. */
+  readonly tree: readonly string[];
+  readonly commands: readonly string[];
+  readonly summary: AcceptanceSummary;
+}
+
+/** What marks a folder as a release, which may be replaced. */
+const MARK = SUMS_FILE;
+/** Of the folder: what goes into the tree. */
+const TREE = "tree";
+/** Samples of each format, as those of `bitnet perf`. */
+const ITERATIONS = 10;
+
+/**
+ * Prepares a release: performance where it is stale, acceptance, changelog and version, archive, bill of materials and checklist. All is made
+ * in a folder with a temporary name; when every check has passed, the tree's files are replaced, each whole, and the folder gets its name.
+ * When something fails, the tree is as it was.
+ * @throws BitnetError usage: not a clone, a bad version; acceptance: a check failed; file, stale: results that are not of this tree
+ */
+export async function prepareRelease(options: ReleaseOptions): Promise<Release> {
+  const { version, signal, root = dirname(PACKAGE_FILE) } = options;
+  const out = resolve(options.out);
+  const git = stateOf(root);
+  if (existsSync(out) && !existsSync(join(out, MARK)))
+    throw new BitnetError("usage", `${options.out} is there already, and no release: name another folder (--out)`);
+  const staging = temporaryPath(out);
+  const overlay = join(staging, TREE);
+  const name = `bitnet-ts-v${version}`;
+  const list = `RELEASE_CHECKLIST_v${version}.md`;
+  try {
+    await mkdir(overlay, { recursive: true }).catch((error: unknown) => {
+      throw ioFailure("write", overlay, error);
+    });
+    for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay);
+    await removeStale(out);
+    await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10));
+    await performance(options, root, overlay);
+    const results = join(staging, "results");
+    let summary: AcceptanceSummary;
+    if (options.results === undefined) summary = await accept(options, root, overlay, results);
+    else {
+      summary = await take(options.results, results, git, options.dryRun);
+      // What was recorded says nothing of the tree as it is now.
+      pass(await accept({ ...options, checks: SIGN_OFF }, root, overlay, join(staging, "sign-off")));
+    }
+    pass(summary);
+    signal?.throwIfAborted();
+
+    const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
+    const pages = [...renderPerf(await perfRecords(root, at)).keys()];
+    const bom = Buffer.from(`${JSON.stringify(sbom(root, version, git.time), undefined, 2)}\n`);
+    const packed: ArchiveFile[] = [
+      ...(await archiveFiles([...perfRecordPaths(root), ...pages, CHANGELOG_FILE, "docs/release.md"], at)),
+      ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, basename(failuresPath(PARITY_FILE)), BANNER_FILE], (path) => join(results, path))),
+      { path: `${name}.cdx.json`, data: bom },
+    ];
+    const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time });
+    const made: ArchiveFile[] = [
+      { path: `${name}-artifacts.tar.gz`, data: archive },
+      { path: `${name}.cdx.json`, data: bom },
+      { path: MANIFEST_FILE, data: manifest },
+    ];
+    const tag = `v${version}`;
+    const tree = [...changes(root, overlay).map(({ path }) => path), list];
+    // What an earlier run has put there belongs to the commit, too.
+    const own = overlayFiles(root, overlay).map(({ path }) => path);
+    const commands = [
+      `git add ${[...own.filter((path) => path !== list), list].join(" ")}`,
+      `git commit -m "Release ${tag}"`,
+      `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
+      "git push",
+      "git push --tags",
+      "npm publish",
+    ];
+    const digests = made.map(({ path, data }) => digestOf(path, data));
+    const text = Buffer.from(checklist({ version, tag, summary, artifacts: digests, commands }));
+    made.push({ path: list, data: text });
+    made.push({ path: SUMS_FILE, data: Buffer.from(sums([...digests, digestOf(list, text)])) });
+    for (const { path, data } of made) await writeWhole(join(staging, path), data);
+    await writeWhole(join(overlay, list), text);
+    await swap(staging, out);
+    if (!options.dryRun) await putInto(root, join(out, TREE), out);
+    return { tag, out, files: made.map(({ path }) => path), tree, commands, summary };
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+}
+
+function stateOf(root: string): GitState {
+  const git = isClone(root) ? gitState(root) : undefined;
+  if (git) return git;
+  throw new BitnetError("usage", `${root} is not a clone with a commit: a release is prepared in a clone`);
+}
+
+/** package.json, package-lock.json and the changelog as the release has them; only what differs. */
+async function versionFiles(root: string, overlay: string, version: string, date: string): Promise<void> {
+  const log = readFileSync(join(root, CHANGELOG_FILE), "utf8");
+  const texts = new Map([[CHANGELOG_FILE, releaseChangelog(log, version, date)]]);
+  for (const path of ["package.json", "package-lock.json"]) {
+    const json = JSON.parse(readFileSync(join(root, path), "utf8")) as { version: string; packages?: Record<string, { version?: string }> };
+    json.version = version;
+    if (json.packages?.[""]) json.packages[""].version = version;
+    texts.set(path, `${JSON.stringify(json, undefined, 2)}\n`);
+  }
+  for (const [path, text] of texts) {
+    if (readFileSync(join(root, path), "utf8") !== text) await writeWhole(join(overlay, path), text);
+  }
+}
+
+/** Measures both formats where their records are missing or stale, or all if asked, and renders the page. */
+async function performance(options: ReleaseOptions, root: string, overlay: string): Promise<void> {
+  const { cliArgs, seed, deterministic, date, kernels = {}, signal, iterations = ITERATIONS, onMeasure } = options;
+  const found = await modelRecords({ models: EMBEDDED_PAIR, files: {}, root, overlay, embedded: true });
+  const stale: typeof found = [];
+  for (const one of found) {
+    const fresh = one.at !== undefined && (await staleReasons(await readPerf(one.at))).length === 0;
+    if (!fresh || options.perf) stale.push(one);
+  }
+  if (stale.length === 0) return;
+  if (options.results !== undefined) {
+    throw new BitnetError(
+      "stale",
+      `${stale.map(({ path }) => path).join(", ")}: missing or stale, so that recorded results can't be packed: bitnet perf`,
+    );
+  }
+  for (const [i, { model, path }] of stale.entries()) {
+    const record = await runPerf({
+      ...{ cliArgs, seed: seed ?? 0, deterministic, date, model, load: kernels, iterations },
+      ...(signal && { signal }),
+      ...(onMeasure && { onProgress: (done: number) => onMeasure(i * iterations + done, stale.length * iterations) }),
+    });
+    await writeRecord(join(overlay, path), "perf-record", record);
+  }
+  const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
+  for (const [path, text] of renderPerf(await perfRecords(root, at))) await writeWhole(join(overlay, path), text);
+}
+
+async function perfRecords(root: string, at: (path: string) => string): Promise<PerfRecord[]> {
+  return Promise.all(perfRecordPaths(root).map((path) => readPerf(at(path))));
+}
+
+/** Acceptance, whole. */
+async function accept(options: ReleaseOptions, root: string, overlay: string, out: string): Promise<AcceptanceSummary> {
+  const { cliArgs, seed, deterministic, date, kernels, signal, onBanner, onCheck, checks } = options;
+  return runAcceptance({
+    ...{ cliArgs, seed, deterministic, date, kernels, signal, root, overlay, out, release: !options.dryRun },
+    ...(onBanner && { onBanner }),
+    ...(onCheck && { onCheck }),
+    ...(checks && { checks }),
+  });
+}
+
+/** @throws BitnetError acceptance: it is a no-go */
+function pass(summary: AcceptanceSummary): void {
+  const failure = acceptanceFailure(summary);
+  if (failure) throw failure;
+}
+
+/** Results of an earlier run, if they are of this commit and these kernels, and whole. */
+async function take(from: string, to: string, git: GitState, dryRun: boolean): Promise<AcceptanceSummary> {
+  const summary = await readRecord<AcceptanceSummary>(join(from, SUMMARY_FILE), "acceptance-summary");
+  const parity = await readRecord<ParityReport>(join(from, PARITY_FILE), "parity-report");
+  const banner = await readRecord<object>(join(from, BANNER_FILE), "platform-banner");
+  const rows = failuresPath(join(from, PARITY_FILE));
+  await readRows(rows, "parity-failure");
+  const { git_commit, git_dirty, kernel_sha256 } = summary.provenance;
+  const wrong = [
+    ...(git_commit === null || !git.commit.startsWith(git_commit)
+      ? [`they are of commit ${git_commit ?? "none"}, and this is ${git.commit.slice(0, 12)}`]
+      : []),
+    ...(git_dirty && !dryRun ? ["they are of a tree that was changed since its commit"] : []),
+    ...(kernel_sha256 !== kernelSha256() || parity.provenance.kernel_sha256 !== kernel_sha256 ? ["they are of other kernels"] : []),
+    ...(summary.quick ? ["they are of a quick run"] : []),
+  ];
+  if (wrong.length > 0)
+    throw new BitnetError("stale", `the results in ${from} can't be released: ${wrong.join("; ")}: bitnet validate makes new ones`);
+  await writeRecord(join(to, SUMMARY_FILE), "acceptance-summary", summary);
+  await writeRecord(join(to, PARITY_FILE), "parity-report", parity);
+  await writeRecord(join(to, BANNER_FILE), "platform-banner", banner);
+  await writeWhole(failuresPath(join(to, PARITY_FILE)), await readFile(rows));
+  return summary;
+}
+
+async function archiveFiles(paths: readonly string[], at: (path: string) => string): Promise<ArchiveFile[]> {
+  return Promise.all(
+    paths.map(async (path) => ({
+      path,
+      data: await readFile(at(path)).catch((error: unknown) => {
+        throw ioFailure("read", at(path), error);
+      }),
+    })),
+  );
+}
+
+/** A file of an overlay, and what the tree has in its place; null: nothing. */
+interface OverlayFile {
+  readonly path: string;
+  readonly before: Buffer | null;
+  readonly after: Buffer;
+}
+
+function overlayFiles(root: string, overlay: string): OverlayFile[] {
+  if (!existsSync(overlay)) return [];
+  const entries = readdirSync(overlay, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map((entry) => relative(overlay, join(entry.parentPath, entry.name)).split(sep).join("/")).sort();
+  return paths.map((path) => ({
+    path,
+    before: existsSync(join(root, path)) ? readFileSync(join(root, path)) : null,
+    after: readFileSync(join(overlay, path)),
+  }));
+}
+
+/** Those that are not as in the tree. */
+function changes(root: string, overlay: string): OverlayFile[] {
+  return overlayFiles(root, overlay).filter(({ before, after }) => !before?.equals(after));
+}
+
+/** What an earlier run, perhaps one that was killed, has put into the tree is this release's own: the check of a clean tree goes by the overlay. */
+async function takeOver(earlier: string, root: string, overlay: string): Promise<void> {
+  for (const { path, before, after } of overlayFiles(root, earlier)) {
+    if (before?.equals(after)) await writeWhole(join(overlay, path), after);
+  }
+}
+
+/** Puts the overlay's files into the tree, each whole. If that fails, the tree is put back, and the release goes away. */
+async function putInto(root: string, overlay: string, out: string): Promise<void> {
+  const all = changes(root, overlay);
+  try {
+    for (const { path, after } of all) await writeWhole(join(root, path), after);
+  } catch (error) {
+    for (const { path, before } of all) {
+      await (before === null ? rm(join(root, path), { force: true }) : writeWhole(join(root, path), before));
+    }
+    await rm(out, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Gives a folder its name; an earlier release of that name goes away. It keeps what goes into the tree: see `takeOver`. */
+async function swap(staging: string, out: string): Promise<void> {
+  const old = temporaryPath(out);
+  try {
+    for (const name of ["results", "sign-off"]) await rm(join(staging, name), { recursive: true, force: true });
+    if (existsSync(out)) await rename(out, old);
+    await rename(staging, out);
+  } catch (error) {
+    throw ioFailure("write", out, error);
+  }
+  await rm(old, { recursive: true, force: true });
+}
