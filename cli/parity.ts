@@ -1,13 +1,12 @@
-import { readFile } from "node:fs/promises";
 import { BitnetError } from "../engine/errors.js";
 import { parityFailure } from "../validation/parity/gates.js";
 import { failuresPath, runParity } from "../validation/parity/parity.js";
 import { textsOfLines } from "../validation/parity/texts.js";
 import type { LaneName, LaneReport, ParityReport } from "../validation/parity/types.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
-import { ioError, printable } from "./failure.js";
+import { printable } from "./failure.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
-import { style, write, writeJson } from "./terminal.js";
+import { readFlagFile, style, write, writeJson } from "./terminal.js";
 
 export interface ParityFlags extends Omit<FileFlags, "model">, Pick<ModelFlags, "threads" | "tier"> {
   readonly lane?: readonly LaneName[];
@@ -32,7 +31,8 @@ export async function parity(a: string | undefined, b: string | undefined, flags
       ...recordOptions(),
       models: a !== undefined && b !== undefined ? [a, b] : undefined,
       lanes: flags.lane,
-      texts: flags.prompts === undefined ? undefined : textsOfLines(await readLines(flags.prompts)),
+      texts:
+        flags.prompts === undefined ? undefined : textsOfLines(new TextDecoder().decode(await readFlagFile(flags.prompts, "--prompts"))),
       quick: flags.quick,
       topK: flags.topK,
       maxTokens: flags.maxTokens,
@@ -48,14 +48,6 @@ export async function parity(a: string | undefined, b: string | undefined, flags
   else await write(`${reportTable(report, (text) => style("bold", text, process.stdout))}\nreport: ${printable(flags.out)}\n`);
   const failure = parityFailure(report, failuresPath(flags.out));
   if (failure) throw failure;
-}
-
-async function readLines(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    throw ioError(`read the file of --prompts, ${path}`, error);
-  }
 }
 
 const TITLES: Readonly<Record<LaneName, string>> = { "fp32-fp32": "FP32↔FP32", "quant-fp32": "Quant↔FP32", oracle: "Oracle" };

@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
 import { styleText } from "node:util";
+import { BitnetError } from "../engine/errors.js";
 import { ioError } from "./failure.js";
 
 type Output = NodeJS.WriteStream;
@@ -20,24 +20,42 @@ export function style(format: "dim" | "bold" | "red", text: string, stream: Outp
   return stream.isTTY && !process.env.NO_COLOR ? styleText(format, text) : text;
 }
 
+/** Longest input that is read, in bytes: far more than any context holds, and little enough to be in memory several times. */
+const MAX_INPUT_BYTES = 64 * 2 ** 20;
+
 /** Everything on standard input, byte for byte. */
 async function readStdin(): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
+  let length = 0;
   try {
-    for await (const piece of process.stdin) pieces.push(piece as Uint8Array);
+    for await (const piece of process.stdin) {
+      pieces.push(piece as Uint8Array);
+      length += (piece as Uint8Array).length;
+      if (length > MAX_INPUT_BYTES)
+        throw new BitnetError("usage", `standard input has more than ${MAX_INPUT_BYTES} bytes, and no more are read: give it in parts`);
+    }
   } catch (error) {
-    throw ioError("read standard input", error);
+    throw error instanceof BitnetError ? error : ioError("read standard input", error);
   }
   return Buffer.concat(pieces);
 }
 
-/** The bytes of a file that a flag names; `-` is standard input. */
+/** The bytes of a regular file that a flag names; `-` is standard input. @throws BitnetError io, usage */
 export async function readBytes(path: string, flag: string): Promise<Uint8Array> {
-  if (path === "-") return readStdin();
+  return path === "-" ? readStdin() : readFlagFile(path, flag, "; a pipe is read with -");
+}
+
+/** The same for a flag that knows no `-`. @param pipe what to do with a pipe, for the message */
+export async function readFlagFile(path: string, flag: string, pipe = ""): Promise<Uint8Array> {
+  const { readWhole } = await import("../validation/records/files.js"); // most commands read none
   try {
-    return await readFile(path);
+    return await readWhole(path, MAX_INPUT_BYTES);
   } catch (error) {
-    throw ioError(`read the file of ${flag}, ${path}`, error);
+    const { code, message, cause } = error as BitnetError;
+    if ((cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT") throw ioError(`read the file of ${flag}, ${path}`, cause);
+    const advice = / is a pipe, /.test(message) ? pipe : "";
+    // `file` is for files that belong to a model.
+    throw new BitnetError(code === "file" ? "usage" : code, `the file of ${flag}, ${message}${advice}`, { file: path }, { cause });
   }
 }
 

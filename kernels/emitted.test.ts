@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { revectorizeFlag } from "../engine/compute/v8-flags.js";
 
 // What makes the kernels fast must be in what the compilers emit: in AssemblyScript's text, and in V8's code where it makes 256 bits of it.
 
@@ -24,7 +25,7 @@ describe("AssemblyScript's text", () => {
   });
 });
 
-const node = Number(process.versions.node.split(".")[0]);
+const flag = revectorizeFlag();
 const avx2 = existsSync("/proc/cpuinfo") && /\bavx2\b/.test(readFileSync("/proc/cpuinfo", "utf8"));
 
 /** V8's optimised code of the relaxed module, as text. */
@@ -37,10 +38,10 @@ function machineCode(...flags: string[]): string {
 }
 
 // Where there is such code to look at: Node 24 and newer, on processors with AVX2. `.ci/run` has both.
-if (node >= 24 && process.arch === "x64" && avx2) {
+if (flag !== undefined && avx2) {
   describe("V8's code", () => {
     it("multiplies 32 bytes at a time in the wide tier, and only with the flag", () => {
-      const wide = machineCode("--experimental-wasm-revectorize");
+      const wide = machineCode(flag);
       expect(count(wide, /vpmaddubsw ymm/g)).toBeGreaterThanOrEqual(24);
       expect(count(wide, /vpmaddwd ymm/g)).toBeGreaterThanOrEqual(8 + 8 + 4); // flushes of both products, the scan of the head
       expect(count(machineCode(), /vpmaddubsw ymm/g)).toBe(0);

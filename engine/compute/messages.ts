@@ -1,4 +1,5 @@
 import { BitnetError, type ErrorCode } from "../errors.js";
+import { isOutOfMemory, refused } from "./arena.js";
 
 /** What a worker is told when it starts. */
 export interface WorkerRole {
@@ -31,6 +32,7 @@ export interface PlainError {
 }
 
 export function toPlain(error: unknown): PlainError {
+  if (isOutOfMemory(error)) return toPlain(refused("an array", error));
   if (error instanceof BitnetError) {
     const { code, message, file, tensor, offset, stack } = error;
     return { code, message, file, tensor, offset, stack };

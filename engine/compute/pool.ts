@@ -1,23 +1,14 @@
-import { availableParallelism } from "node:os";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { BitnetError } from "../errors.js";
 import { kernelFiles } from "./kernel-files.js";
 import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
-
-/** More threads than this wait for each other longer than they help: a token of a 2B model has some 300 barriers. */
-const MOST_THREADS = 16;
-
-/** As many threads as this process may use at once, at most what helps. */
-export function defaultThreads(): number {
-  return Math.min(availableParallelism(), MOST_THREADS);
-}
 
 /**
  * The worker threads, seen from the main thread: requests go to the leader, which drives the others. The main thread holds neither the
  * module nor the memory, so ending the workers frees both at once. Any error ends the pool: threads that wait for a lost one can't go on.
  */
 export class WorkerPool {
-  readonly #workers: Worker[];
+  readonly #workers: Worker[] = [];
   readonly #onEvent: (value: unknown) => void;
   readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: BitnetError) => void }>();
   #nextId = 0;
@@ -31,24 +22,26 @@ export class WorkerPool {
     this.#onEvent = onEvent;
     const channels = Array.from({ length: threads - 1 }, () => new MessageChannel());
     const kernels = kernelFiles();
-    this.#workers = Array.from({ length: threads }, (_, thread) => {
+    for (let thread = 0; thread < threads; thread++) {
       const ports: MessagePort[] = thread === 0 ? channels.map((channel) => channel.port1) : [channels[thread - 1]!.port2];
       const role: WorkerRole = { thread, threads };
-      // The process's own flags are for its main program: --input-type, say, would keep a worker from starting.
-      const worker = new Worker(entry, {
-        workerData: { role, ports, kernels },
-        transferList: ports,
-        execArgv: [],
-        name: `bitnet ${thread}`,
-      });
-      worker.on("message", (reply: Reply) => this.#receive(reply));
-      worker.on(
-        "error",
-        (cause) => void this.#finish(new BitnetError("internal", `worker ${thread} died: ${cause.message}`, {}, { cause })),
-      );
-      worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));
-      return worker;
-    });
+      try {
+        // The process's own flags are for its main program: --input-type, say, would keep a worker from starting.
+        const worker = new Worker(entry, {
+          workerData: { role, ports, kernels },
+          transferList: ports,
+          execArgv: [],
+          name: `bitnet ${thread}`,
+        });
+        worker.on("message", (reply: Reply) => this.#receive(reply));
+        worker.on("error", (cause) => void this.#finish(deathOf(thread, threads, cause)));
+        worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));
+        this.#workers.push(worker);
+      } catch (cause) {
+        void this.#finish(deathOf(thread, threads, cause as Error)); // requests reject with it
+        return;
+      }
+    }
   }
 
   /** Asks the leader; its answer. Rejects with the leader's error, after which the pool is closed. */
@@ -89,5 +82,27 @@ export class WorkerPool {
       this.#pending.clear();
     }
     return this.#end.done;
+  }
+}
+
+/** Why a worker died, as an error for the user. */
+export function deathOf(thread: number, threads: number, cause: Error & { readonly code?: unknown }): BitnetError {
+  switch (cause.code) {
+    case "ERR_WORKER_OUT_OF_MEMORY":
+      return new BitnetError(
+        "memory",
+        "a worker used up the memory that Node gives a thread for JavaScript: start Node with more (NODE_OPTIONS=--max-old-space-size=4096, in MiB)",
+        {},
+        { cause },
+      );
+    case "ERR_WORKER_INIT_FAILED":
+      return new BitnetError(
+        "memory",
+        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit of processes (ulimit -u) or memory`,
+        {},
+        { cause },
+      );
+    default:
+      return new BitnetError("internal", `worker ${thread} died: ${cause.message}`, {}, { cause });
   }
 }

@@ -1,9 +1,11 @@
 import { setFlagsFromString } from "node:v8";
 import { BitnetError } from "../errors.js";
+import { allocate } from "./arena.js";
 import { COUNTER_BYTES } from "./counters.js";
 import { readModule } from "./kernel-files.js";
 import { instantiate, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "./kernels.js";
 import { SELF_TEST_BYTES, selfTest } from "./self-test.js";
+import { canRevectorize, relaxedSimdFlag, revectorizeFlag } from "./v8-flags.js";
 
 /** Compiled kernels and why these. */
 export interface ChosenKernels {
@@ -12,18 +14,12 @@ export interface ChosenKernels {
   readonly module: WebAssembly.Module;
 }
 
-/** Node 20 compiles relaxed SIMD only with this; newer Nodes do without, and complain about the flag. */
-const RELAXED_FLAG = "--experimental-wasm-relaxed-simd";
-/** Turns pairs of 128-bit operations into 256-bit ones, where V8 is new enough and the processor has AVX2. */
-const WIDE_FLAG = "--experimental-wasm-revectorize";
-/** The first Node in which that flag does something. */
-const WIDE_NODE = 24;
-const NODE = Number(process.versions.node.split(".")[0]);
 /** The flag is experimental: less gain than this is not worth it. */
 const WIDE_GAIN = 1.15;
 /** Packed weights from which 256 bits are worth the time to measure them: smaller models are in the caches anyway. */
 const WORTH_WIDE_BYTES = 64 * 2 ** 20;
 const MEASURE_MS = 25;
+const NO_WIDE = "256-bit code needs Node 24 or newer on x64";
 
 /**
  * Picks the fastest tier that computes rightly here, or the one asked for.
@@ -39,9 +35,11 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
     }
     const wrong = faultOf(module, wanted);
     if (wrong !== undefined) throw new BitnetError("internal", `the ${wanted} kernels compute wrongly on this machine: ${wrong}`);
-    return { tier: wanted, why: "asked for", module };
+    const narrow = wanted === "wide" && !canRevectorize();
+    return { tier: wanted, why: narrow ? `asked for; ${NO_WIDE}, so it runs in 128 bits` : "asked for", module };
   }
-  const mayWide = setFlags && NODE >= WIDE_NODE && weightBytes >= WORTH_WIDE_BYTES;
+  const wideFlag = weightBytes >= WORTH_WIDE_BYTES ? revectorizeFlag() : undefined;
+  const mayWide = setFlags && wideFlag !== undefined;
   // One module for both layouts, with the flag from the start: V8 would share the code of two with the same bytes.
   const module = compile(mayWide ? "wide" : "relaxed", setFlags);
   if (module === undefined) {
@@ -57,39 +55,57 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
     const wrong = faultOf(module, "wide");
     if (gain >= WIDE_GAIN && wrong === undefined) return { tier: "wide", why: `256 bits were ${times}`, module };
     why = wrong === undefined ? `256 bits were ${times}` : `the 256-bit kernels failed their self-test: ${wrong}`;
-  } else if (NODE >= WIDE_NODE) {
-    why = setFlags
-      ? "256 bits gain nothing on a model of this size"
-      : "256 bits need a V8 flag, and setting flags was not allowed (v8Flags)";
-  }
+  } else if (wideFlag !== undefined) why = "256 bits need a V8 flag, and setting flags was not allowed (v8Flags)";
+  else if (weightBytes < WORTH_WIDE_BYTES && canRevectorize()) why = "256 bits gain nothing on a model of this size";
   const wrong = faultOf(module, "relaxed");
   return wrong === undefined ? { tier: "relaxed", why, module } : plain(`the relaxed kernels failed their self-test: ${wrong}`);
 }
 
-/** The module of a tier; undefined if this Node can't compile it. */
+/** The module of a tier; undefined if this engine can't compile it. */
 function compile(tier: Tier, setFlags: boolean): WebAssembly.Module | undefined {
-  if (tier === "plain") return plain("").module;
+  if (tier === "plain") return compileModule("plain");
+  requireWebAssembly();
   const bytes = readModule("relaxed");
-  // Only where it is needed: newer Nodes know the feature by default and complain about the flag.
-  if (setFlags && !WebAssembly.validate(bytes)) setFlagsFromString(RELAXED_FLAG);
+  if (setFlags && !WebAssembly.validate(bytes)) setFlag(relaxedSimdFlag());
   if (!WebAssembly.validate(bytes)) return undefined;
-  if (tier === "wide" && NODE >= WIDE_NODE) setFlagsFromString(WIDE_FLAG);
+  if (tier === "wide") setFlag(revectorizeFlag());
   return new WebAssembly.Module(bytes);
 }
 
+function setFlag(flag: string | undefined): void {
+  if (flag !== undefined) setFlagsFromString(flag);
+}
+
 function plain(why: string): ChosenKernels {
-  return { tier: "plain", why, module: new WebAssembly.Module(readModule("plain")) };
+  return { tier: "plain", why, module: compileModule("plain") };
+}
+
+/** A compiled module of the package that every engine can have. @throws BitnetError usage, unsupported: this one has no WebAssembly, or no SIMD in it */
+export function compileModule(name: "plain" | "products"): WebAssembly.Module {
+  requireWebAssembly();
+  const bytes = readModule(name);
+  if (!WebAssembly.validate(bytes)) {
+    throw new BitnetError(
+      "unsupported",
+      "WebAssembly has no SIMD here, and all kernels need it: use a processor with SSE4.1 (x64) or NEON (ARM64), without V8 flags that forbid it",
+    );
+  }
+  return new WebAssembly.Module(bytes);
+}
+
+function requireWebAssembly(): void {
+  if (typeof WebAssembly === "object") return;
+  throw new BitnetError("usage", "Node has no WebAssembly here, as with --jitless, and the kernels need it: start Node without that flag");
 }
 
 /** What the tier's kernels compute wrongly, if anything. */
 function faultOf(module: WebAssembly.Module, tier: Tier): string | undefined {
-  const memory = smallMemory(COUNTER_BYTES + SELF_TEST_BYTES);
+  const memory = memoryOf(COUNTER_BYTES + SELF_TEST_BYTES);
   return selfTest(instantiate(module, memory, tier, 0), tier, memory, COUNTER_BYTES);
 }
 
-function smallMemory(bytes: number): WebAssembly.Memory {
-  const pages = Math.ceil(bytes / 65536);
-  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+function memoryOf(bytes: number): WebAssembly.Memory {
+  return allocate(Math.ceil(bytes / 65536));
 }
 
 /** How many times as fast a product in the wide layout is as in the layout of `relaxed`, both in the cache. */
@@ -101,7 +117,7 @@ function wideGain(module: WebAssembly.Module): number {
   const meta = x + 2 * columns;
   const y = meta + 64;
   const scratch = y + rows * 4;
-  const memory = smallMemory(scratch + ternaryScratch(columns));
+  const memory = memoryOf(scratch + ternaryScratch(columns));
   const kernels: readonly Kernels[] = [instantiate(module, memory, "relaxed", 0), instantiate(module, memory, "wide", 0)];
   const best = [Infinity, Infinity];
   // Long enough for V8 to have both optimised; the fastest of many is what they can do.

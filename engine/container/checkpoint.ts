@@ -4,7 +4,18 @@ import { countOf, firstPart, metadataOf, openParts } from "./gguf-parts.js";
 import { isPlainName } from "./names.js";
 import { quote } from "./quote.js";
 import { readSafetensors, readSafetensorsIndex } from "./safetensors.js";
-import { type ByteSource, directoryOf, fileName, inDirectory, listDirectory, openSource, pathKind, readText, sha256 } from "./source.js";
+import {
+  type ByteSource,
+  directoryOf,
+  type FileStamp,
+  fileName,
+  inDirectory,
+  listDirectory,
+  openSource,
+  pathKind,
+  readText,
+  sha256,
+} from "./source.js";
 import type { MetadataValue, TensorInfo } from "./tensor.js";
 
 export type { ListValue, MetadataValue, NewTensor, NumberList, TensorInfo, TensorType } from "./tensor.js";
@@ -16,6 +27,8 @@ export interface Checkpoint {
   readonly path: string;
   /** The files with tensors in them. */
   readonly files: readonly string[];
+  /** The state of each of them when it was opened. */
+  readonly stamps: ReadonlyMap<string, FileStamp>;
   /** Bytes of those files together. */
   readonly byteLength: number;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -92,7 +105,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
   const tensors = new Map<string, TensorInfo>();
   for (const shard of shards) {
     const path = inDirectory(directoryOf(index.path), shard);
-    const source = await openSource(path).catch((error: unknown) => {
+    const source = await openSource(path, true).catch((error: unknown) => {
       if (!(error instanceof BitnetError) || error.code !== "usage") throw error;
       throw new BitnetError(
         "file",
@@ -134,7 +147,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const file = (await pathKind(path)) === "directory" ? await chooseFile(path) : path;
-  const main = await openSource(file);
+  const main = await openSource(file, true);
   const sources: ByteSource[] = []; // those with tensors
   const closeAll = async () => {
     for (const source of [main, ...sources]) await source.close();
@@ -159,6 +172,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       format: kind === "gguf" ? "gguf" : "safetensors",
       path,
       files: sources.map((source) => source.path),
+      stamps: new Map(sources.map(({ path, stamp }) => [path, stamp])),
       byteLength: sources.reduce((sum, source) => sum + source.size, 0),
       tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
       metadata,

@@ -60,7 +60,7 @@ export async function openParts(
     const isOpen = part === Number(number);
     const source = isOpen
       ? opened
-      : await openSource(path).catch((error: unknown) => {
+      : await openSource(path, true).catch((error: unknown) => {
           if (!(error instanceof BitnetError) || error.code !== "usage") throw error;
           return fail(path, `is missing: ${opened.path} is one of ${count} parts, and all are needed`, undefined, { cause: error });
         });

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { appendFile, chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -69,10 +69,56 @@ describe("sources", () => {
     const source = await openSource(shrinking);
     const sync = openSourceSync(shrinking);
     await truncate(shrinking, 50);
-    await expect(source.read(0, 100)).rejects.toMatchObject({ code: "io", message: expect.stringContaining("byte 50") });
-    expect(() => sync.readInto(new Uint8Array(100), 0)).toThrow(/byte 50/);
+    const error = expect.objectContaining({ code: "file", offset: 50, message: expect.stringContaining("ends at byte 50 now") });
+    await expect(source.read(0, 100)).rejects.toEqual(error);
+    expect(() => sync.readInto(new Uint8Array(100), 0)).toThrow(error);
     await source.close();
     sync.close();
+  });
+
+  test("say when the file was changed, and not when it only lost its name", async () => {
+    const other = (place: string) => writeFile(place, content.subarray(1, 101));
+    const kinds: readonly [what: string, act: (place: string) => Promise<unknown>, seen: boolean][] = [
+      ["written over", other, true],
+      ["grown", (place) => appendFile(place, "x"), true],
+      ["one byte written", (place) => open(place, "r+").then((file) => file.write("x", 7).then(() => file.close())), true],
+      ["removed", (place) => rm(place), false],
+      ["replaced", (place) => other(`${place}.new`).then(() => rename(`${place}.new`, place)), false],
+      ["given another mode", (place) => chmod(place, 0o600), false],
+    ];
+    for (const [what, act, seen] of kinds) {
+      const place = join(directory, what);
+      await writeFile(place, content.subarray(0, 100));
+      const source = await openSource(place, true);
+      const sync = openSourceSync(place, source.stamp);
+      expect((await source.read(0, 100)).length).toBe(100);
+      sync.check();
+      await act(place);
+      const changed = { code: "file", file: place, message: expect.stringContaining(`${place}: was changed while it was in use`) };
+      if (seen) {
+        await expect(source.read(0, 10), what).rejects.toMatchObject(changed);
+        expect(() => sync.check(), what).toThrow(expect.objectContaining(changed));
+      } else {
+        expect(Buffer.compare(await source.read(0, 100), content.subarray(0, 100)), what).toBe(0);
+        sync.check();
+      }
+      // Whoever opens it by its name now would read something else.
+      if (what !== "given another mode") expect(() => openSourceSync(place, source.stamp), what).toThrow(expect.objectContaining(changed));
+      await source.close();
+      sync.close();
+    }
+  });
+
+  test("two writes in one tick of the clock", async () => {
+    for (let i = 0; i < 20; i++) {
+      const place = join(directory, "young");
+      await writeFile(place, content.subarray(0, 100));
+      const source = await openSource(place, true);
+      await source.read(0, 100);
+      await writeFile(place, content.subarray(1, 101)); // of the same size
+      await expect(source.read(0, 100)).rejects.toMatchObject({ code: "file" });
+      await source.close();
+    }
   });
 
   test("what can't be opened", async () => {

@@ -1,18 +1,33 @@
 import { isUtf8 } from "node:buffer";
-import { closeSync, existsSync, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { BitnetError } from "../errors.js";
 
 export { isUtf8 };
+
+/** What tells a state of a file from others without reading it. Its ctime does not: it changes when the file loses its name. */
+export interface FileStamp {
+  readonly device: number;
+  readonly inode: number;
+  readonly size: number;
+  /** Last change of the content, ms since 1970. */
+  readonly modified: number;
+}
 
 /** Random access to the bytes of one file, for headers and small tensors. */
 export interface ByteSource {
   readonly path: string;
   /** Bytes in the file when it was opened. */
   readonly size: number;
-  /** Exactly `length` bytes from `offset`, in a buffer of their own. Throws `file` for a range the file doesn't have, `io` if it can't be read. */
+  /** Its state when it was opened. */
+  readonly stamp: FileStamp;
+  /**
+   * Exactly `length` bytes from `offset`, in a buffer of their own. Throws `file` for a range the file doesn't have, and if the file was changed
+   * since it was opened; `io` if it can't be read.
+   */
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
   /** Idempotent. */
   close(): Promise<void>;
@@ -22,8 +37,10 @@ export interface ByteSource {
 export interface SyncSource {
   readonly path: string;
   readonly size: number;
-  /** Fills `target`, which may view a SharedArrayBuffer, with the bytes from `offset` on. Errors as `ByteSource.read`. */
+  /** Fills `target`, which may view a SharedArrayBuffer, with the bytes from `offset` on. Whether they are still those of the beginning `check` says. */
   readInto(target: Uint8Array, offset: number): void;
+  /** Throws `file` if the file was changed since it was opened, or since the stamp was taken that it was opened with. */
+  check(): void;
   close(): void;
 }
 
@@ -73,9 +90,15 @@ function systemError(error: unknown, path: string, doing: "read" | "written"): B
 }
 
 /** A FIFO or a device has no size and may block for ever: refuse before opening. */
-function requireFile(path: string, stats: { isFile(): boolean; isDirectory(): boolean }): void {
+function requireFile(path: string, stats: Stats): void {
   if (stats.isFile()) return;
-  const what = stats.isDirectory() ? "is a directory, where a file is needed" : "is not a regular file";
+  const what = stats.isDirectory()
+    ? "is a directory, where a file is needed"
+    : stats.isFIFO()
+      ? "is a pipe, not a regular file"
+      : stats.isSocket()
+        ? "is a socket, not a regular file"
+        : "is a device, not a regular file";
   throw new BitnetError("io", `${path}: ${what}`, { file: path });
 }
 
@@ -94,39 +117,70 @@ function requireRange(path: string, size: number, offset: number, length: number
   }
 }
 
-function shrunk(path: string, offset: number): BitnetError {
-  return new BitnetError("io", `${path}: ends at byte ${offset} now: it became shorter while it was open`, { file: path, offset });
+function stampOf({ dev, ino, size, mtimeMs }: Stats): FileStamp {
+  return { device: dev, inode: ino, size, modified: mtimeMs };
 }
 
-/** Opens a file for reading. Throws `usage` if there is none, `io` if it can't be opened or isn't a regular file. */
-export async function openSource(path: string): Promise<ByteSource> {
+function isSameState(a: FileStamp, b: FileStamp): boolean {
+  return a.modified === b.modified && a.size === b.size && a.inode === b.inode && a.device === b.device;
+}
+
+function changed(path: string, now: string, offset?: number): BitnetError {
+  return new BitnetError("file", `${path}: was changed while it was in use${now}; load it again when nothing writes it any more`, {
+    file: path,
+    offset,
+  });
+}
+
+const shrunk = (path: string, offset: number): BitnetError => changed(path, `, and ends at byte ${offset} now`, offset);
+
+/** Two writes in one tick of the system's clock give a file the same time: the longest tick in use, ms. */
+const TICK_MS = 10;
+
+/** A FIFO that took the place of a file since it was looked at must not block. (Windows has no such flag, and no such files.) */
+const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/**
+ * Opens a file for reading. Throws `usage` if there is none, `io` if it can't be opened or isn't a regular file.
+ * @param lasting what is read later has to go with what is read now: a file of this very moment is given time to show another write
+ */
+export async function openSource(path: string, lasting = false): Promise<ByteSource> {
   let handle: FileHandle | undefined;
-  let size: number;
+  let stamp: FileStamp;
   try {
-    requireFile(path, await stat(path));
-    handle = await open(path, "r");
-    size = (await handle.stat()).size;
+    requireFile(path, await stat(path)); // before it is opened: that alone makes some devices do things
+    handle = await open(path, OPEN_FLAGS);
+    let stats = await handle.stat();
+    requireFile(path, stats);
+    const wait = stats.mtimeMs + TICK_MS - Date.now();
+    if (lasting && wait > 0 && wait <= TICK_MS) {
+      await sleep(wait);
+      stats = await handle.stat();
+    }
+    stamp = stampOf(stats);
   } catch (error) {
     await handle?.close();
     throw systemError(error, path, "read");
   }
+  const { size } = stamp;
   const file = handle;
   let isOpen = true;
   return {
     path,
     size,
+    stamp,
     async read(offset, length) {
       requireRange(path, size, offset, length, isOpen);
       const bytes = new Uint8Array(length);
-      for (let done = 0; done < length; ) {
-        let got: number;
-        try {
-          got = (await file.read(bytes, done, Math.min(length - done, MAX_CALL_BYTES), offset + done)).bytesRead;
-        } catch (error) {
-          throw systemError(error, path, "read");
+      try {
+        for (let done = 0; done < length; ) {
+          const got = (await file.read(bytes, done, Math.min(length - done, MAX_CALL_BYTES), offset + done)).bytesRead;
+          if (got === 0) throw shrunk(path, offset + done);
+          done += got;
         }
-        if (got === 0) throw shrunk(path, offset + done);
-        done += got;
+        if (!isSameState(stamp, stampOf(await file.stat()))) throw changed(path, "");
+      } catch (error) {
+        throw systemError(error, path, "read");
       }
       return bytes;
     },
@@ -138,18 +192,23 @@ export async function openSource(path: string): Promise<ByteSource> {
   };
 }
 
-/** `openSource` for a thread that may block. */
-export function openSourceSync(path: string): SyncSource {
+/** `openSource` for a thread that may block. @param stamp the state that the file must still have; throws `file` if it hasn't */
+export function openSourceSync(path: string, stamp?: FileStamp): SyncSource {
   let fd: number | undefined;
-  let size: number;
+  let first: FileStamp;
   try {
     requireFile(path, statSync(path));
-    fd = openSync(path, "r");
-    size = fstatSync(fd).size;
+    fd = openSync(path, OPEN_FLAGS);
+    const stats = fstatSync(fd);
+    requireFile(path, stats);
+    first = stampOf(stats);
+    if (stamp !== undefined && !isSameState(stamp, first)) throw changed(path, "");
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
+    if (stamp !== undefined && error instanceof Error && "code" in error && error.code === "ENOENT") throw changed(path, ", and is gone");
     throw systemError(error, path, "read");
   }
+  const { size } = first;
   const file = fd;
   let isOpen = true;
   return {
@@ -167,6 +226,9 @@ export function openSourceSync(path: string): SyncSource {
         if (got === 0) throw shrunk(path, offset + done);
         done += got;
       }
+    },
+    check() {
+      if (!isSameState(first, stampOf(fstatSync(file)))) throw changed(path, "");
     },
     close() {
       if (!isOpen) return;
@@ -230,29 +292,34 @@ export function fileName(path: string): string {
   return basename(path);
 }
 
-/** Text of a small UTF-8 file (a byte-order mark is dropped); undefined if there is none. Throws `file` if it is over `maxBytes` or not UTF-8. */
-export async function readText(path: string, maxBytes: number): Promise<string | undefined> {
-  let source: ByteSource;
-  try {
-    source = await openSource(path);
-  } catch (error) {
-    if (error instanceof BitnetError && error.code === "usage") return undefined;
-    throw error;
-  }
+/** All bytes of a small regular file. Errors as `openSource`, and `file` if it is over `maxBytes`. */
+export async function readBytes(path: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const source = await openSource(path);
   try {
     if (source.size > maxBytes) {
       throw new BitnetError("file", `${path}: has ${source.size} bytes, more than the ${maxBytes} that such a file can need`, {
         file: path,
       });
     }
-    const bytes = await source.read(0, source.size);
-    try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch {
-      throw new BitnetError("file", `${path}: is not UTF-8 text`, { file: path });
-    }
+    return await source.read(0, source.size);
   } finally {
     await source.close();
+  }
+}
+
+/** Text of a small UTF-8 file (a byte-order mark is dropped); undefined if there is none. Throws `file` if it is over `maxBytes` or not UTF-8. */
+export async function readText(path: string, maxBytes: number): Promise<string | undefined> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readBytes(path, maxBytes);
+  } catch (error) {
+    if (error instanceof BitnetError && error.code === "usage") return undefined;
+    throw error;
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new BitnetError("file", `${path}: is not UTF-8 text`, { file: path });
   }
 }
 

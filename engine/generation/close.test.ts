@@ -106,7 +106,7 @@ describe("close", () => {
   });
 
   test("at once after loading, and on the reference path", async () => {
-    await (await loadModel(undefined, { threads: 3 })).close();
+    await (await loadModel(undefined, { threads: 3, crowded: true })).close();
     const reference = await loadModel(undefined, { reference: true });
     const pending = failure(reference.score(longIds.slice(0, 100)));
     await reference.close();
@@ -132,7 +132,12 @@ describe("an aborted load", () => {
       }
     }
     const controller = new AbortController();
-    const atProgress = loadModel(undefined, { threads: 3, signal: controller.signal, onProgress: () => controller.abort(reason) });
+    const atProgress = loadModel(undefined, {
+      threads: 3,
+      crowded: true,
+      signal: controller.signal,
+      onProgress: () => controller.abort(reason),
+    });
     expect(await failure(atProgress)).toBe(reason);
   });
 

@@ -173,7 +173,7 @@ describe("an answer", () => {
     expect(two.ids).not.toEqual(one.ids);
     const [again, other] = await Promise.all([sampled(1), sampled(2)]);
     expect([again.ids, other.ids]).toEqual([one.ids, two.ids]);
-    await withModel(PACKED, { threads: 3 }, async (packed) => {
+    await withModel(PACKED, { threads: 3, crowded: true }, async (packed) => {
       const options = { temperature: 0.9, topK: 0, topP: 0.95, seed: 1, maxTokens: 24 };
       expect((await packed.generate(ONCE, options).result()).ids).toEqual(one.ids);
     });
@@ -328,7 +328,7 @@ describe("calls at the same time", () => {
     const steps = watch.batches.length;
     expect(await run(model, true)).toEqual(alone);
     expect(watch.batches.length - steps).toBeLessThan(steps / 3); // they did share batches
-    await withModel(undefined, { threads: 3, contextLength: 96 }, async (small) => {
+    await withModel(undefined, { threads: 3, crowded: true, contextLength: 96 }, async (small) => {
       const before = watch.batches.length;
       expect(await run(small, true)).toEqual(alone);
       const rows = watch.batches.slice(before).reduce((sum, { tokens }) => sum + tokens.length, 0);
@@ -441,7 +441,7 @@ describe("a score", () => {
     const expected = await logitsOf(model, ids);
     expect(await model.logits(ids)).toEqual(expected);
     const before = process.memoryUsage().rss;
-    for (const options of [{ threads: 1 }, { threads: 3 }, { threads: 2, firstAddress: 2 ** 31 + 65536 }]) {
+    for (const options of [{ threads: 1 }, { threads: 3, crowded: true }, { threads: 2, firstAddress: 2 ** 31 + 65536 }]) {
       await withModel(undefined, options, async (own) => expect(Buffer.compare(bytes(await logitsOf(own, ids)), bytes(expected))).toBe(0));
     }
     expect(process.memoryUsage().rss - before).toBeLessThan(512 * 2 ** 20);

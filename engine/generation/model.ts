@@ -1,4 +1,3 @@
-import { defaultThreads } from "../compute/pool.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import type { FilePath } from "../container/path.js";
@@ -28,7 +27,7 @@ import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { CHAT_OPTIONS, type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
-import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner } from "./runner.js";
+import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 import type { ChatOptions, GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
@@ -201,7 +200,7 @@ export async function loadModel(path?: FilePath | null, given?: Given<LoadOption
   const opening = openCheckpoint(pathOf(path));
   const reading = opening.then(async (checkpoint) => {
     const config = await readConfig(checkpoint, options);
-    return { config, sources: readWeights(checkpoint, config, options) };
+    return { config, sources: readWeights(checkpoint, config, options), stamps: checkpoint.stamps };
   });
   reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
@@ -283,15 +282,7 @@ export async function describeModel(path?: FilePath | null, given?: Given<Descri
     const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
     const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
     const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false, weightBytes);
-    return await describe(
-      checkpoint,
-      config,
-      tokenizer,
-      template,
-      defaults,
-      { tier: kernels.tier, why: kernels.why },
-      options.threads ?? defaultThreads(),
-    );
+    return await describe(checkpoint, config, tokenizer, template, defaults, { tier: kernels.tier, why: kernels.why }, threadsOf(options));
   } finally {
     await checkpoint.close();
   }

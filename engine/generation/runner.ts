@@ -1,8 +1,9 @@
+import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
-import { defaultThreads, WorkerPool } from "../compute/pool.js";
+import { WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
 import { PATH } from "../container/path.js";
-import { packageFile } from "../container/source.js";
+import { type FileStamp, packageFile } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
@@ -30,7 +31,10 @@ export interface FileOptions extends ConfigOptions, WeightOptions {
 
 /** How to load a model. */
 export interface LoadOptions extends FileOptions {
-  /** Worker threads; default: as many as this process may run at once, at most 16. They never change a result. */
+  /**
+   * Worker threads; default: as many as this process may run at once (its CPU affinity, and the CPU quota of its cgroup rounded down), at most
+   * 16. Of more than can run at once only so many are started. They never change a result.
+   */
   readonly threads?: number;
   /** Positions of the longest sequence, and of the KV cache that all sequences share; default: the model's own, at most 4096. */
   readonly contextLength?: number;
@@ -59,6 +63,8 @@ export interface LoadOptions extends FileOptions {
   readonly signal?: Signal;
   /** @internal first address in the linear memory; a test puts the model beyond 2 GiB */
   readonly firstAddress?: number;
+  /** @internal starts all the threads asked for, also those that can't run at once; for tests on machines with few CPUs */
+  readonly crowded?: boolean;
 }
 
 /** A runner that has loaded a model, and what it runs on. */
@@ -95,12 +101,21 @@ export const LOAD_OPTIONS: Rules<LoadOptions> = {
   onProgress: CALLBACK,
   signal: LIVE_SIGNAL,
   firstAddress: { ...ANYTHING, internal: true },
+  crowded: { ...TRUE_OR_FALSE, internal: true },
 };
 
 /** A network that can be loaded: its header has been read. */
 export interface NetworkHeader {
   readonly config: ModelConfig;
   readonly sources: NetworkSources;
+  /** What state each file was in then; without, a file is as it should be when it is opened for its weights. */
+  readonly stamps?: ReadonlyMap<string, FileStamp>;
+}
+
+/** The number of threads that compute. */
+export function threadsOf({ threads, crowded = false }: Pick<LoadOptions, "threads" | "crowded">): number {
+  if (threads === undefined) return defaultThreads();
+  return crowded ? threads : usefulThreads(threads);
 }
 
 /**
@@ -109,7 +124,7 @@ export interface NetworkHeader {
  */
 export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
   const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
-  const threads = reference ? 1 : (options.threads ?? defaultThreads());
+  const threads = reference ? 1 : threadsOf(options);
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
   }
@@ -133,12 +148,13 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   const abort = (): void => stop(reasonOf(signal));
   signal?.addEventListener("abort", abort);
   try {
-    const { config, sources } = await header;
+    const { config, sources, stamps = new Map() } = await header;
     const { contextLength = Math.min(config.contextLength, DEFAULT_CONTEXT) } = options;
     checkArgument("contextLength", contextLength, wholeNumber(1, config.contextLength));
     const request: LoadRequest = {
       config,
       sources,
+      stamps,
       contextLength,
       tier,
       setFlags: options.v8Flags ?? false,

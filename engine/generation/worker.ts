@@ -3,10 +3,12 @@ import { ArenaPlan, allocate } from "../compute/arena.js";
 import { COUNTER_BYTES, readCounters } from "../compute/counters.js";
 import { sha256Hex } from "../compute/digest.js";
 import { instantiate, type Kernels, type Tier } from "../compute/kernels.js";
+import { memoryLeft } from "../compute/limits.js";
 import type { WorkerRole } from "../compute/messages.js";
 import type { RowOutput, StepBatch, StepLimits, StepOutput } from "../compute/step.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Answer, serveWorker } from "../compute/worker.js";
+import type { FileStamp } from "../container/source.js";
 import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
 import { Forward, scannedState, type Tables } from "../network/forward.js";
@@ -28,6 +30,8 @@ export type HeadOption = "auto" | "exact" | "two-stage";
 export interface LoadRequest {
   readonly config: ModelConfig;
   readonly sources: NetworkSources;
+  /** State of each file when its header was read. */
+  readonly stamps: ReadonlyMap<string, FileStamp>;
   readonly contextLength: number;
   readonly tier: Tier | "auto";
   /** May set process-wide V8 flags. */
@@ -50,6 +54,8 @@ export interface Loaded {
 
 /** Computes batches; what is asked of an output is read before the next batch. */
 interface Engine {
+  /** From which rows are read while it computes; undefined: all is in memory. */
+  readonly files?: ModelFiles;
   compute(batch: StepBatch): void;
   /** Of an output of the batch: all, or −Infinity for those that can't be chosen. */
   logits(index: number, output: RowOutput): Float32Array;
@@ -65,6 +71,7 @@ interface Start {
   readonly memory: WebAssembly.Memory;
   readonly plan: NetworkPlan;
   readonly sources: NetworkSources;
+  readonly stamps: ReadonlyMap<string, FileStamp>;
 }
 
 /** Progress events come at most this often, ms. */
@@ -84,26 +91,34 @@ serveWorker({
     }
     if (kind === "counters") return { value: engine!.counters() };
     const batch = payload as StepBatch;
-    engine!.compute(batch);
-    const outputs = batch.outputs.map((output, i) => answer(output, engine!, i));
+    const from = engine!;
+    const work = (): StepOutput[] => {
+      from.compute(batch);
+      return batch.outputs.map((output, i) => answer(output, from, i));
+    };
+    const outputs = from.files ? from.files.checked(work) : work();
     return { value: outputs, transfer: outputs.flatMap(({ logits }) => (logits ? [logits.buffer as ArrayBuffer] : [])) };
   },
 
   follow(message, role) {
-    const { module, memory, plan, sources } = message as Start;
+    const { module, memory, plan, sources, stamps } = message as Start;
     const kernels = instantiate(module, memory, plan.tier, plan.counters + role.thread * COUNTER_BYTES);
     const needs = loadNeeds(sources);
-    const files = new ModelFiles(memory);
-    if (load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {}) !== "loaded") {
+    const files = new ModelFiles(memory, stamps);
+    if (files.checked(() => load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {})) !== "loaded") {
       files.close();
       return;
     }
     const step = new StepMemory(memory, plan);
     const forward = new Forward(kernels, memory, plan, step, tablesOf(kernels, plan, sources, files, role.thread), role.thread);
-    for (;;) {
-      kernels.barrier(plan.control, plan.threads);
-      if (step.operation === Operation.exit) return;
-      forward.run();
+    try {
+      for (;;) {
+        kernels.barrier(plan.control, plan.threads);
+        if (step.operation === Operation.exit) return;
+        forward.run();
+      }
+    } finally {
+      files.check();
     }
   },
 });
@@ -131,7 +146,7 @@ function leadKernels(
   send: (message: Start) => void,
   tell: (value: unknown) => void,
 ): { loaded: Loaded; ready: Engine } {
-  const { config, sources, contextLength, kv } = request;
+  const { config, sources, stamps, contextLength, kv } = request;
   const needs = loadNeeds(sources);
   const weightBytes = needs.packings.reduce((sum, { source }) => sum + (source.rows * source.columns) / 4, 0);
   const chosen = chooseKernels(request.tier, request.setFlags, weightBytes);
@@ -146,7 +161,7 @@ function leadKernels(
   let head = headKind(request.head, config, sources);
   let scaleBlock = config.activations === "float" ? SCALE_GROUP : undefined;
   for (;;) {
-    const plan = planNetwork(new ArenaPlan(request.firstAddress), config, {
+    const plan = planNetwork(new ArenaPlan(request.firstAddress, memoryLeft()), config, {
       // Products in groups have no kernel in the wide layout.
       tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
       kv,
@@ -159,9 +174,9 @@ function leadKernels(
     });
     const memory = allocate(plan.pages);
     const kernels = instantiate(chosen.module, memory, plan.tier, plan.counters);
-    send({ module: chosen.module, memory, plan, sources });
-    const files = new ModelFiles(memory);
-    const outcome = load(kernels, memory, plan, sources, needs, files.read, role.thread, onBytes);
+    send({ module: chosen.module, memory, plan, sources, stamps });
+    const files = new ModelFiles(memory, stamps);
+    const outcome = files.checked(() => load(kernels, memory, plan, sources, needs, files.read, role.thread, onBytes));
     if (outcome !== "loaded") {
       files.close();
       if (outcome === "f32 head") head = "f32";
@@ -171,7 +186,9 @@ function leadKernels(
     tell({ done: bytes, total: bytes });
     const why = plan.tier === chosen.tier ? chosen.why : "the fastest for scales in groups of columns";
     const loaded = { limits: plan.limits, tier: plan.tier, why, memoryBytes: plan.pages * 65536 };
-    return { loaded, ready: kernelEngine(kernels, memory, plan, tablesOf(kernels, plan, sources, files, role.thread)) };
+    files.check(sources.embedding, sources.head ?? sources.embedding); // opens those from which rows are read later
+    const tables = tablesOf(kernels, plan, sources, files, role.thread);
+    return { loaded, ready: kernelEngine(kernels, memory, plan, tables, files) };
   }
 }
 
@@ -193,7 +210,7 @@ function tablesOf(kernels: Kernels, plan: NetworkPlan, sources: NetworkSources, 
   return { embedding, head: sources.head ? table(sources.head) : embedding };
 }
 
-function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, tables: Tables): Engine {
+function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, tables: Tables, files: ModelFiles): Engine {
   const step = new StepMemory(memory, plan);
   const forward = new Forward(kernels, memory, plan, step, tables, 0);
   const scans = plan.head.kind === "scan";
@@ -202,6 +219,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
   const all = (output: number): Float32Array =>
     new Float32Array(memory.buffer, plan.logits + output * plan.logitsStride, plan.config.vocabSize);
   return {
+    files,
     compute(batch) {
       step.write(batch, !scans || !batch.outputs.every((output) => output.want === "sample" && bestNeeded(output.options) !== undefined));
       step.operation = Operation.step;
@@ -222,8 +240,8 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
 }
 
 function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Loaded; ready: Engine } {
-  const { config, sources, contextLength, kv } = request;
-  const run = new ReferenceRun(config, loadReference(sources, config), activationQuant, contextLength, kv);
+  const { config, sources, stamps, contextLength, kv } = request;
+  const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv);
   return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, asked for", memoryBytes: 0 }, ready: run };
 }
 

@@ -1,4 +1,4 @@
-import { readModule } from "../compute/kernel-files.js";
+import { compileModule } from "../compute/tier.js";
 import type { FloatProducts } from "./reference.js";
 
 /** The exports of kernels/assembly/products.ts, which see. */
@@ -24,7 +24,7 @@ const PAGE = 65536;
 
 /** `scalarProducts` in WebAssembly: the same bits, several times as fast. Each has a small memory of its own. */
 export function floatProducts(): FloatProducts {
-  const { memory, products, dots } = new WebAssembly.Instance(new WebAssembly.Module(readModule("products"))).exports as unknown as Module;
+  const { memory, products, dots } = new WebAssembly.Instance(compileModule("products")).exports as unknown as Module;
 
   /** Addresses of buffers of these lengths in bytes. */
   const place = (...lengths: readonly number[]): number[] => {

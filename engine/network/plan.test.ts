@@ -45,9 +45,12 @@ const OPTIONS: PlanOptions = {
 const plan = (changes: Partial<PlanOptions> = {}, config: Partial<ModelConfig> = {}, from?: number): NetworkPlan =>
   planNetwork(new ArenaPlan(from), { ...SHAPE_2B4T, ...config }, { ...OPTIONS, ...changes });
 
-function refused(changes: Partial<PlanOptions>, config: Partial<ModelConfig> = {}, from?: number): BitnetError {
+const refused = (changes: Partial<PlanOptions>, config: Partial<ModelConfig> = {}, from?: number): BitnetError =>
+  thrownBy(() => plan(changes, config, from));
+
+function thrownBy(make: () => NetworkPlan): BitnetError {
   try {
-    plan(changes, config, from);
+    make();
   } catch (error) {
     if (error instanceof BitnetError) return error;
     throw error;
@@ -130,6 +133,20 @@ describe("a plan over 4 GiB", () => {
         }
       }),
     );
+  });
+
+  test("a limit on the memory of this process counts, wherever the plan begins", () => {
+    const bytes = plan().pages * 65536;
+    for (const from of [undefined, 2 ** 31]) {
+      const limited = (limit: number, contextLength = OPTIONS.contextLength) =>
+        planNetwork(new ArenaPlan(from, limit), SHAPE_2B4T, { ...OPTIONS, contextLength });
+      expect(limited(bytes).pages).toBeGreaterThan(0);
+      const fitting = fittingIn(thrownBy(() => limited(bytes - 2 ** 24)));
+      expect(fitting).toBeLessThan(OPTIONS.contextLength);
+      expect(limited(bytes - 2 ** 24, fitting).pages).toBeGreaterThan(0);
+      const error = thrownBy(() => limited(2 ** 20));
+      expect(error).toMatchObject({ code: "memory", message: expect.stringMatching(/ and the cgroup of this process leaves it 1 MiB \(/) });
+    }
   });
 
   test("sizes that no memory has", () => {

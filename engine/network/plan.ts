@@ -1,4 +1,4 @@
-import { ArenaPlan } from "../compute/arena.js";
+import type { ArenaPlan } from "../compute/arena.js";
 import { COUNTER_BYTES } from "../compute/counters.js";
 import {
   activationBytes,
@@ -165,13 +165,12 @@ const MAX_ROWS = 64;
 /** Outputs of a step. */
 const MAX_OUTPUTS = 32;
 
-/** Lays out the memory. @throws BitnetError memory: more than 32-bit addresses reach; it says which context length would fit */
+/** Lays out the memory in an empty arena. @throws BitnetError memory: more than may be used; it says which context length would fit */
 export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): NetworkPlan {
-  const from = arena.next;
   const plan = layOut(arena, config, options);
   const pages = arena.pages(() => {
-    const fitting = longestContext(from, config, options);
-    const small = options.kv === "f32" ? longestContext(from, config, { ...options, kv: "q8" }) : 0;
+    const fitting = longestContext(arena, config, options);
+    const small = options.kv === "f32" ? longestContext(arena, config, { ...options, kv: "q8" }) : 0;
     const inEight = `with an 8-bit cache (kv: "q8", --kv q8)`;
     if (fitting > 0) {
       const all = small >= options.contextLength ? `, or ${inEight} all ${options.contextLength}` : "";
@@ -184,9 +183,9 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
 }
 
 /** Whole blocks of positions for which the plan fits; 0 if none does. */
-function longestContext(from: number, config: ModelConfig, options: PlanOptions): number {
+function longestContext(limits: ArenaPlan, config: ModelConfig, options: PlanOptions): number {
   const fits = (blocks: number): boolean => {
-    const arena = new ArenaPlan(from);
+    const arena = limits.empty();
     layOut(arena, config, { ...options, contextLength: blocks * KV_BLOCK });
     return arena.fits;
   };

@@ -1,5 +1,5 @@
 import type { TensorInfo } from "../container/checkpoint.js";
-import { openSourceSync } from "../container/source.js";
+import { type FileStamp, openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
@@ -14,8 +14,16 @@ import type { ReferenceLayer, ReferenceLinear, ReferenceWeights } from "./refere
 /** As much as the kernels' 32-bit memory: a file that only claims to be huge must not take the machine's. */
 const MAX_BYTES = 2 ** 32;
 
-/** Reads a whole network for the scalar path: norms and embedding as f32, ternary layers as codes. @throws BitnetError */
-export function loadReference(sources: NetworkSources, config: ModelConfig): ReferenceWeights {
+/**
+ * Reads a whole network for the scalar path: norms and embedding as f32, ternary layers as codes.
+ * @param stamps what state each file was in when its header was read
+ * @throws BitnetError
+ */
+export function loadReference(
+  sources: NetworkSources,
+  config: ModelConfig,
+  stamps: ReadonlyMap<string, FileStamp> = new Map(),
+): ReferenceWeights {
   const bytes = weightBytes(sources);
   if (bytes > MAX_BYTES) {
     const mib = Math.ceil(bytes / 2 ** 20);
@@ -25,10 +33,11 @@ export function loadReference(sources: NetworkSources, config: ModelConfig): Ref
     );
   }
   const read = (tensor: TensorInfo, start: number, length: number): Uint8Array => {
-    const file = openSourceSync(tensor.file);
+    const file = openSourceSync(tensor.file, stamps.get(tensor.file));
     try {
       const bytes = new Uint8Array(length);
       file.readInto(bytes, tensor.offset + start);
+      file.check();
       return bytes;
     } finally {
       file.close();

@@ -1,6 +1,6 @@
 import { type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
-import { openSourceSync, type SyncSource } from "../container/source.js";
+import { type FileStamp, openSourceSync, type SyncSource } from "../container/source.js";
 import { floatBytes, notFinite } from "../packing/dense.js";
 import { PIECE_BYTES } from "../packing/packing.js";
 
@@ -42,22 +42,44 @@ export type Reader = (tensor: TensorInfo, start: number, length: number, to: num
 /** A thread's own handles of the model's files. */
 export class ModelFiles {
   readonly #memory: WebAssembly.Memory;
+  readonly #stamps: ReadonlyMap<string, FileStamp>;
   readonly #files = new Map<string, SyncSource>();
 
-  constructor(memory: WebAssembly.Memory) {
+  /** @param stamps what state each file was in when its header was read */
+  constructor(memory: WebAssembly.Memory, stamps: ReadonlyMap<string, FileStamp> = new Map()) {
     this.#memory = memory;
+    this.#stamps = stamps;
   }
 
   readonly read: Reader = (tensor, start, length, to) => {
-    let file = this.#files.get(tensor.file);
-    if (file === undefined) {
-      file = openSourceSync(tensor.file);
-      this.#files.set(tensor.file, file);
-    }
     const bytes = new Uint8Array(this.#memory.buffer, to, length);
-    file.readInto(bytes, tensor.offset + start);
+    this.#open(tensor.file).readInto(bytes, tensor.offset + start);
     return bytes;
   };
+
+  /** Throws `file` if one of the files that have been read, or one that holds one of these tensors, is not as its header was read. */
+  check(...tensors: readonly TensorInfo[]): void {
+    for (const { file } of tensors) this.#open(file);
+    for (const file of this.#files.values()) file.check();
+  }
+
+  /** Gives what `work` gives, if the files are still as they were: what it read of others, or why it failed, says nothing. */
+  checked<T>(work: () => T): T {
+    try {
+      return work();
+    } finally {
+      this.check();
+    }
+  }
+
+  #open(path: string): SyncSource {
+    let file = this.#files.get(path);
+    if (file === undefined) {
+      file = openSourceSync(path, this.#stamps.get(path));
+      this.#files.set(path, file);
+    }
+    return file;
+  }
 
   close(): void {
     for (const file of this.#files.values()) file.close();

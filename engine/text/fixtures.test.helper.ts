@@ -36,6 +36,7 @@ export function fakeCheckpoint(content: {
     format: metadata === undefined ? "safetensors" : "gguf",
     path: "fake",
     files: [],
+    stamps: new Map(),
     byteLength: 0,
     tensors: new Map(),
     metadata: new Map(Object.entries(metadata ?? {})),

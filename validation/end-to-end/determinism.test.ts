@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { defaultThreads } from "../../engine/compute/cpus.js";
 import type { Tier } from "../../engine/compute/kernels.js";
-import { defaultThreads } from "../../engine/compute/pool.js";
 import { type KvType, NUMERICS_VERSION } from "../../engine/numerics.js";
 import { EMBEDDED } from "./derive.test.helper.js";
 import { alone, feed, type Piece, repeat, withRunner } from "./feed.test.helper.js";
@@ -39,7 +39,7 @@ describe("the same bits", () => {
   it.each(cases)(
     "%s kernels, %i threads, %s cache: in large batches, in pieces, token by token, among strangers",
     async (tier, threads, kv, hash) => {
-      await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads, kv }, async (runner) => {
+      await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads, kv, crowded: true }, async (runner) => {
         expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows, LENGTH)))).toEqual([hash]);
         expect(await feed(runner, [IDS], alone([1, 31, 7, 64, 33, 5, 64, 2, 64, 15, 4]))).toEqual([hash]);
         expect(await feed(runner, [IDS], alone(repeat(1, LENGTH)))).toEqual([hash]);
@@ -55,7 +55,7 @@ describe("the same bits", () => {
   );
 
   it.each(["relaxed", "wide"] as const)("%s kernels, with a two-stage head that reads all rows from the file", async (tier) => {
-    await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads: 2, head: "two-stage" }, async (runner) => {
+    await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads: 2, crowded: true, head: "two-stage" }, async (runner) => {
       expect(await feed(runner, [IDS], alone(repeat(runner.limits.maxRows, LENGTH)))).toEqual([HASH.sha256]);
       expect(await feed(runner, [IDS], alone(repeat(1, LENGTH)))).toEqual([HASH.sha256]);
     });

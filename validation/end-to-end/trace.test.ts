@@ -69,7 +69,7 @@ describe("the trace of an answer", () => {
         model.score("The cat ran to the big tree. It was happy."),
       ]);
     const others = [
-      await traced({ tier: "relaxed", threads: 3 }, {}, beside),
+      await traced({ tier: "relaxed", threads: 3, crowded: true }, {}, beside),
       await traced({ tier: "wide", threads: 2, head: "two-stage" }),
       await traced({ tier: "plain", threads: 2, head: "two-stage" }, { speculate: true }),
       await traced({ tier: "relaxed", threads: 1 }, { speculate: true }, beside),

@@ -155,7 +155,7 @@ describe.each(SHAPES)("$name", (shape) => {
     await withRunner(path, REFERENCE, async (runner) => {
       [lanes.reference] = (await feed(runner, [ids], alone(repeat(8, LENGTH)))) as [string];
     });
-    await withRunner(path, { tier: "plain", threads: 3 }, async (runner) => {
+    await withRunner(path, { tier: "plain", threads: 3, crowded: true }, async (runner) => {
       [lanes.pieces] = (await feed(runner, [ids], alone([1, 31, 5, 3]))) as [string];
       const mixed = Array.from({ length: LENGTH }, () => [0, 1].map((sequence) => ({ sequence, take: 1 })));
       [lanes.mixed] = (await feed(runner, [ids, stranger], mixed)) as [string, string];

@@ -17,7 +17,7 @@ export interface VerifyOptions {
   readonly model?: string | undefined;
   /** Where a tokenizer given in place of the model's own is now. */
   readonly tokenizer?: string | undefined;
-  readonly load: Pick<LoadOptions, "threads" | "tier" | "reference" | "onProgress" | "signal">;
+  readonly load: Pick<LoadOptions, "threads" | "crowded" | "tier" | "reference" | "onProgress" | "signal">;
 }
 
 /** What a receipt that holds was replayed with. */

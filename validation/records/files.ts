@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { readBytes } from "../../engine/container/source.js";
 import { BitnetError } from "../../engine/errors.js";
 
 /** The part of a file's name that its temporaries repeat: names have an end. */
@@ -26,6 +27,19 @@ export async function writeWhole(path: string, data: string | Uint8Array): Promi
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined); // the first error says it
     throw ioFailure("write", path, error);
+  }
+}
+
+/**
+ * All bytes of a file that a user named: a regular one, since a pipe or a device may have no end, or never begin.
+ * @throws BitnetError io; file: it has more than `maxBytes`
+ */
+export async function readWhole(path: string, maxBytes: number): Promise<Uint8Array> {
+  try {
+    return await readBytes(path, maxBytes);
+  } catch (error) {
+    const { cause } = error as { readonly cause?: NodeJS.ErrnoException }; // what the system said, if it did
+    throw cause?.code === "ENOENT" ? ioFailure("read", path, cause) : error;
   }
 }
 

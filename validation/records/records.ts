@@ -1,9 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { BitnetError } from "../../engine/errors.js";
-import { ioFailure, writeWhole } from "./files.js";
+import { readWhole, writeWhole } from "./files.js";
 import { PACKAGE_FILE } from "./package.js";
 
 /** What is written to disk; each has its schema, `schemas/<kind>.v1.schema.json`. */
@@ -90,15 +89,7 @@ export async function readRows<T>(path: string, kind: RecordKind): Promise<T[]> 
 }
 
 async function readText(path: string): Promise<string> {
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_RECORD_BYTES) {
-      throw new BitnetError("file", `${path}: has ${size} bytes, and a record has at most ${MAX_RECORD_BYTES}`, { file: path });
-    }
-    return await readFile(path, "utf8");
-  } catch (error) {
-    throw ioFailure("read", path, error);
-  }
+  return new TextDecoder().decode(await readWhole(path, MAX_RECORD_BYTES));
 }
 
 function parse(text: string, where: string): unknown {

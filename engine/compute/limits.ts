@@ -1,0 +1,29 @@
+import { readFileSync } from "node:fs";
+import { type CgroupLimits, NO_LIMITS, readCgroupLimits } from "./cgroup.js";
+
+let cgroup: CgroupLimits | undefined;
+
+/** What the cgroups of this process allow, as it was at the first call. */
+export function cgroupLimits(): CgroupLimits {
+  cgroup ??= process.platform === "linux" ? readCgroupLimits(readIfPossible) : NO_LIMITS;
+  return cgroup;
+}
+
+/** Bytes of memory that its cgroups leave to this process, beyond what it has; Infinity: no limit. */
+export function memoryLeft(): number {
+  return Math.max(0, cgroupLimits().memory - process.memoryUsage.rss());
+}
+
+/** Bytes of addresses that this process may have (`ulimit -v`); Infinity: no limit, or none that could be read. */
+export function addressLimit(limits = readIfPossible("/proc/self/limits") ?? ""): number {
+  const [, soft] = limits.match(/^Max address space +(\d{1,20}) /m) ?? [];
+  return soft === undefined ? Infinity : Number(soft);
+}
+
+function readIfPossible(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
