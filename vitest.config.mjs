@@ -3,8 +3,8 @@ import { defineConfig } from "vitest/config";
 // tsc compiles the tests with the code into dist/, and they run on its modules as they are; cli/bundle.test.ts compares the bundle with them.
 const shared = {
   server: { deps: { external: [/\/dist\/(?!.*\.test\.js)/] } },
-  testTimeout: 120_000,
-  hookTimeout: 120_000,
+  testTimeout: 600_000,
+  hookTimeout: 600_000,
 };
 
 // What runs whole models has a process a file: it looks at threads, memory and files that the process holds. All else shares two processes: to

@@ -7,7 +7,8 @@ import {
   type Tier,
   ternaryScratch,
 } from "../engine/compute/kernels.js";
-import { attend, attendQ8, dot8, KV_BLOCK, KV_SPAN, type KvType, quantize, reluSquaredMul, rmsNorm, rope } from "../engine/numerics.js";
+import { attend, attendQ8, dot8, KV_BLOCK, KV_SPAN, type KvType, quantize, reluSquaredMul, rmsNorm } from "../engine/numerics.js";
+import { rope } from "../engine/rope.js";
 
 /** Kernels over a memory that holds no zeros, and places in it. */
 export interface Setting {

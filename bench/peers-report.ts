@@ -1,3 +1,4 @@
+import { escapeXml, svg, ticksFromZero } from "../validation/performance/svg.js";
 import { median } from "../validation/statistics/summary.js";
 import type { Machine } from "./machine.js";
 import { SHAPES, type Shape } from "./make-model.js";
@@ -92,4 +93,48 @@ export function peersTable(report: PeersReport): string {
     "",
     ...[line(head), `|---|${head.slice(1).fill("---:").join("|")}|`, line(first), ...rows.map(line)],
   ].join("\n");
+}
+
+/** What each test is called for people. */
+const TESTS: Readonly<Record<string, string>> = { tg64: "writing (decode)", pp512: "reading a prompt of 512 tokens (prefill)" };
+
+/** The comparison as SVG: a panel a test, a bar an engine, from zero; thin lines are the least and the most of the rounds that count. */
+export function peersPicture(report: PeersReport): string {
+  const { machine: on, shape, threads, peer, ours } = report;
+  const engines = [peer, ...ours];
+  const [left, right, row, top, width] = [270, 760, 30, 44, 860];
+  const panelHeight = 60 + row * engines.length + 40;
+  const panels = Object.entries(TESTS).flatMap(([test, name], i) => {
+    const valid = validRounds(report, test);
+    const values = engines.map(({ rates }) => kept(rates[test] ?? [], valid));
+    const ticks = ticksFromZero(Math.max(...values.flat(), 0));
+    const x = (value: number): string => (left + (value / ticks.at(-1)!) * (right - left)).toFixed(1);
+    const first = top + i * panelHeight;
+    const bottom = first + 20 + row * engines.length;
+    return [
+      `<text class="title" x="12" y="${first + 8}">${name}</text>`,
+      ...ticks.flatMap((tick) => [
+        `<line class="grid" x1="${x(tick)}" x2="${x(tick)}" y1="${first + 18}" y2="${bottom}"/>`,
+        `<text class="soft" x="${x(tick)}" y="${bottom + 16}" text-anchor="middle">${tick}</text>`,
+      ]),
+      `<text class="soft" x="${(left + right) / 2}" y="${bottom + 34}" text-anchor="middle">tokens per second; more is better</text>`,
+      ...engines.flatMap(({ engine }, at) => {
+        const of = values[at]!;
+        if (of.length === 0) return [];
+        const middle = median(of);
+        const y = first + 22 + row * at;
+        return [
+          `<g class="s${at === 0 ? 1 : 0}">`,
+          `<text x="12" y="${y + 15}">${escapeXml(engine)}</text>`,
+          `<rect x="${left}" y="${y}" width="${(Number(x(middle)) - left).toFixed(1)}" height="${row - 8}" fill-opacity="0.75"/>`,
+          `<line x1="${x(Math.min(...of))}" x2="${x(Math.max(...of))}" y1="${y + 11}" y2="${y + 11}" stroke-width="2"/>`,
+          `<text class="title" x="${Math.max(Number(x(middle)), Number(x(Math.max(...of)))) + 8}" y="${y + 15}">${middle.toFixed(1)}</text>`,
+          "</g>",
+        ];
+      }),
+    ];
+  });
+  const caption = `BitNet b1.58 2B4T's shape, ${threads} threads, ${on.cpu}, ${on.date}`;
+  const heading = `<text class="soft" x="12" y="20">${escapeXml(shape === "2b4t" ? caption : `${shape}, ${threads} threads, ${on.cpu}, ${on.date}`)}</text>`;
+  return svg(width, top + 2 * panelHeight, `Tokens per second beside ${peer.engine}`, [heading, ...panels]);
 }

@@ -1,7 +1,9 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { type GrowthReport, growthPicture, growthTable, ticksOf } from "./growth-report.js";
-import { fillPage, PAGE, PICTURE, picture, readResult } from "./report.js";
+import { ticksFromZero } from "../validation/performance/svg.js";
+import { type GrowthReport, growthPicture, growthTable } from "./growth-report.js";
+import { type PeersReport, peersPicture } from "./peers-report.js";
+import { fillPage, PAGE, pictures, readResult } from "./report.js";
 
 const point = (at: number, median: number) => ({ at, rate: { median, min: median * 0.9, max: median * 1.2 } });
 const growth: GrowthReport = {
@@ -13,10 +15,12 @@ const growth: GrowthReport = {
   ],
 };
 
-it("the page on performance and its picture show the recorded results", () => {
+it("the page on performance and its pictures show the recorded results", () => {
   const page = readFileSync(PAGE, "utf8");
   expect(fillPage(page, readResult)).toBe(page);
-  expect(existsSync(PICTURE) ? readFileSync(PICTURE, "utf8") : undefined).toBe(picture(readResult));
+  const drawn = pictures(readResult);
+  expect([...drawn.keys()]).toEqual(["docs/growth.svg", "docs/peers.svg"]);
+  for (const [path, picture] of drawn) expect(readFileSync(path, "utf8"), path).toBe(picture);
 });
 
 it("fills a page between its marks, again and again", () => {
@@ -47,28 +51,45 @@ it("shows growth as tables", () => {
   ]);
 });
 
-it("draws growth: higher is faster, every point inside its panel, nothing of the text is markup", () => {
-  const svg = growthPicture(growth);
+/** Numbers on an axis: what stands in texts of one number. */
+const numbersIn = (svg: string): number[] =>
+  [...svg.matchAll(/<text class="soft"[^>]*>([\d.]+)<\/text>/g)].map(([, number]) => Number(number));
+
+it("draws growth: higher is faster, axes from zero with their names, nothing of the text is markup", () => {
+  const svg = growthPicture({ ...growth, machine: { ...growth.machine, cpu: "CPU <2>" } });
   expect(svg).toContain("CPU &lt;2>");
   expect(svg).not.toContain("NaN");
+  expect(svg.match(/decode, tokens per second/g)).toHaveLength(2);
+  expect(svg.match(/tokens of the prompt/g)).toHaveLength(2);
   const lines = [...svg.matchAll(/<polyline points="([^"]+)"/g)].map(([, points]) =>
-    points!.split(" ").map((p) => p.split(",").map(Number)),
+    points!.split(" ").map((p) => p.split(",").map(Number) as [number, number]),
   );
   expect(lines).toHaveLength(4);
-  for (const [[x0, y0], [x1, y1]] of lines as [[number, number], [number, number]][]) {
-    expect(x1).toBeGreaterThan(x0);
-    expect(y1).toBeGreaterThan(y0); // each of these falls, and y counts downwards
-    for (const y of [y0, y1]) {
-      expect(y).toBeGreaterThan(48);
-      expect(y).toBeLessThan(308);
-    }
-  }
-  // The small model's decode lies above the large one's.
-  expect(lines[0]![0]![1]).toBeLessThan(lines[1]![0]![1]!);
+  // decode of 125m: 180 and 120.4, on an axis from 0 (bottom at 226) to 300 (top at 56)
+  expect(lines[0]!.map(([, y]) => y)).toEqual([180, 120.4].map((value) => Number((56 + 170 * (1 - value / 300)).toFixed(1))));
+  expect(numbersIn(svg).filter((number) => number === 0)).toHaveLength(8); // each of four panels: both axes
 });
 
-it("places ticks around what is shown", () => {
-  expect(ticksOf(11, 180)).toEqual([10, 20, 50, 100, 200]);
-  expect(ticksOf(10, 10)).toEqual([10, 20]);
-  expect(ticksOf(0.3, 4)).toEqual([0.2, 0.5, 1, 2, 5]);
+it("draws bars whose lengths are the medians, from zero", () => {
+  const report: PeersReport = {
+    machine: growth.machine,
+    ...{ shape: "other", threads: 2, rounds: 1, settings: {}, read: [25] },
+    peer: { engine: "peer <1>", rates: { pp512: [50], tg64: [10] }, idleShare: 0 },
+    ours: [{ engine: "ours", rates: { pp512: [100], tg64: [30] }, idleShare: 0 }],
+  };
+  const svg = peersPicture(report);
+  expect(svg).toContain("peer &lt;1>");
+  const widths = [...svg.matchAll(/<rect [^>]*width="([\d.]+)"/g)].map(([, width]) => Number(width));
+  expect(widths[1]! / widths[0]!).toBeCloseTo(3);
+  expect(widths[3]! / widths[2]!).toBeCloseTo(2);
+  expect(numbersIn(svg).filter((number) => number === 0)).toHaveLength(2);
+  expect(svg.match(/tokens per second; more is better/g)).toHaveLength(2);
+});
+
+it("places ticks from zero to what is shown", () => {
+  expect(ticksFromZero(180)).toEqual([0, 50, 100, 150, 200]);
+  expect(ticksFromZero(100)).toEqual([0, 25, 50, 75, 100]);
+  expect(ticksFromZero(33)).toEqual([0, 10, 20, 30, 40]);
+  expect(ticksFromZero(0.3)).toEqual([0, 0.1, 0.2, 0.3]);
+  expect(ticksFromZero(0).at(0)).toBe(0);
 });

@@ -1,25 +1,27 @@
-/** Puts the recorded results (bench/results) into docs/performance.md and its picture. `node dist/bench/report.js` */
+/** Puts the recorded results (bench/results) into docs/performance.md and its pictures. `node dist/bench/report.js` */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type GrowthReport, growthPicture, growthTable } from "./growth-report.js";
 import { type KernelReport, kernelsTable } from "./kernels-report.js";
-import { type PeersReport, peersTable } from "./peers-report.js";
+import { type PeersReport, peersPicture, peersTable } from "./peers-report.js";
 import { type StartReport, startTable } from "./startup-report.js";
 
 export const PAGE = "docs/performance.md";
-export const PICTURE = "docs/growth.svg";
 const GROWTH = "growth";
-const IMAGE = "![Tokens per second over the length of the context, for models of several sizes](growth.svg)";
+const PEERS = "peers";
+const GROWTH_IMAGE = "![Tokens per second over the length of the context, for models of several sizes](growth.svg)";
+const PEERS_IMAGE = "![Tokens per second of bitnet-ts and of node-llama-cpp, as bars](peers.svg)";
 
 /** Reads a recorded result by the file's name, without `.json`. undefined: it has not been recorded. */
 export type ReadResult = (name: string) => unknown;
 
 /** A result as Markdown; the first word of its file's name says what it is. */
 function render(name: string, result: unknown): string {
-  if (name.startsWith("peers")) return peersTable(result as PeersReport);
+  if (name === PEERS) return `${PEERS_IMAGE}\n\n${peersTable(result as PeersReport)}`;
+  if (name.startsWith(PEERS)) return peersTable(result as PeersReport);
   if (name.startsWith("startup")) return startTable(result as StartReport);
   if (name.startsWith("kernels")) return kernelsTable(result as KernelReport);
-  if (name.startsWith(GROWTH)) return `${IMAGE}\n\n${growthTable(result as GrowthReport)}`;
+  if (name.startsWith(GROWTH)) return `${GROWTH_IMAGE}\n\n${growthTable(result as GrowthReport)}`;
   throw new Error(`${PAGE}: ${name} is no kind of result: peers…, startup…, kernels… and growth… are`);
 }
 
@@ -37,14 +39,17 @@ export function readResult(name: string): unknown {
   return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : undefined;
 }
 
-/** The picture, if there is anything to show. */
-export function picture(read: ReadResult): string | undefined {
+/** The page's pictures by path, as far as their results were recorded. */
+export function pictures(read: ReadResult): ReadonlyMap<string, string> {
   const growth = read(GROWTH) as GrowthReport | undefined;
-  return growth && growthPicture(growth);
+  const peers = read(PEERS) as PeersReport | undefined;
+  return new Map([
+    ...(growth ? [["docs/growth.svg", growthPicture(growth)] as const] : []),
+    ...(peers ? [["docs/peers.svg", peersPicture(peers)] as const] : []),
+  ]);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(PAGE, fillPage(readFileSync(PAGE, "utf8"), readResult));
-  const svg = picture(readResult);
-  if (svg !== undefined) writeFileSync(PICTURE, svg);
+  for (const [path, picture] of pictures(readResult)) writeFileSync(path, picture);
 }

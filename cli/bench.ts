@@ -30,7 +30,7 @@ export async function bench(flags: BenchFlags): Promise<void> {
   try {
     const report = await measureAll(flags, tests, interrupt.signal);
     for (const { why } of report.leftOut) await write(`${style("dim", why, process.stderr)}\n`, process.stderr);
-    if (flags.json) await writeJson(report, 2);
+    if (flags.json) await writeJson(report);
     else await write(flags.markdown ? benchMarkdown(report) : benchTable(report));
   } catch (error) {
     if (!interrupt.signal.aborted) throw error;

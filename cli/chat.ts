@@ -1,10 +1,13 @@
 import { createInterface } from "node:readline";
 import { BitnetError } from "../engine/errors.js";
-import type { ChatMessage, Model, StopReason } from "../engine/index.js";
+import { encodeChat, type GenerationResult, type Model } from "../engine/index.js";
+import { Conversation, type Speaker } from "./conversation.js";
 import { errorLine, INTERRUPTED } from "./failure.js";
+import { LineEditor } from "./line-editor.js";
 import { generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
+import { cut } from "./run.js";
 import type { TemplateVars } from "./template-vars.js";
-import { style, write } from "./terminal.js";
+import { style, write, writeText } from "./terminal.js";
 import { type Environment, readEnvironment } from "./values.js";
 
 export interface ChatFlags extends ModelFlags, SamplingFlags {
@@ -12,12 +15,13 @@ export interface ChatFlags extends ModelFlags, SamplingFlags {
   readonly templateVar?: TemplateVars;
 }
 
-const HELP =
-  "/help   this list\n/clear  forget the conversation\n/exit   leave (also Ctrl-D)\nCtrl-C  stop the answer; at the prompt: leave\n";
+const HELP = `/help   show this list
+/clear  forget the conversation
+/exit   leave (also Ctrl-D)
+Ctrl-C  stop the answer, or clear the line; twice on an empty line: leave
+`;
 
-const CONTEXT_FULL = "the context is full, so the answer ends here: /clear forgets the conversation and begins afresh";
-
-/** `bitnet chat`: a conversation, line by line; its history lives in memory only. */
+/** `bitnet chat`: a conversation; its history lives in memory only. */
 export async function chat(flags: ChatFlags): Promise<void> {
   const environment = readEnvironment(process.env);
   const opening = new AbortController();
@@ -27,7 +31,6 @@ export async function chat(flags: ChatFlags): Promise<void> {
   try {
     model = await openModel(flags, environment, { signal: opening.signal });
     process.off("SIGINT", giveUp);
-    if (!model.chatTemplate) throw new BitnetError("tokenizer", "the model has no chat template: use `bitnet run`, or another --model");
     await converse(model, flags, environment);
   } catch (error) {
     if (!opening.signal.aborted) throw error;
@@ -37,90 +40,98 @@ export async function chat(flags: ChatFlags): Promise<void> {
   }
 }
 
-/** Answers each line of standard input until it ends, or the user does. */
+/** Where the messages come from: a person at a terminal, or a line each from a pipe. */
+interface Messages {
+  read(): Promise<string | undefined>;
+  close(): void;
+  /** Left by Ctrl-C. */
+  readonly interrupted?: boolean;
+}
+
+/** Answers each message until there is none any more, or the user leaves. */
 async function converse(model: Model, flags: ChatFlags, environment: Environment): Promise<void> {
-  const interactive = process.stdin.isTTY === true;
-  const beginning: ChatMessage[] = flags.system === undefined ? [] : [{ role: "system", content: flags.system }];
-  let messages = [...beginning];
+  const conversation = new Conversation(speakerOf(model, flags.templateVar), flags.system);
+  const interactive = process.stdin.isTTY === true && process.stdout.isTTY === true;
   let answering: AbortController | undefined;
   let leaving = false;
-  let closed = false;
-
-  const input = createInterface({
-    input: process.stdin,
-    ...(interactive && { output: process.stdout }),
-    prompt: "> ",
-    terminal: interactive,
-  });
-  // Taken before anything is awaited: lines that come while nobody listens would be lost.
-  const lines = input[Symbol.asyncIterator]();
-  input.once("close", () => {
-    closed = true;
-  });
-  const leave = (): void => {
-    leaving = true;
-    process.exitCode = INTERRUPTED;
-    input.close();
-  };
   const interrupted = (): void => {
-    if (!interactive || !answering || answering.signal.aborted) leave();
+    if (!interactive || !answering || answering.signal.aborted) {
+      leaving = true;
+      process.exitCode = INTERRUPTED;
+      messages.close();
+    }
     answering?.abort();
   };
-  // A terminal in readline's hands reports Ctrl-C to it; otherwise it is a signal.
-  input.on("SIGINT", interrupted);
-  process.on("SIGINT", interrupted);
+  const messages: Messages = interactive ? new LineEditor(process.stdin, process.stdout, interrupted) : lines();
+  process.on("SIGINT", interrupted); // sent by somebody else, where a terminal in raw mode reports the key
 
   try {
     if (interactive) await note("/help lists the commands");
     while (!leaving) {
-      if (interactive && !closed) input.prompt();
-      const { value: line, done } = await lines.next();
-      if (done) break;
-      const said = line.trim();
+      const message = await messages.read();
+      if (message === undefined) break;
+      const said = message.trim();
       if (said === "") continue;
       if (said === "/exit") break;
       if (said === "/help") await write(HELP, process.stderr);
-      else if (said === "/clear") messages = [...beginning];
+      else if (said === "/clear") conversation.clear();
       else if (/^\/\w*$/.test(said)) await note(`there is no command ${said}: /help lists them`);
       else {
         answering = new AbortController();
-        messages.push({ role: "user", content: said });
         try {
-          const { text, stopReason } = await answer(model, messages, flags, environment, answering.signal);
-          if (text === "") messages.pop();
-          else messages.push({ role: "assistant", content: text });
-          if (stopReason === "context") await note(CONTEXT_FULL);
+          await answer(model, conversation, said, generateOptions(flags, environment, answering.signal));
         } catch (error) {
-          // The question goes, so that the next one finds the conversation as it was. A script is told by the exit code.
-          messages.pop();
+          // The conversation is as it was before the question. A script is told by the exit code.
           if (!interactive || !(error instanceof BitnetError) || error.code !== "usage") throw error;
           await write(`${style("red", errorLine(error), process.stderr)}\n`, process.stderr);
-          await note("/clear forgets the conversation");
         }
         answering = undefined;
       }
     }
+    if (messages.interrupted) process.exitCode = INTERRUPTED;
   } finally {
     process.off("SIGINT", interrupted);
-    if (interactive && closed) await write("\n"); // left at the prompt, with its line begun
-    input.close();
+    messages.close();
   }
 }
 
-async function answer(
-  model: Model,
-  messages: readonly ChatMessage[],
-  flags: ChatFlags,
-  environment: Environment,
-  signal: AbortSignal,
-): Promise<{ text: string; stopReason: StopReason }> {
-  const generation = model.chat(messages, {
-    ...generateOptions(flags, environment, signal),
-    ...(flags.templateVar && { template: flags.templateVar }),
-  });
-  for await (const piece of generation) await write(piece);
+/** Writes the answer to what was said, and what there is to know about it. */
+async function answer(model: Model, conversation: Conversation, said: string, options: ReturnType<typeof generateOptions>): Promise<void> {
+  const { answer, forgotten, answered } = await conversation.ask(said, options);
+  if (forgotten > 0) {
+    const turns = forgotten === 1 ? "the oldest turn was" : `the oldest ${forgotten} turns were`;
+    await note(`${turns} forgotten: the context has ${model.contextLength} tokens (--ctx)`);
+  }
+  for await (const piece of answer) await writeText(piece);
   await write("\n");
-  return generation.result();
+  const result: GenerationResult = await answer.result();
+  answered(result.text);
+  const why = cut(result);
+  if (why !== undefined) await note(why);
+}
+
+/** The model as a partner of a conversation. Throws a `tokenizer` error for one without a chat template. */
+function speakerOf(model: Model, variables: TemplateVars | undefined): Speaker {
+  const { tokenizer, chatTemplate, contextLength } = model;
+  const given = { ...(variables && { template: variables }) };
+  if (!chatTemplate) throw new BitnetError("tokenizer", "the model has no chat template: use `bitnet run`, or another --model");
+  return {
+    contextLength,
+    chat: (messages, options) => model.chat(messages, { ...options, ...given }),
+    count: async (messages) => (await encodeChat(tokenizer, chatTemplate, messages, given)).ids.length,
+  };
+}
+
+/** Standard input, line by line. */
+function lines(): Messages {
+  const input = createInterface({ input: process.stdin, terminal: false });
+  // Taken before anything is awaited: lines that come while nobody listens would be lost.
+  const iterator = input[Symbol.asyncIterator]();
+  const read = async (): Promise<string | undefined> => {
+    const { value, done } = await iterator.next();
+    return done ? undefined : value;
+  };
+  return { read, close: () => input.close() };
 }
 
 function note(text: string): Promise<void> {

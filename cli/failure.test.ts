@@ -1,7 +1,7 @@
 import { CommanderError } from "commander";
 import { expect, it } from "vitest";
 import { BitnetError, type ErrorCode } from "../engine/errors.js";
-import { errorLine, exitCodeOf, ioError } from "./failure.js";
+import { errorLine, escapeControls, exitCodeOf, ioError } from "./failure.js";
 
 it("gives every kind of mistake its exit code", () => {
   const codes: Record<ErrorCode, number> = {
@@ -26,6 +26,9 @@ it("gives every kind of mistake its exit code", () => {
   for (const [code, exit] of Object.entries(codes)) expect(exitCodeOf(new BitnetError(code as ErrorCode, "x")), code).toBe(exit);
   expect(exitCodeOf(new CommanderError(1, "commander.unknownOption", "error: x"))).toBe(2);
   expect(exitCodeOf(new CommanderError(0, "commander.helpDisplayed", "(outputHelp)"))).toBe(0);
+  // A path that leads nowhere is one code, whoever met it.
+  for (const code of ["ENOENT", "ENOTDIR"]) expect(exitCodeOf(ioError("read x", Object.assign(new Error(code), { code })))).toBe(2);
+  expect(exitCodeOf(ioError("read x", Object.assign(new Error("EACCES"), { code: "EACCES" })))).toBe(1);
   expect(exitCodeOf(new TypeError("x"))).toBe(1);
   expect(exitCodeOf("x")).toBe(1);
 });
@@ -41,6 +44,15 @@ it("says it in one line that can't steer a terminal", () => {
   expect(errorLine(new BitnetError("usage", "contextLength must be a whole number"))).toBe("error: --ctx must be a whole number");
   expect(errorLine(new BitnetError("usage", "ids must be sorted"))).toBe("error: ids must be sorted");
   expect(errorLine("thrown")).toBe("error: thrown");
+});
+
+it("writes out what could steer a terminal, one character at a time, and nothing else", () => {
+  const text = "\x1b[2J\x07\r\x7f\x9b\u202e\u2066\u200f";
+  const escaped = "\\x1b[2J\\x07\\x0d\\x7f\\x9b\\u202e\\u2066\\u200f";
+  expect(escapeControls(text)).toBe(escaped);
+  expect([...text].map(escapeControls).join("")).toBe(escaped); // however it is cut into pieces
+  const plain = "Zwölf\tÄpfel\n日本語 👍🏽 שלום";
+  expect(escapeControls(plain)).toBe(plain);
 });
 
 it("says why the system refused", () => {

@@ -22,9 +22,15 @@ export const SUSPICIOUS = 8;
 /** Exit code after an interrupt: 128 + SIGINT, as shells count. */
 export const INTERRUPTED = 130;
 
-/** The process's exit code for whatever was thrown. */
+/** The system's words for a path that leads nowhere. */
+const NOWHERE = new Set(["ENOENT", "ENOTDIR"]);
+
+/** The process's exit code for whatever was thrown. A path that leads nowhere is a usage error, whoever met it: a model's, a file's, a record's. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof BitnetError) return EXIT_CODES[error.code] ?? 1;
+  if (error instanceof BitnetError) {
+    if (error.code === "io" && NOWHERE.has(String((error.cause as NodeJS.ErrnoException | undefined)?.code))) return 2;
+    return EXIT_CODES[error.code] ?? 1;
+  }
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   return 1;
 }
@@ -44,22 +50,43 @@ const FLAGS: Readonly<Record<string, string>> = {
   threads: "--threads",
 };
 
+/** What to do about a mistake, where commander does not say it. Its message is empty words where help is asked for what is no command. */
+const COMMANDER_HINTS: Readonly<Record<string, string>> = {
+  "commander.excessArguments": " Put text with spaces in quotes.",
+  "commander.unknownCommand": ": bitnet help lists the commands",
+  "commander.help": "there is no such command; bitnet help lists the commands",
+};
+
 /**
  * The one line that is printed for whatever was thrown: `error: …`. Names from a model file may be in it, so line ends become spaces
  * and other control characters, which could steer a terminal, their escapes.
  */
 export function errorLine(error: unknown): string {
   let message = error instanceof Error ? error.message || error.name : String(error);
+  if (error instanceof CommanderError && !message.includes("Did you mean")) message += COMMANDER_HINTS[error.code] ?? "";
   if (error instanceof BitnetError && error.code === "usage") message = message.replace(/^\w+(?= must be )/, (name) => FLAGS[name] ?? name);
-  return `error: ${printable(message.replace(/^error: /, "").trim())}`;
+  return `error: ${printable(message.replace(/^error: |^\(outputHelp\)/, "").trim())}`;
+}
+
+/** What can steer a terminal or change the order of its text: control characters but line ends and tabs, and Unicode's line and direction marks. */
+export const STEERING = /[^\P{Cc}\t\n]|[\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/**
+ * Text with control characters written as `\x1b`; line ends and tabs stay. It looks at one character at a time, so a sequence that a model
+ * spreads over several pieces is escaped like any other.
+ */
+export function escapeControls(text: string): string {
+  return text.replace(STEERING, escaped);
 }
 
 /** Text on one line, with control characters written as `\x1b`. */
 export function printable(text: string): string {
-  return text.replace(/\s*[\r\n]\s*/g, " ").replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, (char) => {
-    const code = char.codePointAt(0) ?? 0;
-    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
-  });
+  return escapeControls(text.replace(/\s*[\r\n]\s*/g, " ")).replace(/\t/g, escaped);
+}
+
+function escaped(char: string): string {
+  const code = char.charCodeAt(0);
+  return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
 }
 
 /** Turns the system's refusal to read or write `what` into one sentence. */

@@ -18,7 +18,7 @@ export async function info(flags: InfoFlags): Promise<void> {
     ...fileOptions(flags),
     v8Flags: true, // as the commands that load the weights do
   });
-  if (flags.json) await writeJson(description, 2);
+  if (flags.json) await writeJson(description);
   else await write(table(description, (text) => style("bold", text, process.stdout)));
 }
 
@@ -32,11 +32,12 @@ export function table(description: ModelDescription, heading: (text: string) => 
       "model",
       [
         ["path", description.path],
+        ["file", files[0] === description.path ? undefined : `${files[0]}${files.length > 1 ? ` and ${files.length - 1} more` : ""}`],
         ["format", description.format === "gguf" ? "GGUF" : "SafeTensors"],
         ["name", description.name],
         ["architecture", description.architecture],
         ["parameters", inWords(description.parameters)],
-        ["size", `${megabytes(description.fileSize)}${files.length > 1 ? ` in ${files.length} files` : ""}`],
+        ["size", megabytes(description.fileSize)],
         ["sha256", description.sha256],
       ],
     ],
@@ -48,8 +49,8 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["heads", `${config.heads} of ${config.headDim}, sharing ${config.kvHeads} key-value heads`],
         ["feed-forward size", String(config.ffnSize)],
         ["activation", ACTIVATIONS[config.activation]],
-        ["norms", `RMSNorm, epsilon ${short(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
-        ["rope", `theta ${short(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs`],
+        ["norms", `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
+        ["rope", `theta ${whole(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${scalingInWords(config)}`],
         ["vocabulary", String(config.vocabSize)],
         ["output head", config.tiedHead ? "the embedding (tied)" : "its own"],
         ["context", `${config.contextLength} positions`],
@@ -62,6 +63,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["embedding", quantisation.embedding],
         ["norms", quantisation.norms],
         ["activations", quantisation.activations],
+        ["can't be loaded", quantisation.refusal],
       ],
     ],
     [
@@ -79,11 +81,11 @@ export function table(description: ModelDescription, heading: (text: string) => 
     [
       "writes by default",
       [
-        ["temperature", defaults.temperature === 0 ? "0 (greedy)" : short(defaults.temperature)],
+        ["temperature", defaults.temperature === 0 ? "0 (greedy)" : whole(defaults.temperature)],
         ["top-k", defaults.topK === 0 ? undefined : String(defaults.topK)],
-        ["top-p", defaults.topP === 1 ? undefined : short(defaults.topP)],
-        ["min-p", defaults.minP === 0 ? undefined : short(defaults.minP)],
-        ["repetition penalty", defaults.repetitionPenalty === 1 ? undefined : short(defaults.repetitionPenalty)],
+        ["top-p", defaults.topP === 1 ? undefined : whole(defaults.topP)],
+        ["min-p", defaults.minP === 0 ? undefined : whole(defaults.minP)],
+        ["repetition penalty", defaults.repetitionPenalty === 1 ? undefined : whole(defaults.repetitionPenalty)],
       ],
     ],
     [
@@ -106,13 +108,24 @@ const LABEL_WIDTH = 20;
 
 const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²", silu: "gated SiLU" };
 
+/** Of RoPE: what follows its base; "" where it isn't scaled. YaRN's own attention factor goes without saying. */
+function scalingInWords({ ropeScaling }: ModelDescription["config"]): string {
+  if (ropeScaling === undefined) return "";
+  const { type, factor, attention, ramp } = ropeScaling;
+  const own = ramp ? 1 + 0.1 * Math.log(factor) : 1;
+  const stretched = factor > 1 ? `, ${type} factor ${whole(factor)}${ramp ? ` of ${ramp.originalContext}` : ""}` : "";
+  return Math.abs(attention - own) < 1e-6 ? stretched : `${stretched}, attention factor ${whole(attention)}`;
+}
+
 function token({ id, text }: TokenDescription): string {
   return `${text} (${id})`;
 }
 
-/** f32 numbers come as doubles with a tail of digits: 0.000009999999747378752 is 0.00001 to a person. */
-function short(value: number): string {
-  return String(Number(value.toPrecision(6)));
+/** A number as the file has it. One in f32 comes with a tail of digits that nobody wrote: 0.000009999999747378752 is 0.00001. */
+function whole(value: number): string {
+  if (Number.isInteger(value) || Math.fround(value) !== value) return String(value);
+  const shorter = [1, 2, 3, 4, 5, 6, 7, 8].map((digits) => Number(value.toPrecision(digits)));
+  return String(shorter.find((short) => Math.fround(short) === value) ?? value);
 }
 
 /** 4200704 → "4.2 million" */

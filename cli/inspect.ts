@@ -17,7 +17,7 @@ export async function inspect(flags: InspectFlags): Promise<void> {
     inspectModel(flags.model, { ...fileOptions(flags), onProgress }),
   );
   const probe = flags.probe ? await probeFile(flags) : undefined;
-  if (flags.json) await writeJson({ ...inspection, probe }, 2);
+  if (flags.json) await writeJson({ ...inspection, probe });
   else {
     const bold = (text: string): string => style("bold", text, process.stdout);
     await write(tensorTable(inspection, bold));
@@ -64,7 +64,10 @@ export function tensorTable({ tensors, types }: ModelInspection, heading: (text:
       .join("  ")
       .trimEnd();
   const sums = types.map(({ type, tensors: count, bytes }) => `  ${type.padEnd(8)}  ${count} tensors, ${(bytes / 1e6).toFixed(1)} MB`);
-  return `${[heading(line(HEADINGS)), ...rows.map(line), "", heading("types"), ...sums].join("\n")}\n`;
+  const unused = tensors.filter(({ role }) => role === "frequencies");
+  const passed = unused.length === 0 ? [] : ["", heading("passed over: RoPE's frequencies follow from the configuration")];
+  const names = unused.map(({ name }) => `  ${printable(name)}`);
+  return `${[heading(line(HEADINGS)), ...rows.map(line), "", heading("types"), ...sums, ...passed, ...names].join("\n")}\n`;
 }
 
 const HEADINGS = ["tensor", "type", "shape", "at byte", "bytes", "scale", "RMS", "% −1", "% 0", "% 1"];

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { usefulThreads } from "../engine/compute/cpus.js";
 import type { Conversion, ModelDescription, ModelInspection, Probe } from "../engine/index.js";
 import type { BenchReport } from "./bench-table.js";
+import { escapeControls } from "./failure.js";
 
 // The command line as a user meets it: each test starts what is published. What can be asked without a process is asked in the other tests.
 
@@ -34,6 +35,7 @@ function bitnet(args: readonly string[], input: string | Uint8Array = "", env: N
 function json<T>(args: readonly string[], input?: string | Uint8Array, env?: NodeJS.ProcessEnv): T {
   const { code, stdout, stderr } = bitnet([...args, "--json"], input, env);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout.split("\n")).toHaveLength(2); // one object on one line
   return JSON.parse(stdout) as T;
 }
 
@@ -140,7 +142,7 @@ describe("bitnet run", () => {
   it("streams the same text to stdout, and figures to stderr", () => {
     const { code, stdout, stderr } = bitnet([...greedy, "--threads", "1", "--tier", "plain"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: `${first.text}\n` });
-    expect(stderr).toMatch(/^load \d+ ms \| prompt 5 tokens .* 12 tokens .* stop: length\n$/);
+    expect(stderr).toMatch(/^load \d+ ms \| prompt 5 tokens .* 12 tokens .* stopped at 12 tokens \(--max-tokens\)\n$/);
   });
 
   it("reads the prompt from standard input, byte for byte, for - and when there is no flag", () => {
@@ -149,6 +151,34 @@ describe("bitnet run", () => {
     const bytes = Uint8Array.of(0x41, 0xff, 0x0a);
     const { promptIds } = json<RunJson>(rest, bytes);
     expect(json<{ text: string }>(["tokenize", "--decode", promptIds.slice(1).join(",")]).text).toBe("A\ufffd\n");
+  });
+
+  it("takes the prompt as an argument and from a file", () => {
+    const rest = greedy.filter((_, i) => i !== 1 && i !== 2);
+    expect(json<RunJson>([...rest, PROMPT])).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
+    const file = join(folder, "prompt.txt");
+    writeFileSync(file, PROMPT);
+    expect(json<RunJson>([...rest, "--file", file])).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
+  });
+
+  it("answers a prompt through the chat template with --system", () => {
+    const { promptIds } = json<RunJson>(["run", "--system", "You are kind.", "-n", "1"], "Hi\n");
+    const { text } = json<{ text: string }>(["tokenize", "--decode", promptIds.join(",")]);
+    expect(text).toBe("<|begin_of_text|>System: You are kind.<|eot_id|>User: Hi<|eot_id|>Assistant: ");
+  });
+
+  it("streams JSON lines: the pieces, and at last what --json prints", () => {
+    const { code, stdout } = bitnet([...greedy, "--jsonl"]);
+    const lines = stdout.trimEnd().split("\n");
+    const pieces = lines.slice(0, -1).map((line) => (JSON.parse(line) as { piece: string }).piece);
+    expect({ code, text: pieces.join("") }).toEqual({ code: 0, text: first.text });
+    expect(pieces.length).toBeGreaterThan(5);
+    expect(JSON.parse(lines.at(-1)!)).toMatchObject({
+      ids: first.ids,
+      text: first.text,
+      stopReason: "length",
+      timings: { promptTokens: 5 },
+    });
   });
 
   it("samples the same text from the same seed, be it a flag, the environment or the default", () => {
@@ -166,6 +196,21 @@ describe("bitnet run", () => {
     expect(on.ids).toEqual(off.ids);
     expect(off.timings).toMatchObject({ draftedTokens: 0 });
     expect(on.timings.draftedTokens).toBeGreaterThan(0);
+  });
+
+  it("writes a model's control characters out on a terminal, and leaves them alone in a pipe", () => {
+    // So hot that every token is as likely as any, those of single bytes too.
+    const wild = ["-n", "300", "--temperature", "1000000", "--top-k", "0", "--top-p", "1", "--repetition-penalty", "1", "--seed", "4"];
+    const terminal = ["--import", "data:text/javascript,process.stdout.isTTY=true"];
+    const options = { encoding: "utf8", input: "Once\n", env: { ...process.env, NO_COLOR: "1" } } as const;
+    for (const command of [["run"], ["chat", "--system", "x"]]) {
+      const written = spawnSync(process.execPath, [MAIN, ...command, ...wild], options).stdout;
+      const shown = spawnSync(process.execPath, [...terminal, MAIN, ...command, ...wild], options).stdout;
+      expect(written).toMatch(/[^\P{Cc}\n\t]/u);
+      expect(shown).toBe(escapeControls(written));
+    }
+    const [prompt] = spawnSync(process.execPath, [...terminal, MAIN, "run", "\x1b[2J", "-n", "1"], options).stdout;
+    expect(prompt).toBe("\\"); // a prompt that is shown is escaped too
   });
 
   it("stops at a text and at an id", () => {
@@ -207,17 +252,24 @@ describe("bitnet chat", () => {
     const args = ["chat", "--temperature", "0", "--max-tokens", "8", "--threads", "1"];
     const story = "Tell me a story about a cat.";
     const { code, stdout, stderr } = bitnet(args, `${story}\n\n/clear\n${story}\n/what\n/exit\nnever read\n`);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "there is no command /what: /help lists them\n" });
+    const cut = "stopped at 8 tokens (--max-tokens)\n";
+    expect({ code, stderr }).toEqual({ code: 0, stderr: `${cut}${cut}there is no command /what: /help lists them\n` });
     const [once, again, ...rest] = stdout.split("\n");
     expect(once).toMatch(/\w+ \w+/);
     expect(again).toBe(once);
     expect(rest).toEqual([""]);
   });
 
-  it("says when the context is full", () => {
+  it("says when the context is full, and forgets the oldest turn in place of stopping", () => {
     const { code, stdout, stderr } = bitnet(["chat", "--ctx", "24", "--temperature", "0"], "Tell me a story about a cat.\n");
-    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^the context is full.*\n$/) });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^stopped after \d+ tokens: the context is full.*\n$/) });
     expect(stdout).toMatch(/\S\n$/);
+    const long = bitnet(["chat", "--ctx", "96", "--max-tokens", "30", "--seed", "1"], "Tell me a story.\n".repeat(3));
+    expect(long).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/^the oldest 2 turns were forgotten: the context has 96 tokens/m),
+    });
+    expect(long.stdout.match(/\S\n/g)?.length).toBeGreaterThanOrEqual(3);
     const tooLong = bitnet(["chat", "--ctx", "16"], "Tell me a very long story about a cat, a dog, a horse and a cow.\n");
     expect({ code: tooLong.code, stderr: tooLong.stderr }).toEqual({
       code: 2,
@@ -260,7 +312,7 @@ describe("bitnet score", () => {
     const reference = json<ScoreJson>(["score", "--text", PROMPT, "--reference", "--no-activation-quant"]);
     expect(reference.policy).toMatchObject({ path: "reference", activationQuant: false });
     expect(reference.meanNll).toBeCloseTo(byText.meanNll, 1);
-    expect(bitnet(["score", "--file", join(folder, "none.txt")])).toMatchObject({ code: 1, stderr: expect.stringContaining("none.txt") });
+    expect(bitnet(["score", "--file", join(folder, "none.txt")])).toMatchObject({ code: 2, stderr: expect.stringContaining("none.txt") });
     expect(bitnet(["score", "--ids", "4080,4096"])).toMatchObject({
       code: 2,
       stderr: expect.stringMatching(/^error: [^\n]*4096[^\n]*\n$/),

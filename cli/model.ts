@@ -8,6 +8,7 @@ export interface FileFlags {
   readonly model?: string;
   readonly tokenizer?: string;
   readonly activation?: LoadOptions["activation"];
+  readonly activations?: LoadOptions["activations"];
   readonly i2sLayout?: LoadOptions["i2sLayout"];
 }
 
@@ -35,10 +36,11 @@ export interface SamplingFlags {
 }
 
 /** The library's options for what was said about the file. */
-export function fileOptions({ tokenizer, activation, i2sLayout }: FileFlags): FileOptions {
+export function fileOptions({ tokenizer, activation, activations, i2sLayout }: FileFlags): FileOptions {
   return {
     ...(tokenizer !== undefined && { tokenizer }),
     ...(activation !== undefined && { activation }),
+    ...(activations !== undefined && { activations }),
     ...(i2sLayout !== undefined && { i2sLayout }),
   };
 }

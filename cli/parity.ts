@@ -5,8 +5,9 @@ import { textsOfLines } from "../validation/parity/texts.js";
 import type { LaneName, LaneReport, ParityReport } from "../validation/parity/types.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
+import { PARITY_OUT } from "./flags.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
-import { readFlagFile, style, write, writeJson } from "./terminal.js";
+import { readFlagFile, requireFolder, style, write, writeJson } from "./terminal.js";
 
 export interface ParityFlags extends Omit<FileFlags, "model">, Pick<ModelFlags, "threads" | "tier"> {
   readonly lane?: readonly LaneName[];
@@ -26,6 +27,7 @@ export async function parity(a: string | undefined, b: string | undefined, flags
       "parity compares two models, the reference first: bitnet parity A B; without any it compares the embedded model's two forms",
     );
   }
+  if (flags.out !== PARITY_OUT) requireFolder("--out", flags.out);
   const report = await interruptible("comparing", async (status, signal) =>
     runParity({
       ...recordOptions(),
@@ -44,7 +46,7 @@ export async function parity(a: string | undefined, b: string | undefined, flags
     }),
   );
   if (!report) return;
-  if (flags.json) await writeJson(report, 2);
+  if (flags.json) await writeJson(report);
   else await write(`${reportTable(report, (text) => style("bold", text, process.stdout))}\nreport: ${printable(flags.out)}\n`);
   const failure = parityFailure(report, failuresPath(flags.out));
   if (failure) throw failure;

@@ -5,7 +5,7 @@ import { removeStale } from "../validation/records/files.js";
 import { writeRecord } from "../validation/records/records.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { fileOptions, type ModelFlags } from "./model.js";
-import { write, writeJson } from "./terminal.js";
+import { requireFolder, write, writeJson } from "./terminal.js";
 
 export interface PerfFlags extends ModelFlags {
   readonly out?: string;
@@ -19,7 +19,10 @@ export interface PerfFlags extends ModelFlags {
 /** `bitnet perf`: measures a model and stores the record, unless a gate is failed. */
 export async function perf(flags: PerfFlags): Promise<void> {
   const baseline = flags.baseline === undefined ? undefined : await readPerf(flags.baseline);
-  if (flags.out !== undefined) await removeStale(flags.out);
+  if (flags.out !== undefined) {
+    requireFolder("--out", flags.out);
+    await removeStale(flags.out);
+  }
   await interruptible("measuring", async (status, signal) => {
     const record = await runPerf({
       ...recordOptions(),
@@ -37,7 +40,7 @@ export async function perf(flags: PerfFlags): Promise<void> {
     });
     status.end();
     const compared = baseline && comparePerf(record, baseline, flags.baseline!);
-    if (flags.json) await writeJson(record, 2);
+    if (flags.json) await writeJson(record);
     else await write(perfTable(record, compared));
     if (compared) requireNoRegression(compared, flags.tolerance, flags.baseline!);
     if (flags.maxRss !== undefined) requireMemory(record, flags.maxRss * 2 ** 20);

@@ -18,11 +18,24 @@ async function refusal(...args: string[]): Promise<[number, string]> {
 
 describe("usage errors name the flag", () => {
   const mistakes: [args: string[], said: RegExp][] = [
-    [["speak"], /unknown command 'speak'/],
+    [["speak"], /unknown command 'speak': bitnet help lists the commands$/],
     [["runn"], /unknown command 'runn' \(Did you mean run\?\)/],
     [["run", "--fast"], /unknown option '--fast'/],
     [["run", "--prompt"], /--prompt <text>' argument missing/],
-    [["run", "once", "--prompt", "x"], /too many arguments/],
+    [["run", "once", "upon"], /too many arguments.* Put text with spaces in quotes/],
+    [["run", "once", "--prompt", "x"], /give one prompt: there are a prompt and --prompt$/],
+    [["run", "--prompt", "x", "--file", "y"], /give one prompt: there are --prompt and --file$/],
+    [["run", "x", "--json", "--jsonl"], /one of --json and --jsonl/],
+    [["run", "x", "--system", ""], /--system <text>' argument '' is invalid. It must not be empty/],
+    [["run", "x", "--temprature", "1"], /unknown option '--temprature' \(Did you mean --temperature\?\)/],
+    [["run", "x", "--repetition-penalty", "0.001"], /--repetition-penalty <r>' .* from 0\.01 to 100/],
+    [["run", "x", "--repetition-penalty", "101"], /--repetition-penalty <r>' .* from 0\.01 to 100/],
+    [["run", "x", "--receipt", "no/such/folder/receipt.json"], /--receipt: there is no folder no\/such\/folder/],
+    [["score", "--text", "x", "--logits-out", "no/such/folder/x"], /--logits-out: there is no folder/],
+    [["perf", "--out", "no/such/folder/x"], /--out: there is no folder/],
+    [["parity", "--out", "no/such/folder/x"], /--out: there is no folder/],
+    [["help", "nonsense"], /^error: there is no such command; bitnet help lists the commands$/],
+    [["release", "nonsense"], /unknown command 'nonsense' of bitnet release/],
     [["run", "--prompt", "x", "--threads", "abc"], /--threads <n>' argument 'abc' is invalid/],
     [["run", "--prompt", "x", "--threads", "-1"], /--threads <n>' argument '-1' is invalid/],
     [["run", "--prompt", "x", "--threads", "1000"], /--threads .* from 1 to 256/],
@@ -61,21 +74,13 @@ describe("usage errors name the flag", () => {
 it("has help with an example for every command", () => {
   const program = buildProgram();
   expect(program.commands.map((command) => command.name())).toEqual([
-    "run",
-    "chat",
-    "score",
-    "tokenize",
-    "bench",
-    "perf",
-    "info",
-    "inspect",
-    "convert",
-    "parity",
-    "replay",
-    "add-model",
-    "verify",
-    "validate",
-    "release",
+    ...["run", "chat", "score", "tokenize", "bench"],
+    ...["info", "inspect", "convert"],
+    ...["parity", "replay", "verify", "perf", "add-model", "validate", "release"],
+  ]);
+  const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
+  expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
+    ...["Use a model", 5, "Model files", 3, "Validate", 7, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";
@@ -87,6 +92,29 @@ it("has help with an example for every command", () => {
     const [first] = command.registeredArguments;
     const takes = command.options.length > 0 ? "--model" : command.commands[0]!.name();
     expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : takes);
+  }
+});
+
+it("prints help for help, for a group of commands, and for its help", async () => {
+  for (const [args, usage] of [
+    [["help"], "Usage: bitnet [options] [command]"],
+    [["help", "run"], "Usage: bitnet run [options] [prompt]"],
+    [["perf", "help"], "Usage: bitnet perf [options] [command]"],
+    [["perf", "help", "render"], "Usage: bitnet perf render [options] [files...]"],
+    [["release"], "Usage: bitnet release [options] [command]"],
+    [["release", "help"], "Usage: bitnet release [options] [command]"],
+  ] as const) {
+    let printed = "";
+    const program = buildProgram();
+    for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
+      command.configureOutput({
+        writeOut: (text) => {
+          printed += text;
+        },
+      });
+    }
+    const code = await program.parseAsync(args, { from: "user" }).then(() => 0, exitCodeOf);
+    expect({ args, code, printed }).toEqual({ args, code: 0, printed: expect.stringContaining(usage) });
   }
 });
 
@@ -108,28 +136,40 @@ it("shows figures to a person", () => {
     ...{ prefillTokensPerSecond: 2500, decodeTokensPerSecond: 0 },
   };
   expect(figures({ promptIds: [], ids: [], text: "", stopReason: "length", timings }, 80.4)).toBe(
-    "load 80 ms | prompt 5 tokens at 2500/s | first token 3 ms | 1 token | stop: length",
+    "load 80 ms | prompt 5 tokens at 2500/s | first token 3 ms | 1 token | stopped at 1 token (--max-tokens)",
   );
+  expect(figures({ promptIds: [], ids: [], text: "", stopReason: "eos", timings }, 80.4)).toMatch(/ \| stop: eos$/);
+  expect(figures({ promptIds: [], ids: [], text: "", stopReason: "context", timings }, 80.4)).toMatch(/the context is full \(--ctx\)$/);
 });
 
-it("describes a model in a table that its file can't tamper with", () => {
-  const description = {
-    ...{ path: "a\u001b[2J.gguf", format: "gguf", name: undefined, architecture: "bitnet-b1.58", parameters: 2_412_820_480 },
-    ...{ fileSize: 1_187_801_280, files: ["a"], sha256: "00ff", chatTemplate: null, threads: 2, notes: ["x is missing:\x1b[2J assumed"] },
-    config: {
-      ...{ architecture: "bitnet-b1.58", layers: 30, hiddenSize: 2560, heads: 20, kvHeads: 5, headDim: 128, ffnSize: 6912 },
-      ...{ vocabSize: 128256, contextLength: 4096, ropeTheta: 5e5, rmsNormEps: Math.fround(1e-5), activation: "relu2" },
-      ...{ attentionSize: 256, ropeFactors: undefined, qkNorms: false, activations: "int8", masters: true },
-      ...{ subNorms: true, rope: "neox", tiedHead: true, packing: undefined },
+const DESCRIPTION = {
+  ...{ path: "a\u001b[2J.gguf", format: "gguf", name: undefined, architecture: "bitnet-b1.58", parameters: 2_412_820_480 },
+  ...{ fileSize: 1_187_801_280, files: ["a"], sha256: "00ff", chatTemplate: null, threads: 2, notes: ["x is missing:\x1b[2J assumed"] },
+  config: {
+    ...{ architecture: "bitnet-b1.58", layers: 30, hiddenSize: 2560, heads: 20, kvHeads: 5, headDim: 128, ffnSize: 6912 },
+    ...{ vocabSize: 128256, contextLength: 4096, ropeTheta: 5e5, rmsNormEps: Math.fround(1e-5), activation: "relu2" },
+    ...{
+      attentionSize: 256,
+      ropeFactors: undefined,
+      ropeScaling: undefined,
+      qkNorms: false,
+      activations: "int8",
+      activationsAssumed: false,
+      masters: true,
     },
-    quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
-    tokenizer: { source: "gguf", size: 128256, bos: { id: 1, text: "<b>\n" }, eos: [], stops: [{ id: 2, text: "<e>" }], addsBos: true },
-    generationDefaults: { temperature: 0, topK: 0, topP: Math.fround(0.9), minP: 0, repetitionPenalty: 1, seed: 42 },
-    kernels: { tier: "plain", why: "asked for" },
-  } as const satisfies ModelDescription;
-  const lines = table(description).split("\n");
+    ...{ subNorms: true, rope: "neox", tiedHead: true, packing: undefined },
+  },
+  quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
+  tokenizer: { source: "gguf", size: 128256, bos: { id: 1, text: "<b>\n" }, eos: [], stops: [{ id: 2, text: "<e>" }], addsBos: true },
+  generationDefaults: { temperature: 0, topK: 0, topP: Math.fround(0.9), minP: 0, repetitionPenalty: 1, seed: 42 },
+  kernels: { tier: "plain", why: "asked for" },
+} as const satisfies ModelDescription;
+
+it("describes a model in a table that its file can't tamper with", () => {
+  const lines = table(DESCRIPTION).split("\n");
   for (const line of [
     "  path                a\\x1b[2J.gguf",
+    "  file                a",
     "  parameters          2.41 billion",
     "  size                1187.8 MB",
     "  note                x is missing:\\x1b[2J assumed",
@@ -145,4 +185,28 @@ it("describes a model in a table that its file can't tamper with", () => {
     expect(lines).toContain(line);
   }
   expect(lines.find((line) => line.includes("end of text") || line.includes("undefined"))).toBeUndefined();
+
+  const yarn = {
+    type: "yarn",
+    factor: 4,
+    attention: Math.fround(1 + 0.1 * Math.log(4)),
+    ramp: { originalContext: 16384, fast: 32, slow: 1, truncate: true },
+  } as const;
+  const rope = (ropeScaling: ModelDescription["config"]["ropeScaling"]) =>
+    /^ {2}rope +(.*)$/m.exec(table({ ...DESCRIPTION, config: { ...DESCRIPTION.config, ropeScaling } }))![1];
+  expect(rope(yarn)).toBe("theta 500000, NEOX pairs, yarn factor 4 of 16384");
+  expect(rope({ ...yarn, attention: 1 })).toBe("theta 500000, NEOX pairs, yarn factor 4 of 16384, attention factor 1");
+  expect(rope({ ...yarn, type: "linear", attention: 1, ramp: undefined })).toBe("theta 500000, NEOX pairs, linear factor 4");
+  expect(rope({ type: "linear", factor: 1, attention: 1.5, ramp: undefined })).toBe("theta 500000, NEOX pairs, attention factor 1.5");
+});
+
+it("shows numbers as the file has them, and no file where it is the path", () => {
+  const show = (change: Partial<ModelDescription["config"]>): string =>
+    table({ ...DESCRIPTION, config: { ...DESCRIPTION.config, ...change } });
+  for (const theta of [1000042, 5e6, 1000000, 16777217, 12345678.5]) expect(show({ ropeTheta: theta })).toContain(`theta ${theta},`);
+  expect(show({ ropeTheta: Math.fround(10000.1) })).toContain("theta 10000.1,");
+  for (const epsilon of [1e-6, 1.5e-5, 0.00012345678]) expect(show({ rmsNormEps: epsilon })).toContain(`epsilon ${epsilon},`);
+  expect(show({ rmsNormEps: Math.fround(1e-6) })).toContain("epsilon 0.000001,");
+  expect(table({ ...DESCRIPTION, files: [DESCRIPTION.path] })).not.toContain("  file ");
+  expect(table({ ...DESCRIPTION, files: ["d/a", "d/b", "d/c"] })).toContain("  file                d/a and 2 more");
 });

@@ -3,6 +3,16 @@ import type { AddModelFlags } from "./add-model.js";
 import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
+import {
+  addEngineFlags,
+  addFileFlags,
+  addKernelFlags,
+  addSamplingFlags,
+  addThreadFlags,
+  addTokenizerFlag,
+  MAX_TOKENS,
+  PARITY_OUT,
+} from "./flags.js";
 import type { InfoFlags } from "./info.js";
 import type { InspectFlags } from "./inspect.js";
 import type { ParityFlags } from "./parity.js";
@@ -15,337 +25,303 @@ import type { ScoreFlags } from "./score.js";
 import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
-import {
-  decimal,
-  integer,
-  integers,
-  MAX_THREADS,
-  nonEmpty,
-  parseIds,
-  parseLanes,
-  parseSeed,
-  parseThreads,
-  plainName,
-  repeatable,
-} from "./values.js";
+import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, plainName } from "./values.js";
 import type { VerifyFlags } from "./verify.js";
 import { version } from "./version.js";
 
-/** Positions and tokens beyond this are no model's. */
-const MAX_TOKENS = 2 ** 31 - 1;
 /** Pairs are compared one by one: a larger union takes long and says no more. */
 const MAX_TOP_K = 1000;
 
 const ENVIRONMENT = `
 Environment:
   BITNET_SEED           seed when there is no --seed
-  BITNET_NUM_THREADS    threads when there is no --threads
-  BITNET_DETERMINISTIC  1: seed 42 and one thread, unless said otherwise
+  BITNET_NUM_THREADS    number of threads when there is no --threads
+  BITNET_DETERMINISTIC  1: seed 42 and one thread, unless set otherwise
   NO_COLOR              no colours
-  BITNET_DEBUG          1: stack traces of errors
+  BITNET_DEBUG          1: print stack traces of errors
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 tensor missing or unknown, 4 tokenizer missing or unusable,
-  5 likelihoods differ (parity), 6 ranks differ (parity), 7 greedy text differs (parity),
-  8 suspicious weights (inspect --gate), 9 slower than before (perf --baseline), 10 not enough memory,
-  11 bad or truncated file, 12 a replay differs, 130 interrupted`;
+Exit codes:
+  0   success
+  1   failure
+  2   usage: a wrong flag, no prompt, a file that is not there
+  3   a tensor is missing or unknown
+  4   the tokenizer or the chat template is missing or unusable
+  5   likelihoods differ (parity)
+  6   ranks differ (parity)
+  7   greedy text differs (parity)
+  8   suspicious weights (inspect --gate)
+  9   slower than the baseline (perf --baseline)
+  10  not enough memory
+  11  a bad or truncated file
+  12  a replay differs
+  130 interrupted`;
 
 /** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
 export function buildProgram(): Command {
   const program = new Command("bitnet")
-    .description("Run ternary (1.58-bit) language models: TypeScript and WebAssembly, the same bits everywhere.")
-    .version(version())
+    .description("Run ternary (1.58-bit) language models. Without --model, commands use a small model that is part of the package.")
+    .version(version(), "-V, --version", "print the version")
     // What stands behind a command is that command's: release prepare has a --version of its own.
     .enablePositionalOptions()
+    .helpOption("-h, --help", "show help")
     // Errors are thrown, and printed once, in main.ts.
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
-    .addHelpText("after", ENVIRONMENT);
+    .addHelpText("after", `${examples(['bitnet run "Once upon a time"', "bitnet help run"])}\n${ENVIRONMENT}`);
 
-  const run = command(program, "run", "continue a prompt", 'bitnet run --prompt "Once upon a time" --max-tokens 64')
-    .option("-p, --prompt <text>", "what to continue; - reads standard input, as it is")
-    .option("--json", "one JSON object in place of the text")
-    .option("--receipt <file>", "write how the text came about, to be replayed by bitnet verify", nonEmpty)
-    .action(async (flags: RunFlags) => (await import("./run.js")).run(flags));
+  program.commandsGroup("Use a model:");
+  addRun(program);
+  addChat(program);
+  addScore(program);
+  addTokenize(program);
+  addBench(program);
+  program.commandsGroup("Model files:");
+  addInfo(program);
+  addInspect(program);
+  addConvert(program);
+  program.commandsGroup("Validate:");
+  addParity(program);
+  addReplay(program);
+  addVerify(program);
+  addPerf(program);
+  addAddModel(program);
+  addValidate(program);
+  addRelease(program);
+  return program.commandsGroup("Help:").helpCommand("help [command]", "show help for a command");
+}
+
+function addRun(program: Command): void {
+  const run = command(program, "run", "continue a prompt, or answer it with --system", 'bitnet run "Once upon a time" --max-tokens 64')
+    .argument("[prompt]", "text to continue; - reads standard input")
+    .option("-p, --prompt <text>", "the prompt, as a flag")
+    .option("--file <path>", "read the prompt from a file, byte for byte; - reads standard input")
+    .option("--system <text>", "answer the prompt as a chat message, with this system message; uses the chat template", nonEmpty)
+    .option("--json", "print one JSON object instead of the text")
+    .option("--jsonl", "print JSON lines: one for each piece of text, then the object of --json")
+    .option("--receipt <file>", "write a receipt that bitnet verify can check", nonEmpty)
+    .action(async (text: string | undefined, flags: RunFlags) => (await import("./run.js")).run(text, flags));
+  addTemplateFlag(run);
   addSamplingFlags(run);
   addEngineFlags(run);
+}
 
-  const chat = command(program, "chat", "talk with a model, line by line", 'bitnet chat --system "You tell short stories."')
-    .option("--system <text>", "system message that opens the conversation")
+function addChat(program: Command): void {
+  const chat = command(program, "chat", "chat with a model", 'bitnet chat --system "You tell short stories."')
+    .option("--system <text>", "system message that opens the conversation", nonEmpty)
     .action(async (flags: ChatFlags) => (await import("./chat.js")).chat(flags));
   addTemplateFlag(chat);
   addSamplingFlags(chat);
   addEngineFlags(chat);
+}
 
-  const score = command(program, "score", "how likely a model finds a text", "bitnet score --file story.txt --json")
+function addScore(program: Command): void {
+  const score = command(program, "score", "measure how likely a text is (perplexity)", "bitnet score --file story.txt --json")
     .option("--text <text>", "text to score; - reads standard input")
     .option("--file <path>", "file to score, byte for byte; - reads standard input")
-    .option("--ids <ids>", "token ids to score as they are, no BOS added: 1,2,3", parseIds)
-    .option("--reference", "scalar f32 path in place of the kernels: slow, readable, the oracle")
+    .option("--ids <ids>", "token ids to score, no BOS added: 1,2,3", parseIds)
+    .option("--reference", "compute with the scalar f32 reference instead of the kernels: slow, same results")
     .option("--no-activation-quant", "with --reference: don't quantise activations to 8 bits")
-    .option("--logits-out <path>", "write all logits there: raw little-endian f32 [positions, vocab]")
-    .option("--json", "one JSON object: ids, nll, meanNll, perplexity, policy")
+    .option("--logits-out <path>", "write all logits to a file: raw little-endian f32 [positions, vocab]", nonEmpty)
+    .option("--json", "print one JSON object: ids, nll, meanNll, perplexity, policy")
     .action(async (flags: ScoreFlags) => (await import("./score.js")).score(flags));
   addEngineFlags(score);
+}
 
-  const tokenize = command(program, "tokenize", "text to token ids and back", 'bitnet tokenize --text "Once upon a time" --json')
+function addTokenize(program: Command): void {
+  const tokenize = command(program, "tokenize", "convert text to token ids and back", 'bitnet tokenize --text "Once upon a time" --json')
     .option("--text <text>", "text to encode; - reads standard input")
     .option("--file <path>", "file to encode, byte for byte; - reads standard input")
-    .option("--decode <ids>", "token ids to turn into text: 1,2,3", parseIds)
+    .option("--decode <ids>", "token ids to convert to text: 1,2,3", parseIds)
     .option("--chat <path>", "JSON file with a conversation to render and encode; - reads standard input")
-    .option("--no-special", "no BOS, and special tokens are plain text; with --decode they are left out")
-    .option("--json", "one JSON object: ids and tokens, or text, or prompt and ids")
+    .option("--no-special", "add no BOS and treat special tokens as plain text; with --decode, leave them out")
+    .option("--json", "print one JSON object: ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
   addTemplateFlag(tokenize);
   addTokenizerFlag(tokenize);
+}
 
+function addBench(program: Command): void {
   const bench = command(
     program,
     "bench",
-    "measure how fast a model reads and writes",
+    "measure prompt and generation speed",
     "bitnet bench --pp 512 --tg 64 --depth 0,1024 --threads 1,2",
   )
-    .option("--pp <tokens>", "lengths of prompts to read: 128,512; 0: none", integers(0, MAX_TOKENS), [128, 512])
-    .option("--tg <tokens>", "numbers of tokens to write: 64; 0: none", integers(0, MAX_TOKENS), [64])
-    .option("--depth <tokens>", "how much is in the cache before they are written: 0,512,2048", integers(0, MAX_TOKENS), [0, 512, 2048])
-    .option("-r, --repetitions <n>", "times to measure each, after one that doesn't count", integer(1, 1000), 5)
-    .option("--json", "one JSON object")
-    .option("--markdown", "a table in Markdown")
+    .option("--pp <tokens>", "prompt lengths to measure: 128,512; 0: none", integers(0, MAX_TOKENS), [128, 512])
+    .option("--tg <tokens>", "numbers of tokens to generate: 64; 0: none", integers(0, MAX_TOKENS), [64])
+    .option("--depth <tokens>", "tokens already in the cache before generating: 0,512,2048", integers(0, MAX_TOKENS), [0, 512, 2048])
+    .option("-r, --repetitions <n>", "number of measurements of each, after one warm-up", integer(1, 1000), 5)
+    .option("--json", "print one JSON object")
+    .option("--markdown", "print a Markdown table")
     .action(async (flags: BenchFlags) => (await import("./bench.js")).bench(flags));
-  const threads = new Option("--threads <n>", "worker threads, one or several numbers: 1,2 (default: one a core, at most what helps)");
+  const threads = new Option("--threads <n>", "worker threads, one or several numbers: 1,2 (default: what this process may run at once)");
   addEngineFlags(bench, threads.argParser(integers(1, MAX_THREADS)));
+}
 
-  const perf = command(
-    program,
-    "perf",
-    "measure a model and store the record, with where it comes from",
-    "bitnet perf --model model.gguf --baseline bench/results/perf-model-gguf.json",
-  )
-    .option("--out <file>", "the record (default: bench/results/perf-<model>-<format>.json)", nonEmpty)
-    .option("--iterations <n>", "samples, each measured in a process of its own", integer(2, 1000), 10)
-    .option("--baseline <file>", "an earlier record of the same model and machine; exit code 9 if a median is worse", nonEmpty)
-    .option("--tolerance <percent>", "how much worse than the baseline it may be", decimal(0, 1000), 15)
-    .option("--max-rss <MiB>", "exit code 10 if a process's memory peaked above this", integer(1, MAX_TOKENS))
-    .option("--json", "the record on standard output, too")
-    .action(async (flags: PerfFlags) => (await import("./perf.js")).perf(flags));
-  addEngineFlags(perf);
-  perf
-    .command("render [files...]")
-    .description("docs/PERF_COMPARISON.md and its pictures, from records (default: bench/results/perf-*.json)")
-    .option("--check", "write nothing; exit code 1 if the page is not what the records give, or a record is stale")
-    .addHelpText("after", "\nExample:\n  $ bitnet perf render --check")
-    .action(async (files: string[], flags: PerfRenderFlags) => (await import("./perf-render.js")).perfRender(files, flags));
-
-  const info = command(program, "info", "what a model is, and how it would run here", "bitnet info --model model.gguf --json")
-    .option("--json", "one JSON object")
+function addInfo(program: Command): void {
+  const info = command(program, "info", "show what a model is and how it would run here", "bitnet info --model model.gguf --json")
+    .option("--json", "print one JSON object")
     .action(async (flags: InfoFlags) => (await import("./info.js")).info(flags));
   addKernelFlags(info);
+}
 
-  const inspect = command(
-    program,
-    "inspect",
-    "every tensor of a model, and whether its numbers are sound",
-    "bitnet inspect --model model.gguf --gate",
-  )
-    .option("--gate", "check the weights; exit code 8 if something is wrong with them")
+function addInspect(program: Command): void {
+  const inspect = command(program, "inspect", "list every tensor and check its values", "bitnet inspect --model model.gguf --gate")
+    .option("--gate", "check the weights; exit code 8 if a check fails")
     .option("--probe", "score a short text under each way to read the file: I2_S layouts, or scales that multiply or divide")
-    .option("--json", "one JSON object")
+    .option("--json", "print one JSON object")
     .action(async (flags: InspectFlags) => (await import("./inspect.js")).inspect(flags));
   addKernelFlags(inspect);
-  const convert = program
-    .command("convert <model> <output>")
-    .description("write a model in another form: GGUF, or a directory with packed SafeTensors")
-    .allowExcessArguments(false)
+}
+
+function addConvert(program: Command): void {
+  const convert = subcommand(program, "convert <model> <output>", "convert a model to GGUF or packed SafeTensors", [
+    "bitnet convert model-directory model.gguf --type tq2_0 --embedding q6_k",
+  ])
     .addOption(
-      new Option(
-        "-t, --type <type>",
-        "of the ternary layers: all but packed are GGUF (default: i2_s if the output ends in .gguf, else packed)",
-      ).choices(["i2_s", "tq1_0", "tq2_0", "f16", "f32", "packed"]),
+      new Option("-t, --type <type>", "type of the ternary layers (default: i2_s for a .gguf output, else packed)").choices([...TYPES]),
     )
     .addOption(
       new Option(
         "--embedding <type>",
-        "of a GGUF's embedding and output head (default: f16; f32 with --type f32; as it is if quantised)",
+        "type of the embedding and output head in a GGUF (default: unchanged if quantised, f32 with --type f32, else f16)",
       ).choices(["f16", "f32", "q8_0", "q6_k"]),
     )
-    .option("--force", "replace an output that is there already")
-    .option("--json", "one JSON object: what was written, and what was rounded")
-    .addHelpText("after", "\nExample:\n  $ bitnet convert model-directory model.gguf --type tq2_0 --embedding q6_k")
+    .option("--force", "replace an existing output")
+    .option("--json", "print one JSON object: what was written, and what was rounded")
     .action(async (model: string, output: string, flags: ConvertFlags) => (await import("./convert.js")).convert(model, output, flags));
   addFileFlags(convert);
+}
 
-  const parity = program
-    .command("parity [a] [b]")
-    .description("whether two forms of a model say the same: ranks and likelihoods, in float32 and as shipped")
-    .allowExcessArguments(false)
+function addParity(program: Command): void {
+  const parity = subcommand(program, "parity [a] [b]", "compare two forms of a model: ranks and likelihoods, in float32 and as shipped", [
+    "bitnet parity model-directory model.gguf",
+  ])
     .option("--lane <names>", "fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
-    .option("--prompts <path>", "a file with prompts, one a line (default: texts of the package)", nonEmpty)
+    .option("--prompts <path>", "file with prompts, one a line (default: texts of the package)", nonEmpty)
     .option("--quick", "fewer texts, shorter continuations")
-    .option("--top-k <k>", "ranks are compared over the union of both sides' k likeliest tokens", integer(3, MAX_TOP_K), 50)
+    .option("--top-k <k>", "compare ranks over the union of both sides' k likeliest tokens", integer(3, MAX_TOP_K), 50)
     .option("-n, --max-tokens <n>", "tokens of each prompt's greedy continuation (default: 32, quick 16)", integer(0, MAX_TOKENS))
-    .option("--out <path>", "the report; failing prompts go to parity_failures.jsonl beside it", nonEmpty, "artifacts/parity_report.json")
-    .option("--json", "print the report as JSON")
-    .addHelpText("after", "\nExample:\n  $ bitnet parity model-directory model.gguf")
+    .option("--out <path>", "the report; failing prompts go to parity_failures.jsonl beside it", nonEmpty, PARITY_OUT)
+    .option("--json", "print the report as one JSON object")
     .action(async (a: string | undefined, b: string | undefined, flags: ParityFlags) => (await import("./parity.js")).parity(a, b, flags));
   addKernelFlags(parity);
+}
 
-  const replay = program
-    .command("replay <file>")
-    .description("a failing prompt of parity again, from its row alone")
-    .allowExcessArguments(false)
+function addReplay(program: Command): void {
+  const replay = subcommand(program, "replay <file>", "run a failing prompt of parity again, from its row", [
+    "bitnet replay artifacts/parity_failures.jsonl --row 1",
+  ])
     .requiredOption("--row <n>", "which row, from 1", integer(1, MAX_TOKENS))
     .option("--model-a <path>", "where the reference side's model is now (default: as the row says)", nonEmpty)
     .option("--model-b <path>", "where the other side's model is now (default: as the row says)", nonEmpty)
-    .option("--json", "one JSON object")
-    .addHelpText("after", "\nExample:\n  $ bitnet replay artifacts/parity_failures.jsonl --row 1")
+    .option("--json", "print one JSON object")
     .action(async (file: string, flags: ReplayFlags) => (await import("./replay.js")).replay(file, flags));
   addThreadFlags(replay);
+}
 
-  const addModel = program
-    .command("add-model <source>")
-    .description("convert a model, check its weights, compare both forms, measure them and render the tables; all or nothing")
-    .allowExcessArguments(false)
-    .option("--name <name>", "in records and tables (default: from the source's path)", plainName)
-    .addOption(
-      new Option("-t, --type <type>", "of the ternary layers of the new form (default: the other format, i2_s or packed)").choices([
-        "i2_s",
-        "tq1_0",
-        "tq2_0",
-        "f16",
-        "f32",
-        "packed",
-      ]),
-    )
-    .option("--out <folder>", "folder to make (default: the name)", nonEmpty)
-    .option("--quick", "parity on fewer texts")
-    .addHelpText("after", "\nExample:\n  $ bitnet add-model model-directory --out models/mine")
-    .action(async (source: string, flags: AddModelFlags) => (await import("./add-model.js")).addModelCommand(source, flags));
-  addKernelFlags(addModel);
-  const verify = program
-    .command("verify <receipt>")
-    .description("whether a receipt of bitnet run holds: replays it, and compares every step")
-    .allowExcessArguments(false)
+function addVerify(program: Command): void {
+  const verify = subcommand(program, "verify <receipt>", "check a receipt of bitnet run: replay it and compare every step", [
+    "bitnet verify receipt.json",
+  ])
     .option("-m, --model <path>", "where the model is now (default: as the receipt says)", nonEmpty)
-    .option("--reference", "replay on the scalar f32 path in place of the kernels: slow")
-    .option("--json", "one JSON object")
-    .addHelpText("after", "\nExample:\n  $ bitnet verify receipt.json")
+    .option("--reference", "replay with the scalar f32 reference instead of the kernels: slow")
+    .option("--json", "print one JSON object")
     .action(async (path: string, flags: VerifyFlags) => (await import("./verify.js")).verify(path, flags));
   addTokenizerFlag(verify);
   addThreadFlags(verify);
+}
 
-  const validate = program
-    .command("validate")
-    .description("everything that can be checked: parity, determinism, texts, records, the house; its exit code is go or no-go")
-    .allowExcessArguments(false)
+function addPerf(program: Command): void {
+  const perf = command(
+    program,
+    "perf",
+    "measure a model and store a record of it",
+    "bitnet perf --model model.gguf --baseline bench/results/perf-model-gguf.json",
+  )
+    .option("--out <file>", "the record (default: bench/results/perf-<model>-<format>.json)", nonEmpty)
+    .option("--iterations <n>", "number of samples, each measured in its own process", integer(2, 1000), 10)
+    .option("--baseline <file>", "earlier record of the same model and machine; exit code 9 if a median is worse", nonEmpty)
+    .option("--tolerance <percent>", "how much worse than the baseline it may be", decimal(0, 1000), 15)
+    .option("--max-rss <MiB>", "exit code 10 if a process's peak memory was above this", integer(1, MAX_TOKENS))
+    .option("--json", "print the record as one JSON object")
+    .action(async (flags: PerfFlags) => (await import("./perf.js")).perf(flags));
+  addEngineFlags(perf);
+  perf.helpCommand(true);
+  subcommand(perf, "render [files...]", "make docs/PERF_COMPARISON.md and its pictures from records (default: bench/results/perf-*.json)", [
+    "bitnet perf render --check",
+  ])
+    .option("--check", "write nothing; exit code 1 if the page is not what the records give, or a record is stale")
+    .action(async (files: string[], flags: PerfRenderFlags) => (await import("./perf-render.js")).perfRender(files, flags));
+}
+
+function addAddModel(program: Command): void {
+  const addModel = subcommand(
+    program,
+    "add-model <source>",
+    "convert a model, check its weights, compare both forms, measure them and render the tables; all or nothing",
+    ["bitnet add-model model-directory --out models/mine"],
+  )
+    .option("--name <name>", "name in records and tables (default: from the source's path)", plainName)
+    .addOption(
+      new Option("-t, --type <type>", "type of the ternary layers in the new form (default: the other format, i2_s or packed)").choices([
+        ...TYPES,
+      ]),
+    )
+    .option("--out <folder>", "folder to create (default: the name)", nonEmpty)
+    .option("--quick", "parity on fewer texts")
+    .action(async (source: string, flags: AddModelFlags) => (await import("./add-model.js")).addModelCommand(source, flags));
+  addKernelFlags(addModel);
+}
+
+function addValidate(program: Command): void {
+  const validate = subcommand(program, "validate", "run every check there is; exit code 0 if all pass", ["bitnet validate --quick"])
     .option("--quick", "fewer texts and runs")
-    .option("--model-a <path>", "the reference form of a model (default: the embedded model's SafeTensors)", nonEmpty)
+    .option("--model-a <path>", "reference form of a model (default: the embedded model's SafeTensors)", nonEmpty)
     .option("--model-b <path>", "its other form (default: the embedded model's GGUF)", nonEmpty)
     .option("--out <folder>", "folder of the artifacts", nonEmpty, "artifacts")
-    .option("--json", "print the summary as JSON")
-    .addHelpText("after", "\nExample:\n  $ bitnet validate --quick")
+    .option("--json", "print the summary as one JSON object")
     .action(async (flags: ValidateFlags) => (await import("./validate.js")).validate(flags));
   addKernelFlags(validate);
+}
 
-  program
-    .command("release")
-    .description("prepare a release")
-    .addHelpText("after", "\nExample:\n  $ bitnet release prepare --version 1.2.3")
-    .command("prepare")
-    .description("validate, and make changelog, version, archive, bill of materials and checklist; pushes nothing")
-    .allowExcessArguments(false)
-    .requiredOption("--version <X.Y.Z>", "the release's version", nonEmpty)
-    .option("--dry-run", "change nothing: all of it goes to a temporary folder")
-    .option("--out <folder>", "folder to make (default: artifacts/release-vX.Y.Z, or a temporary one)", nonEmpty)
-    .option("--results <folder>", "pack the artifacts of an earlier bitnet validate in place of validating", nonEmpty)
-    .option("--perf", "measure performance anew, even if its records are fresh")
-    .addHelpText("after", "\nExample:\n  $ bitnet release prepare --version 1.2.3 --dry-run")
+function addRelease(program: Command): void {
+  const release = subcommand(program, "release", "prepare a release", ["bitnet release prepare --version 1.2.3"])
+    .allowExcessArguments()
+    .action(() => {
+      const [unknown] = release.args;
+      if (unknown !== undefined) release.error(`error: unknown command '${unknown}' of bitnet release: there is only prepare`);
+      release.outputHelp();
+    });
+  release.helpCommand(true);
+  subcommand(release, "prepare", "validate, and make changelog, version, archive, bill of materials and checklist; pushes nothing", [
+    "bitnet release prepare --version 1.2.3 --dry-run",
+  ])
+    .requiredOption("--version <X.Y.Z>", "version of the release", nonEmpty)
+    .option("--dry-run", "change nothing: write everything to a temporary folder")
+    .option("--out <folder>", "folder to create (default: artifacts/release-vX.Y.Z, or a temporary one)", nonEmpty)
+    .option("--results <folder>", "pack the artifacts of an earlier bitnet validate instead of validating", nonEmpty)
+    .option("--perf", "measure performance again, even if its records are fresh")
     .action(async (flags: ReleaseFlags) => (await import("./release.js")).releasePrepare(flags));
-
-  return program;
 }
 
+/** Types that ternary layers are converted to; all but packed are GGUF. */
+const TYPES = ["i2_s", "tq1_0", "tq2_0", "f16", "f32", "packed"] as const;
+
+function examples(lines: readonly string[]): string {
+  return `\n${lines.length === 1 ? "Example" : "Examples"}:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
+}
+
+/** A command with its examples. */
+function subcommand(parent: Command, usage: string, summary: string, lines: readonly string[]): Command {
+  return parent.command(usage).description(summary).allowExcessArguments(false).addHelpText("after", examples(lines));
+}
+
+/** A command that takes a model as a flag. */
 function command(program: Command, name: string, summary: string, example: string): Command {
-  return program
-    .command(name)
-    .description(summary)
-    .allowExcessArguments(false)
-    .option("-m, --model <path>", "GGUF file, SafeTensors file, or a directory with one; default: the embedded model", nonEmpty)
-    .addHelpText("after", `\nExample:\n  $ ${example}`);
-}
-
-/** Flags of the commands that load weights. */
-function addEngineFlags(command: Command, threads?: Option): void {
-  command
-    .option("--ctx <tokens>", "positions of the context (default: the model's, at most 4096)", integer(1, MAX_TOKENS))
-    .addOption(
-      new Option("--kv <type>", "keys and values of the context: f32, or 8 bits in a quarter of the memory (default: f32)").choices([
-        "f32",
-        "q8",
-      ]),
-    )
-    .addOption(
-      new Option(
-        "--head <kind>",
-        "output head: rows in memory, or 8-bit codes that say which rows to read; same tokens (default: auto)",
-      ).choices(["auto", "exact", "two-stage"]),
-    );
-  addKernelFlags(command, threads);
-}
-
-/** For a model whose own tokenizer is not known here. */
-function addTokenizerFlag(command: Command): Command {
-  return command.option("--tokenizer <path>", "tokenizer.json, or a directory with one, in place of the model's own tokenizer", nonEmpty);
-}
-
-/** What a model's files can't say, or don't. */
-function addFileFlags(command: Command): void {
-  addTokenizerFlag(command)
-    .addOption(
-      new Option("--activation <name>", "activation function, where the file names none and may mean either").choices(["relu2", "silu"]),
-    )
-    .addOption(
-      new Option("--i2s-layout <name>", "how an I2_S file lays out its codes, which it can't say (default: block128)").choices([
-        "block128",
-        "block64",
-        "rows4",
-      ]),
-    );
-}
-
-/** What the network runs on, and what its file can't say. */
-function addKernelFlags(command: Command, threads?: Option): void {
-  addFileFlags(command);
-  addThreadFlags(command, threads);
-}
-
-/** What changes no result. */
-function addThreadFlags(
-  command: Command,
-  threads = new Option("--threads <n>", "worker threads (default: one a core, at most what helps)").argParser(parseThreads),
-): void {
-  command
-    .addOption(threads)
-    .addOption(
-      new Option("--tier <tier>", "kernels: which WebAssembly features to use (default: auto)").choices([
-        "auto",
-        "plain",
-        "relaxed",
-        "wide",
-      ]),
-    );
-}
-
-/** Flags of the commands that write text. */
-function addSamplingFlags(command: Command): void {
-  command
-    .option("-n, --max-tokens <n>", "tokens to write at the most", integer(0, MAX_TOKENS))
-    .option("--temperature <t>", "0: always the likeliest token (default: the model's)", decimal(0, 1e6))
-    .option("--top-k <k>", "choose among the k likeliest; 0: all", integer(0, MAX_TOKENS))
-    .option("--top-p <p>", "choose among the likeliest that make up p", decimal(0, 1, true))
-    .option("--min-p <p>", "leave out what is less than p times as likely as the likeliest", decimal(0, 1))
-    .option("--repetition-penalty <r>", "above 1: avoid what was said before", decimal(0, 1e6, true))
-    .option("--seed <n>", "seed of the random numbers (default: 42)", parseSeed)
-    .option("--stop <text>", "end before this text; may be repeated", repeatable(nonEmpty))
-    .option("--stop-id <ids>", "end at these tokens; may be repeated", repeatable(parseIds))
-    .option("--speculate", "guess tokens from what was said before and check them in one pass: the same text, sooner if it repeats itself")
-    .option("--no-speculate", "one token a pass");
+  return subcommand(program, name, summary, [example]).option(
+    "-m, --model <path>",
+    "GGUF file, SafeTensors file, or a directory with one (default: the embedded model)",
+    nonEmpty,
+  );
 }

@@ -21,7 +21,7 @@ export async function replay(path: string, flags: ReplayFlags): Promise<void> {
   if (!done) return;
   const { row, changed, figures, greedy, failed, error } = done;
   if (flags.json) {
-    await writeJson({ lane: row.lane, prompt: row.prompt.id, changed, figures, greedy, failed, verdict: error ? "FAIL" : "PASS" }, 2);
+    await writeJson({ lane: row.lane, prompt: row.prompt.id, changed, figures, greedy, failed, verdict: error ? "FAIL" : "PASS" });
   } else await write(replayText(done));
   if (error) throw error;
 }

@@ -1,22 +1,30 @@
+import { isUtf8 } from "node:buffer";
 import { BitnetError } from "../engine/errors.js";
-import type { GenerationResult, Model } from "../engine/index.js";
-import { INTERRUPTED } from "./failure.js";
+import type { GenerateOptions, Generation, GenerationResult, Model } from "../engine/index.js";
+import { escapeControls, INTERRUPTED } from "./failure.js";
 import { fileOptions, generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
-import { readText, style, write, writeJson } from "./terminal.js";
+import type { TemplateVars } from "./template-vars.js";
+import { readBytes, readText, requireFolder, style, write, writeJson, writeText } from "./terminal.js";
 import { readEnvironment } from "./values.js";
 
 export interface RunFlags extends ModelFlags, SamplingFlags {
   readonly prompt?: string;
+  readonly file?: string;
+  readonly system?: string;
+  readonly templateVar?: TemplateVars;
   readonly json?: boolean;
+  readonly jsonl?: boolean;
   readonly receipt?: string;
 }
 
-/** `bitnet run`: continues a prompt. */
-export async function run(flags: RunFlags): Promise<void> {
-  if (flags.prompt === undefined && process.stdin.isTTY)
-    throw new BitnetError("usage", "--prompt is missing: give a text, or - for standard input");
+/** `bitnet run`: continues a prompt, or answers it. */
+export async function run(text: string | undefined, flags: RunFlags): Promise<void> {
+  if (flags.json && flags.jsonl) throw new BitnetError("usage", "give one of --json and --jsonl: there are both");
+  if (flags.templateVar && flags.system === undefined)
+    throw new BitnetError("usage", "--template-var needs --system: only then is there a chat template");
+  if (flags.receipt !== undefined) requireFolder("--receipt", flags.receipt);
   const environment = readEnvironment(process.env);
-  const prompt = await readText(flags.prompt ?? "-");
+  const prompt = await readPrompt(text, flags);
   const interrupt = new AbortController();
   // Once: a second Ctrl-C ends the process at once, as it does by default.
   process.once("SIGINT", () => interrupt.abort());
@@ -24,19 +32,18 @@ export async function run(flags: RunFlags): Promise<void> {
   let model: Model | undefined;
   try {
     model = await openModel(flags, environment, { signal: interrupt.signal });
-    // Bytes from a pipe need not be text: they reach the tokenizer as they are.
-    const input = typeof prompt === "string" ? prompt : model.tokenizer.encodeBytes(prompt);
     const options = generateOptions(flags, environment, interrupt.signal);
-    const generation = model.generate(input, flags.receipt === undefined ? options : { ...options, trace: true });
-    if (flags.json) {
-      const { promptIds, ids, text, stopReason, timings } = await generation.result();
-      const { cachedTokens: _none, ...times } = timings;
-      const rounded = Object.entries({ loadMs: model.loadMs, ...times }).map(([name, value]) => [name, Number(value.toFixed(3))]);
-      await writeJson({ model: model.path, promptIds, ids, text, stopReason, timings: Object.fromEntries(rounded) });
+    const generation = begin(model, prompt, flags, flags.receipt === undefined ? options : { ...options, trace: true });
+    if (flags.json) await writeJson(summary(await generation.result(), model));
+    else if (flags.jsonl) {
+      for await (const piece of generation) await writeJson({ piece });
+      await writeJson(summary(await generation.result(), model));
     } else {
       // A reader at a terminal wants the whole story; a program wants what was written and nothing else.
-      if (process.stdout.isTTY && typeof prompt === "string") await write(style("dim", prompt, process.stdout));
-      for await (const piece of generation) await write(piece);
+      if (process.stdout.isTTY && typeof prompt === "string" && flags.system === undefined) {
+        await write(style("dim", escapeControls(prompt), process.stdout));
+      }
+      for await (const piece of generation) await writeText(piece);
       await write("\n");
       await write(`${style("dim", figures(await generation.result(), model.loadMs), process.stderr)}\n`, process.stderr);
     }
@@ -47,6 +54,45 @@ export async function run(flags: RunFlags): Promise<void> {
     await model?.close();
   }
   if (interrupt.signal.aborted) process.exitCode = INTERRUPTED;
+}
+
+/** The prompt: what a person typed, or the bytes of a file or of standard input. Throws a usage error for none and for more than one. */
+async function readPrompt(text: string | undefined, flags: RunFlags): Promise<string | Uint8Array> {
+  const sources = { "a prompt": text, "--prompt": flags.prompt, "--file": flags.file };
+  const given = Object.entries(sources).filter(([, value]) => value !== undefined);
+  if (given.length > 1) throw new BitnetError("usage", `give one prompt: there are ${given.map(([name]) => name).join(" and ")}`);
+  if (flags.file !== undefined) return readBytes(flags.file, "--file");
+  const said = text ?? flags.prompt;
+  if (said === undefined && process.stdin.isTTY) {
+    throw new BitnetError("usage", 'there is no prompt: try bitnet run "Once upon a time", --file <path>, or text on standard input');
+  }
+  return readText(said ?? "-");
+}
+
+/** The answer to a prompt: how its text goes on, or with a system message what the model says to a user. */
+function begin(model: Model, prompt: string | Uint8Array, { system, templateVar }: RunFlags, options: GenerateOptions): Generation {
+  // Bytes from a pipe need not be text: they reach the tokenizer as they are.
+  if (system === undefined) return model.generate(typeof prompt === "string" ? prompt : model.tokenizer.encodeBytes(prompt), options);
+  if (!model.chatTemplate) {
+    throw new BitnetError("tokenizer", "the model has no chat template, which --system needs: leave it out, or choose another --model");
+  }
+  if (typeof prompt !== "string" && !isUtf8(prompt))
+    throw new BitnetError("usage", "the prompt is not UTF-8: with --system it must be text");
+  const content = typeof prompt === "string" ? prompt : new TextDecoder().decode(prompt).replace(/\r?\n$/, "");
+  return model.chat(
+    [
+      { role: "system", content: system },
+      { role: "user", content },
+    ],
+    { ...options, ...(templateVar && { template: templateVar }) },
+  );
+}
+
+/** What `--json` prints, and `--jsonl` at last. */
+function summary({ promptIds, ids, text, stopReason, timings }: GenerationResult, model: Model): object {
+  const { cachedTokens: _none, ...times } = timings;
+  const rounded = Object.entries({ loadMs: model.loadMs, ...times }).map(([name, value]) => [name, Number(value.toFixed(3))]);
+  return { model: model.path, promptIds, ids, text, stopReason, timings: Object.fromEntries(rounded) };
 }
 
 /** Writes how the text came about, unless it was given up. */
@@ -67,16 +113,27 @@ async function writeReceipt(path: string, flags: RunFlags, model: Model, result:
   await writeRecord(path, "receipt", receipt);
 }
 
+/** Why an answer was cut short, if it was, and the flag for more. */
+export function cut({ stopReason, timings }: GenerationResult): string | undefined {
+  if (stopReason === "length") return `stopped at ${tokens(timings.decodedTokens)} (--max-tokens)`;
+  if (stopReason === "context") return `stopped after ${tokens(timings.decodedTokens)}: the context is full (--ctx)`;
+  return undefined;
+}
+
+function tokens(count: number): string {
+  return `${count} token${count === 1 ? "" : "s"}`;
+}
+
 /** One line of figures for a person. */
-export function figures({ timings, stopReason }: GenerationResult, loadMs: number): string {
+export function figures(result: GenerationResult, loadMs: number): string {
+  const { timings, stopReason } = result;
   const { promptTokens, decodedTokens, prefillTokensPerSecond, decodeTokensPerSecond, firstTokenMs } = timings;
   const rate = (perSecond: number): string => (perSecond > 0 ? ` at ${perSecond.toFixed(perSecond < 100 ? 1 : 0)}/s` : "");
-  const tokens = (count: number): string => `${count} token${count === 1 ? "" : "s"}`;
   return [
     `load ${loadMs.toFixed(0)} ms`,
     `prompt ${tokens(promptTokens)}${rate(prefillTokensPerSecond)}`,
     `first token ${firstTokenMs.toFixed(0)} ms`,
     `${tokens(decodedTokens)}${rate(decodeTokensPerSecond)}`,
-    `stop: ${stopReason}`,
+    cut(result) ?? `stop: ${stopReason}`,
   ].join(" | ");
 }

@@ -1,6 +1,8 @@
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
 import { styleText } from "node:util";
 import { BitnetError } from "../engine/errors.js";
-import { ioError } from "./failure.js";
+import { escapeControls, ioError, STEERING } from "./failure.js";
 
 type Output = NodeJS.WriteStream;
 
@@ -10,9 +12,16 @@ export async function write(text: string | Uint8Array, stream: Output = process.
   await new Promise<void>((resolve) => stream.once("drain", resolve));
 }
 
-/** Writes one JSON value and a line end to stdout. */
-export function writeJson(value: unknown, indent?: number): Promise<void> {
-  return write(`${JSON.stringify(value, undefined, indent)}\n`);
+/** Writes what a model or a file says: to a terminal with its control characters written out, to a pipe or a file as it is, to the byte. */
+export function writeText(text: string | Uint8Array, stream: Output = process.stdout): Promise<void> {
+  if (!stream.isTTY) return write(text, stream);
+  return write(escapeControls(typeof text === "string" ? text : new TextDecoder().decode(text)), stream);
+}
+
+/** Writes one JSON value on one line of stdout. Control characters are escapes in it, so it can be shown on a terminal. */
+export function writeJson(value: unknown): Promise<void> {
+  const json = JSON.stringify(value).replace(STEERING, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return write(`${json}\n`);
 }
 
 /** Text in a style, where a person looks and has not forbidden colour. */
@@ -57,6 +66,16 @@ export async function readFlagFile(path: string, flag: string, pipe = ""): Promi
     // `file` is for files that belong to a model.
     throw new BitnetError(code === "file" ? "usage" : code, `the file of ${flag}, ${message}${advice}`, { file: path }, { cause });
   }
+}
+
+/**
+ * Says before any work that the file of a flag can't be written because its folder is not there: a mistyped path would make one.
+ * @throws BitnetError usage
+ */
+export function requireFolder(flag: string, path: string): void {
+  const folder = dirname(path);
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
+  throw new BitnetError("usage", `${flag}: there is no folder ${folder}; make it first, or choose another path`);
 }
 
 /** What a text flag says, or for `-` standard input's bytes. */

@@ -3,7 +3,7 @@ import type { ChatMessage } from "../engine/index.js";
 import { printable } from "./failure.js";
 import { writeNotes } from "./model.js";
 import type { TemplateVars } from "./template-vars.js";
-import { readBytes, readText, write, writeJson } from "./terminal.js";
+import { readBytes, readText, write, writeJson, writeText } from "./terminal.js";
 import { onlyOne } from "./values.js";
 
 export interface TokenizeFlags {
@@ -39,7 +39,7 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
     const ids = flags.decode ?? [];
     if (flags.json) await writeJson({ text: tokenizer.decode(ids, { special }) });
     else {
-      await write(tokenizer.decodeBytes(ids, { special })); // the very bytes: a line end of ours is for a person only
+      await writeText(tokenizer.decodeBytes(ids, { special })); // the very bytes: a line end of ours is for a person only
       if (process.stdout.isTTY) await write("\n");
     }
   } else if (source === "chat") {
@@ -51,7 +51,7 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
       ...(flags.templateVar && { template: flags.templateVar }),
     });
     if (flags.json) await writeJson({ prompt, ids });
-    else await write(`${prompt}\n${ids.join(",")}\n`);
+    else await writeText(`${prompt}\n${ids.join(",")}\n`);
   } else {
     const options = { bos: special, special };
     const ids = typeof input === "string" ? tokenizer.encode(input, options) : tokenizer.encodeBytes(input, options);

@@ -32,7 +32,7 @@ export async function validate(flags: ValidateFlags): Promise<void> {
       ...(flags.json && { onCheck: (_, { done, total }) => status.update(done / total) }),
     });
     status.end();
-    if (flags.json) await writeJson(summary, 2);
+    if (flags.json) await writeJson(summary);
     const failure = acceptanceFailure(summary);
     if (failure) throw failure;
     if (!flags.json) await write(`\n${style("bold", "ALL ACCEPTANCE TESTS PASSED", process.stdout)}\n`);

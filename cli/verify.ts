@@ -19,7 +19,7 @@ export async function verify(path: string, flags: VerifyFlags): Promise<void> {
   const { receipt, tier, callsCompared } = done;
   const { kernel_tier, node } = receipt.provenance;
   if (flags.json) {
-    await writeJson({ verdict: "match", steps: receipt.steps.length, tier, threads: done.threads, callsCompared }, 2);
+    await writeJson({ verdict: "match", steps: receipt.steps.length, tier, threads: done.threads, callsCompared });
     return;
   }
   const written = `written on Node ${node}, ${on(kernel_tier ?? "none", receipt.provenance.threads ?? 0)}`;

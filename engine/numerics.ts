@@ -2,8 +2,6 @@
  * The float arithmetic of the network, in one fixed order, in plain TypeScript. The kernels (kernels/assembly) do the same operations in the
  * same order; tests and the self-test at start hold the two bit-equal. `Math.fround` around each operation makes it one of IEEE f32.
  */
-import { pow64, sinCos64 } from "./math.js";
-
 /** Changes whenever a bit of any logit can change. Written into receipts. */
 export const NUMERICS_VERSION = 1;
 /** Positions in a block of the KV cache, the unit of the online softmax. */
@@ -200,44 +198,6 @@ export function siluMul(gate: Float32Array, up: Float32Array, n: number): void {
     const e = expF32(-Math.abs(g));
     const sigma = f((g >= 0 ? 1 : e) / f(1 + e));
     gate[i] = f(g * sigma) * up[i]!;
-  }
-}
-
-const sinCos = new Float64Array(2);
-
-/**
- * Cosines, then sines, of one position's rotary angles: position · theta^(−2i/headDim), computed in f64 and rounded to f32 at the end.
- * (RoFormer, Su et al. 2021, eq. 15.)
- * @param out [headDim] f32: cos [headDim/2], sin [headDim/2]
- * @param frequencies [headDim/2] f64 from `ropeFrequencies`
- */
-export function ropeAngles(out: Float32Array, position: number, frequencies: Float64Array): void {
-  const half = frequencies.length;
-  for (let i = 0; i < half; i++) {
-    sinCos64(position * frequencies[i]!, sinCos);
-    out[i] = sinCos[1]!;
-    out[half + i] = sinCos[0]!;
-  }
-}
-
-/** theta^(−2i/headDim), i < headDim/2, divided by the factors if there are any; f64 */
-export function ropeFrequencies(theta: number, headDim: number, factors: readonly number[] | undefined): Float64Array {
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => pow64(theta, (-2 * i) / headDim) / (factors?.[i] ?? 1));
-}
-
-/** Rotates in place, NEOX style: pairs (i, i + headDim/2). @param x [heads, headDim] f32 from `from` on @param angles from `ropeAngles` */
-export function rope(x: Float32Array, from: number, heads: number, headDim: number, angles: Float32Array): void {
-  const half = headDim / 2;
-  for (let h = 0; h < heads; h++) {
-    const base = from + h * headDim;
-    for (let i = 0; i < half; i++) {
-      const c = angles[i]!;
-      const s = angles[half + i]!;
-      const a = x[base + i]!;
-      const b = x[base + half + i]!;
-      x[base + i] = f(a * c) - f(b * s);
-      x[base + half + i] = f(b * c) + f(a * s);
-    }
   }
 }
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { dot8, expF32, reluSquaredMul, rmsNorm, rope, ropeAngles, ropeFrequencies, siluMul } from "../engine/numerics.js";
+import { dot8, expF32, reluSquaredMul, rmsNorm, siluMul } from "../engine/numerics.js";
+import { rope, ropeAngles, ropeFrequencies } from "../engine/rope.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
 const HEAD_SIZES = [64, 96, 100, 128, 256];

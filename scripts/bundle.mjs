@@ -1,8 +1,8 @@
 // Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
-// when a command validates), the library (index.js; index.cjs for require()), and the programs that they start: worker threads (worker.cjs),
-// speed (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three
-// threads longer than to run them. What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it
-// came from. Development and most tests use tsc's modules.
+// when a command validates), the library (index.js; index.cjs for require()), and the programs that they start: worker threads (worker.cjs), speed
+// (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them.
+// What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it came from. Development and most
+// tests use tsc's modules.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";

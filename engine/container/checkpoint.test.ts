@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -113,7 +113,7 @@ describe("shards", () => {
 
   test("are one checkpoint with the tensors of the whole file", async () => {
     const path = await shards();
-    for (const named of [path, join(path, "model.safetensors.index.json")]) {
+    for (const named of [path, join(path, "model.safetensors.index.json"), join(path, "model-00002-of-00002.safetensors")]) {
       await use(named, async (checkpoint) => {
         expect(checkpoint.format).toBe("safetensors");
         expect(checkpoint.files.length).toBe(2);
@@ -131,6 +131,43 @@ describe("shards", () => {
     }
   });
 
+  test("without their index, or only some of them: what is missing is said", async () => {
+    const path = await shards();
+    const index = join(path, "model.safetensors.index.json");
+    await rm(index);
+    const both =
+      /has the parts of one model, "model-00001-.*", "model-00002-.*", but their index, "model.safetensors.index.json", is missing/;
+    expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(both) });
+    await rm(join(path, "model-00002-of-00002.safetensors"));
+    const one = /part 1 of the 2 parts of one model; the others and their index, "model.safetensors.index.json", are missing/;
+    expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(one) });
+    const part = join(path, "model-00001-of-00002.safetensors");
+    expect(await failure(part)).toMatchObject({ code: "usage", message: expect.stringMatching(one) });
+    await cp(part, join(path, "model-00001-of-00003.safetensors"));
+    expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(/more than one model|name the file/) });
+  });
+
+  test("one part of one is a whole model; an index of another name is found", async () => {
+    const whole = await folder({ "model-00001-of-00001.safetensors": await readFile(`${PACKED}/model.safetensors`) });
+    expect(await use(whole, async ({ tensors }) => tensors.size)).toBeGreaterThan(40);
+    const path = await shards();
+    const renamed = await folder({});
+    const index = JSON.parse(await readFile(join(path, "model.safetensors.index.json"), "utf8"));
+    const to = (name: string) => name.replace("model-", "weights.fp16-");
+    for (const name of new Set<string>(Object.values(index.weight_map))) await cp(join(path, name), join(renamed, to(name)));
+    const weightMap = Object.fromEntries(Object.entries<string>(index.weight_map).map(([tensor, file]) => [tensor, to(file)]));
+    await writeFile(join(renamed, "weights.fp16.safetensors.index.json"), JSON.stringify({ weight_map: weightMap }));
+    expect(await use(renamed, async ({ files }) => files.length)).toBe(2);
+  });
+
+  test("an index of PyTorch files", async () => {
+    const index = JSON.stringify({ weight_map: { a: "pytorch_model-00001-of-00001.bin" } });
+    const path = await folder({ "pytorch_model.bin.index.json": index });
+    expect((await failure(join(path, "pytorch_model.bin.index.json"))).message).toMatch(
+      /is an index of PyTorch files, .*SafeTensors first/,
+    );
+  });
+
   test("a missing shard, a shard of another model, a tensor that no shard has", async () => {
     const path = await shards();
     const second = join(path, "model-00002-of-00002.safetensors");
@@ -143,6 +180,52 @@ describe("shards", () => {
   });
 });
 
+describe("a hub's cache of a model", () => {
+  /** models--x--y with these snapshots, each with a model by a link, and refs/main. */
+  async function cache(snapshots: readonly string[], main?: string): Promise<string> {
+    const path = join(await mkdtemp(join(directory, "hub-")), "models--x--y");
+    for (const name of ["blobs", "refs", "snapshots"]) await mkdir(join(path, name), { recursive: true });
+    await cp(GGUF, join(path, "blobs", "m"));
+    for (const name of snapshots) {
+      await mkdir(join(path, "snapshots", name));
+      await symlink("../../blobs/m", join(path, "snapshots", name, "model.gguf"));
+    }
+    if (main !== undefined) await writeFile(join(path, "refs", "main"), main);
+    return path;
+  }
+  const opened = (path: string) => use(path, async ({ files }) => files);
+
+  test("the snapshot that refs/main names, or the only one", async () => {
+    for (const [snapshots, main] of [
+      [["a", "b"], "b"],
+      [["a", "b"], "b\n"],
+      [["b"], undefined],
+      [["b"], "gone"],
+      [["b"], "../../../etc"],
+    ] as const) {
+      const path = await cache(snapshots, main);
+      for (const named of [path, `${path}/`]) expect(await opened(named)).toEqual([join(path, "snapshots", "b", "model.gguf")]);
+    }
+  });
+
+  test("several without a word, none, and a cache of several models", async () => {
+    const several = await failure(await cache(["a", "b"]));
+    expect(several).toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/several snapshots, .*name one: "snapshots\/a", "snapshots\/b"/),
+    });
+    expect((await failure(await cache(["a", "b"], "c"))).message).toMatch(/several snapshots/);
+    expect((await failure(await cache([]))).message).toMatch(/without a snapshot; the download is not complete/);
+    expect((await failure(join(await cache(["a"]), ".."))).message).toMatch(/a download cache of several models; .*"models--x--y"/);
+  });
+
+  test("a snapshot that leads back to its cache ends", async () => {
+    const path = await cache([]);
+    await symlink("..", join(path, "snapshots", "a"));
+    expect((await failure(path)).code).toBe("usage");
+  });
+});
+
 describe("what doesn't open", () => {
   test.each<readonly [string, string | Uint8Array, RegExp]>([
     ["an empty file", "", /is empty/],
@@ -151,6 +234,18 @@ describe("what doesn't open", () => {
     ["an XML error", '<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', /web page/],
     ["a git-lfs pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3041888\n", /git-lfs pointer/],
     ["one byte", "G", /is a text file/],
+    ["a download's error", '{"error":"Repository not found"}', /error message in JSON/],
+    ["a configuration", '{ "architectures": ["LlamaForCausalLM"] }', /is a JSON file, .*name the model's directory/],
+    ["a zip archive", "PK\x03\x04\x14", /is a ZIP archive/],
+    ["PyTorch's archive", "PK\x03\x04\0\0\x08\x08archive/data.pkl", /is a PyTorch file/],
+    ["NumPy's archive", "PK\x03\x04\0\0\x08\x08a.npy", /NumPy archive/],
+    ["an old PyTorch file", Buffer.from("80028a0a6cfc9c46f9206aa850192e", "hex"), /Python pickle/],
+    ["ONNX", "\x08\x07\x12\x07pytorch\x1a\x05", /ONNX/],
+    ["a gzip archive", Buffer.from("1f8b0800", "hex"), /compressed file or archive/],
+    ["a tar archive", `${"a".repeat(100)}${"\0".repeat(157)}ustar\x0000`, /tar archive/],
+    ["GGML", "lmgg\0\0", /GGML file/],
+    ["GGJT", "tjgg\x03\0", /GGML file/],
+    ["a big-endian GGUF", "FUGG\0\0\0\x03", /big-endian/],
     [
       "a picture",
       Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d),
@@ -164,6 +259,26 @@ describe("what doesn't open", () => {
       expect(error.message).toContain(join(path, name));
       expect(error.message).toMatch(message);
     }
+  });
+
+  test("a length of a SafeTensors header is nobody's magic number", async () => {
+    for (const length of [0x0280, 0x8b1f]) {
+      const head = "{}".padEnd(length);
+      const bytes = Buffer.concat([Buffer.from(BigUint64Array.of(BigInt(length)).buffer), Buffer.from(head)]);
+      const path = await folder({ "a.safetensors": bytes });
+      expect(await use(path, async ({ format }) => format)).toBe("safetensors");
+    }
+  });
+
+  test.each([
+    ["pytorch_model.bin", "PK\x03\x04", /is in PyTorch's format, which is not read; save the model as SafeTensors/],
+    ["model.onnx", "\x08\x01", /is in ONNX's format/],
+    ["weights.npz", "PK\x03\x04", /is in NumPy's format/],
+  ])("%s, and a directory that has nothing else", async (name, content, message) => {
+    const path = await folder({ [name]: content, "config.json": "{}" });
+    expect(await failure(join(path, name))).toMatchObject({ code: "file", message: expect.stringMatching(message) });
+    const found = new RegExp(`has no model that is read here, only "${name}" in .*'s format`);
+    expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(found) });
   });
 
   test("a path that isn't there, a directory without a model, one with two", async () => {

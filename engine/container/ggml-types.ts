@@ -12,7 +12,7 @@ export interface GgmlType {
 
 /**
  * ggml's types (ggml.h, ggml-common.h), and bitnet.cpp's I2_S. 42 is in use twice: with a scale for 64 elements in ggml, for 128 in a fork; the
- * bytes that a tensor has tell which. Ids that are missing were withdrawn: 4, 5, 31-33, 37, 38.
+ * bytes that a tensor has tell which. 142 (PQ2_0) is the fork's newer id of the same blocks. Ids that are missing were withdrawn: 4, 5, 31-33, 37, 38.
  * 36 was withdrawn too (IQ4_NL_4_4) and is I2_S in every file that has it today: codes of 2 bits, then 32 bytes with the scale.
  */
 const ROWS: readonly (readonly [id: number, name: string, blockElements: number, blockBytes: number, tailBytes?: number])[] = [
@@ -53,6 +53,7 @@ const ROWS: readonly (readonly [id: number, name: string, blockElements: number,
   [41, "Q1_0", 128, 18],
   [42, "Q2_0", 64, 18],
   [42, "Q2_0_128", 128, 34],
+  [142, "Q2_0_128", 128, 34],
 ];
 
 /** All types; where two have one number, ggml's own is first. */
@@ -64,8 +65,40 @@ export const GGML_TYPES: readonly GgmlType[] = ROWS.map(([id, name, blockElement
   tailBytes,
 }));
 
-/** By name, such as "F32" or "I2_S". */
-export const GGML_TYPES_BY_NAME: ReadonlyMap<string, GgmlType> = new Map(GGML_TYPES.map((type) => [type.name, type]));
+/** Ids of types that are not read, as forks and old versions number them: one or several in a row. */
+const OTHER_TYPES: readonly (readonly [id: number, of: string, ...names: readonly string[]])[] = [
+  [4, "old llama.cpp", "Q4_2", "Q4_3"],
+  [31, "old llama.cpp", "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8"],
+  [37, "bitnet.cpp", "I8_S", "TL1"],
+  [97, "ik_llama.cpp", "Q8_0_X4", "Q8_1_X4", "Q8_2_X4"],
+  [133, "ik_llama.cpp", "Q6_0", "IQ1_BN", "IQ2_BN", "Q8_K64", "IQ2_K", "IQ3_K", "IQ4_K", "IQ5_K", "IQ6_K"],
+  [143, "PrismML", "PTQ1_0"],
+  [144, "ik_llama.cpp", "IQ4_KS", "IQ2_KS", "IQ4_KSS", "Q8_K16", "Q8_K32", "Q8_KR8", "Q8_K128", "Q8_KV", "IQ5_KS", "IQ2_KT", "IQ3_KT"],
+  [155, "ik_llama.cpp", "IQ4_KT", "IQ3_KS", "IQ2_KL", "IQ1_KT", "Q1_0_G128_R8", "PQ2_0_R8", "PTQ1_0_R8"],
+  [202, "ik_llama.cpp", "Q4_0_R8"],
+  [335, "ik_llama.cpp", "IQ2_BN_R4"],
+];
+
+/** What ids of `GGML_TYPES` also stood for, where the bytes don't fit. */
+export const OTHER_MEANINGS: ReadonlyMap<number, string> = new Map([
+  [39, "bitnet.cpp's TL2"],
+  [142, "ik_llama.cpp's IQ2_TN"],
+]);
+
+/** ik_llama.cpp's types with rows interleaved are in this range. */
+const IK_ROWS = [202, 399] as const;
+
+/** Why a type that is not in `GGML_TYPES` is refused, as the end of a sentence about a tensor. */
+export function unknownType(id: number): string {
+  const row = OTHER_TYPES.find(([first, , ...names]) => id >= first && id < first + names.length);
+  const ik = id >= IK_ROWS[0] && id <= IK_ROWS[1] ? "one of ik_llama.cpp's types with interleaved rows" : undefined;
+  const known = row ? `${row[1]}'s ${row[2 + id - row[0]]}` : ik;
+  if (known === undefined) return `has the type id ${id}, which this reader doesn't know`;
+  return `has the type id ${id}, ${known}, which is not read here; get the model as I2_S, TQ1_0, TQ2_0 or Q2_0`;
+}
+
+/** By name, such as "F32" or "I2_S"; of a name with two ids, the type with the first. */
+export const GGML_TYPES_BY_NAME: ReadonlyMap<string, GgmlType> = new Map(GGML_TYPES.toReversed().map((type) => [type.name, type]));
 
 /** Why a shape is impossible for a type, or the bytes it takes. `shape` is slowest first, so its last axis is the row. */
 export function ggmlSpan(shape: readonly number[], type: GgmlType): { readonly bytes: number } | { readonly fault: string } {

@@ -1,5 +1,5 @@
 import { BitnetError } from "../errors.js";
-import { type GgufFile, readGguf } from "./gguf.js";
+import { type GgufEntry, type GgufFile, readGguf } from "./gguf.js";
 import { quote, show } from "./quote.js";
 import { type ByteSource, directoryOf, fileName, inDirectory, openSource } from "./source.js";
 import type { MetadataValue, TensorInfo } from "./tensor.js";
@@ -10,9 +10,29 @@ const MAX_PARTS = 512;
 /** `name-00001-of-00003.gguf`: gguf-split's form, from which each part knows the names of the others. */
 const PART_NAME = /^(?<stem>.+)-(?<number>\d{5})-of-(?<count>\d{5})\.gguf$/i;
 
+/** Keys whose values only people read; a description in Latin-1 is one that is found. */
+const FOR_PEOPLE = /^general\.(?!architecture$|alignment$)/;
+
+/** Metadata by key. A value that has a fault is an error for whoever asks for it: what nobody needs stops no load. */
+class Metadata extends Map<string, MetadataValue> {
+  readonly #faults: ReadonlyMap<string, BitnetError>;
+
+  constructor(entries: readonly GgufEntry[]) {
+    super(entries.map(({ key, value }) => [key, value]));
+    this.#faults = new Map(entries.flatMap(({ key, fault }) => (fault && !FOR_PEOPLE.test(key) ? [[key, fault] as const] : [])));
+  }
+
+  /** @throws BitnetError file or unsupported: the value's fault */
+  override get(key: string): MetadataValue | undefined {
+    const fault = this.#faults.get(key);
+    if (fault) throw fault;
+    return super.get(key);
+  }
+}
+
 /** The metadata of a file by its keys. */
 export function metadataOf({ entries }: GgufFile): ReadonlyMap<string, MetadataValue> {
-  return new Map(entries.map(({ key, value }) => [key, value]));
+  return new Metadata(entries);
 }
 
 /** Of the names of the parts of one split model the first, if `names` are nothing else: opening any part opens all. */

@@ -1,5 +1,5 @@
 import { BitnetError } from "../errors.js";
-import { GGML_TYPES, type GgmlType, ggmlSpan } from "./ggml-types.js";
+import { GGML_TYPES, type GgmlType, ggmlSpan, OTHER_MEANINGS } from "./ggml-types.js";
 import { quote } from "./quote.js";
 import type { ByteSource } from "./source.js";
 import type { TensorInfo } from "./tensor.js";
@@ -23,14 +23,14 @@ export function alignUp(offset: number, alignment: number): number {
 /** The bytes that a tensor can have: from its begin to the next one's, or to the end of the file. */
 interface Room {
   readonly bytes: number;
-  /** The tensor behind it; undefined: the last, whose padding may be missing or in part there. */
+  /** The tensor behind it; undefined: the last, whose padding may be missing, and which more bytes may follow. */
   readonly next: UnplacedTensor | undefined;
 }
 
 /**
  * Tensors with their types and their places in the file. A type id is trusted only if the bytes agree: each tensor must take just the room
  * up to the next, but for the padding, since ids mean different things in different forks. Of the types with one id the first is taken that
- * fits all tensors with it.
+ * fits all tensors with it. Behind the last tensor there may be anything: downloads that reserve their room leave zeros, and no reader looks.
  * @throws BitnetError file: a tensor not aligned, beyond the end of the file, or of another size than its type and shape take
  */
 export function placeTensors(tensors: readonly UnplacedTensor[], dataOffset: number, alignment: number, source: ByteSource): TensorInfo[] {
@@ -51,18 +51,25 @@ export function placeTensors(tensors: readonly UnplacedTensor[], dataOffset: num
     rooms.set(tensor, { bytes: (next ? next.offset : size - dataOffset) - tensor.offset, next });
   }
 
-  const fits = (type: GgmlType, tensor: UnplacedTensor): boolean => {
+  const fits = (type: GgmlType, tensor: UnplacedTensor, exactly = false): boolean => {
     const span = ggmlSpan(tensor.shape, type);
     if ("fault" in span) return false;
     const room = rooms.get(tensor)!;
     const padded = alignUp(span.bytes, alignment);
-    return room.next ? padded === room.bytes : span.bytes <= room.bytes && room.bytes <= padded;
+    return room.next ? padded === room.bytes : span.bytes <= room.bytes && (room.bytes <= padded || !exactly);
   };
   const typeOf = new Map<number, GgmlType>();
   for (const id of new Set(tensors.map(({ typeId }) => typeId))) {
     const types = GGML_TYPES.filter((type) => type.id === id);
     const all = tensors.filter(({ typeId }) => typeId === id);
-    typeOf.set(id, types.find((type) => all.every((tensor) => fits(type, tensor))) ?? types[0]!);
+    const ends = (exactly: boolean) => types.filter((type) => all.every((tensor) => fits(type, tensor, exactly)));
+    const [exact] = ends(true);
+    const [loose, other] = exact ? [exact] : ends(false);
+    if (other) {
+      const names = types.map(({ name }) => name).join(" and ");
+      fail(all[0]!, `may be of the types ${names}, which share the id ${id}: with bytes behind the last tensor nothing tells which`);
+    }
+    typeOf.set(id, loose ?? types[0]!);
   }
 
   return tensors.map((tensor) => {
@@ -74,14 +81,16 @@ export function placeTensors(tensors: readonly UnplacedTensor[], dataOffset: num
       const { bytes, next } = rooms.get(tensor)!;
       const offset = dataOffset + tensor.offset;
       const end = offset + span.bytes;
-      const others = GGML_TYPES.filter((other) => fits(other, tensor)).map((other) => other.name);
+      const others = GGML_TYPES.filter((other) => fits(other, tensor, true)).map((other) => other.name);
       if (end > size && next === undefined && others.length === 0)
         return fail(tensor, `would end at byte ${end}, but the file ends at byte ${size}: it is truncated or damaged`);
       const there = next ? `up to ${quote(next.name)} there are ${bytes}` : `up to the end of the file there are ${bytes}`;
-      const fault =
-        others.length > 0
+      const otherwise = OTHER_MEANINGS.get(type.id);
+      const fault = otherwise
+        ? `so it may be ${otherwise}, which has the same id and is not read here`
+        : others.length > 0
           ? `as many as ${others.join(", ")} would take`
-          : bytes < span.bytes && next
+          : bytes < span.bytes
             ? "so they overlap"
             : "so some belong to none";
       fail(

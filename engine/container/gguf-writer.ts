@@ -117,10 +117,14 @@ export async function writeGguf(
   header.u32(3);
   header.u64(tensors.length);
   header.u64(metadata.length);
-  for (const { key, type, elementType, value } of metadata) {
+  for (const { key, type, elementType, value, raw } of metadata) {
     const failValue = (message: string): never => fail(`the metadata ${quote(key)} ${message}`);
     header.string(key);
     header.u32(GGUF_VALUE_TYPES.indexOf(type));
+    if (raw !== undefined) {
+      header.raw(raw);
+      continue;
+    }
     if (type !== "array") {
       header.value(type, value, failValue);
       continue;

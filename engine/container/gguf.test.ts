@@ -40,10 +40,12 @@ function plain(value: unknown): unknown {
 }
 const plainEntries = ({ entries }: GgufFile) => entries.map((entry) => ({ ...entry, value: plain(entry.value) }));
 
-/** The error that opening gives; its form is checked here for all tests. */
+/** The error that opening gives, or the value of one of the keys; its form is checked here for all tests. */
 async function failure(path: string): Promise<BitnetError> {
   try {
-    await (await openCheckpoint(path)).close();
+    const { metadata, close } = await openCheckpoint(path);
+    await close();
+    for (const key of metadata.keys()) metadata.get(key);
   } catch (error) {
     if (!(error instanceof BitnetError)) throw error;
     expect(error.message).toContain(path);
@@ -106,7 +108,7 @@ describe("reader against @huggingface/gguf", () => {
     }
   });
 
-  test("type names and ids are the oracle's; I2_S and the fork's Q2_0 are ours alone", () => {
+  test("type names and ids are the oracle's; I2_S and the fork's types are ours alone", () => {
     const theirs = Object.entries(GGMLQuantizationType).filter(([, id]) => typeof id === "number");
     expect(theirs.length).toBeGreaterThan(30);
     const ours = GGML_TYPES.filter(({ name }) => name !== "I2_S" && name !== "Q2_0_128").map(({ name, id }) => [name, id]);
@@ -381,10 +383,12 @@ describe("hostile headers", () => {
       "too many truth values in all",
       () => hostile(MAGIC, 3, 0n, 2n, ...["a", "b"].flatMap((key) => [key, 9, 7, 2n ** 20n, new Uint8Array(2 ** 20)])),
       "unsupported",
-      /metadata has 2097152 truth values/,
+      /"b" has 1048576 truth values .*, and lists before it 1048576; the limit is 1048576/,
     ],
     ["key length", () => entry(huge, new Uint8Array(16)), "file", /truncated/],
-    ["key not UTF-8", () => entry(2n, Uint8Array.of(0xc3, 0x28), 4, 1), "file", /not valid UTF-8/],
+    ["string not UTF-8", () => entry("k", 8, 2n, Uint8Array.of(0xc3, 0x28)), "file", /"k" is not valid UTF-8/],
+    ["general.architecture not UTF-8", () => entry("general.architecture", 8, 1n, Uint8Array.of(0xff)), "file", /not valid UTF-8/],
+    ["tensor's name not UTF-8", () => one(1n, Uint8Array.of(0xff), 1, 4n, 0, 0n), "file", /not valid UTF-8/],
     ["value type", () => entry("k", 13, 0n), "file", /type 13/],
     ["truth value", () => entry("k", 7, Uint8Array.of(2)), "file", /truth value of 2/],
     ["string length", () => entry("k", 8, huge), "file", /truncated/],
@@ -403,7 +407,13 @@ describe("hostile headers", () => {
     ["alignment 0", () => entry("general.alignment", 4, 0), "file", /power of two/],
     ["alignment 24", () => entry("general.alignment", 4, 24), "file", /power of two/],
     ["alignment 2^31", () => entry("general.alignment", 4, 2 ** 31), "file", /power of two/],
-    ["alignment as string", () => entry("general.alignment", 8, "32"), "file", /uint32/],
+    ["alignment as string", () => entry("general.alignment", 8, "32"), "file", /integer that is a power of two/],
+    [
+      "twice the alignment",
+      () => hostile(MAGIC, 3, 0n, 2n, ..."ab".split("").flatMap(() => ["general.alignment", 4, 32])),
+      "file",
+      /twice/,
+    ],
     ["no dimensions", () => one(tensor("t", [], 0, 0n)), "file", /0 dimensions/],
     ["2^32 - 1 dimensions", () => one("t", 2 ** 32 - 1), "file", /dimensions/],
     ["extent 0", () => one(tensor("t", [4n, 0n], 0, 0n)), "file", /impossible shape/],
@@ -411,7 +421,17 @@ describe("hostile headers", () => {
     ["product over 2^64", () => one(tensor("t", [2n ** 32n, 2n ** 32n, 4n], 0, 0n)), "file", /impossible shape/],
     ["bytes over 2^53", () => one(tensor("t", [2n ** 53n - 1n], 0, 0n)), "file", /impossible shape/],
     ["row of half a block", () => one(tensor("t", [16n, 2n], 2, 0n)), "file", /multiple of 32/],
-    ["unknown type", () => one(tensor("t", [4n], 77, 0n)), "unsupported", /tensor "t" has the type id 77/],
+    ["unknown type", () => one(tensor("t", [4n], 77, 0n)), "unsupported", /tensor "t" has the type id 77, which this reader doesn't know/],
+    [
+      "ik_llama.cpp's type",
+      () => one(tensor("t", [4n], 135, 0n)),
+      "unsupported",
+      /135, ik_llama.cpp's IQ2_BN, which is not read here; get/,
+    ],
+    ["ik_llama.cpp's last type in a row", () => one(tensor("t", [4n], 154, 0n)), "unsupported", /154, ik_llama.cpp's IQ3_KT,/],
+    ["ik_llama.cpp's interleaved type", () => one(tensor("t", [4n], 230, 0n)), "unsupported", /230, one of ik_llama.cpp's types with/],
+    ["bitnet.cpp's TL1", () => one(tensor("t", [4n], 38, 0n)), "unsupported", /38, bitnet.cpp's TL1,/],
+    ["PrismML's PTQ1_0", () => one(tensor("t", [128n], 143, 0n)), "unsupported", /143, PrismML's PTQ1_0,/],
     ["offset not aligned", () => one(tensor("t", [4n], 0, 8n)), "file", /not a multiple of 32/],
     ["offset 2^64 - 32", () => one(tensor("t", [4n], 0, 2n ** 64n - 32n)), "file", /would end at byte/],
     ["past the end", () => one(tensor("t", [1024n], 0, 0n)), "file", /would end at byte \d+, but the file ends at byte \d+/],
@@ -479,11 +499,20 @@ describe("a type and the bytes that are there", () => {
     expect((await read(path)).tensors.map(({ type }) => type)).toEqual([name, name]);
   });
 
+  test("142, a fork's PQ2_0, is Q2_0 with a scale for 128, and written with the older id", async () => {
+    const { tensors } = await read(await row(142, [384n, 7n], [714, 714], 0));
+    expect(tensors.map(({ type, byteLength }) => [type, byteLength])).toEqual([
+      ["Q2_0_128", 714],
+      ["Q2_0_128", 714],
+    ]);
+    expect(GGML_TYPES_BY_NAME.get("Q2_0_128")?.id).toBe(42);
+  });
+
   test("neither: the error says what is there, what it would take, and what would fit", async () => {
-    const error = await failure(await row(42, [1024n], [1056], 0));
+    const error = await failure(await row(42, [1024n], [1056, 288], 0));
     expect(error).toMatchObject({ code: "file", tensor: "t0" });
     expect(error.message).toMatch(
-      /"t0" of type Q2_0 \(id 42\) and shape \[1024\] takes 288 bytes, but up to the end of the file there are 1056, so some belong to none \(at byte 64\)/,
+      /"t0" of type Q2_0 \(id 42\) and shape \[1024\] takes 288 bytes, but up to "t1" there are 1056, so some belong to none \(at byte 96\)/,
     );
     const tq = await failure(await row(42, [1024n], [264], 0));
     expect(tq.message).toMatch(/takes 288 bytes, but up to the end of the file there are 264, as many as IQ2_XXS, TQ2_0 would take/);
@@ -491,17 +520,116 @@ describe("a type and the bytes that are there", () => {
 
   test.each([
     ["F32 as I2_S", 36, [128n], 512, /takes 64 bytes, .* as many as F32, .*would take/],
-    ["I2_S without its tail", 36, [256n, 4n], 256, /takes 288 bytes, but up to "t1" there are 256|would end at byte/],
+    ["I2_S without its tail", 36, [256n, 4n], 256, /takes 288 bytes, but up to "t1" there are 256/],
     ["F16 as BF16's neighbour F64", 28, [64n], 128, /as many as F16, .*BF16.* would take/],
-  ] as const)("%s is refused, padded or not", async (_, id, shape, span, message) => {
-    for (const spans of [[span], [span, span]]) expect((await failure(await row(id, shape, spans, 0))).message).toMatch(message);
+  ] as const)("%s is refused", async (_, id, shape, span, message) => {
+    expect((await failure(await row(id, shape, [span, span], 0))).message).toMatch(message);
   });
 
-  test("a hole between tensors, and bytes behind the last", async () => {
+  test("a last tensor that takes more than there is", async () => {
+    expect((await failure(await row(36, [256n, 4n], [256], 0))).message).toMatch(/would end at byte/);
+  });
+
+  test("the other meaning of an id, where the bytes don't fit", async () => {
+    expect((await failure(await row(39, [256n], [64, 64], 0))).message).toMatch(/MXFP4 .*, so it may be bitnet.cpp's TL2,/);
+    expect((await failure(await row(142, [1024n, 4n], [1040, 1040], 0))).message).toMatch(
+      /Q2_0_128 \(id 142\) .*, so it may be ik_llama.cpp's IQ2_TN,/,
+    );
+  });
+
+  test("a hole between tensors is refused; bytes behind the last are nobody's, however many", async () => {
     const f32 = (spans: readonly number[], tail: number) => row(0, [8n], spans, tail);
-    expect((await read(await f32([32, 32], 0))).tensors.length).toBe(2);
     expect((await failure(await f32([64, 32], 0))).message).toMatch(/"t0" .* takes 32 bytes, but up to "t1" there are 64/);
-    expect((await failure(await f32([32, 32], 32))).message).toMatch(/"t1" .* takes 32 bytes, but up to the end of the file there are 64/);
+    for (const tail of [0, 1, 31, 32, 4096]) {
+      const path = await f32([32, 32], tail);
+      await appendFile(path, Uint8Array.of(7)); // zeros or not
+      expect((await read(path)).tensors.map(({ byteLength }) => byteLength)).toEqual([32, 32]);
+    }
+  });
+
+  test("bytes behind the last tensor leave a type that shares its id known, or are refused", async () => {
+    const { id } = GGML_TYPES_BY_NAME.get("Q2_0_128")!;
+    const types = async (spans: readonly number[], tail: number) =>
+      (await read(await row(id, [4096n], spans, tail))).tensors.map(({ type }) => type);
+    expect(await types([1088, 1088], 4096)).toEqual(["Q2_0_128", "Q2_0_128"]);
+    expect(await types([1152, 1152], 4096)).toEqual(["Q2_0", "Q2_0"]);
+    expect((await failure(await row(id, [4096n], [1152], 4096))).message).toMatch(
+      /may be of the types Q2_0 and Q2_0_128, which share the id 42/,
+    );
+  });
+});
+
+describe("metadata that nobody needs", () => {
+  /** Opens crafted metadata entries, one after the other. */
+  async function opened(count: number, ...parts: Part[]): Promise<ReadonlyMap<string, unknown>> {
+    const path = join(directory, "useless.gguf");
+    await writeFile(path, bytes(MAGIC, 3, 0n, BigInt(count), ...parts));
+    const { metadata, close } = await openCheckpoint(path);
+    await close();
+    return metadata;
+  }
+  const latin1 = Uint8Array.of(0x46, 0xfc, 0x72); // "Für"
+
+  test.each<readonly [string, readonly Part[]]>([
+    ["a string that is not UTF-8", [8, 3n, latin1]],
+    ["a list with a string that is not UTF-8", [9, 8, 2n, "a", 3n, latin1]],
+    ["a list of strings cut inside a character", [9, 8, 2n, 1n, Uint8Array.of(0xc3), 1n, Uint8Array.of(0xa9)]],
+    ["a truth value of 2", [7, Uint8Array.of(2)]],
+    ["a list with a truth value of 2", [9, 7, 2n, Uint8Array.of(1, 2)]],
+    ["arrays in arrays", [9, 9, 2n, 8, 1n, "a", 9, 1n, 4, 2n, 7, 8]],
+    ["an empty array of arrays", [9, 9, 0n]],
+    ["too many truth values", [9, 7, 2n ** 20n + 1n, new Uint8Array(2 ** 20 + 1)]],
+    ["too many elements", [9, 0, 2n ** 23n + 1n, new Uint8Array(2 ** 23 + 1)]],
+  ])("%s: an error for who asks for it, and for nobody else", async (_, value) => {
+    const metadata = await opened(3, "before", 4, 1, "k", ...value, "behind", 4, 2);
+    expect([metadata.get("before"), metadata.get("behind")]).toEqual([1, 2]);
+    expect(() => metadata.get("k")).toThrow(/the metadata "k" /);
+  });
+
+  test("a key that comes twice, or is not UTF-8", async () => {
+    const metadata = await opened(4, "k", 4, 1, "k", 4, 1, 3n, latin1, 4, 2, "behind", 4, 3);
+    expect(metadata.get("behind")).toBe(3);
+    expect(metadata.get("F\ufffdr")).toBe(2);
+    expect(() => metadata.get("k")).toThrow(/has the metadata "k" twice/);
+  });
+
+  test("empty arrays and numbers that are none", async () => {
+    const nan = new Uint8Array(Float32Array.of(Number.NaN).buffer);
+    const metadata = await opened(3, "general.a", 9, 4, 0n, "general.b", 9, 8, 0n, "general.c", 6, nan);
+    expect(metadata.get("general.c")).toBeNaN();
+    expect([...metadata.keys()].map((key) => plain(metadata.get(key)))).toEqual([[], [], Number.NaN]);
+  });
+
+  test("what general.* says for people is shown as well as it can be", async () => {
+    const metadata = await opened(2, "general.name", 8, 3n, latin1, "general.tags", 9, 8, 1n, 3n, latin1);
+    expect(metadata.get("general.name")).toBe("F\ufffdr");
+    expect(() => metadata.get("general.tags")).not.toThrow();
+  });
+
+  test("is written again byte for byte", async () => {
+    const path = join(directory, "again.gguf");
+    const copy = join(directory, "copied.gguf");
+    const parts = ["a", 8, 3n, latin1, "b", 9, 9, 2n, 8, 1n, "a", 9, 1n, 4, 2n, 7, 8, "c", 7, Uint8Array.of(9), "d", 9, 8, 1n, 3n, latin1];
+    const header = bytes(MAGIC, 3, 0n, 4n, ...parts);
+    const file = bytes(header, new Uint8Array(Math.ceil(header.length / 32) * 32 - header.length));
+    await writeFile(path, file);
+    await writeGguf(copy, { metadata: (await read(path)).entries, tensors: [] });
+    expect(Buffer.compare(await readFile(copy), file)).toBe(0);
+  });
+
+  test("but the end of a value must be known", async () => {
+    for (const parts of [
+      ["k", 13, 0n],
+      ["k", 9, 99, 0n],
+      ["k", 9, 9, 1n, 99, 1n],
+      ["k", 8, 99n],
+      ["k", 9, 9, 2n ** 60n],
+    ] as Part[][]) {
+      expect((await hostile(MAGIC, 3, 0n, 1n, ...parts, new Uint8Array(20))).code).toMatch(/file|unsupported/);
+      await expect(opened(1, ...parts)).rejects.toBeInstanceOf(BitnetError);
+    }
+    const nested = Array.from({ length: 50 }, () => [9, 1n]).flat();
+    await expect(opened(1, "k", 9, ...nested, 0, 0n)).rejects.toThrow(/arrays in arrays/);
   });
 });
 

@@ -1,5 +1,5 @@
 import { BitnetError } from "../errors.js";
-import { GGML_TYPES } from "./ggml-types.js";
+import { GGML_TYPES, unknownType } from "./ggml-types.js";
 import { alignUp, placeTensors, type UnplacedTensor } from "./gguf-spans.js";
 import { firstDuplicate } from "./names.js";
 import { quote, show } from "./quote.js";
@@ -50,6 +50,10 @@ export interface GgufEntry {
   readonly elementType?: Exclude<GgufValueType, "array">;
   /** 64-bit integers are numbers where a double holds them exactly, else bigint (in an array: all or none). */
   readonly value: MetadataValue;
+  /** Why the value is of no use: an error for whoever needs it, and for nobody else. `value` is then a text for people, or empty. */
+  readonly fault?: BitnetError;
+  /** With `fault`: the value's bytes, all behind its type. */
+  readonly raw?: Uint8Array;
 }
 
 /** The header of a GGUF file, every count and span in it checked against the file. */
@@ -77,8 +81,8 @@ const GGUF_MAX_ALIGNMENT = 65536;
 /** ggml's GGML_MAX_DIMS. */
 export const GGUF_MAX_DIMS = 4;
 
-/** No key of a model file has an array of arrays, and every level is a chance to make the reader recurse. */
-const MAX_ARRAY_DEPTH = 1;
+/** Levels of arrays in arrays that are passed over. No key that is read has any, and every level makes the reader recurse. */
+const MAX_ARRAY_DEPTH = 8;
 
 /** Headers with the largest vocabularies (260k tokens, 500k merges) take 20 MB; much more than that is damage or an attack. */
 const MAX_HEADER_BYTES = 64 * 2 ** 20;
@@ -110,7 +114,7 @@ const LISTS = {
 const MAX_BOXED = 2 ** 20;
 const BOXED: readonly GgufValueType[] = ["bool", "uint64", "int64"];
 
-/** Models have some 40 pairs of metadata, and at the most some thousand tensors; each costs far more memory than its bytes in the file. */
+/** Models have some 40 pairs of metadata, and at most some thousand tensors; each costs far more memory than its bytes in the file. */
 const MAX_ENTRIES = 2 ** 16;
 const MAX_TENSORS = 2 ** 16;
 
@@ -126,6 +130,7 @@ class NeedBytes {
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const lenientUtf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The part of a file that has been read so far, and a position in it. */
 class HeaderReader {
@@ -194,12 +199,46 @@ class HeaderReader {
 
   string(what: string): string {
     const at = this.pos;
-    const length = this.u64(what);
-    const start = this.take(length, what);
+    const bytes = this.stringBytes(what);
     try {
-      return utf8.decode(this.bytes.subarray(start, start + length));
+      return utf8.decode(bytes);
     } catch {
       return this.fail(`${what} is not valid UTF-8`, at);
+    }
+  }
+
+  /** A string for people: what is not UTF-8 in it becomes U+FFFD. */
+  label(what: string): string {
+    return lenientUtf8.decode(this.stringBytes(what));
+  }
+
+  private stringBytes(what: string): Uint8Array {
+    const length = this.u64(what);
+    const start = this.take(length, what);
+    return this.bytes.subarray(start, start + length);
+  }
+
+  /** Goes back to `start`, and from there over a value that has a fault. Throws the fault if the value doesn't end. @returns its bytes */
+  passOver(start: number, type: GgufValueType, what: string, fault: BitnetError): Uint8Array {
+    this.pos = start;
+    try {
+      this.skip(type, what, 0);
+    } catch (error) {
+      throw error instanceof BitnetError ? fault : error;
+    }
+    return this.bytes.subarray(start, this.pos);
+  }
+
+  private skip(type: GgufValueType, what: string, depth: number): void {
+    if (type === "string") this.stringBytes(what);
+    else if (type !== "array") this.take(GGUF_VALUE_BYTES[type], what);
+    else {
+      if (depth > MAX_ARRAY_DEPTH)
+        this.fail(`${what} has arrays in arrays in more than ${MAX_ARRAY_DEPTH} levels`, this.pos, "unsupported");
+      const elementType = this.valueType(`an element of ${what}`);
+      const count = this.u64(`the length of ${what}`);
+      if (elementType !== "string" && elementType !== "array") this.take(count * GGUF_VALUE_BYTES[elementType], what);
+      else for (let i = 0; i < count; i++) this.skip(elementType, what, depth + 1); // each takes bytes, and those end
     }
   }
 
@@ -282,26 +321,42 @@ class HeaderReader {
   }
 }
 
-function requireFewBoxed(reader: HeaderReader, count: number, what: string, at = reader.position): void {
-  if (count > MAX_BOXED)
-    reader.fail(`${what} has ${count} truth values or 64-bit integers in lists; the limit is ${MAX_BOXED}`, at, "unsupported");
-}
-
-function readEntry(reader: HeaderReader, index: number): GgufEntry {
-  const key = reader.string(`the key of metadata entry ${index}`);
+/**
+ * One pair of metadata. A value that breaks a rule, but whose end is known, has a `fault`: most keys are of no use to the engine, and no reason
+ * to refuse a model.
+ * @param boxed truth values and 64-bit integers in the lists before it
+ */
+function readEntry(reader: HeaderReader, index: number, boxed: number): GgufEntry {
+  const key = reader.label(`the key of metadata entry ${index}`);
   const what = `the metadata ${quote(key)}`;
   const type = reader.valueType(what);
-  if (type !== "array") return { key, type, value: reader.scalar(type, what) };
+  const start = reader.position;
+  try {
+    return { key, type, ...(type === "array" ? readList(reader, what, boxed) : { value: reader.scalar(type, what) }) };
+  } catch (fault) {
+    if (!(fault instanceof BitnetError)) throw fault;
+    const raw = reader.passOver(start, type, what, fault);
+    return { key, type, value: type === "string" ? lenientUtf8.decode(raw.subarray(GGUF_VALUE_BYTES.string)) : "", fault, raw };
+  }
+}
+
+function readList(reader: HeaderReader, what: string, boxed: number): Pick<GgufEntry, "elementType" | "value"> {
   const at = reader.position;
   const elementType = reader.valueType(`an element of ${what}`);
-  if (elementType === "array") return reader.fail(`${what} has arrays in arrays; the limit is ${MAX_ARRAY_DEPTH} level`, at, "unsupported");
+  if (elementType === "array") return reader.fail(`${what} has arrays in arrays, which no key has that is known here`, at, "unsupported");
   const count = reader.u64(`the length of ${what}`);
   if (count * GGUF_VALUE_BYTES[elementType] > reader.remaining) {
     reader.fail(`${what} is said to have ${count} elements, more than the rest of the file could hold: it is truncated or damaged`, at + 4);
   }
   if (count > MAX_ARRAY_LENGTH) reader.fail(`${what} has ${count} elements; the limit is ${MAX_ARRAY_LENGTH}`, at + 4, "unsupported");
-  if (BOXED.includes(elementType)) requireFewBoxed(reader, count, what, at + 4);
-  return { key, type, elementType, value: reader.array(elementType, count, what) };
+  if (BOXED.includes(elementType) && boxed + count > MAX_BOXED) {
+    reader.fail(
+      `${what} has ${count} truth values or 64-bit integers, and lists before it ${boxed}; the limit is ${MAX_BOXED}`,
+      at + 4,
+      "unsupported",
+    );
+  }
+  return { elementType, value: reader.array(elementType, count, what) };
 }
 
 /** A tensor info as it stands in the file. */
@@ -317,17 +372,24 @@ function readTensor(reader: HeaderReader, index: number, path: string): Unplaced
   const shape = Array.from({ length: dims }, () => reader.u64(`the dimensions of ${what}`)).reverse();
   const typeId = reader.u32(`the type of ${what}`);
   const offset = reader.u64(`the offset of ${what}`);
-  if (!GGML_TYPES.some(({ id }) => id === typeId)) fail("unsupported", `has the type id ${typeId}, which this reader doesn't know`);
+  if (!GGML_TYPES.some(({ id }) => id === typeId)) fail("unsupported", unknownType(typeId));
   return { name, shape, typeId, offset };
+}
+
+/** Of a key that is there twice the first value stays, and nobody can know that it is the right one. */
+function twice(entry: GgufEntry, path: string, offset: number): GgufEntry {
+  const message = `${path}: has the metadata ${quote(entry.key)} twice (at byte ${offset})`;
+  return { ...entry, fault: entry.fault ?? new BitnetError("file", message, { file: path, offset }) };
 }
 
 /** `general.alignment`, or the default. */
 export function ggufAlignment(entries: readonly GgufEntry[], fail: (message: string) => never): number {
   const entry = entries.find(({ key }) => key === "general.alignment");
   if (entry === undefined) return GGUF_DEFAULT_ALIGNMENT;
+  if (entry.fault) throw entry.fault;
   const { type, value } = entry;
-  if (type !== "uint32" || typeof value !== "number" || value < 1 || value > GGUF_MAX_ALIGNMENT || (value & (value - 1)) !== 0) {
-    return fail(`general.alignment must be a uint32 that is a power of two up to ${GGUF_MAX_ALIGNMENT}, not ${type} ${show(value)}`);
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > GGUF_MAX_ALIGNMENT || (value & (value - 1)) !== 0) {
+    return fail(`general.alignment must be an integer that is a power of two up to ${GGUF_MAX_ALIGNMENT}, not ${type} ${show(value)}`);
   }
   return value;
 }
@@ -357,16 +419,16 @@ export async function readGguf(source: ByteSource): Promise<GgufFile> {
   if (tensorCount > MAX_TENSORS) reader.fail(`has ${tensorCount} tensors; the limit is ${MAX_TENSORS}`, 8, "unsupported");
 
   const entries: GgufEntry[] = [];
+  const places = new Map<string, number>(); // key → index in entries
   let boxed = 0;
   for (let i = 0; i < entryCount; i++) {
-    const entry = await reader.parse(() => readEntry(reader, i));
-    entries.push(entry);
-    if (!Array.isArray(entry.value)) continue;
-    boxed += entry.value.length;
-    requireFewBoxed(reader, boxed, "the file's metadata");
+    const at = reader.position;
+    const entry = await reader.parse(() => readEntry(reader, i, boxed));
+    if (Array.isArray(entry.value)) boxed += entry.value.length;
+    const first = places.get(entry.key);
+    if (first === undefined) places.set(entry.key, entries.push(entry) - 1);
+    else entries[first] = twice(entries[first]!, source.path, at);
   }
-  const twiceKey = firstDuplicate(entries.map(({ key }) => key));
-  if (twiceKey !== undefined) reader.fail(`has the metadata ${quote(twiceKey)} twice`);
   const alignment = ggufAlignment(entries, (message) => reader.fail(message));
 
   const tensors: UnplacedTensor[] = [];

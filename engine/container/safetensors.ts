@@ -120,10 +120,11 @@ function requireCoverage(tensors: readonly TensorInfo[], source: ByteSource, dat
     covered += byteLength;
   }
   if (covered !== size) {
-    throw new BitnetError("file", `${path}: has ${size - covered} bytes after its last tensor that belong to none (at byte ${covered})`, {
-      file: path,
-      offset: covered,
-    });
+    throw new BitnetError(
+      "file",
+      `${path}: has ${size - covered} bytes after its last tensor that belong to none (at byte ${covered}), which SafeTensors don't allow; download the file again`,
+      { file: path, offset: covered },
+    );
   }
 }
 

@@ -320,6 +320,9 @@ describe("refused", () => {
       ...["config.json", "generation_config.json", "model.safetensors", "notes.txt"],
       ...["tokenizer.json", "tokenizer_config.json"],
     ]);
+    // It samples as the GGUF does.
+    const generation: unknown = JSON.parse(readFileSync(join(target, "generation_config.json"), "utf8"));
+    expect(generation).toMatchObject({ do_sample: true, temperature: 0.7, top_k: 50, top_p: 0.9, min_p: 0, repetition_penalty: 1.1 });
     expect((await errorOf(() => convertModel(source, gguf))).message).toContain("is there already");
     await convertModel(source, gguf, { type: "f16", force: true });
     mkdirSync(`${target}.gguf`);

@@ -2,9 +2,10 @@ import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { type FilePath, pathFrom } from "../container/path.js";
 import { directoryOf, inDirectory, isSame, kindIfAny, listDirectory, openSource, writeDirectory } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import { allLinears } from "../model/layers.js";
 import { type Given, readOptions } from "../options.js";
 import { writeAsGguf } from "./gguf-target.js";
-import { linearsOf, readModel, type SourceModel } from "./model.js";
+import { readModel, type SourceModel } from "./model.js";
 import { TensorReader } from "./reader.js";
 import { WEIGHTS_FILE, writeAsSafetensors } from "./safetensors-target.js";
 import { CONVERT_OPTIONS, type Conversion, type ConversionType, type ConvertOptions } from "./types.js";
@@ -42,7 +43,7 @@ async function requireFree(out: string, checkpoint: Checkpoint, type: Conversion
 
 /** Bytes that a conversion reads: each tensor once, and those twice that must be seen before any is written. */
 function bytesToRead({ sources, config }: SourceModel, packed: boolean, checkpoint: Checkpoint): number {
-  const twice = linearsOf(sources)
+  const twice = allLinears(sources.layers)
     .filter(({ tensor }) => tensor.type !== "U8" && tensor.type !== "I2_S")
     .map(({ tensor }) => tensor);
   if (packed) twice.push(...[sources.embedding, ...(config.tiedHead ? [] : [sources.head!])].filter(({ type }) => type !== "BF16"));

@@ -1,7 +1,9 @@
 import type { Checkpoint } from "../container/checkpoint.js";
 import { type GgufEntry, readGguf } from "../container/gguf.js";
 import { openSource } from "../container/source.js";
+import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
+import { YARN_FAST, YARN_SLOW, yarnAttention } from "../rope.js";
 
 /** `general.file_type` by the type of the ternary layers (llama.cpp's llama_ftype, and bitnet.cpp's). */
 const FILE_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1, TQ1_0: 36, TQ2_0: 37, I2_S: 40 };
@@ -25,8 +27,43 @@ function storage(type: string): GgufEntry[] {
 /** The activation function is always said, so that no engine need guess it. */
 const activation = (architecture: string, config: ModelConfig): GgufEntry => text(`${architecture}.hidden_activation`, config.activation);
 
-/** Hyper-parameters under llama.cpp's keys. */
-export function ggufMetadata(architecture: string, name: string, type: string, config: ModelConfig): GgufEntry[] {
+/**
+ * What YaRN's own attention is to be multiplied by, f32, so that readers get the wanted product. Where no f32 gives it to the bit, the nearest.
+ */
+function attentionFactor(wanted: number, own: number): number {
+  const near = Math.fround(wanted / own);
+  const step = near * 2 ** -23;
+  const exact = [near, Math.fround(near - step), Math.fround(near + step)].find((value) => Math.fround(value * own) === wanted);
+  return exact ?? near;
+}
+
+/** Linear scaling or YaRN under llama.cpp's keys. @throws BitnetError unsupported: it has none for them */
+function ropeScaling(key: (rest: string) => string, { ropeScaling: scaling }: ModelConfig, file: string): GgufEntry[] {
+  if (scaling === undefined) return [];
+  const { type, factor, attention, ramp } = scaling;
+  for (const [name, value, known] of [
+    ["beta_fast", ramp?.fast, YARN_FAST],
+    ["beta_slow", ramp?.slow, YARN_SLOW],
+    ["truncate", ramp?.truncate, true],
+  ] as const) {
+    if (ramp === undefined || value === known) continue;
+    throw new BitnetError(
+      "unsupported",
+      `${file}: yarn with ${name} ${value} can't be written as GGUF: its readers take ${known} for this architecture, so they would compute another model`,
+      { file },
+    );
+  }
+  const own = ramp === undefined ? 1 : yarnAttention(factor);
+  return [
+    text(key("rope.scaling.type"), type),
+    f32(key("rope.scaling.factor"), factor),
+    ...(ramp ? [u32(key("rope.scaling.original_context_length"), ramp.originalContext)] : []),
+    ...(attention === Math.fround(own) ? [] : [f32(key("rope.scaling.attn_factor"), attentionFactor(attention, own))]),
+  ];
+}
+
+/** Hyper-parameters under llama.cpp's keys. @param file that the model comes from @throws BitnetError unsupported: GGUF has no keys for its RoPE */
+export function ggufMetadata(architecture: string, name: string, type: string, config: ModelConfig, file: string): GgufEntry[] {
   const key = (rest: string): string => `${architecture}.${rest}`;
   const { heads, headDim, hiddenSize } = config;
   const ownHeadSize = heads * headDim === hiddenSize ? [] : ["attention.key_length", "attention.value_length"];
@@ -45,6 +82,7 @@ export function ggufMetadata(architecture: string, name: string, type: string, c
     f32(key("attention.layer_norm_rms_epsilon"), config.rmsNormEps),
     u32(key("rope.dimension_count"), headDim),
     f32(key("rope.freq_base"), config.ropeTheta),
+    ...ropeScaling(key, config, file),
     u32(key("vocab_size"), config.vocabSize),
     activation(architecture, config),
   ];

@@ -5,7 +5,7 @@ import { writeGguf } from "../container/gguf-writer.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { directoryName } from "../container/source.js";
 import { BitnetError } from "../errors.js";
-import { ROPE_FACTORS } from "../model/config.js";
+import { ROPE_FACTORS } from "../model/rope.js";
 import { tensorNames } from "../model/weights.js";
 import { encodeFloats } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
@@ -78,7 +78,7 @@ export async function writeAsGguf(
   const tokenizer = tokenizerFiles && (await tokenizerEntries(model, tokenizerFiles));
   const metadata = stays
     ? await changedMetadata(checkpoint, type, config, tokenizer)
-    : [...ggufMetadata(architecture, directoryName(checkpoint.files[0]!), type, config), ...(tokenizer ?? [])];
+    : [...ggufMetadata(architecture, directoryName(checkpoint.files[0]!), type, config, checkpoint.path), ...(tokenizer ?? [])];
   await writeGguf(path, {
     metadata,
     tensors: [

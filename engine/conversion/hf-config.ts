@@ -1,5 +1,7 @@
 import { BitnetError } from "../errors.js";
-import { llama3Factors, type ModelConfig } from "../model/config.js";
+import type { ModelConfig } from "../model/config.js";
+import { llama3Factors, ROPE_FACTORS } from "../model/rope.js";
+import { YARN_FAST, YARN_SLOW, yarnAttention } from "../rope.js";
 import { familyOf } from "./families.js";
 
 /** `quantization_config` of packed weights, whose `weight_scale` multiplies. */
@@ -17,7 +19,7 @@ const FACTOR_ERROR = 1e-5;
  * LLaMA-3's numbers from the factors that follow from them, which are all that GGUF has.
  * @throws BitnetError unsupported: the factors are of another kind
  */
-function ropeScaling({ ropeFactors, ropeTheta, headDim }: ModelConfig, file: string): unknown {
+function llama3Scaling({ ropeFactors, ropeTheta, headDim }: ModelConfig, file: string): object | undefined {
   if (ropeFactors === undefined) return undefined;
   const factor = Math.max(...ropeFactors);
   for (const length of LENGTHS) {
@@ -32,6 +34,38 @@ function ropeScaling({ ropeFactors, ropeTheta, headDim }: ModelConfig, file: str
     `${file}: rope_freqs.weight holds factors that are not LLaMA-3's scaling of RoPE as known here, so config.json has no words for them`,
     { file },
   );
+}
+
+/** Linear scaling or YaRN in config.json's words. @throws BitnetError unsupported: it has none for them */
+function stretching({ ropeScaling }: ModelConfig, file: string): object | undefined {
+  if (ropeScaling === undefined) return undefined;
+  const { type, factor, attention, ramp } = ropeScaling;
+  if (ramp === undefined) {
+    if (attention === 1) return { rope_type: type, factor: shortest(factor) };
+    throw new BitnetError(
+      "unsupported",
+      `${file}: an attention factor of ${attention} without yarn (rope.scaling.attn_factor) can't be said in config.json; convert to a GGUF type`,
+      { file },
+    );
+  }
+  return {
+    rope_type: type,
+    factor: shortest(factor),
+    original_max_position_embeddings: ramp.originalContext,
+    ...(attention !== Math.fround(yarnAttention(factor)) && { attention_factor: attention }),
+    ...(ramp.fast !== YARN_FAST && { beta_fast: ramp.fast }),
+    ...(ramp.slow !== YARN_SLOW && { beta_slow: ramp.slow }),
+    ...(!ramp.truncate && { truncate: false }),
+  };
+}
+
+function ropeScaling(config: ModelConfig, file: string): object | undefined {
+  const [llama3, stretched] = [llama3Scaling(config, file), stretching(config, file)];
+  if (llama3 && stretched) {
+    const what = `${ROPE_FACTORS} beside rope.scaling keys`;
+    throw new BitnetError("unsupported", `${file}: ${what} can't be said in config.json; convert to a GGUF type`, { file });
+  }
+  return llama3 ?? stretched;
 }
 
 /** The number with the fewest digits that is the same in f32: GGUF holds 1e-5 as 0.000009999999747378752. */

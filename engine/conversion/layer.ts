@@ -1,6 +1,7 @@
 import type { TensorInfo } from "../container/checkpoint.js";
 import type { LinearSource } from "../model/weights.js";
 import { ternarisation } from "../packing/dense.js";
+import { GROUPED } from "../packing/grouped.js";
 import { i2sScaleOffset } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
@@ -50,7 +51,10 @@ export async function lookAt(source: LinearSource, read: Read): Promise<Layer> {
     for (let index = 0; index < packing.pieces; index++) {
       const { start, length, rows } = packing.piece(index);
       const scales = new Float32Array(rows.length * groups);
-      packing.scales(index, await read(tensor, start, length), scales);
+      const bytes = await read(tensor, start, length);
+      packing.scales(index, bytes, scales);
+      // That scales differ is no fault of a model that isn't ternary at all.
+      if (!GROUPED.has(tensor.type)) packing.decode(index, bytes, new Uint8Array(rows.length * columns), columns, undefined);
       let block = 0; // the scale of the block, so far
       for (const [i, scale] of scales.entries()) {
         if (i % wide === 0) block = 0;

@@ -1,11 +1,12 @@
-import type { Checkpoint } from "../container/checkpoint.js";
+import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
 import type { SidecarFiles } from "../container/sidecar.js";
 import type { GenerationDefaults } from "../generation/defaults.js";
 import { generationDefaults } from "../generation/defaults.js";
 import { checkVocabulary } from "../generation/model.js";
 import type { FileOptions } from "../generation/runner.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
-import { type LayerSources, type LinearSource, type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
+import { layerLinears, layerNorms, ROTATED } from "../model/layers.js";
+import { type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { openTokenizerFiles, readVocabulary } from "../text/load.js";
 import { createTokenizer } from "../text/tokenizer.js";
@@ -42,9 +43,6 @@ export async function readModel(checkpoint: Checkpoint, options: FileOptions): P
   return { checkpoint, config, sources, tokenizerFiles, vocabulary, tokenizer, chatTemplate, defaults };
 }
 
-const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const satisfies readonly (keyof LayerSources)[];
-const NORMS = ["attnNorm", "qNorm", "kNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const satisfies readonly (keyof LayerSources)[];
-
 /** A ternary layer with its name in the output, without `.weight`. */
 export interface NamedLayer {
   readonly name: string;
@@ -57,32 +55,24 @@ export interface NamedLayer {
 export async function lookAtLayers({ layers }: NetworkSources, names: TensorNames, reader: TensorReader): Promise<NamedLayer[]> {
   const found: NamedLayer[] = [];
   for (const [index, layer] of layers.entries()) {
-    for (const role of LINEARS) {
+    for (const [role, source] of layerLinears(layer)) {
       const name = names.layer[role].replace("%", String(index));
-      found.push({ name, rotated: role === "q" || role === "k", layer: await lookAt(layer[role], reader.read) });
+      found.push({ name, rotated: ROTATED.has(role), layer: await lookAt(source, reader.read) });
     }
   }
   return found;
 }
 
-/** All ternary layers. */
-export function linearsOf({ layers }: NetworkSources): LinearSource[] {
-  return layers.flatMap((layer) => LINEARS.map((role) => layer[role]));
-}
-
 /** Every norm with its name in the output, without `.weight`. */
-export function normsOf({ layers, outputNorm }: NetworkSources, names: TensorNames): (readonly [string, LayerSources["attnNorm"]])[] {
+export function normsOf({ layers, outputNorm }: NetworkSources, names: TensorNames): (readonly [string, TensorInfo])[] {
   const inner = layers.flatMap((layer, index) =>
-    NORMS.flatMap((role) => {
-      const tensor = layer[role];
-      return tensor === undefined ? [] : [[names.layer[role].replace("%", String(index)), tensor] as const];
-    }),
+    layerNorms(layer).map(([role, tensor]) => [names.layer[role].replace("%", String(index)), tensor] as const),
   );
   return [...inner, [names.outputNorm, outputNorm]];
 }
 
 /** The embedding, and the output head if it is another. */
-export function tablesOf({ embedding, head }: NetworkSources, names: TensorNames): (readonly [string, LayerSources["attnNorm"]])[] {
+export function tablesOf({ embedding, head }: NetworkSources, names: TensorNames): (readonly [string, TensorInfo])[] {
   return head === undefined
     ? [[names.embedding, embedding]]
     : [

@@ -59,6 +59,8 @@ export interface SmallModel {
   readonly tied?: boolean;
   /** Linear layers in packed codes, or written out. */
   readonly form?: "packed" | "F32" | "BF16";
+  /** Written out: rows in so many runs, each with a scale of its own; default 1. */
+  readonly shards?: number;
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
@@ -88,7 +90,8 @@ export async function writeSmallModel(directory: string, model: SmallModel): Pro
       tensors.push({ name: `${name}.weight`, shape: [rows / 4, columns], type: "U8", data: encodeHf(codes, columns, 0, rows / 4) });
       tensors.push({ name: `${name}.weight_scale`, shape: [1], type: "BF16", data: encodeFloats("BF16", scale) });
     } else {
-      const scales = new Float32Array(rows).fill(scale[0]!);
+      const shard = (row: number): number => Math.floor((row * (model.shards ?? 1)) / rows);
+      const scales = Float32Array.from({ length: rows }, (_, row) => scale[0]! * (1 + shard(row) / 8));
       tensors.push({
         name: `${name}.weight`,
         shape: [rows, columns],

@@ -2,6 +2,7 @@ import type { NewTensor, TensorType } from "../container/checkpoint.js";
 import { writeSafetensors } from "../container/safetensors.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { inDirectory, writeAtomic } from "../container/source.js";
+import { BitnetError } from "../errors.js";
 import { tensorNames } from "../model/weights.js";
 import { encodeFloats, isExactIn } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
@@ -38,9 +39,12 @@ async function sidecars(model: SourceModel): Promise<Map<string, string>> {
   } else {
     json("config.json", hfConfig(config, tokenizer.bosId, tokenizer.eosIds, checkpoint.path));
     const ends = [...defaults.eosIds];
+    const { temperature, topK, topP, minP, repetitionPenalty } = defaults.sampling;
+    // Without them the file would ask for greedy decoding, which the GGUF does not.
     json("generation_config.json", {
       ...(tokenizer.bosId !== undefined && { bos_token_id: tokenizer.bosId }),
       ...(ends.length > 0 && { eos_token_id: ends }),
+      ...{ do_sample: true, temperature, top_k: topK, top_p: topP, min_p: minP, repetition_penalty: repetitionPenalty },
     });
   }
   if (checkpoint.format === "safetensors" && tokenizerFiles) {
@@ -60,6 +64,10 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
   const { checkpoint, config, sources } = model;
   const { read } = reader;
   const architecture = checkpoint.format === "safetensors" ? config.architecture : familyOf(config).hf;
+  if (config.activations === "float" && architecture === "LlamaForCausalLM") {
+    const message = `${checkpoint.path}: packed SafeTensors of ${architecture} say that activations have 8 bits, and this model's are not quantised; write GGUF`;
+    throw new BitnetError("usage", message, { file: checkpoint.path });
+  }
   const names = tensorNames("safetensors", architecture);
   const roundings = new Roundings();
   const tensors: NewTensor[] = [];

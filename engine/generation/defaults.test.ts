@@ -12,9 +12,9 @@ function checkpoint(files: Readonly<Record<string, string>>): Checkpoint {
 const config = (value: unknown) => checkpoint({ "generation_config.json": JSON.stringify(value) });
 
 describe("generationDefaults", () => {
-  test("without a word from the files are greedy, and end at every known end token", async () => {
+  test("without a generation_config.json sample, and end at every known end token", async () => {
     const { sampling, eosIds } = await generationDefaults(checkpoint({}), tokenizer);
-    expect(sampling).toEqual({ temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 });
+    expect(sampling).toEqual({ temperature: 0.7, topK: 50, topP: 0.9, minP: 0, repetitionPenalty: 1.1, seed: 42 });
     expect([...eosIds].sort()).toEqual([1, 2]); // 1 by the tokenizer, 2 (<|eot_id|>) by its text
   });
 
@@ -28,6 +28,11 @@ describe("generationDefaults", () => {
       repetitionPenalty: 1.1,
       seed: 42,
     });
+  });
+
+  test("are those of Hugging Face's library where generation_config.json says nothing: greedy, and no penalty", async () => {
+    const { sampling } = await generationDefaults(config({ eos_token_id: 1 }), tokenizer);
+    expect(sampling).toEqual({ temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 });
   });
 
   test.each([
@@ -77,8 +82,20 @@ describe("resolveOptions", () => {
     expect(resolve({ ignoreEos: true, temperature: undefined })).toMatchObject({
       eosIds: new Set(),
       sampling: defaults.sampling,
-      maxTokens: Infinity,
+      maxTokens: 512,
     });
+    expect(resolve({ maxTokens: Infinity })).toMatchObject({ maxTokens: Infinity });
+  });
+
+  test("a temperature of 0 is plain greedy, unless a penalty is asked for, or is the model's own way of being greedy", () => {
+    const own = { temperature: 0.7, topK: 50, topP: 0.9, minP: 0.1, repetitionPenalty: 1.1, seed: 42 };
+    const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
+    const of = (options: object, sampling = own) => resolveOptions(options, { ...defaults, sampling }, tokenizer.size).sampling;
+    expect(of({ temperature: 0 })).toEqual(greedy);
+    expect(of({ temperature: 0, repetitionPenalty: 1.2 })).toEqual({ ...greedy, repetitionPenalty: 1.2 });
+    expect(of({ temperature: 0.1 })).toEqual({ ...own, temperature: 0.1 });
+    const penalised = { ...greedy, repetitionPenalty: 1.3 };
+    expect(of({ temperature: 0 }, penalised)).toEqual(penalised);
   });
 
   test.each([

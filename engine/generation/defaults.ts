@@ -9,8 +9,17 @@ import { endTokens } from "../text/control-tokens.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ChatOptions, GenerateOptions } from "./types.js";
 
-/** Where neither the caller nor the model says anything: greedy, and no filter. */
-const DEFAULTS: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
+/** Always the likeliest token: what Hugging Face's library does where generation_config.json does not ask for sampling. */
+const GREEDY: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
+
+/**
+ * A model without a generation_config.json (every GGUF): greedy decoding makes small models repeat themselves for ever. These values are the
+ * usual ones; of a hundred short prompts to the embedded model, one still ends in a loop with them, and six without the penalty.
+ */
+const DEFAULTS: SamplingOptions = { temperature: 0.7, topK: 50, topP: 0.9, minP: 0, repetitionPenalty: 1.1, seed: 42 };
+
+/** Maximum tokens of an answer where the caller names none: about 400 words. An answer that finds no end of its own must not run on. */
+const DEFAULT_MAX_TOKENS = 512;
 
 /** generation_config.json's names of the sampling options. */
 const CONFIG_NAMES = {
@@ -46,7 +55,7 @@ const HF_TOP_K = 50;
 
 /** The sampling that generation_config.json asks for, with the defaults of Hugging Face's library: greedy without `do_sample`. */
 function samplingOf(config: JsonObject, file: string): SamplingOptions {
-  const options: Record<keyof SamplingOptions, unknown> = { ...DEFAULTS };
+  const options: Record<keyof SamplingOptions, unknown> = { ...GREEDY };
   if (config.do_sample === true) {
     options.temperature = 1;
     if (config.top_k !== null) options.topK = HF_TOP_K;
@@ -83,16 +92,16 @@ function eosOf(config: JsonObject, file: string, name: string, vocabulary: numbe
  */
 export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Tokenizer): Promise<GenerationDefaults> {
   const [generationName, configName] = ["generation_config.json", "config.json"];
-  const generation = (await readJsonSidecar(checkpoint, generationName, "file")) ?? {};
+  const generation = await readJsonSidecar(checkpoint, generationName, "file");
   const config = (await readJsonSidecar(checkpoint, configName, "file")) ?? {};
   const file = checkpoint.path;
   const ends = endTokens.map((token) => tokenizer.idOf(token)).filter((id) => id !== undefined);
   return {
-    sampling: samplingOf(generation, file),
+    sampling: generation ? samplingOf(generation, file) : DEFAULTS,
     eosIds: new Set<number>([
       ...tokenizer.eosIds,
       ...tokenizer.endIds,
-      ...eosOf(generation, file, generationName, tokenizer.size),
+      ...eosOf(generation ?? {}, file, generationName, tokenizer.size),
       ...eosOf(config, file, configName, tokenizer.size),
       ...ends.filter((id) => tokenizer.isSpecial(id)),
     ]),
@@ -127,30 +136,43 @@ const GENERATE_OPTIONS: Rules<GenerateOptions> = {
   signal: SIGNAL,
 };
 
-export const CHAT_OPTIONS: Rules<ChatOptions> = {
+/** What is asked of a conversation's text: `ChatMemory` checks it with the messages. */
+type Asked = Pick<ChatOptions, "template" | "date" | "continueFinalMessage">;
+
+const CHAT_OPTIONS: Rules<ChatOptions> = {
   ...GENERATE_OPTIONS,
-  template: ANYTHING, // checked as the messages are
+  template: ANYTHING,
   date: ANYTHING,
   continueFinalMessage: TRUE_OR_FALSE,
 };
 
+/** Options of `chat()`: what is asked of the conversation's text, and of the answer. Throws a `usage` error as `resolveOptions` does. */
+export function readChatOptions(given: Given<ChatOptions> | undefined): { asked: Asked; writing: GenerateOptions } {
+  const { template, date, continueFinalMessage, ...writing } = readOptions<ChatOptions>("chat()", given, CHAT_OPTIONS);
+  return { asked: { template, date, continueFinalMessage }, writing };
+}
+
 /**
- * The caller's options over the model's. Throws a `usage` error that names the first bad option, or one that there is not. `vocabSize`: ids there are.
+ * The caller's options over the model's. A caller's temperature of 0 switches off all of a model's sampling, its penalty too: what is left is
+ * the likeliest token. Throws a `usage` error that names the first bad option, or one that `call` does not have.
+ * `vocabSize`: ids there are.
  */
 export function resolveOptions(
   given: Given<GenerateOptions> | undefined,
   defaults: GenerationDefaults,
   vocabSize: number,
+  call = "generate()",
 ): ResolvedOptions {
-  const options = readOptions<GenerateOptions>("generate()", given, GENERATE_OPTIONS);
-  const { maxTokens = Infinity, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
+  const options = readOptions<GenerateOptions>(call, given, GENERATE_OPTIONS);
+  const { maxTokens = DEFAULT_MAX_TOKENS, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
+  const own = options.temperature === 0 && defaults.sampling.temperature > 0 ? GREEDY : defaults.sampling;
   const sampling: SamplingOptions = {
-    temperature: options.temperature ?? defaults.sampling.temperature,
-    topK: options.topK ?? defaults.sampling.topK,
-    topP: options.topP ?? defaults.sampling.topP,
-    minP: options.minP ?? defaults.sampling.minP,
-    repetitionPenalty: options.repetitionPenalty ?? defaults.sampling.repetitionPenalty,
-    seed: options.seed ?? defaults.sampling.seed,
+    temperature: options.temperature ?? own.temperature,
+    topK: options.topK ?? own.topK,
+    topP: options.topP ?? own.topP,
+    minP: options.minP ?? own.minP,
+    repetitionPenalty: options.repetitionPenalty ?? own.repetitionPenalty,
+    seed: options.seed ?? own.seed,
   };
   checkSampling(sampling);
   const bad = Array.isArray(stopIds) ? stopIds.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize)) : 0;

@@ -1,5 +1,6 @@
 import type { Checkpoint } from "../container/checkpoint.js";
 import type { ModelConfig } from "../model/config.js";
+import { isPassedOver } from "../model/weights.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import type { ChatTemplate, Tokenizer } from "../text/types.js";
 import type { GenerationDefaults } from "./defaults.js";
@@ -22,7 +23,15 @@ export interface ModelDescription {
   readonly fileSize: number;
   readonly files: readonly string[];
   /** Type of the tensors of each class; several, if the file mixes them. */
-  readonly quantisation: { readonly linears: string; readonly embedding: string; readonly norms: string; readonly activations: string };
+  readonly quantisation: {
+    readonly linears: string;
+    readonly embedding: string;
+    readonly norms: string;
+    /** What ternary layers multiply, and whether that is assumed. */
+    readonly activations: string;
+    /** Why the weights can't be loaded; undefined: nothing speaks against it. */
+    readonly refusal?: string | undefined;
+  };
   readonly tokenizer: {
     readonly source: string;
     readonly size: number;
@@ -51,12 +60,13 @@ export async function describe(
   defaults: GenerationDefaults,
   kernels: { readonly tier: string; readonly why: string },
   threads: number,
+  refusal?: string,
 ): Promise<ModelDescription> {
   const token = (id: number): TokenDescription => ({ id, text: tokenizer.textOf(id) });
-  const tensors = [...checkpoint.tensors.values()];
+  const tensors = [...checkpoint.tensors.values()].filter(({ name }) => !name.endsWith("_scale") && !isPassedOver(name));
   const name = checkpoint.metadata.get("general.name");
   // By shape: norms are vectors, and the tables have a row for each id.
-  const norms = tensors.filter(({ shape, name: tensor }) => shape.length === 1 && !tensor.endsWith("_scale"));
+  const norms = tensors.filter(({ shape }) => shape.length === 1);
   const tables = tensors.filter(({ shape }) => shape.length === 2 && shape[0] === config.vocabSize);
   const linears = tensors.filter(({ shape }) => shape.length === 2 && shape[0] !== config.vocabSize);
   const types = (of: readonly { readonly type: string }[]): string => [...new Set(of.map(({ type }) => type))].join(", ");
@@ -75,7 +85,8 @@ export async function describe(
       linears: `${types(linears)}${config.packing ? ` (${config.packing.mode})` : ""}`,
       embedding: types(tables),
       norms: types(norms),
-      activations: config.activations === "int8" ? "int8 per token" : "not quantised (15 bits for each group of columns)",
+      activations: `${config.activations === "int8" ? "int8 per token" : "not quantised (15 bits for each group of columns)"}${config.activationsAssumed ? ", assumed: the file does not say" : ""}`,
+      ...(refusal !== undefined && { refusal }),
     },
     tokenizer: {
       source: tokenizer.source,

@@ -123,7 +123,7 @@ export class FakeRunner implements StepRunner {
 }
 
 /** Token texts of the fake tokenizer; the first three are special, the last two are the halves of "é". */
-const TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", ": O", ": ", "Once", ..."abcdefghijklmnopqrstuvwxyzUAOHT:. !"];
+const TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", ": O", ": ", "Once", ..."abcdefghijklmnopqrstuvwxyzUAOHT:. !<|>_"];
 const SPECIALS = 3;
 
 /** Longest match first, like nothing real; enough for a text to tokenise otherwise than it was generated. */

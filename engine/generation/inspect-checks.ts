@@ -3,7 +3,7 @@ import type { TensorInspection } from "./inspection.js";
 
 /** One rule that a sound model fulfils. */
 export interface InspectionCheck {
-  readonly rule: "readable" | "norms" | "tables" | "scales" | "zeros" | "signs" | "multiplied scales";
+  readonly rule: "readable" | "norms" | "tables" | "scales" | "zeros" | "signs" | "multiplied scales" | "frequencies";
   readonly passed: boolean;
   /** What was found, a sentence. */
   readonly finding: string;
@@ -49,6 +49,7 @@ export function checksOf(tensors: readonly TensorInspection[], config: ModelConf
     within("zeros", "zeros in the linear layers", zeros, ZEROS, percent),
     within("signs", "surplus of 1 over −1 in the linear layers", skews, SKEW, percent),
     dividedScales(linears, config),
+    ...frequencies(tensors, config),
   ];
 }
 
@@ -80,6 +81,17 @@ function within(
 const smallest = (values: readonly number[]): number => values.reduce((least, value) => Math.min(least, value));
 const largest = (values: readonly number[]): number => values.reduce((most, value) => Math.max(most, value));
 const short = (value: number): string => String(Number(value.toPrecision(4)));
+
+/** Only where a file has such tensors: others need no word about them. */
+function frequencies(tensors: readonly TensorInspection[], { ropeTheta }: ModelConfig): InspectionCheck[] {
+  const stored = tensors.filter(({ role }) => role === "frequencies");
+  if (stored.length === 0) return [];
+  const odd = stored.find(({ agrees }) => agrees === false);
+  const count = stored.length === 1 ? "1 tensor holds" : `${stored.length} tensors hold`;
+  const found = `${count} frequencies of RoPE, which are passed over: they follow from theta ${ropeTheta}`;
+  const finding = odd ? `${found}, but those of ${odd.name} are others` : found;
+  return [{ rule: "frequencies", passed: odd === undefined, finding }];
+}
 
 /** How far from a product of exactly 1 a float type's rounding of 1/b may take it. */
 const ROUNDING: Readonly<Record<string, number>> = { F32: 2 ** -22, F16: 2 ** -11 };

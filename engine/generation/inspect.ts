@@ -1,10 +1,10 @@
 /** What lies in each tensor of a model: where, how it is encoded, and whether its numbers are those of a sound model. */
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
 import type { FilePath } from "../container/path.js";
-import { type ByteSource, openSource } from "../container/source.js";
 import { BitnetError } from "../errors.js";
-import { readConfig } from "../model/config.js";
-import { type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
+import { type ModelConfig, readConfig } from "../model/config.js";
+import { layerLinears, layerNorms } from "../model/layers.js";
+import { isPassedOver, type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
 import { CALLBACK, type Given, type Rules, readOptions, SIGNAL, type Signal, throwIfAborted } from "../options.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
@@ -12,6 +12,7 @@ import { i2sScaleOffset } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats } from "../packing/packing.js";
 import { checkScale, storedScale } from "../packing/scale.js";
+import { ropeFrequencies } from "../rope.js";
 import { pathOf } from "./default-model.js";
 import { checksOf, type InspectionCheck } from "./inspect-checks.js";
 import type { TensorInspection, TensorRole } from "./inspection.js";
@@ -43,7 +44,7 @@ export interface InspectOptions extends FileOptions {
 const INSPECT_OPTIONS: Rules<InspectOptions> = { ...FILE_OPTIONS, onProgress: CALLBACK, signal: SIGNAL };
 
 /** What was found in a tensor's numbers. */
-type Findings = Partial<Pick<TensorInspection, "rms" | "scale" | "codes" | "floats">>;
+type Findings = Partial<Pick<TensorInspection, "rms" | "scale" | "codes" | "floats" | "agrees">>;
 
 type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8Array>;
 
@@ -54,7 +55,6 @@ type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8
 export async function inspectModel(path?: FilePath | null, given?: Given<InspectOptions>): Promise<ModelInspection> {
   const options = readOptions<InspectOptions>("inspectModel()", given, INSPECT_OPTIONS);
   const checkpoint = await openCheckpoint(pathOf(path));
-  const files = new Map<string, ByteSource>();
   try {
     const config = await readConfig(checkpoint, options);
     const roles = rolesOf(readWeights(checkpoint, config, options));
@@ -65,19 +65,15 @@ export async function inspectModel(path?: FilePath | null, given?: Given<Inspect
     let done = 0;
     const read: Read = async (tensor, start, length) => {
       throwIfAborted(options.signal);
-      let source = files.get(tensor.file);
-      if (source === undefined) {
-        source = await openSource(tensor.file);
-        files.set(tensor.file, source);
-      }
-      const bytes = await source.read(tensor.offset + start, length);
+      const bytes = await checkpoint.read(tensor, start, length);
       options.onProgress?.({ done: Math.min(done + start, total), total });
       return bytes;
     };
     const inspected: TensorInspection[] = [];
     for (const tensor of tensors) {
-      const { role, linear } = roles.get(tensor.name) ?? { role: "other" as const, linear: undefined };
-      inspected.push(await inspect(tensor, role, linear, read));
+      const unused = { role: isPassedOver(tensor.name) ? ("frequencies" as const) : ("other" as const), linear: undefined };
+      const { role, linear } = roles.get(tensor.name) ?? unused;
+      inspected.push(await inspect(tensor, role, linear, config, read));
       done += tensor.byteLength;
     }
     return {
@@ -89,7 +85,7 @@ export async function inspectModel(path?: FilePath | null, given?: Given<Inspect
       checks: checksOf(inspected, config),
     };
   } finally {
-    await Promise.all([checkpoint.close(), ...[...files.values()].map((source) => source.close())]);
+    await checkpoint.close();
   }
 }
 
@@ -99,31 +95,54 @@ function rolesOf(sources: NetworkSources): Map<string, { readonly role: TensorRo
   roles.set(sources.embedding.name, { role: "embedding" });
   if (sources.head) roles.set(sources.head.name, { role: "head" });
   roles.set(sources.outputNorm.name, { role: "norm" });
-  for (const source of sources.layers.flatMap((layer) => Object.values(layer) as (LinearSource | TensorInfo | undefined)[])) {
-    if (source === undefined) continue;
-    if (!("tensor" in source)) roles.set(source.name, { role: "norm" });
-    else {
-      roles.set(source.tensor.name, { role: "linear", linear: source });
-      if (source.scale) roles.set(source.scale.name, { role: "scale" });
+  for (const layer of sources.layers) {
+    for (const [, norm] of layerNorms(layer)) roles.set(norm.name, { role: "norm" });
+    for (const [, linear] of layerLinears(layer)) {
+      roles.set(linear.tensor.name, { role: "linear", linear });
+      if (linear.scale) roles.set(linear.scale.name, { role: "scale" });
     }
   }
   return roles;
 }
 
-async function inspect(tensor: TensorInfo, role: TensorRole, source: LinearSource | undefined, read: Read): Promise<TensorInspection> {
+async function inspect(
+  tensor: TensorInfo,
+  role: TensorRole,
+  source: LinearSource | undefined,
+  config: ModelConfig,
+  read: Read,
+): Promise<TensorInspection> {
   const { name, type, shape, file, offset, byteLength } = tensor;
   let findings: Findings = {};
   let fault: string | undefined;
   try {
     if (source) findings = await linear(source, read);
+    else if (role === "frequencies") findings = { agrees: await agrees(tensor, config, read) };
     else if (role !== "other") findings = { rms: await rms(tensor, read) };
   } catch (error) {
     // What the bytes are is the answer; that they can't be had is not.
     if (!(error instanceof BitnetError) || error.code === "io") throw error;
     fault = error.message;
   }
-  const { rms: root, scale, codes, floats } = findings;
-  return { name, role, type, shape, file, offset, byteLength, rms: root, scale, codes, floats, fault };
+  const { rms: root, scale, codes, floats, ...more } = findings;
+  return { name, role, type, shape, file, offset, byteLength, rms: root, scale, codes, floats, ...more, fault };
+}
+
+/** Frequencies may be this part off: bf16 rounds by 2⁻⁹, and bases are rounded, too. */
+const FREQUENCY_ERROR = 2 ** -6;
+/** f16 rounds small ones by this much. */
+const SMALLEST_HALF = 2 ** -24;
+
+/** Whether a tensor holds the frequencies of RoPE that follow from the configuration, scaled or not. */
+async function agrees({ type, shape, byteLength, ...tensor }: TensorInfo, config: ModelConfig, read: Read): Promise<boolean> {
+  const count = config.headDim / 2;
+  if (shape.reduce((product, extent) => product * extent, 1) !== count || byteLength !== floatBytes(type, count)) return false;
+  const stored = new Float32Array(count);
+  readFloats(type, await read({ type, shape, byteLength, ...tensor }, 0, byteLength), stored, count);
+  const { ropeTheta, headDim, ropeFactors, ropeScaling } = config;
+  return [ropeFrequencies(ropeTheta, headDim, undefined), ropeFrequencies(ropeTheta, headDim, ropeFactors, ropeScaling)].some(
+    (frequencies) => frequencies.every((frequency, i) => Math.abs(stored[i]! - frequency) <= FREQUENCY_ERROR * frequency + SMALLEST_HALF),
+  );
 }
 
 /** Numbers of one read of a table, about. */

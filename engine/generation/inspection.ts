@@ -1,5 +1,8 @@
-/** `scale`: of a packed layer, in a tensor of its own; `other`: read with the configuration, or not used. */
-export type TensorRole = "embedding" | "head" | "norm" | "linear" | "scale" | "other";
+/**
+ * `scale`: of a packed layer, in a tensor of its own; `frequencies`: of RoPE, passed over since they follow from the configuration; `other`: read
+ * with the configuration, or not used.
+ */
+export type TensorRole = "embedding" | "head" | "norm" | "linear" | "scale" | "frequencies" | "other";
 
 /** One tensor. Plain data. */
 export interface TensorInspection {
@@ -19,6 +22,8 @@ export interface TensorInspection {
   readonly codes: readonly [minus: number, zero: number, plus: number] | undefined;
   /** Of a linear layer in plain floats: ternary weights that were written out, or masters to be made ternary. */
   readonly floats: "ternary" | "masters" | undefined;
+  /** Of frequencies of RoPE: whether they are those of the configuration, but for the rounding of 16 bits. */
+  readonly agrees?: boolean;
   /** Why the numbers can't be read. */
   readonly fault: string | undefined;
 }

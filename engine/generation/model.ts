@@ -4,7 +4,8 @@ import type { FilePath } from "../container/path.js";
 import { pathKind } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
-import { readWeights } from "../model/weights.js";
+import { allLinears } from "../model/layers.js";
+import { type LinearSource, readWeights } from "../model/weights.js";
 import {
   BYTES,
   CALLBACK,
@@ -20,12 +21,13 @@ import {
   TEXT,
   throwIfAborted,
 } from "../options.js";
+import { requireTernary } from "../packing/dense.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
 import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
-import { CHAT_OPTIONS, type GenerationDefaults, generationDefaults, resolveOptions } from "./defaults.js";
+import { type GenerationDefaults, generationDefaults, readChatOptions, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
@@ -117,9 +119,9 @@ export class Model {
   chat(messages: readonly ChatMessage[], options?: Given<ChatOptions>): Generation {
     if (!this.#memory) throw noTemplate(this.#checkpoint.path);
     const memory = this.#memory;
-    const { template, date, continueFinalMessage, ...writing } = readOptions<ChatOptions>("chat()", options, CHAT_OPTIONS);
-    const resolved = resolveOptions(writing, this.#defaults, this.config.vocabSize);
-    const compose = memory.later(messages, { template, date, continueFinalMessage });
+    const { asked, writing } = readChatOptions(options);
+    const resolved = resolveOptions(writing, this.#defaults, this.config.vocabSize, "chat()");
+    const compose = memory.later(messages, asked);
     let prompt: ChatPrompt;
     const render = async () => {
       prompt = compose();
@@ -200,7 +202,9 @@ export async function loadModel(path?: FilePath | null, given?: Given<LoadOption
   const opening = openCheckpoint(pathOf(path));
   const reading = opening.then(async (checkpoint) => {
     const config = await readConfig(checkpoint, options);
-    return { config, sources: readWeights(checkpoint, config, options), stamps: checkpoint.stamps };
+    const sources = readWeights(checkpoint, config, options);
+    await requireTernary(allLinears(sources.layers), checkpoint.read);
+    return { config, sources, stamps: checkpoint.stamps };
   });
   reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
@@ -273,18 +277,37 @@ export async function describeModel(path?: FilePath | null, given?: Given<Descri
   const checkpoint = await openCheckpoint(pathOf(path));
   try {
     const config = await readConfig(checkpoint, options);
-    const { layers } = readWeights(checkpoint, config, options);
+    const linears = allLinears(readWeights(checkpoint, config, options).layers);
     const files = await openTokenizerFiles(options.tokenizer);
     const tokenizer = await loadTokenizer(checkpoint, files);
     checkVocabulary(files?.path ?? checkpoint.path, tokenizer, config);
     const template = await loadChatTemplate(checkpoint, tokenizer, files);
     const defaults = await generationDefaults(checkpoint, tokenizer);
-    const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
     const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
     const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false, weightBytes);
-    return await describe(checkpoint, config, tokenizer, template, defaults, { tier: kernels.tier, why: kernels.why }, threadsOf(options));
+    return await describe(
+      checkpoint,
+      config,
+      tokenizer,
+      template,
+      defaults,
+      { tier: kernels.tier, why: kernels.why },
+      threadsOf(options),
+      await refusalOf(linears, checkpoint),
+    );
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** Why weights can't be loaded that are not ternary; undefined: nothing speaks against it. */
+async function refusalOf(linears: readonly LinearSource[], { read }: Checkpoint): Promise<string | undefined> {
+  try {
+    await requireTernary(linears, read);
+    return undefined;
+  } catch (error) {
+    if (error instanceof BitnetError && error.code !== "io") return error.message;
+    throw error;
   }
 }
 

@@ -2,6 +2,7 @@ import { openCheckpoint } from "../container/checkpoint.js";
 import type { FilePath } from "../container/path.js";
 import { BitnetError } from "../errors.js";
 import { readConfig } from "../model/config.js";
+import { allLinears } from "../model/layers.js";
 import { I2S_LAYOUTS, readWeights } from "../model/weights.js";
 import { type Given, type Rules, readOptions } from "../options.js";
 import { pathOf } from "./default-model.js";
@@ -54,11 +55,7 @@ export async function probeModel(path?: FilePath | null, given?: Given<ProbeOpti
     const config = await readConfig(checkpoint, options);
     ({ vocabSize } = config);
     contextLength = Math.min(config.contextLength, MOST_TOKENS);
-    const types = new Set(
-      readWeights(checkpoint, config, options).layers.flatMap(({ q, k, v, o, gate, up, down }) =>
-        [q, k, v, o, gate, up, down].map(({ tensor }) => tensor.type),
-      ),
-    );
+    const types = new Set(allLinears(readWeights(checkpoint, config, options).layers).map(({ tensor }) => tensor.type));
     const now = options.i2sLayout ?? "block128";
     if (types.has("I2_S")) {
       ways = [now, ...I2S_LAYOUTS.filter((layout) => layout !== now)].map((i2sLayout) => [i2sLayout, { i2sLayout }]);

@@ -5,7 +5,7 @@ import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
 import { PATH } from "../container/path.js";
 import { type FileStamp, packageFile } from "../container/source.js";
 import { BitnetError } from "../errors.js";
-import { ACTIVATION_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
+import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import type { KvType } from "../numerics.js";
 import {
@@ -84,6 +84,7 @@ const MOST_THREADS = 256;
 export const FILE_OPTIONS: Rules<FileOptions> = {
   tokenizer: PATH,
   activation: oneOf(ACTIVATION_NAMES),
+  activations: oneOf(ACTIVATIONS_NAMES),
   i2sLayout: oneOf(I2S_LAYOUTS),
   invertScales: { ...TRUE_OR_FALSE, internal: true },
 };
@@ -113,7 +114,7 @@ export interface NetworkHeader {
 }
 
 /** The number of threads that compute. */
-export function threadsOf({ threads, crowded = false }: Pick<LoadOptions, "threads" | "crowded">): number {
+export function threadsOf({ threads, crowded = false }: { readonly threads?: number; readonly crowded?: boolean }): number {
   if (threads === undefined) return defaultThreads();
   return crowded ? threads : usefulThreads(threads);
 }

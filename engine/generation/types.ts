@@ -8,7 +8,7 @@ export type StopReason = "eos" | "stop" | "length" | "context" | "aborted";
 
 /** How to write. What is left out comes from the model's generation_config, then from the defaults in `defaults.ts`. */
 export interface GenerateOptions extends Partial<SamplingOptions> {
-  /** Tokens to write at the most; default: until the model ends or the context is full. */
+  /** Maximum tokens to generate; default 512. Infinity: until the model ends or the context is full. */
   readonly maxTokens?: number;
   /** Texts that end the answer; they are not part of it. */
   readonly stop?: readonly string[];

@@ -11,10 +11,12 @@ import { type Answer, serveWorker } from "../compute/worker.js";
 import type { FileStamp } from "../container/source.js";
 import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
-import { Forward, scannedState, type Tables } from "../network/forward.js";
+import { Forward, type Tables } from "../network/forward.js";
+import { scannedState } from "../network/head.js";
 import { HeadSearch } from "../network/head-search.js";
+import type { HeadKind } from "../network/layout.js";
 import { type LoadNeeds, load, loadNeeds } from "../network/load.js";
-import { type HeadKind, type NetworkPlan, planNetwork } from "../network/plan.js";
+import { type NetworkPlan, planNetwork } from "../network/plan.js";
 import { loadReference } from "../network/reference-load.js";
 import { ReferenceRun } from "../network/reference-run.js";
 import { Operation, StepMemory } from "../network/step-memory.js";
@@ -217,7 +219,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
   const search = scans ? new HeadSearch(kernels, memory, plan, tables.head, plan.scratch) : undefined;
   const stateOf = (output: number): number => plan.normed + output * plan.config.hiddenSize * 4;
   const all = (output: number): Float32Array =>
-    new Float32Array(memory.buffer, plan.logits + output * plan.logitsStride, plan.config.vocabSize);
+    new Float32Array(memory.buffer, plan.head.logits + output * plan.head.logitsStride, plan.config.vocabSize);
   return {
     files,
     compute(batch) {
@@ -232,7 +234,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
       const { repetitionPenalty } = options;
       const adjustment =
         repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
-      return search.best(all(index), stateOf(index), scannedState(plan, index).meta, bestNeeded(options)!, adjustment, ids);
+      return search.best(all(index), stateOf(index), scannedState(plan.head, index).meta, bestNeeded(options)!, adjustment, ids);
     },
     hidden: (index) => new Float32Array(memory.buffer, stateOf(index), plan.config.hiddenSize),
     counters: () => readCounters(memory, plan.counters, plan.threads),

@@ -42,12 +42,14 @@ describe("sound files", () => {
       contextLength: 2048,
       ropeTheta: 500000,
       ropeFactors: undefined,
+      ropeScaling: undefined,
       rmsNormEps: 1e-5,
       activation: "relu2",
       subNorms: true,
       qkNorms: false,
       rope: "neox",
       activations: "int8",
+      activationsAssumed: false,
       masters: true,
       tiedHead: true,
       packing: { mode: "offline", inverseScale: false },
@@ -103,6 +105,8 @@ describe("sound files", () => {
     ["a head of its own", { tie_word_embeddings: false }, { tiedHead: false }],
     ["which is also the default", { tie_word_embeddings: undefined }, { tiedHead: false }],
     ["heads that share nothing are the default", { num_key_value_heads: undefined }, { kvHeads: 4 }],
+    ["which null means, too", { num_key_value_heads: null }, { kvHeads: 4 }],
+    ["what saves and loads a model is nothing to it", { auto_map: { AutoConfig: "x.Y" }, dtype: "bfloat16", torch_dtype: 7 }, { heads: 4 }],
     ["heads wider than the hidden size", { head_dim: 128 }, { headDim: 128, attentionSize: 512 }],
     [
       "the older class means the older models",
@@ -140,7 +144,16 @@ describe("GGUF files that are refused", () => {
       "bitnet-2",
       "unsupported",
     ],
-    ["general.architecture", 'general.architecture is "gemma"', "gemma", "unsupported"],
+    ["general.architecture", 'general.architecture is "gemma", Gemma, whose norms', "gemma", "unsupported"],
+    [
+      "general.architecture",
+      'general.architecture is "clip", an image encoder (mmproj) and no language model; name',
+      "clip",
+      "unsupported",
+    ],
+    ["general.architecture", 'general.architecture is "qwen35", Qwen3.5 or Bonsai 2, whose recurrent', "qwen35", "unsupported"],
+    ["general.architecture", 'general.architecture is "minicpm", MiniCPM or BitCPM, whose', "minicpm", "unsupported"],
+    ["general.architecture", 'general.architecture is "maple", Maple, whose experts', "maple", "unsupported"],
     ["general.architecture", "general.architecture is", "evil\u001b[2J\n", "unsupported"],
     ["block_count", "bitnet-b1.58.block_count must be a positive number, and is missing", undefined, "file"],
     ["context_length", "context_length must be a positive number, and is missing", undefined, "file"],
@@ -162,12 +175,16 @@ describe("GGUF files that are refused", () => {
     ["hidden_activation", 'bitnet-b1.58.hidden_activation is "gelu"; known are relu2, relu_squared, silu', "gelu", "unsupported"],
     [
       "rope.scaling.type",
-      'bitnet-b1.58.rope.scaling.type is "yarn", and known here are unscaled RoPE and rope_freqs.weight',
-      "yarn",
+      'bitnet-b1.58.rope.scaling.type is "longrope"; supported are none, linear, yarn, and the tensor rope_freqs.weight',
+      "longrope",
       "unsupported",
     ],
-    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 4, and known here are", 4, "unsupported"],
-    ["rope.scale_linear", "bitnet-b1.58.rope.scale_linear is 2", 2, "unsupported"],
+    ["rope.scaling.type", "bitnet-b1.58.rope.scaling.type is 2; supported are", 2, "unsupported"],
+    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 0.5, and at least 1 is needed", 0.5, "unsupported"],
+    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor must be a positive number, and is -4", -4, "file"],
+    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 1e+300, which is outside the range of f32", 1e300, "unsupported"],
+    ["rope.scaling.attn_factor", "bitnet-b1.58.rope.scaling.attn_factor must be a positive number, and is 0", 0, "file"],
+    ["rope.scale_linear", 'bitnet-b1.58.rope.scale_linear must be a positive number, and is "2"', "2", "file"],
     ["rope.dimension_count", "rope.dimension_count is 32, and only the head size (64) is known here", 32, "unsupported"],
     ["attention.key_length", "heads of 66; a multiple of 4 is needed, at most 4096", 66, "unsupported"],
     ["attention.key_length", "heads of 1073741824; a multiple of 4 is needed", 2 ** 30, "unsupported"],
@@ -178,6 +195,16 @@ describe("GGUF files that are refused", () => {
     expect(error).toMatchObject({ code, file: I2S });
     expect(error.message).toContain(message);
     expect(error.message.startsWith(`${I2S}: `)).toBe(true);
+  });
+
+  test("rotated weights, whatever the architecture is, and whatever else is said", async () => {
+    for (const architecture of [ARCH, "qwen35"]) {
+      for (const key of ["prism.hadamard.version", "prism.hadamard.block_size"]) {
+        const error = await errorOf(() => readConfig(withMetadata(gguf, { "general.architecture": architecture, [key]: 0 })));
+        expect(error).toMatchObject({ code: "unsupported" });
+        expect(error.message).toContain(`"${key}" says that the weights are rotated, as Bonsai 2's are`);
+      }
+    }
   });
 
   test("bitnet-b1.58 with an SPM vocabulary may mean SiLU", async () => {
@@ -195,6 +222,43 @@ describe("GGUF files that are refused", () => {
     const error = await errorOf(() => readConfig(said, { activation: "silu" }));
     expect(error).toMatchObject({ code: "usage" });
     expect(error.message).toContain('was said to be silu, but bitnet-b1.58.hidden_activation is "relu2"');
+  });
+});
+
+describe("activations", () => {
+  const llama = { architectures: ["LlamaForCausalLM"], hidden_act: "silu" };
+  const floats = { ...llama, quantization_config: undefined };
+
+  test("are assumed where neither file nor architecture says them, and can be said there", async () => {
+    const asLlama = withMetadata(gguf, {
+      "general.architecture": "llama",
+      ...Object.fromEntries([...gguf.metadata].map(([key, value]) => [key.replace(ARCH, "llama"), value])),
+    });
+    const spoken = withMetadata(asLlama, { "general.architecture": "llama" });
+    for (const checkpoint of [spoken, withConfig(packed, floats)]) {
+      expect(await readConfig(checkpoint)).toMatchObject({ activations: "int8", activationsAssumed: true });
+      for (const activations of ["int8", "float"] as const)
+        expect(await readConfig(checkpoint, { activations })).toMatchObject({ activations, activationsAssumed: false });
+    }
+  });
+
+  test.each<[string, Checkpoint | Record<string, unknown>, "int8" | "float", string]>([
+    ["quantization_config", llama, "int8", "quantization_config in config.json means 8 bits"],
+    ["BitNet's class", {}, "int8", "means 8 bits"],
+    ["Qwen3's class", { ...floats, architectures: ["Qwen3ForCausalLM"] }, "float", "its architecture means that they are not quantised"],
+  ])("%s says them: the option must agree", async (_, changes, right, message) => {
+    const checkpoint = withConfig(packed, changes as Record<string, unknown>);
+    const wrong = right === "int8" ? "float" : "int8";
+    for (const options of [{}, { activations: right }])
+      expect(await readConfig(checkpoint, options)).toMatchObject({ activations: right, activationsAssumed: false });
+    const error = await errorOf(() => readConfig(checkpoint, { activations: wrong }));
+    expect(error).toMatchObject({ code: "usage", message: expect.stringContaining(`activations were said to be ${wrong}, but `) });
+    expect(error.message).toContain(message);
+  });
+
+  test("are BitNet's own in its GGUF, too", async () => {
+    const error = await errorOf(() => readConfig(gguf, { activations: "float" }));
+    expect(error.message).toContain("its architecture means 8 bits");
   });
 });
 
@@ -235,11 +299,28 @@ describe("SafeTensors that are refused", () => {
     ["architectures", 'architectures[0] is "GemmaForCausalLM"', ["GemmaForCausalLM"], "unsupported"],
     ["hidden_act", 'hidden_act is "gelu"; known are relu2', "gelu", "unsupported"],
     ["hidden_act", "hidden_act is missing", undefined, "unsupported"],
-    ["rope_scaling", 'rope_scaling is {"type":"linear","factor":2}; known here are', { type: "linear", factor: 2 }, "unsupported"],
-    ["rope_scaling", 'rope_scaling is "llama3"; known here are', "llama3", "unsupported"],
+    ["rope_scaling", 'rope_scaling is "llama3"; supported are the types default, linear, llama3 and yarn', "llama3", "unsupported"],
+    ["rope_scaling", 'rope_scaling.type is "dynamic"; supported are', { type: "dynamic", factor: 2 }, "unsupported"],
+    ["rope_scaling", 'rope_scaling.rope_type is "longrope"; supported are', { rope_type: "longrope", factor: 2 }, "unsupported"],
+    ["rope_scaling", "rope_scaling.rope_type is missing; supported are", { factor: 2 }, "unsupported"],
+    ["rope_scaling", "rope_scaling.factor must be a positive number, and is missing", { type: "linear" }, "file"],
+    ["rope_scaling", "rope_scaling.factor is 0.5, and at least 1 is needed", { type: "linear", factor: 0.5 }, "unsupported"],
+    [
+      "rope_parameters",
+      'rope_parameters.full_attention is {"rope_type":"default"}, and settings for each kind of layer are not supported',
+      { full_attention: { rope_type: "default" } },
+      "unsupported",
+    ],
+    [
+      "rope_parameters",
+      "rope_parameters.partial_rotary_factor is 0.5, and only whole heads",
+      { partial_rotary_factor: 0.5 },
+      "unsupported",
+    ],
+    ["partial_rotary_factor", "config.json: partial_rotary_factor is 0.25, and only whole heads", 0.25, "unsupported"],
     ["rope_scaling", "rope_scaling.factor must be a positive number, and is missing", { rope_type: "llama3" }, "file"],
-    ["rope_scaling", "known here are", { rope_type: "llama3", factor: 0.5, low_freq_factor: 1, high_freq_factor: 4 }, "unsupported"],
-    ["rope_parameters", 'rope_parameters is {"rope_type":"yarn"}; known here are', { rope_type: "yarn" }, "unsupported"],
+    ["rope_scaling", "supported are", { rope_type: "llama3", factor: 0.5, low_freq_factor: 1, high_freq_factor: 4 }, "unsupported"],
+    ["rope_parameters", "rope_parameters.factor must be a positive number, and is missing", { rope_type: "yarn" }, "file"],
     ["attention_bias", "attention_bias is true, and layers with bias are not known here", true, "unsupported"],
     ["attention_bias", 'attention_bias must be true or false, and is "yes"', "yes", "file"],
     ["mlp_bias", "mlp_bias is true, and layers with bias are not known here", true, "unsupported"],
@@ -253,7 +334,21 @@ describe("SafeTensors that are refused", () => {
     ["hidden_size", "hidden size 264 over 4 heads gives heads of 66", 264, "unsupported"],
     ["num_attention_heads", "num_attention_heads must be a positive number, and is missing", undefined, "file"],
     ["num_attention_heads", "gives heads of 85.33", 3, "unsupported"],
-    ["num_key_value_heads", "num_key_value_heads must be a positive number, and is null", null, "file"],
+    ["num_key_value_heads", "num_key_value_heads must be a positive number, and is 0", 0, "file"],
+    ["architectures", 'architectures[0] is "QLlamaForCausalLM", deepgrove\'s Bonsai, whose', ["QLlamaForCausalLM"], "unsupported"],
+    ["architectures", '"Qwen3_5ForCausalLM", Qwen3.5 or Bonsai 2, whose', ["Qwen3_5ForCausalLM"], "unsupported"],
+    [
+      "quantization",
+      "quantization is MLX's (2 bits, groups of 128), which is not read; get the model's GGUF",
+      { bits: 2, group_size: 128 },
+      "unsupported",
+    ],
+    [
+      "quantization_config",
+      "quantization_config is MLX's (4 bits, groups of 64)",
+      { bits: 4, group_size: 64, mode: "affine" },
+      "unsupported",
+    ],
     ["intermediate_size", "intermediate_size must be a positive number, and is missing", undefined, "file"],
     ["intermediate_size", "feed-forward size 770 and all heads' size 256 must be multiples of 8", 770, "unsupported"],
     ["vocab_size", "vocab_size must be a positive number, and is missing", undefined, "file"],
@@ -271,17 +366,68 @@ describe("SafeTensors that are refused", () => {
   });
 
   test.each<[string, unknown, string]>([
-    ["quant_method", "awq", '"awq"'],
+    ["quant_method", "later", '"later"'],
     ["quant_method", undefined, "missing"],
     ["linear_class", "linear", '"linear"'],
     ["quantization_mode", "later", '"later"'],
     ["use_rms_norm", true, "true"],
-    ["modules_to_not_convert", ["model.layers.0"], '["model.layers.0"]'],
     ["modules_to_not_convert", "lm_head", '"lm_head"'],
+    ["modules_to_not_convert", [7], "[7]"],
+    ["modules_to_not_convert", { lm_head: true }, '{"lm_head":true}'],
   ])("quantization_config.%s %j", async (key, value, shown) => {
     const error = await errorOf(() => readConfig(withConfig(packed, quantization({ [key]: value }))));
     expect(error.code).toBe("unsupported");
     expect(error.message).toBe(`${PACKED}: config.json: quantization_config.${key} is ${shown}, which is not known here`);
+  });
+
+  test.each([
+    ["gptq", "GPTQ"],
+    ["awq", "AWQ"],
+    ["bitsandbytes", "bitsandbytes' 4 or 8 bits"],
+    ["fp8", "8-bit floats"],
+    ["compressed-tensors", "compressed-tensors"],
+  ])("weights of %s, by name", async (method, name) => {
+    const error = await errorOf(() =>
+      readConfig(withConfig(packed, { quantization_config: { quant_method: method, bits: 4, group_size: 128 } })),
+    );
+    expect(error).toMatchObject({ code: "unsupported" });
+    expect(error.message).toContain(`quantization_config.quant_method is "${method}": the weights are in the form of ${name}`);
+  });
+
+  test("rotated weights", async () => {
+    const rotated: Checkpoint = { ...packed, sidecar: async (name) => (name === "hadamard.json" ? "{}" : packed.sidecar(name)) };
+    expect((await errorOf(() => readConfig(rotated))).message).toContain("hadamard.json beside the weights says that they are rotated");
+  });
+
+  test.each([
+    ["lm_head", true],
+    ["model.embed_tokens", true],
+    ["model.norm", true],
+    ["embed_tokens", true],
+    ["vision_tower", true],
+    ["model.layers.4.mlp.down_proj", true], // there are four, from 0
+    ["model.layers.44", true],
+    ["model.layers.0.input_layernorm", true],
+    ["model.layers.0", false],
+    ["model.layers.3.self_attn", false],
+    ["model.layers.3.self_attn.q_proj", false],
+    ["layers.1.mlp", false],
+    ["down_proj", false],
+    ["mlp", false],
+    ["model", false],
+    ["", false],
+    ["model.layers.*", false],
+    [".*q_proj", false],
+    ["re:.*lm_head", false],
+    ["(a+)+$", false],
+  ])("modules_to_not_convert with %j: that it changes nothing is %s", async (module, isFine) => {
+    const checkpoint = withConfig(packed, quantization({ modules_to_not_convert: ["lm_head", module] }));
+    if (isFine) expect(await readConfig(checkpoint)).toMatchObject({ layers: 4 });
+    else {
+      const error = await errorOf(() => readConfig(checkpoint));
+      expect(error).toMatchObject({ code: "unsupported" });
+      expect(error.message).toContain(`modules_to_not_convert has ${JSON.stringify(module)}, and layers that are exempt`);
+    }
   });
 
   test.each([

@@ -1,9 +1,23 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
-import { show } from "../container/quote.js";
-import { isObject, type JsonObject, readJsonSidecar } from "../container/sidecar.js";
-import { openSource } from "../container/source.js";
+import { quote, show } from "../container/quote.js";
+import { readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
-import { ropeFrequencies } from "../numerics.js";
+import type { RopeScaling } from "../rope.js";
+import {
+  ACTIVATIONS_NAMES,
+  type Activation,
+  type Activations,
+  type Architecture,
+  GGUF_ARCHITECTURES,
+  HF_ARCHITECTURES,
+  known,
+} from "./architectures.js";
+import { type HfPacking, hfPacking, requireNoMlx } from "./quantization.js";
+import { positive, refuse } from "./refusal.js";
+import { ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
+
+export { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type Activation, type Activations } from "./architectures.js";
+export type { HfPacking } from "./quantization.js";
 
 /** A network's hyper-parameters, from either container, every one of them said by the file or fixed by the architecture table. */
 export interface ModelConfig {
@@ -23,6 +37,8 @@ export interface ModelConfig {
   readonly ropeTheta: number;
   /** [headDim/2] f32: what the frequencies of RoPE are divided by; undefined: 1. */
   readonly ropeFactors: readonly number[] | undefined;
+  /** How RoPE is stretched over a longer context; undefined: it isn't. */
+  readonly ropeScaling: RopeScaling | undefined;
   readonly rmsNormEps: number;
   readonly activation: Activation;
   /** RMSNorm before the output and the down projection. */
@@ -35,7 +51,9 @@ export interface ModelConfig {
    */
   readonly rope: "neox" | "norm";
   /** What ternary layers multiply: inputs in 8 bits, one scale a token (BitNet), or as they are. */
-  readonly activations: "int8" | "float";
+  readonly activations: Activations;
+  /** Neither the file nor its architecture nor the user says which: it is what most models of the kind do. */
+  readonly activationsAssumed: boolean;
   /** Float weights that are not ternary are masters, made ternary at load; else they are an error. */
   readonly masters: boolean;
   /** The output head is the embedding. */
@@ -43,51 +61,6 @@ export interface ModelConfig {
   /** How the ternary layers of a SafeTensors model are stored; undefined where each tensor's type says it (GGUF, plain floats). */
   readonly packing: HfPacking | undefined;
 }
-
-/** relu2: relu(gate)² · up; silu: gate · σ(gate) · up */
-export type Activation = "relu2" | "silu";
-export const ACTIVATION_NAMES: readonly Activation[] = ["relu2", "silu"];
-
-/** `quantization_config` of a Hugging Face BitNet model. */
-export interface HfPacking {
-  /** online: master weights, ternarised at load; offline: 2-bit codes. */
-  readonly mode: "online" | "offline";
-  /** Whether `weight_scale` is the inverse of the scale (`linear_class: "bitlinear"`) or the scale (`"autobitlinear"`). */
-  readonly inverseScale: boolean;
-}
-
-/** What an architecture's name fixes, so that no file needs to say it. */
-type Architecture = Pick<ModelConfig, "subNorms" | "qkNorms" | "activations" | "masters"> & {
-  readonly activation: Activation;
-  /** What both containers' readers elsewhere take where the file doesn't say. */
-  readonly ropeTheta?: number;
-};
-
-/** BitNet b1.58 2B4T. */
-const BITNET_2B4T: Architecture = { activation: "relu2", subNorms: true, qkNorms: false, activations: "int8", masters: true };
-/** bitnet_b1_58-large, -3B and their like. */
-const BITNET_SILU: Architecture = { ...BITNET_2B4T, activation: "silu", ropeTheta: 10000 };
-/** Llama3-8B-1.58, Falcon3-1.58, Falcon-E. Without a word on quantisation such a model is not ternary, unless its numbers are. */
-const LLAMA: Architecture = { ...BITNET_SILU, subNorms: false, masters: false };
-/** Ternary-Bonsai: only the weights are ternary. */
-const QWEN3: Architecture = { ...LLAMA, qkNorms: true, activations: "float" };
-
-/** By `general.architecture` of a GGUF; llama.cpp's converter permutes the rows of q and k where it names an architecture `llama`. */
-const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & Pick<ModelConfig, "rope">> = new Map([
-  ["bitnet-b1.58", { ...BITNET_2B4T, rope: "neox" }],
-  ["bitnet-25", { ...BITNET_2B4T, rope: "neox" }],
-  ["bitnet", { ...BITNET_SILU, rope: "neox" }],
-  ["llama", { ...LLAMA, rope: "norm" }],
-  ["qwen3", { ...QWEN3, rope: "neox" }],
-]);
-
-/** By `architectures[0]` of a config.json. The first two differ in the case of one letter. */
-const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
-  ["BitNetForCausalLM", BITNET_2B4T],
-  ["BitnetForCausalLM", BITNET_SILU],
-  ["LlamaForCausalLM", LLAMA],
-  ["Qwen3ForCausalLM", QWEN3],
-]);
 
 /** Names that files give to the activation functions. */
 const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
@@ -100,6 +73,11 @@ const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
 export interface ConfigOptions {
   /** The activation function, where the file names none. */
   readonly activation?: Activation | undefined;
+  /**
+   * What ternary layers multiply, where the file can't say (`llama` GGUF files, LlamaForCausalLM without `quantization_config`): inputs in 8 bits
+   * (the default: BitNet's way) or as they are (TriLM).
+   */
+  readonly activations?: Activations | undefined;
 }
 
 /**
@@ -122,8 +100,36 @@ function activationOf(said: unknown, key: string, { activation }: ConfigOptions,
   });
 }
 
+/**
+ * What ternary layers multiply. @param fixedBy what says it; undefined: nothing does, if there are models of both kinds
+ * @throws BitnetError usage: the user says otherwise
+ */
+function activationsOf(
+  { activations, activationsVary }: Architecture,
+  fixedBy: string | undefined,
+  asked: Activations | undefined,
+  path: string,
+): Pick<ModelConfig, "activations" | "activationsAssumed"> {
+  if (asked !== undefined && !ACTIVATIONS_NAMES.includes(asked))
+    throw new BitnetError("usage", `activations must be one of ${ACTIVATIONS_NAMES.join(", ")}, not ${show(asked)}`);
+  const isFixed = fixedBy !== undefined || !activationsVary;
+  if (isFixed && asked !== undefined && asked !== activations) {
+    const why = `${fixedBy ?? "its architecture"} means ${activations === "int8" ? "8 bits" : "that they are not quantised"}`;
+    throw new BitnetError("usage", `${path}: activations were said to be ${asked}, but ${why}; leave the option out`, { file: path });
+  }
+  return { activations: asked ?? activations, activationsAssumed: !isFixed && asked === undefined };
+}
+
+const UNROTATED = "is not undone here; get the first generation, Ternary-Bonsai, whose weights are plain";
+
+/** Says that weights are rotated: PrismML's Bonsai 2. */
+const ROTATION_KEYS = "prism.hadamard.";
+
 async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { metadata, path } = checkpoint;
+  const rotated = [...metadata.keys()].find((key) => key.startsWith(ROTATION_KEYS));
+  if (rotated !== undefined)
+    refuse(path, `the metadata ${quote(rotated)} says that the weights are rotated, as Bonsai 2's are, and that ${UNROTATED}`);
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") throw new BitnetError("file", `${path}: metadata has no general.architecture`, { file: path });
   const architecture = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
@@ -140,24 +146,14 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
       `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and ${name}.hidden_activation doesn't say; say which it is (activation, --activation silu or relu2)`,
     );
   }
-  // Some converters write that RoPE is scaled by 1.
-  const unscaled: Readonly<Record<string, readonly unknown[]>> = {
-    "rope.scaling.type": ["none", "linear"],
-    "rope.scaling.factor": [1],
-    "rope.scale_linear": [1],
-  };
-  for (const [key, allowed] of Object.entries(unscaled)) {
-    const scaling = value(key);
-    if (scaling !== undefined && !allowed.includes(scaling)) {
-      refuse(path, `${name}.${key} is ${show(scaling)}, and known here are unscaled RoPE and ${ROPE_FACTORS}`);
-    }
-  }
   for (const key of ["rope.dimension_count", "attention.value_length"]) {
     const length = value(key);
     if (length !== undefined && length !== headDim) {
       refuse(path, `${name}.${key} is ${show(length)}, and only the head size (${headDim}) is known here`);
     }
   }
+  const contextLength = number("context_length");
+  const ropeTheta = number("rope.freq_base", architecture.ropeTheta);
   return {
     architecture: name,
     layers: number("block_count"),
@@ -168,43 +164,20 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     attentionSize: heads * headDim,
     ffnSize: number("feed_forward_length"),
     vocabSize: number("vocab_size", checkpoint.tensors.get("token_embd.weight")?.shape[0]),
-    contextLength: number("context_length"),
-    ropeTheta: number("rope.freq_base", architecture.ropeTheta),
+    contextLength,
+    ropeTheta,
     ropeFactors: await readRopeFactors(checkpoint, headDim),
+    ropeScaling: ggufRopeScaling(value, name, ropeTheta, contextLength, path),
     rmsNormEps: number("attention.layer_norm_rms_epsilon"),
     activation: activation ?? architecture.activation,
     subNorms: architecture.subNorms,
     qkNorms: architecture.qkNorms,
     rope: architecture.rope,
-    activations: architecture.activations,
+    ...activationsOf(architecture, undefined, options.activations, path),
     masters: architecture.masters,
     tiedHead: !checkpoint.tensors.has("output.weight"),
     packing: undefined,
   };
-}
-
-/** GGUF's tensor of what the frequencies of RoPE are divided by. */
-export const ROPE_FACTORS = "rope_freqs.weight";
-
-async function readRopeFactors(checkpoint: Checkpoint, headDim: number): Promise<readonly number[] | undefined> {
-  const tensor = checkpoint.tensors.get(ROPE_FACTORS);
-  if (tensor === undefined) return undefined;
-  const { file, name, type, shape } = tensor;
-  const fail = (what: string): never => {
-    throw new BitnetError("tensor", `${file}: tensor ${name} ${what}`, { file, tensor: name, offset: tensor.offset });
-  };
-  if (type !== "F32" || shape.length !== 1 || shape[0] !== headDim / 2)
-    fail(`is ${type} [${shape.join(", ")}] where F32 [${headDim / 2}] is needed`);
-  const source = await openSource(file);
-  try {
-    const bytes = await source.read(tensor.offset, tensor.byteLength);
-    const factors = Array.from(new Float32Array(bytes.buffer));
-    // Below 1, angles would leave the range in which their sines are exact.
-    for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`holds ${factor}, and at least 1 is needed`);
-    return factors;
-  } finally {
-    await source.close();
-  }
 }
 
 async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
@@ -214,13 +187,16 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   if (json === undefined) {
     throw new BitnetError("file", `${path}: there is no config.json beside the SafeTensors file`, { file: path });
   }
-  const number = (key: string, fallback?: number): number => positive(json[key] === undefined ? fallback : json[key], inFile(key), path);
+  const number = (key: string, fallback?: number): number => positive(json[key] ?? fallback, inFile(key), path);
   // The classes' default, which newer versions of the library leave out when they save.
   const flag = (key: string): boolean => {
     if (typeof (json[key] ?? false) !== "boolean")
       throw new BitnetError("file", `${path}: ${inFile(key)} must be true or false, and is ${show(json[key])}`, { file: path });
     return json[key] === true;
   };
+  requireNoMlx(json, path);
+  if ((await checkpoint.sidecar("hadamard.json")) !== undefined)
+    refuse(path, `hadamard.json beside the weights says that they are rotated, as Bonsai 2's are, and that ${UNROTATED}`);
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
   const architecture = known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   for (const key of ["attention_bias", "mlp_bias"])
@@ -229,11 +205,13 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
   const headDim = headSize(json.head_dim == null ? hiddenSize / heads : number("head_dim"), hiddenSize, heads, path);
-  const rope = hfRope(json, headDim, path);
-  const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, path);
+  const contextLength = number("max_position_embeddings");
+  const rope = hfRope(json, { headDim, contextLength, ropeTheta: architecture.ropeTheta }, path);
+  const layers = number("num_hidden_layers");
+  const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, layers, path);
   return {
     architecture: String(name),
-    layers: number("num_hidden_layers"),
+    layers,
     hiddenSize,
     heads,
     kvHeads: number("num_key_value_heads", heads),
@@ -241,70 +219,19 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     attentionSize: heads * headDim,
     ffnSize: number("intermediate_size"),
     vocabSize: number("vocab_size"),
-    contextLength: number("max_position_embeddings"),
-    ropeTheta: positive(rope.theta ?? architecture.ropeTheta, inFile("rope_theta"), path),
-    ropeFactors: rope.factors,
+    contextLength,
+    ...rope,
     rmsNormEps: number("rms_norm_eps"),
     activation:
       activationOf(json.hidden_act, inFile("hidden_act"), options, path) ?? known(ACTIVATIONS, undefined, inFile("hidden_act"), path),
     subNorms: architecture.subNorms,
     qkNorms: architecture.qkNorms,
     rope: "neox",
-    activations: architecture.activations,
+    ...activationsOf(architecture, packing && "quantization_config in config.json", options.activations, path),
     masters: architecture.masters || packing?.mode === "online",
     tiedHead: flag("tie_word_embeddings"),
     packing,
   };
-}
-
-/** Base and scaling of RoPE: `rope_theta` and `rope_scaling`, or newer files' `rope_parameters` with both in it. */
-function hfRope(json: JsonObject, headDim: number, path: string): { theta: unknown; factors: readonly number[] | undefined } {
-  const key = json.rope_parameters == null ? "rope_scaling" : "rope_parameters";
-  const given = json[key] ?? undefined;
-  const odd = (): never => refuse(path, `config.json: ${key} is ${show(given)}; known here are unscaled RoPE and rope_type "llama3"`);
-  if (given === undefined) return { theta: json.rope_theta, factors: undefined };
-  if (!isObject(given)) return odd();
-  const theta = given.rope_theta ?? json.rope_theta;
-  const type = given.rope_type ?? given.type;
-  if (type === "default") return { theta, factors: undefined };
-  if (type !== "llama3") return odd();
-  const number = (name: string): number => positive(given[name], `config.json: ${key}.${name}`, path);
-  const [factor, low, high] = [number("factor"), number("low_freq_factor"), number("high_freq_factor")];
-  if (factor < 1 || low >= high) odd();
-  const length = number("original_max_position_embeddings");
-  return { theta, factors: llama3Factors(positive(theta, "config.json: rope_theta", path), headDim, factor, low, high, length) };
-}
-
-/**
- * LLaMA-3's scaling (transformers, modeling_rope_utils.py): frequencies with a wave longer than length/low are divided by `factor`, those with one
- * shorter than length/high stay, and between the two the factor changes smoothly. Rounded to f32, as a GGUF holds them.
- * @returns [headDim/2] what to divide each frequency by
- */
-export function llama3Factors(theta: number, headDim: number, factor: number, low: number, high: number, length: number): number[] {
-  const frequencies = ropeFrequencies(theta, headDim, undefined);
-  return Array.from(frequencies, (frequency) => {
-    const turns = (length * frequency) / (2 * Math.PI);
-    if (turns > high) return 1;
-    if (turns < low) return Math.fround(factor);
-    const smooth = (turns - low) / (high - low);
-    return Math.max(1, Math.fround(1 / ((1 - smooth) / factor + smooth)));
-  });
-}
-
-/** Missing keys mean what the Hugging Face class `BitNetQuantConfig` defaults to: bitlinear, offline. */
-function hfPacking(json: unknown, path: string): HfPacking {
-  const odd = (key: string, got: unknown): never =>
-    refuse(path, `config.json: quantization_config.${key} is ${show(got)}, which is not known here`);
-  if (!isObject(json)) return odd("quant_method", undefined);
-  if (json.quant_method !== "bitnet") odd("quant_method", json.quant_method);
-  const linear = json.linear_class ?? "bitlinear";
-  const mode = json.quantization_mode ?? "offline";
-  if (linear !== "bitlinear" && linear !== "autobitlinear") return odd("linear_class", linear);
-  if (mode !== "online" && mode !== "offline") return odd("quantization_mode", mode);
-  if (json.use_rms_norm != null && json.use_rms_norm !== false) odd("use_rms_norm", json.use_rms_norm);
-  const left = json.modules_to_not_convert;
-  if (left != null && !(Array.isArray(left) && left.every((module) => module === "lm_head"))) odd("modules_to_not_convert", left);
-  return { mode, inverseScale: linear === "bitlinear" };
 }
 
 /** Heads of known models have 64 to 256. */
@@ -348,24 +275,4 @@ function checkShape(config: ModelConfig, file: string): void {
   if (heads % kvHeads !== 0) refuse(file, `${heads} heads can't share ${kvHeads} key-value heads evenly`);
   if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0 || attentionSize % 8 !== 0)
     refuse(file, `hidden size ${hiddenSize}, feed-forward size ${ffnSize} and all heads' size ${attentionSize} must be multiples of 8`);
-}
-
-function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: string, path: string): T {
-  const entry = typeof name === "string" ? table.get(name) : undefined;
-  if (entry === undefined) {
-    return refuse(path, `${key} is ${show(name)}; known are ${[...table.keys()].join(", ")}`);
-  }
-  return entry;
-}
-
-function positive(value: unknown, key: string, path: string): number {
-  if (typeof value !== "number" || !(value > 0) || !Number.isFinite(value)) {
-    throw new BitnetError("file", `${path}: ${key} must be a positive number, and is ${show(value)}`, { file: path });
-  }
-  return value;
-}
-
-/** A sound file that says something this engine doesn't do. */
-function refuse(file: string, what: string): never {
-  throw new BitnetError("unsupported", `${file}: ${what}`, { file });
 }

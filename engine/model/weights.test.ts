@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
 import { type ModelConfig, readConfig } from "./config.js";
 import { BF16, errorOf, I2S, PACKED, withTensors } from "./fixtures.test.helper.js";
+import { allLinears } from "./layers.js";
 import { readWeights } from "./weights.js";
 
 const opened = new Map<string, { checkpoint: Checkpoint; config: ModelConfig }>();
@@ -29,10 +30,12 @@ describe("every tensor in its role", () => {
     const { embedding, layers, outputNorm, head } = weights(path);
     const found = new Set([embedding, outputNorm]);
     expect(head).toBeUndefined();
-    for (const { attnNorm, attnSubNorm, ffnNorm, ffnSubNorm, qNorm, kNorm, ...linears } of layers) {
+    for (const layer of layers) {
+      const { attnNorm, attnSubNorm, qNorm, kNorm } = layer.mixer;
+      const { ffnNorm, ffnSubNorm } = layer.feedForward;
       expect([qNorm, kNorm]).toEqual([undefined, undefined]);
       for (const norm of [attnNorm, attnSubNorm!, ffnNorm, ffnSubNorm!]) found.add(norm);
-      for (const { tensor, scale } of Object.values(linears)) {
+      for (const { tensor, scale } of allLinears([layer])) {
         found.add(tensor);
         if (scale) found.add(scale);
       }
@@ -43,18 +46,45 @@ describe("every tensor in its role", () => {
   test("GGUF and SafeTensors names mean the same roles", () => {
     const gguf = weights(I2S).layers[3]!;
     const hf = weights(PACKED).layers[3]!;
-    expect(gguf.attnSubNorm?.name).toBe("blk.3.attn_sub_norm.weight");
-    expect(hf.attnSubNorm?.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
-    expect(gguf.down).toMatchObject({ rows: 256, columns: 768, scale: undefined, inverseScale: false });
-    expect(hf.down).toMatchObject({ rows: 256, columns: 768, inverseScale: false });
-    expect(hf.down.scale?.name).toBe("model.layers.3.mlp.down_proj.weight_scale");
-    expect(gguf.k.rows).toBe(128);
+    expect(gguf.mixer.attnSubNorm?.name).toBe("blk.3.attn_sub_norm.weight");
+    expect(hf.mixer.attnSubNorm?.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
+    expect(gguf.feedForward.down).toMatchObject({ rows: 256, columns: 768, scale: undefined, inverseScale: false });
+    expect(hf.feedForward.down).toMatchObject({ rows: 256, columns: 768, inverseScale: false });
+    expect(hf.feedForward.down.scale?.name).toBe("model.layers.3.mlp.down_proj.weight_scale");
+    expect(gguf.mixer.k.rows).toBe(128);
   });
 
   test("the packing's inverse scale reaches every ternary layer", () => {
     const { layers } = weights(PACKED, {}, { packing: { mode: "offline", inverseScale: true } });
-    for (const { q, down } of layers) expect([q.inverseScale, down.inverseScale]).toEqual([true, true]);
+    for (const { inverseScale } of allLinears(layers)) expect(inverseScale).toBe(true);
   });
+});
+
+describe("tensors that are passed over", () => {
+  test.each([
+    [PACKED, "model.layers.0.self_attn.rotary_emb.inv_freq"],
+    [BF16, "model.rotary_emb.inv_freq"],
+    [I2S, "blk.3.attn_rot_embd"],
+    [I2S, "blk.0.attn_rot_embd.weight"],
+  ])("%s: %s", (path, name) => {
+    expect(weights(path, { [name]: { shape: [32], type: "F32" } })).toEqual(weights(path));
+  });
+
+  test.each([
+    [PACKED, "model.layers.0.self_attn.q_proj.bias"],
+    [PACKED, "model.layers.0.self_attn.rotary_emb.inv_freq.bias"],
+    [PACKED, "model.layers.0.self_attn.inv_freq"],
+    [I2S, "blk.0.attn_rot_embd.bias"],
+    [I2S, "rope_freqs.bias"],
+  ])("%s: not %s", async (path, name) => {
+    expect((await errorOf(() => weights(path, { [name]: { shape: [32] } }))).message).toContain("has no role");
+  });
+});
+
+test("a scale of any shape of one value", () => {
+  const name = "model.layers.1.mlp.up_proj.weight_scale";
+  for (const shape of [[], [1], [1, 1]])
+    expect(weights(PACKED, { [name]: { shape } }).layers[1]!.feedForward.up.scale?.shape).toEqual(shape);
 });
 
 describe("the head", () => {
@@ -102,6 +132,22 @@ describe("refused", () => {
     ["a quantised norm", I2S, NORM, { type: "Q8_0" }, "is Q8_0; known here are F32, F16, BF16"],
     ["an embedding of a type this engine can't read", I2S, "token_embd.weight", { type: "IQ4_NL" }, "is IQ4_NL"],
     ["floats where codes should be", PACKED, HF_Q, { type: "BF16" }, "is BF16; known here are U8"],
+    [
+      "a scale for each row",
+      PACKED,
+      HF_Q.replace("weight", "weight_scale"),
+      { shape: [256] },
+      "has the shape [256] where the configuration asks for [1]",
+    ],
+    ["MLX's codes", PACKED, HF_Q, { type: "U32" }, "is U32, as MLX packs weights; known here are U8"],
+    [
+      "an embedding model's norm",
+      I2S,
+      "blk.0.attn_q_norm_in.weight",
+      {},
+      "is an embedding model's (bitnet-embedding), which gives vectors",
+    ],
+    ["an embedding model's norm", PACKED, "layers.0.self_attn.q_proj.norm.weight", {}, "is an embedding model's"],
     ["codes where masters should be", BF16, HF_Q, { type: "U8" }, "is U8; known here are F32, F16, BF16"],
     ["a bias", I2S, "blk.1.attn_q.bias", { shape: [256] }, "has no role in bitnet-b1.58, so the model is not the one it says it is"],
     ["a layer too many", I2S, "blk.4.attn_q.weight", {}, "has no role"],
@@ -113,6 +159,11 @@ describe("refused", () => {
     expect(error.message).toContain(name);
     expect(error.message).toContain(message);
     expect(error.message.startsWith(path)).toBe(true);
+  });
+
+  test("GPTQ's codes in place of weights", async () => {
+    const error = await errorOf(() => weights(PACKED, { [HF_Q]: undefined, [HF_Q.replace("weight", "qweight")]: {} }));
+    expect(error.message).toContain(`tensor ${HF_Q} is missing, and in its place is a qweight, as GPTQ and AWQ have`);
   });
 
   test("a count of layers that only the configuration has", async () => {

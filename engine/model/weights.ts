@@ -1,7 +1,9 @@
 import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
-import { type ModelConfig, ROPE_FACTORS } from "./config.js";
+import type { ModelConfig } from "./config.js";
+import { type Layer, type LinearRole, makeLayer, type NormRole, ROTATED } from "./layers.js";
+import { ROPE_FACTORS } from "./rope.js";
 
 /** A ternary layer as the file has it. */
 export interface LinearSource {
@@ -29,25 +31,8 @@ export interface LinearSource {
 export type I2sLayout = "block128" | "block64" | "rows4";
 export const I2S_LAYOUTS: readonly I2sLayout[] = ["block128", "block64", "rows4"];
 
-/**
- * The tensors of one layer. Norms are [hiddenSize], `attnSubNorm` [attentionSize], `ffnSubNorm` [ffnSize], `qNorm` and `kNorm` [headDim]; what the
- * architecture doesn't have is undefined.
- */
-export interface LayerSources {
-  readonly attnNorm: TensorInfo;
-  readonly q: LinearSource;
-  readonly k: LinearSource;
-  readonly v: LinearSource;
-  readonly qNorm: TensorInfo | undefined;
-  readonly kNorm: TensorInfo | undefined;
-  readonly attnSubNorm: TensorInfo | undefined;
-  readonly o: LinearSource;
-  readonly ffnNorm: TensorInfo;
-  readonly gate: LinearSource;
-  readonly up: LinearSource;
-  readonly ffnSubNorm: TensorInfo | undefined;
-  readonly down: LinearSource;
-}
+/** The tensors of one layer; norms are [size] floats. */
+export type LayerSources = Layer<LinearSource, TensorInfo>;
 
 /** Every tensor of a network in its role. */
 export interface NetworkSources {
@@ -65,7 +50,7 @@ export interface TensorNames {
   readonly embedding: string;
   readonly outputNorm: string;
   readonly head: string;
-  readonly layer: Readonly<Record<keyof LayerSources, string>>;
+  readonly layer: Readonly<Record<LinearRole | NormRole, string>>;
 }
 
 const GGUF_NAMES: TensorNames = {
@@ -130,6 +115,26 @@ export interface WeightOptions {
   readonly invertScales?: boolean;
 }
 
+/** The frequencies of RoPE, which follow from the configuration: old versions of Hugging Face's library stored them in each layer. */
+const FREQUENCIES = /(?:^|\.)rotary_emb\.inv_freq$|^blk\.\d+\.attn_rot_embd(?:\.weight)?$/;
+
+/** Whether a tensor is one that readers of the model pass over, by its name. */
+export function isPassedOver(name: string): boolean {
+  return FREQUENCIES.test(name);
+}
+
+/** Norms before single linear layers, which no model has that writes text. */
+const INNER_NORMS = /_norm_in\.weight$|(?:^|\.)layers\.\d+\.(?:self_attn|mlp)\.[a-z]+_proj\.norm\.weight$/;
+
+/** @throws BitnetError tensor: the model is one of bitnet-embedding's */
+function requireNoEmbedder({ tensors }: Checkpoint): void {
+  for (const { name, file, offset } of tensors.values()) {
+    if (!INNER_NORMS.test(name)) continue;
+    const message = `${file}: tensor ${quote(name)} is an embedding model's (bitnet-embedding), which gives vectors and no text, and is not known here`;
+    throw new BitnetError("tensor", message, { file, tensor: name, offset });
+  }
+}
+
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
 /** What embeddings and output heads come in. */
@@ -147,15 +152,23 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   const names = tensorNames(checkpoint.format, config.architecture);
   const used = new Set<string>();
 
+  requireNoEmbedder(checkpoint);
+
   const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
     const tensor = checkpoint.tensors.get(name);
-    if (tensor === undefined)
-      throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing`, { file: checkpoint.path, tensor: name });
+    if (tensor === undefined) {
+      const packed = checkpoint.tensors.has(name.replace(/weight$/, "qweight"))
+        ? ", and in its place is a qweight, as GPTQ and AWQ have"
+        : "";
+      throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing${packed}`, { file: checkpoint.path, tensor: name });
+    }
     const refuse = (what: string): never => {
       throw new BitnetError("tensor", `${tensor.file}: tensor ${name} ${what}`, { file: tensor.file, tensor: name, offset: tensor.offset });
     };
-    if (!types.includes(tensor.type)) refuse(`is ${tensor.type}; known here are ${types.join(", ")}`);
-    if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
+    if (!types.includes(tensor.type))
+      refuse(`is ${tensor.type}${tensor.type === "U32" ? ", as MLX packs weights" : ""}; known here are ${types.join(", ")}`);
+    const isOne = shape.length === 1 && shape[0] === 1 && tensor.shape.every((n) => n === 1); // one value is one value: [], [1], [1, 1]
+    if (!isOne && (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i]))) {
       refuse(`has the shape [${tensor.shape.join(", ")}] where the configuration asks for [${shape.join(", ")}]`);
     }
     used.add(name);
@@ -164,7 +177,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
 
   const norm = (name: string, size: number): TensorInfo => find(`${name}.weight`, [size], FLOATS);
 
-  const linear = (name: string, rows: number, columns: number, pairedRows?: number): LinearSource => {
+  const linear = (name: string, rows: number, columns: number, pairedRows: number | undefined): LinearSource => {
     const layout = options.i2sLayout ?? "block128";
     const plain = { rows, columns, scale: undefined, inverseScale: invertScales, layout, pairedRows, masters: config.masters };
     if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], [...TERNARY, ...FLOATS]) };
@@ -177,28 +190,19 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
     };
   };
 
-  const { hiddenSize, attentionSize, ffnSize, vocabSize, headDim, qkNorms, subNorms } = config;
-  const kvSize = config.kvHeads * headDim;
-  const paired = config.rope === "norm" ? headDim : undefined;
+  const { hiddenSize, vocabSize } = config;
+  const paired = config.rope === "norm" ? config.headDim : undefined;
   const layers: LayerSources[] = [];
   // One by one: a count that the file doesn't hold fails at the first layer it lacks.
   for (let layer = 0; layer < config.layers; layer++) {
-    const name = (role: keyof LayerSources): string => names.layer[role].replace("%", String(layer));
-    layers.push({
-      attnNorm: norm(name("attnNorm"), hiddenSize),
-      q: linear(name("q"), attentionSize, hiddenSize, paired),
-      k: linear(name("k"), kvSize, hiddenSize, paired),
-      v: linear(name("v"), kvSize, hiddenSize),
-      qNorm: qkNorms ? norm(name("qNorm"), headDim) : undefined,
-      kNorm: qkNorms ? norm(name("kNorm"), headDim) : undefined,
-      attnSubNorm: subNorms ? norm(name("attnSubNorm"), attentionSize) : undefined,
-      o: linear(name("o"), hiddenSize, attentionSize),
-      ffnNorm: norm(name("ffnNorm"), hiddenSize),
-      gate: linear(name("gate"), ffnSize, hiddenSize),
-      up: linear(name("up"), ffnSize, hiddenSize),
-      ffnSubNorm: subNorms ? norm(name("ffnSubNorm"), ffnSize) : undefined,
-      down: linear(name("down"), hiddenSize, ffnSize),
-    });
+    const name = (role: LinearRole | NormRole): string => names.layer[role].replace("%", String(layer));
+    layers.push(
+      makeLayer(
+        config,
+        (role, rows, columns) => linear(name(role), rows, columns, ROTATED.has(role) ? paired : undefined),
+        (role, size) => norm(name(role), size),
+      ),
+    );
   }
   const sources: NetworkSources = {
     embedding: find(`${names.embedding}.weight`, [vocabSize, hiddenSize], TABLES),
@@ -210,7 +214,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   if (config.tiedHead) used.add(`${names.head}.weight`);
   if (config.ropeFactors) used.add(ROPE_FACTORS); // read with the configuration
   for (const [name, tensor] of checkpoint.tensors) {
-    if (!used.has(name)) {
+    if (!used.has(name) && !isPassedOver(name)) {
       throw new BitnetError(
         "tensor",
         `${tensor.file}: tensor ${quote(name)} has no role in ${config.architecture}, so the model is not the one it says it is`,

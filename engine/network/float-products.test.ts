@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { floatProducts } from "./float-products.js";
-import { type FloatProducts, type ReferenceLinear, scalarProducts } from "./reference.js";
+import { type FloatProducts, type ReferenceLinear, scalarProducts } from "./reference-linear.js";
 
 const products = floatProducts();
 

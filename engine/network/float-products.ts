@@ -1,5 +1,5 @@
 import { compileModule } from "../compute/tier.js";
-import type { FloatProducts } from "./reference.js";
+import type { FloatProducts } from "./reference-linear.js";
 
 /** The exports of kernels/assembly/products.ts, which see. */
 interface Module {

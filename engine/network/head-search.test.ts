@@ -5,7 +5,6 @@ import { instantiate, type Kernels, TIERS, type Tier } from "../compute/kernels.
 import { chooseKernels } from "../compute/tier.js";
 import { dot8 } from "../numerics.js";
 import { HeadSearch } from "./head-search.js";
-import type { NetworkPlan } from "./plan.js";
 import type { TableFile } from "./table-file.js";
 
 const N = 64; // hidden size
@@ -46,9 +45,8 @@ function setting(table: Float32Array, hidden: Float32Array, tier: Tier = "plain"
   if (spoil) floats(errors, VOCAB).fill(0);
   const plan = {
     config: { vocabSize: VOCAB, hiddenSize: N },
-    head: { rows: groups, scales, errors },
-    bounds: take(3 * groups * 4),
-  } as unknown as NetworkPlan;
+    head: { rows: groups, scales, errors, bounds: take(3 * groups * 4) },
+  };
   const file = { rows, row: (id: number, to: number) => floats(to, N).set(table.subarray(id * N, (id + 1) * N)) };
   const search = new HeadSearch(kernels, memory, plan, file as unknown as TableFile, scratch);
   const exact = Float32Array.from({ length: VOCAB }, (_, id) => dot8(hidden, 0, table, id * N, N));

@@ -1,11 +1,18 @@
 import { type Kernels, ROW_GROUP } from "../compute/kernels.js";
-import type { NetworkPlan } from "./plan.js";
+import type { ModelConfig } from "../model/config.js";
+import type { HeadPlan } from "./head.js";
 import type { TableFile } from "./table-file.js";
 
 /** A rule that changes the logits of some tokens before the best are sought: it must never turn a smaller logit into a larger one. */
 export interface Adjustment {
   readonly ids: Int32Array;
   adjust(logit: number): number;
+}
+
+/** What the search needs of a `NetworkPlan`. */
+interface Searched {
+  readonly config: Pick<ModelConfig, "vocabSize" | "hiddenSize">;
+  readonly head: Pick<HeadPlan, "rows" | "scales" | "errors" | "bounds">;
 }
 
 /** Relative error of one f32 operation. */
@@ -24,7 +31,7 @@ const TINY = 1e-15;
  */
 export class HeadSearch {
   readonly #kernels: Kernels;
-  readonly #plan: NetworkPlan;
+  readonly #plan: Searched;
   readonly #table: TableFile;
   readonly #memory: WebAssembly.Memory;
   readonly #lower: Float32Array; // [vocab] bounds of the search under way
@@ -34,16 +41,16 @@ export class HeadSearch {
   readonly #scratch: number;
 
   /** @param scratch 64 bytes of this thread's own */
-  constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, table: TableFile, scratch: number) {
+  constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: Searched, table: TableFile, scratch: number) {
     const { vocabSize } = plan.config;
-    const { rows, errors } = plan.head;
+    const { rows, errors, bounds } = plan.head;
     this.#kernels = kernels;
     this.#plan = plan;
     this.#table = table;
     this.#memory = memory;
-    this.#lower = new Float32Array(memory.buffer, plan.bounds, vocabSize);
-    this.#upper = new Float32Array(memory.buffer, plan.bounds + rows * 4, vocabSize);
-    this.#found = new Uint32Array(memory.buffer, plan.bounds + rows * 8, rows);
+    this.#lower = new Float32Array(memory.buffer, bounds, vocabSize);
+    this.#upper = new Float32Array(memory.buffer, bounds + rows * 4, vocabSize);
+    this.#found = new Uint32Array(memory.buffer, bounds + rows * 8, rows);
     this.#result = new Float32Array(vocabSize);
     this.#scratch = scratch;
     // Nothing is known of the rows that fill up the last group, so they are never the reason to leave out another.

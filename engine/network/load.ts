@@ -1,5 +1,6 @@
 import { columnBlock, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
+import { allLinears, layerNorms } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
@@ -7,12 +8,9 @@ import { I2S_BLOCK, I2S_BLOCK_BYTES } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
-import type { LinearPlan, NetworkPlan } from "./plan.js";
+import type { LinearPlan } from "./layout.js";
+import type { NetworkPlan } from "./plan.js";
 import { type Reader, readWidened, TableFile, tablePieceRows, tableStaging } from "./table-file.js";
-
-/** Ternary roles of a layer, in the order of the plan. */
-export const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const;
-const NORMS = ["attnNorm", "qNorm", "kNorm", "attnSubNorm", "ffnNorm", "ffnSubNorm"] as const;
 
 /** One thing a thread can load on its own. */
 interface Job {
@@ -21,7 +19,7 @@ interface Job {
   run(): void;
 }
 
-/** Packings of all ternary layers and what they need of the plan. */
+/** Packings of all ternary layers, in the order of `allLinears`, and what they need of the plan. */
 export interface LoadNeeds {
   readonly packings: readonly Packing[];
   /** A thread's staging: the largest piece and what it decodes to. */
@@ -35,10 +33,10 @@ export type LoadOutcome = "loaded" | "f32 head" | "scale groups";
 
 /** Looks at every ternary layer's encoding. @throws BitnetError tensor */
 export function loadNeeds(sources: NetworkSources): LoadNeeds {
-  const packings = sources.layers.flatMap((layer) => LINEARS.map((role) => openPacking(layer[role])));
+  const packings = allLinears(sources.layers).map(openPacking);
   let stagingBytes = tableStaging(sources.embedding.shape[1]!);
-  const norms = [sources.outputNorm, ...sources.layers.flatMap((layer) => NORMS.map((role) => layer[role]))];
-  for (const norm of norms) stagingBytes = Math.max(stagingBytes, align(norm?.byteLength ?? 0));
+  const norms = [sources.outputNorm, ...sources.layers.flatMap((layer) => layerNorms(layer).map(([, norm]) => norm))];
+  for (const { byteLength } of norms) stagingBytes = Math.max(stagingBytes, align(byteLength));
   let statPieces = 0;
   for (const packing of packings) {
     const { length, rows } = packing.piece(0);
@@ -199,19 +197,18 @@ export function load(
   };
 
   const first = head(sources.head ?? sources.embedding);
-  first.push(floats(sources.outputNorm, plan.outputNorm));
+  first.push(floats(sources.outputNorm, plan.head.norm));
   plan.layers.forEach((layer, i) => {
-    for (const role of NORMS) {
-      const norm = sources.layers[i]![role];
-      if (norm) first.push(floats(norm, layer[role]!));
-    }
+    const addresses = layerNorms(layer);
+    for (const [n, [, norm]] of layerNorms(sources.layers[i]!).entries()) first.push(floats(norm, addresses[n]![1]));
   });
   const second: Job[] = [];
   const third: Job[] = [];
   let statsFrom = 0;
+  const places = allLinears(plan.layers);
   needs.packings.forEach((packing, i) => {
     const { source } = packing;
-    const to = plan.layers[Math.floor(i / LINEARS.length)]![LINEARS[i % LINEARS.length]!];
+    const to = places[i]!;
     const from = statsFrom;
     const ternarise = (): Ternarisation => {
       const pieces = Array.from({ length: packing.pieces }, (_, p): PieceStats => {

@@ -4,7 +4,8 @@ import { ArenaPlan } from "../compute/arena.js";
 import { TIERS } from "../compute/kernels.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
-import { type NetworkPlan, type PlanOptions, planNetwork } from "./plan.js";
+import type { PlanOptions } from "./layout.js";
+import { type NetworkPlan, planNetwork } from "./plan.js";
 
 /** The shape of the 2B4T model. */
 const SHAPE_2B4T: ModelConfig = {
@@ -20,12 +21,14 @@ const SHAPE_2B4T: ModelConfig = {
   contextLength: 131072,
   ropeTheta: 500000,
   ropeFactors: undefined,
+  ropeScaling: undefined,
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,
   qkNorms: false,
   rope: "neox",
   activations: "int8",
+  activationsAssumed: false,
   masters: true,
   tiedHead: true,
   packing: undefined,

@@ -2,14 +2,15 @@ import type { TensorInfo } from "../container/checkpoint.js";
 import { type FileStamp, openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
+import { allLinears, mapLayer } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { SCALE_GROUP } from "../numerics.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
-import { LINEARS } from "./load.js";
-import type { ReferenceLayer, ReferenceLinear, ReferenceWeights } from "./reference.js";
+import type { ReferenceWeights } from "./reference.js";
+import type { ReferenceLinear } from "./reference-linear.js";
 
 /** As much as the kernels' 32-bit memory: a file that only claims to be huge must not take the machine's. */
 const MAX_BYTES = 2 ** 32;
@@ -86,27 +87,15 @@ export function loadReference(
     const scale = how ? checkScale(source, how.scale) : storedScale(source, read);
     return { packing, weights, scales: scales.fill(scale), scale };
   };
-  const linears = sources.layers.map((layer) => LINEARS.map((role) => linear(layer[role])));
-  const all = linears.flat();
-  const inGroups = config.activations === "float" || all.some(({ scale }) => scale === undefined);
+  const asRead = sources.layers.map((layer) => mapLayer(layer, linear, floats));
+  const inGroups = config.activations === "float" || allLinears(asRead).some(({ scale }) => scale === undefined);
   const group = inGroups ? SCALE_GROUP : undefined;
-  const role = (layer: number, name: (typeof LINEARS)[number]): ReferenceLinear => finished(linears[layer]![LINEARS.indexOf(name)]!, group);
-  const layers = sources.layers.map(
-    (layer, index): ReferenceLayer => ({
-      attnNorm: floats(layer.attnNorm),
-      q: role(index, "q"),
-      k: role(index, "k"),
-      v: role(index, "v"),
-      qNorm: layer.qNorm && floats(layer.qNorm),
-      kNorm: layer.kNorm && floats(layer.kNorm),
-      attnSubNorm: layer.attnSubNorm && floats(layer.attnSubNorm),
-      o: role(index, "o"),
-      ffnNorm: floats(layer.ffnNorm),
-      gate: role(index, "gate"),
-      up: role(index, "up"),
-      ffnSubNorm: layer.ffnSubNorm && floats(layer.ffnSubNorm),
-      down: role(index, "down"),
-    }),
+  const layers = asRead.map((layer) =>
+    mapLayer(
+      layer,
+      (from) => finished(from, group),
+      (norm) => norm,
+    ),
   );
   const embedding = floats(sources.embedding);
   return { embedding, layers, outputNorm: floats(sources.outputNorm), head: sources.head ? floats(sources.head) : embedding };
@@ -136,7 +125,6 @@ function finished({ packing, weights, scales, scale }: Linear, group: number | u
 /** Bytes of what `loadReference` makes: 4 of each float, 1 of each code. */
 function weightBytes({ embedding, head, layers }: NetworkSources): number {
   const tables = head ? [embedding, head] : [embedding];
-  const linears = layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
   const floats = tables.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0);
-  return linears.reduce((sum, { rows, columns }) => sum + rows * columns, 4 * floats);
+  return allLinears(layers).reduce((sum, { rows, columns }) => sum + rows * columns, 4 * floats);
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { ModelConfig } from "../model/config.js";
 import { KV_BLOCK, type KvType } from "../numerics.js";
-import { Reference, ReferenceCache, type ReferenceLinear, type ReferenceWeights } from "./reference.js";
+import { Reference, ReferenceCache, type ReferenceWeights } from "./reference.js";
+import type { ReferenceLinear } from "./reference-linear.js";
 import { ReferenceRun } from "./reference-run.js";
 
 const config: ModelConfig = {
@@ -17,12 +18,14 @@ const config: ModelConfig = {
   contextLength: 256,
   ropeTheta: 10000,
   ropeFactors: undefined,
+  ropeScaling: undefined,
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,
   qkNorms: false,
   rope: "neox",
   activations: "int8",
+  activationsAssumed: false,
   masters: true,
   tiedHead: true,
   packing: undefined,
@@ -50,19 +53,25 @@ function weights(): ReferenceWeights {
     head: embedding,
     outputNorm: ones(hiddenSize),
     layers: Array.from({ length: config.layers }, () => ({
-      attnNorm: ones(hiddenSize),
-      q: linear(hiddenSize, hiddenSize),
-      k: linear(kvHeads * headDim, hiddenSize),
-      v: linear(kvHeads * headDim, hiddenSize),
-      qNorm: undefined,
-      kNorm: undefined,
-      attnSubNorm: ones(hiddenSize),
-      o: linear(hiddenSize, hiddenSize),
-      ffnNorm: ones(hiddenSize),
-      gate: linear(ffnSize, hiddenSize),
-      up: linear(ffnSize, hiddenSize),
-      ffnSubNorm: ones(ffnSize),
-      down: linear(hiddenSize, ffnSize),
+      mixer: {
+        kind: "attention",
+        attnNorm: ones(hiddenSize),
+        q: linear(hiddenSize, hiddenSize),
+        k: linear(kvHeads * headDim, hiddenSize),
+        v: linear(kvHeads * headDim, hiddenSize),
+        qNorm: undefined,
+        kNorm: undefined,
+        attnSubNorm: ones(hiddenSize),
+        o: linear(hiddenSize, hiddenSize),
+      },
+      feedForward: {
+        kind: "feedForward",
+        ffnNorm: ones(hiddenSize),
+        gate: linear(ffnSize, hiddenSize),
+        up: linear(ffnSize, hiddenSize),
+        ffnSubNorm: ones(ffnSize),
+        down: linear(hiddenSize, ffnSize),
+      },
     })),
   };
 }

@@ -1,5 +1,4 @@
-import type { StepBatch } from "../compute/step.js";
-import { type NetworkPlan, stepWords } from "./plan.js";
+import type { StepBatch, StepLimits } from "../compute/step.js";
 
 /** What the threads do when the leader lets them go. */
 export const Operation = { step: 1, exit: 2 } as const;
@@ -10,7 +9,8 @@ export class StepMemory {
   readonly #layout: ReturnType<typeof stepWords>;
   readonly #base: number;
 
-  constructor(memory: WebAssembly.Memory, plan: NetworkPlan) {
+  /** @param plan where it lies, and the limits of a step */
+  constructor(memory: WebAssembly.Memory, plan: { readonly step: number; readonly limits: StepLimits }) {
     this.#layout = stepWords(plan.limits);
     this.#base = plan.step;
     this.#words = new Uint32Array(memory.buffer, plan.step, this.#layout.end);
@@ -80,4 +80,21 @@ export class StepMemory {
     for (let row = 0; row < batch.tokens.length; row++) words[tables + row] = starts[batch.sequences[row]!]!;
     for (let i = 0; i < batch.outputs.length; i++) words[outputs + i] = batch.outputs[i]!.row;
   }
+}
+
+/** u32 words of the step's description: counts, then rows, tables and outputs. */
+export function stepWords(limits: StepLimits): {
+  tokens: number;
+  positions: number;
+  tables: number;
+  outputs: number;
+  blocks: number;
+  end: number;
+} {
+  const tokens = 4; // operation, rows, outputs, whether all logits are wanted
+  const positions = tokens + limits.maxRows;
+  const tables = positions + limits.maxRows; // first word of each row's table, counted from `blocks`
+  const outputs = tables + limits.maxRows; // row of each output
+  const blocks = outputs + limits.maxOutputs;
+  return { tokens, positions, tables, outputs, blocks, end: blocks + limits.maxRows * Math.ceil(limits.contextLength / limits.blockSize) };
 }

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
 import { readConfig } from "../model/config.js";
+import { allLinears } from "../model/layers.js";
 import { type LinearSource, readWeights } from "../model/weights.js";
 import { readFloats } from "./dense.js";
 import { bytesOf, decode, errorOf, layer, someCodes } from "./fixtures.test.helper.js";
@@ -344,7 +345,7 @@ describe("one layer, packed by llama.cpp's quantiser", () => {
     ["TQ2_0", "tq2_0"],
   ])("%s: the codes of the I2_S file, its scale rounded to f16 in every group", async (type, name) => {
     const checkpoint = await openCheckpoint("validation/fixtures/gguf/ggml-model-i2_s.gguf");
-    const { k } = readWeights(checkpoint, await readConfig(checkpoint)).layers[0]!;
+    const { k } = readWeights(checkpoint, await readConfig(checkpoint)).layers[0]!.mixer;
     await checkpoint.close();
     const i2s = bytesOf(k.tensor);
     const bytes = new Uint8Array(readFileSync(`validation/fixtures/gguf/blk.0.attn_k.${name}.bin`));
@@ -358,13 +359,11 @@ describe("one layer, packed by llama.cpp's quantiser", () => {
 });
 
 describe("one model, packed by three tools", () => {
-  const ROLES = ["q", "k", "v", "o", "gate", "up", "down"] as const;
-
   async function linears(path: string): Promise<LinearSource[]> {
     const checkpoint = await openCheckpoint(path);
     const { layers } = readWeights(checkpoint, await readConfig(checkpoint));
     await checkpoint.close();
-    return layers.flatMap((layer) => ROLES.map((role) => layer[role]));
+    return allLinears(layers);
   }
 
   const one = (type: string, bytes: Uint8Array): number => {

@@ -36,12 +36,37 @@ export function notFinite(tensor: TensorInfo, offset: number): BitnetError {
   );
 }
 
-function notTernary(tensor: TensorInfo, offset: number): BitnetError {
+/** What to do with weights that are not ternary: with SafeTensors, and with GGUF. */
+const GET_TERNARY =
+  'get its packed or written-out form (of Falcon-E the revision main or bfloat16), or, if these are masters of a ternary model, say so in config.json: "quantization_config": {"quant_method": "bitnet", "quantization_mode": "online", "linear_class": "autobitlinear"}';
+const GET_GGUF = "get the model as I2_S, TQ1_0, TQ2_0 or Q2_0";
+
+function notTernary({ file, name }: TensorInfo, offset: number): BitnetError {
   return new BitnetError(
     "tensor",
-    `${tensor.file}: tensor ${tensor.name} holds weights of many magnitudes (near byte ${offset}), so the model is not ternary, and nothing in its files says that it is to be made so`,
-    { file: tensor.file, tensor: tensor.name, offset },
+    `${file}: tensor ${name} holds weights of many magnitudes (near byte ${offset}), so this is no ternary model, or its master weights without a word that they are: ${name.startsWith("blk.") ? GET_GGUF : GET_TERNARY}`,
+    { file, tensor: name, offset },
   );
+}
+
+/** Names of types of plain numbers. */
+const FLOATS = ["F32", "F16", "BF16"];
+
+/**
+ * Refuses a model that isn't ternary by the first row of each layer, in the network's order: threads that load find the same, but now in one layer,
+ * now in another.
+ * @throws BitnetError tensor: weights of many magnitudes that nothing says are masters; file: numbers that no weight can be
+ */
+export async function requireTernary(
+  layers: readonly LinearSource[],
+  read: (tensor: TensorInfo, start: number, length: number) => Promise<Uint8Array>,
+): Promise<void> {
+  for (const source of layers) {
+    const { tensor, columns, masters } = source;
+    if (masters || !FLOATS.includes(tensor.type)) continue;
+    const row = densePacking({ ...source, rows: 1 });
+    row.decode(0, await read(tensor, 0, floatBytes(tensor.type, columns)), new Uint8Array(columns), columns, undefined);
+  }
 }
 
 let scratch = new Float32Array(0);

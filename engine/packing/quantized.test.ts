@@ -80,6 +80,13 @@ describe.each(TYPES)("%s", (type) => {
   });
 });
 
+test("Q2_0 with a scale for 128, which is PQ2_0 too: a block written out by hand", () => {
+  const block = Buffer.from(`0037${"244992".repeat(10)}2449`, "hex"); // 7j + 3 modulo 3, less 1, times 0.4375
+  const out = new Float32Array(128);
+  readFloats("Q2_0_128", block, out, 128);
+  expect([...out]).toEqual(Array.from({ length: 128 }, (_, j) => (((7 * j + 3) % 3) - 1) * 0.4375));
+});
+
 test("bytes of whole blocks", () => {
   expect(floatBytes("Q8_0", 64)).toBe(68);
   expect(floatBytes("Q4_0", 64)).toBe(36);

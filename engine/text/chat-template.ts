@@ -74,11 +74,17 @@ async function readSidecarTemplate(files: SidecarFiles): Promise<Sources | undef
 /** Characters of a template; the longest known have 50,000. */
 const maxSource = 2 ** 20;
 
-/** What a rendering may take: enough for any small chat, and more as the chat is longer. Real templates take a hundredth of it. */
+/** Steps of a rendering, however small the chat: a fifth of a second. Real templates take some hundreds, and some hundreds more for each message. */
+const baseSteps = 2 ** 20;
+
+/** Characters that a rendering may make, however small the chat: some 10 MB. */
+const baseMade = 2 ** 22;
+
+/** What a rendering may take. It grows with the chat: real templates take a tenth of what is given for each value and character. */
 function limitsFor({ characters, values }: Amount, maxLength: number): Limits {
   return {
-    steps: 2 ** 20 + 2 ** 10 * values + 4 * characters,
-    made: 2 ** 22 + 64 * (characters + values),
+    steps: baseSteps + 1024 * values + 4 * characters,
+    made: baseMade + 64 * (characters + values),
     text: Math.max(maxLength, 2 * characters),
   };
 }

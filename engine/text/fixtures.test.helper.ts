@@ -40,6 +40,7 @@ export function fakeCheckpoint(content: {
     byteLength: 0,
     tensors: new Map(),
     metadata: new Map(Object.entries(metadata ?? {})),
+    read: async () => new Uint8Array(0),
     sidecar: async (name) => read(name),
     sha256: none,
     close: async () => {},

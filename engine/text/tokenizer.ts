@@ -85,6 +85,7 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     if (bos && addsBos) out.push(bosId!);
     checkRanges(literal, text.length);
     const push = (id: number) => out.push(id);
+    let range = 0; // the first that doesn't end before the stretch at hand
     const encodeStretch = (start: number, end: number) => {
       const stretch = text.slice(start, end);
       // What doesn't begin the text follows a token in it.
@@ -93,9 +94,11 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
         codec.encode(stretch, prefixed, out);
         return;
       }
-      const within = literal.flatMap(([from, to]): [number, number][] =>
-        from < end && to > start ? [[Math.max(from, start) - start, Math.min(to, end) - start]] : [],
-      );
+      while (range < literal.length && literal[range]![1] <= start) range++;
+      const within: [number, number][] = [];
+      for (let i = range; i < literal.length && literal[i]![0] < end; i++) {
+        within.push([Math.max(literal[i]![0], start) - start, Math.min(literal[i]![1], end) - start]);
+      }
       const formed = codec.normalize(stretch, prefixed, within);
       normalizedTokens.scan(formed.text, special, formed.ranges, (a, b) => codec.encode(formed.text.slice(a, b), false, out), push);
     };

@@ -63,7 +63,7 @@ export const MODEL_CHECKS: readonly Check[] = [
 /** What makes the network; how a format names its architecture and lays out its weights is its own. */
 const NETWORK = [
   ...(["layers", "hiddenSize", "heads", "kvHeads", "headDim", "attentionSize", "ffnSize", "vocabSize", "contextLength"] as const),
-  ...(["ropeTheta", "ropeFactors", "rmsNormEps", "activation", "activations", "subNorms", "qkNorms", "tiedHead"] as const),
+  ...(["ropeTheta", "ropeFactors", "ropeScaling", "rmsNormEps", "activation", "activations", "subNorms", "qkNorms", "tiedHead"] as const),
 ] as const;
 
 /** GGUF has its numbers in f32, JSON in f64. */

@@ -9,8 +9,9 @@ import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { openSource } from "../../engine/container/source.js";
 import { convertModel } from "../../engine/index.js";
 import { readConfig } from "../../engine/model/config.js";
+import { allLinears } from "../../engine/model/layers.js";
 import { readWeights } from "../../engine/model/weights.js";
-import type { ReferenceLinear } from "../../engine/network/reference.js";
+import type { ReferenceLinear } from "../../engine/network/reference-linear.js";
 import { loadReference } from "../../engine/network/reference-load.js";
 import { BF16, I2S, PACKED, temporaryDirectory } from "./derive.test.helper.js";
 
@@ -44,7 +45,7 @@ async function layersOf(path: string): Promise<ReferenceLinear[]> {
   await checkpoint.close();
   const config = await readConfig(checkpoint);
   const { layers } = loadReference(readWeights(checkpoint, config), config);
-  return layers.flatMap(({ q, k, v, o, gate, up, down }) => [q, k, v, o, gate, up, down]);
+  return allLinears(layers);
 }
 
 const bits = new DataView(new ArrayBuffer(4));

@@ -11,8 +11,9 @@ import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { readSafetensors, writeSafetensors } from "../../engine/container/safetensors.js";
 import { openSource } from "../../engine/container/source.js";
 import { readConfig } from "../../engine/model/config.js";
+import type { Layer as ModelLayer } from "../../engine/model/layers.js";
 import { readWeights } from "../../engine/model/weights.js";
-import type { ReferenceLinear } from "../../engine/network/reference.js";
+import type { ReferenceLinear } from "../../engine/network/reference-linear.js";
 import { loadReference } from "../../engine/network/reference-load.js";
 import { readFloats } from "../../engine/packing/dense.js";
 
@@ -50,8 +51,8 @@ async function layersOf(path: string): Promise<{ layer: Layers; close: () => Pro
       const [, index, role] = /^(?:blk|model\.layers)\.(\d+)\.(?:self_attn\.|mlp\.)?(\w+)\.weight$/.exec(name) ?? [];
       const key = ROLES.get(role ?? "");
       if (key === undefined) return undefined;
-      const linear = weights.layers[Number(index)]![key];
-      const { tensor } = sources.layers[Number(index)]![key];
+      const linear = partsOf(weights.layers[Number(index)]!)[key];
+      const { tensor } = partsOf(sources.layers[Number(index)]!)[key];
       const floats = new Float32Array(linear.rows * linear.columns);
       readFloats(tensor.type, await source.read(tensor.offset, tensor.byteLength), floats, floats.length);
       return { ...linear, masters: floats };
@@ -59,6 +60,8 @@ async function layersOf(path: string): Promise<{ layer: Layers; close: () => Pro
     close: () => source.close(),
   };
 }
+
+const partsOf = <Linear, Norm>({ mixer, feedForward }: ModelLayer<Linear, Norm>) => ({ ...mixer, ...feedForward });
 
 const ROLES = new Map([
   ...Object.entries({ attn_q: "q", attn_k: "k", attn_v: "v", attn_output: "o", ffn_gate: "gate", ffn_up: "up", ffn_down: "down" } as const),

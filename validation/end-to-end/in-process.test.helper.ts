@@ -74,7 +74,7 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
     );
     forward.run();
     for (let i = 0; i < tokens.length; i++) {
-      logits.push(new Float32Array(memory.buffer, plan.logits + i * plan.logitsStride, config.vocabSize).slice());
+      logits.push(new Float32Array(memory.buffer, plan.head.logits + i * plan.head.logitsStride, config.vocabSize).slice());
     }
   }
   files.close();

@@ -6,8 +6,10 @@ import { readGguf } from "../../engine/container/gguf.js";
 import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { openSource } from "../../engine/container/source.js";
 import { readConfig } from "../../engine/model/config.js";
+import { allLinears } from "../../engine/model/layers.js";
 import { readWeights } from "../../engine/model/weights.js";
-import type { LayerPlan, NetworkPlan } from "../../engine/network/plan.js";
+import type { LayerPlan } from "../../engine/network/blocks.js";
+import type { NetworkPlan } from "../../engine/network/plan.js";
 import { openPacking } from "../../engine/packing/open.js";
 import { logNll } from "../../engine/sampling/sampler.js";
 import { median } from "../statistics/summary.js";
@@ -84,7 +86,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
           withoutNorm(
             kernels,
             memory,
-            parts(plan, (layer) => layer.attnSubNorm!),
+            parts(plan, (layer) => layer.mixer.attnSubNorm!),
           ),
       },
       undefined,
@@ -96,7 +98,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
           withoutNorm(
             kernels,
             memory,
-            parts(plan, (layer) => layer.ffnSubNorm!),
+            parts(plan, (layer) => layer.feedForward.ffnSubNorm!),
           ),
       },
       undefined,
@@ -105,7 +107,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
       "an inverted scale",
       {
         memory: (memory, plan) => {
-          const scale = f32(memory, plan.layers[1]!.o.scales, 1);
+          const scale = f32(memory, plan.layers[1]!.mixer.o.scales, 1);
           scale[0] = 1 / scale[0]!;
         },
       },
@@ -151,11 +153,7 @@ function withoutNorm(kernels: Kernels, memory: WebAssembly.Memory, weights: Read
 async function writeLayout64(path: string): Promise<void> {
   const checkpoint = await openCheckpoint(I2S);
   const sources = readWeights(checkpoint, await readConfig(checkpoint));
-  const linears = new Map(
-    sources.layers.flatMap((layer) =>
-      [layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down].map((linear) => [linear.tensor.name, linear]),
-    ),
-  );
+  const linears = new Map(allLinears(sources.layers).map((linear) => [linear.tensor.name, linear]));
   const source = await openSource(I2S);
   const file = await readGguf(source);
   const tensors = [];

@@ -9,7 +9,7 @@ import { loadReference } from "../../engine/network/reference-load.js";
 import { EMBEDDED } from "./derive.test.helper.js";
 
 const PROMPT = "Once upon a time, there was a big box. In the box there was";
-const OPTIONS: GenerateOptions = { maxTokens: 24, temperature: 0.7, topK: 20, repetitionPenalty: 1.05, seed: 3, trace: true };
+const OPTIONS: GenerateOptions = { maxTokens: 24, temperature: 0.7, topK: 20, topP: 1, repetitionPenalty: 1.05, seed: 3, trace: true };
 
 /** One answer, and what else the model is used for meanwhile. */
 async function traced(

@@ -12,6 +12,12 @@ export interface Llama3Scaling {
   readonly originalContext: number;
 }
 
+/** YaRN, as both containers have it. */
+export interface YarnScaling {
+  readonly factor: number;
+  readonly originalContext: number;
+}
+
 /** What a model is like. */
 export interface Shape {
   readonly name: string;
@@ -29,6 +35,7 @@ export interface Shape {
   readonly theta: number;
   readonly eps: number;
   readonly scaling?: Llama3Scaling;
+  readonly yarn?: YarnScaling;
   /** Columns that share a scale, of the tables too, which are ternary then; without it one scale holds for a tensor. */
   readonly group?: number;
   /** Tokens of each window that is compared. */
@@ -119,6 +126,24 @@ export const SHAPES: readonly Shape[] = [
     eps: 1e-6,
     theta: 1_000_000,
     windows: [300, 100],
+  },
+  // Bonsai 8B: YaRN, here from so short a context that 200 tokens see four of it.
+  {
+    ...COMMON,
+    name: "qwen3-yarn",
+    family: "qwen3",
+    seed: 34,
+    layers: 2,
+    hidden: 128,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 64,
+    ffn: 256,
+    eps: 1e-6,
+    theta: 10_000,
+    yarn: { factor: 4, originalContext: 64 },
+    windows: [200, 60],
+    quick: 96,
   },
   // Ternary-Bonsai: a scale for each 64 or 128 columns, and tables that are ternary too.
   {

@@ -6,6 +6,7 @@ import { readWeights } from "../../engine/model/weights.js";
 import { floatProducts } from "../../engine/network/float-products.js";
 import { Reference, ReferenceCache, type ReferenceLayer, type ReferenceWeights } from "../../engine/network/reference.js";
 import { loadReference } from "../../engine/network/reference-load.js";
+import { type RopeScaling, yarnRange } from "../../engine/rope.js";
 import { temporaryDirectory } from "../end-to-end/derive.test.helper.js";
 import { ALL_MISSED, GATE, misses } from "./families.test.helper.js";
 import { type FamilyModel, makeFamilyModel, SHAPES, type Shape } from "./model.js";
@@ -20,7 +21,10 @@ const TOKENS = 16;
 /** What is wrong with a network. */
 interface Mistake {
   readonly config?: (config: ModelConfig) => ModelConfig;
-  readonly layer?: (layer: ReferenceLayer) => ReferenceLayer;
+  readonly layer?: (layer: ReferenceLayer) => {
+    readonly mixer?: Partial<ReferenceLayer["mixer"]>;
+    readonly feedForward?: Partial<ReferenceLayer["feedForward"]>;
+  };
   readonly weights?: (weights: ReferenceWeights) => ReferenceWeights;
   /** Inputs of ternary layers in 8 bits. */
   readonly int8?: boolean;
@@ -31,14 +35,18 @@ interface Mistake {
 const silu: Mistake = { config: (config) => ({ ...config, activation: "relu2" }) };
 const theta: Mistake = { config: (config) => ({ ...config, ropeTheta: 100 * config.ropeTheta }) };
 
+const scaling = (changes: Partial<RopeScaling>): Mistake => ({
+  config: (config) => ({ ...config, ropeScaling: { ...config.ropeScaling!, ...changes } }),
+});
+
 /** The mistakes that each shape's model must show. */
 const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
   bitnet: {
     "ReLU² in place of SiLU": silu,
-    "no attention sub-norm": { layer: (layer) => ({ ...layer, attnSubNorm: undefined }) },
-    "no feed-forward sub-norm": { layer: (layer) => ({ ...layer, ffnSubNorm: undefined }) },
+    "no attention sub-norm": { layer: () => ({ mixer: { attnSubNorm: undefined } }) },
+    "no feed-forward sub-norm": { layer: () => ({ feedForward: { ffnSubNorm: undefined } }) },
     "norms before and behind attention exchanged": {
-      layer: (layer) => ({ ...layer, attnNorm: layer.attnSubNorm!, attnSubNorm: layer.attnNorm }),
+      layer: ({ mixer }) => ({ mixer: { attnNorm: mixer.attnSubNorm!, attnSubNorm: mixer.attnNorm } }),
     },
     "q and k taken for permuted": { config: (config) => ({ ...config, rope: "norm" }) },
     "RoPE of another base": theta,
@@ -54,7 +62,7 @@ const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
     },
     "the embedding as head": { weights: (weights) => ({ ...weights, head: weights.embedding }) },
     "norms before attention and feed-forward exchanged": {
-      layer: (layer) => ({ ...layer, attnNorm: layer.ffnNorm, ffnNorm: layer.attnNorm }),
+      layer: ({ mixer, feedForward }) => ({ mixer: { attnNorm: feedForward.ffnNorm }, feedForward: { ffnNorm: mixer.attnNorm } }),
     },
     "RoPE of another base": theta,
     "activations in 8 bits": { int8: true },
@@ -64,12 +72,30 @@ const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
     "factors of 1": { config: (config) => ({ ...config, ropeFactors: config.ropeFactors!.map(() => 1) }) },
     "all of RoPE scaled": { config: (config) => ({ ...config, ropeFactors: config.ropeFactors!.map(() => 8) }) },
   },
+  "qwen3-yarn": {
+    "YaRN ignored": { config: (config) => ({ ...config, ropeScaling: undefined }) },
+    "YaRN's frequencies without its attention factor": scaling({ attention: 1 }),
+    "YaRN's attention factor without its frequencies": scaling({ type: "linear", factor: 1, ramp: undefined }),
+    "all pairs stretched": scaling({ type: "linear", ramp: undefined }),
+    "a ramp of the stretched context": scaling({ ramp: { originalContext: 512, fast: 32, slow: 1, truncate: true } }),
+    "a ramp over dimensions in place of pairs": {
+      config: (config) => {
+        const { factor, attention, ramp } = config.ropeScaling!;
+        const [low, high] = yarnRange(config.ropeTheta, config.headDim, ramp!);
+        const ropeFactors = Array.from({ length: config.headDim / 2 }, (_, pair) => {
+          const share = Math.min(Math.max((2 * pair - low) / (high - low), 0), 1);
+          return 1 / (1 - share + share / factor);
+        });
+        return { ...config, ropeFactors, ropeScaling: { type: "linear", factor: 1, attention, ramp: undefined } };
+      },
+    },
+  },
   qwen3: {
     "ReLU² in place of SiLU": silu,
-    "no norm of q": { layer: (layer) => ({ ...layer, qNorm: layer.qNorm!.map(() => 1) }) },
-    "no norm of k": { layer: (layer) => ({ ...layer, kNorm: layer.kNorm!.map(() => 1) }) },
-    "neither norm": { layer: (layer) => ({ ...layer, qNorm: undefined, kNorm: undefined }) },
-    "norms of q and k exchanged": { layer: (layer) => ({ ...layer, qNorm: layer.kNorm, kNorm: layer.qNorm }) },
+    "no norm of q": { layer: ({ mixer }) => ({ mixer: { qNorm: mixer.qNorm!.map(() => 1) } }) },
+    "no norm of k": { layer: ({ mixer }) => ({ mixer: { kNorm: mixer.kNorm!.map(() => 1) } }) },
+    "neither norm": { layer: () => ({ mixer: { qNorm: undefined, kNorm: undefined } }) },
+    "norms of q and k exchanged": { layer: ({ mixer }) => ({ mixer: { qNorm: mixer.kNorm, kNorm: mixer.qNorm } }) },
     "q and k taken for permuted": { config: (config) => ({ ...config, rope: "norm" }) },
     "RoPE of another base": theta,
     "activations in 8 bits": { int8: true, config: (config) => ({ ...config, activations: "int8" }) },
@@ -84,7 +110,13 @@ async function mistaken(path: string, ids: readonly number[], mistake: Mistake):
   const loaded = loadReference(readWeights(checkpoint, config), config);
   await checkpoint.close();
   const changed = mistake.weights?.(loaded) ?? loaded;
-  const weights = { ...changed, layers: changed.layers.map((layer) => mistake.layer?.(layer) ?? layer) };
+  const weights = {
+    ...changed,
+    layers: changed.layers.map((layer) => {
+      const wrong = mistake.layer?.(layer);
+      return { mixer: { ...layer.mixer, ...wrong?.mixer }, feedForward: { ...layer.feedForward, ...wrong?.feedForward } };
+    }),
+  };
   const reference = new Reference(config, weights, mistake.int8 ?? false, floatProducts());
   const cache = new ReferenceCache(config, ids.length);
   const rows = ids.map((token, position) => ({ token, position, cache }));

@@ -3,7 +3,7 @@
  * nothing of the engine in it. llama.cpp's logits confirm it where llama.cpp can say something; where it can't (activations in 8 bits as the
  * models define them), this is what the engine is held against.
  */
-import { dequantized, type FamilyModel, type Layer, LINEARS, type Linear, type LinearName } from "./model.js";
+import { dequantized, type FamilyModel, type Layer, LINEARS, type Linear, type LinearName, type YarnScaling } from "./model.js";
 import { ropeFactors } from "./write-gguf.js";
 
 interface Weights {
@@ -51,13 +51,27 @@ function multiply({ rows, columns, values }: Weights, x: Float64Array): Float64A
   return out;
 }
 
+/** YaRN (Peng et al. 2023): pairs that turn less than once in the original context are slowed by the factor, those of 32 turns and more are not. */
+function stretched(frequencies: readonly number[], theta: number, { factor, originalContext }: YarnScaling): number[] {
+  /** The pair, as a fraction, that turns so often: turns = context · theta^(−pair/pairs) / 2π. */
+  const pairOf = (turns: number): number => frequencies.length * (Math.log(originalContext / (2 * Math.PI * turns)) / Math.log(theta));
+  const first = Math.max(Math.floor(pairOf(32)), 0);
+  const last = Math.min(Math.ceil(pairOf(1)), 2 * frequencies.length - 1);
+  return frequencies.map((frequency, pair) => {
+    const share = Math.min(Math.max((pair - first) / (last - first), 0), 1);
+    return (1 - share) * frequency + (share * frequency) / factor;
+  });
+}
+
 export class FamilyNetwork {
   readonly #model: FamilyModel;
   readonly #int8: boolean;
   readonly #layers: readonly Readonly<Record<LinearName, Weights>>[];
   readonly #head: Weights;
   /** Radians a position, [headDim / 2]. */
-  readonly #frequencies: Float64Array;
+  readonly #frequencies: readonly number[];
+  /** What cosines and sines are multiplied by. */
+  readonly #magnitude: number;
 
   /** @param int8 inputs of the ternary layers in 8 bits, as BitNet models define it */
   constructor(model: FamilyModel, int8: boolean) {
@@ -70,10 +84,9 @@ export class FamilyNetwork {
     );
     this.#head = { rows: shape.vocab, columns: shape.hidden, values: new Float64Array(head.values) };
     const factors = shape.scaling && ropeFactors(shape.theta, shape.headDim, shape.scaling);
-    this.#frequencies = Float64Array.from(
-      { length: shape.headDim / 2 },
-      (_, i) => shape.theta ** ((-2 * i) / shape.headDim) / (factors?.[i] ?? 1),
-    );
+    const plain = Array.from({ length: shape.headDim / 2 }, (_, i) => shape.theta ** ((-2 * i) / shape.headDim) / (factors?.[i] ?? 1));
+    this.#frequencies = shape.yarn ? stretched(plain, shape.theta, shape.yarn) : plain;
+    this.#magnitude = shape.yarn ? 0.1 * Math.log(shape.yarn.factor) + 1 : 1;
   }
 
   /** Logits of every position, [ids] of [vocab]. */
@@ -140,7 +153,7 @@ export class FamilyNetwork {
     for (let from = 0; from < x.length; from += headDim) {
       for (let i = 0; i < half; i++) {
         const angle = position * this.#frequencies[i]!;
-        const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+        const [cos, sin] = [Math.cos(angle) * this.#magnitude, Math.sin(angle) * this.#magnitude];
         const [a, b] = [x[from + i]!, x[from + half + i]!];
         out[from + i] = a * cos - b * sin;
         out[from + half + i] = b * cos + a * sin;

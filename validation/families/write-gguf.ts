@@ -148,6 +148,13 @@ function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {
     entry("attention.head_count_kv", shape.kvHeads),
     entry("attention.layer_norm_rms_epsilon", shape.eps, "float32"),
     entry("rope.freq_base", shape.theta, "float32"),
+    ...(shape.yarn
+      ? [
+          { key: `${family}.rope.scaling.type`, type: "string" as const, value: "yarn" },
+          entry("rope.scaling.factor", shape.yarn.factor, "float32"),
+          entry("rope.scaling.original_context_length", shape.yarn.originalContext),
+        ]
+      : []),
     ...(family === "qwen3"
       ? [entry("attention.key_length", headDim), entry("attention.value_length", headDim)]
       : [entry("rope.dimension_count", headDim), entry("vocab_size", shape.vocab)]),
@@ -156,8 +163,8 @@ function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {
   ];
 }
 
-/** Writes one file. Tables are F32 beside F32 layers, of the layers' type where that is a Q2_0, else F16; norms always F32. */
-export async function writeFamilyGguf(path: string, model: FamilyModel, type: FamilyType): Promise<string> {
+/** The model's tensors in the order of llama.cpp's converter. Tables are F32 beside F32 layers, of the layers' type where that is a Q2_0, else F16; norms always F32. */
+export function familyTensors(model: FamilyModel, type: FamilyType): NewTensor[] {
   const { shape } = model;
   const table = (name: string, { values, linear }: Table): NewTensor => {
     const tensor = { name: `${name}.weight`, shape: [shape.vocab, shape.hidden] };
@@ -183,6 +190,11 @@ export async function writeFamilyGguf(path: string, model: FamilyModel, type: Fa
   }
   tensors.push(vector("output_norm", model.outputNorm));
   if (!shape.tied) tensors.push(table("output", model.head));
-  await writeGguf(path, { metadata: metadataOf(shape, type), tensors });
+  return tensors;
+}
+
+/** Writes one file. */
+export async function writeFamilyGguf(path: string, model: FamilyModel, type: FamilyType): Promise<string> {
+  await writeGguf(path, { metadata: metadataOf(model.shape, type), tensors: familyTensors(model, type) });
   return path;
 }

@@ -28,7 +28,7 @@ const NORM_NAMES: Readonly<Record<NormName, string>> = {
 };
 
 /** config.json with the keys that published models of the family have. */
-function configOf(shape: Shape): object {
+export function configOf(shape: Shape): object {
   const { bosId, eosId } = vocabularyOf(shape);
   const common = {
     attention_bias: false,
@@ -87,6 +87,9 @@ function configOf(shape: Shape): object {
     model_type: "qwen3",
     attention_dropout: 0,
     head_dim: shape.headDim,
+    ...(shape.yarn && {
+      rope_scaling: { rope_type: "yarn", factor: shape.yarn.factor, original_max_position_embeddings: shape.yarn.originalContext },
+    }),
     max_window_layers: shape.layers,
     sliding_window: null,
     use_sliding_window: false,
@@ -108,8 +111,8 @@ function pack({ rows, columns, codes }: Linear): Uint8Array {
   return out;
 }
 
-/** Writes a directory with weights, configuration and tokenizer. */
-export async function writeFamilySafetensors(directory: string, model: FamilyModel): Promise<string> {
+/** The model's tensors: packed ones where the family's are (`packed` says otherwise), else floats in the family's type. */
+export function familySafetensors(model: FamilyModel, packed = isPacked(model.shape)): NewTensor[] {
   const { shape } = model;
   const [type, bits] = shape.family === "bitnet" ? (["F16", f16Bits] as const) : (["BF16", bf16Bits] as const);
   const floats = (name: string, tensorShape: readonly number[], values: Float32Array): NewTensor => ({
@@ -127,7 +130,7 @@ export async function writeFamilySafetensors(directory: string, model: FamilyMod
       const linear = layer.linears[role];
       const name = `${at}.${LINEAR_NAMES[role]}`;
       const { rows, columns, scales } = linear;
-      if (isPacked(shape)) {
+      if (packed) {
         const scale = half(Float32Array.of(1 / scales[0]!), bf16Bits);
         tensors.push({ name: `${name}.weight`, shape: [rows / 4, columns], type: "U8", data: pack(linear) });
         tensors.push({ name: `${name}.weight_scale`, shape: [1], type: "BF16", data: scale });
@@ -136,10 +139,16 @@ export async function writeFamilySafetensors(directory: string, model: FamilyMod
   }
   tensors.push(floats("model.norm", [shape.hidden], model.outputNorm));
   if (!shape.tied) tensors.push(floats("lm_head", [shape.vocab, shape.hidden], model.head.values));
+  return tensors;
+}
+
+/** Writes a directory with weights, configuration and tokenizer. */
+export async function writeFamilySafetensors(directory: string, model: FamilyModel): Promise<string> {
   mkdirSync(directory, { recursive: true });
-  await writeSafetensors(join(directory, "model.safetensors"), { tensors, metadata: new Map([["format", "pt"]]) });
-  const { json, config } = vocabularyOf(shape);
-  for (const [name, content] of Object.entries({ "config.json": configOf(shape), "tokenizer.json": json, "tokenizer_config.json": config }))
-    writeFileSync(join(directory, name), JSON.stringify(content, undefined, 2));
+  const weights = { tensors: familySafetensors(model), metadata: new Map([["format", "pt"]]) };
+  await writeSafetensors(join(directory, "model.safetensors"), weights);
+  const { json, config } = vocabularyOf(model.shape);
+  const files = { "config.json": configOf(model.shape), "tokenizer.json": json, "tokenizer_config.json": config };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(directory, name), JSON.stringify(content, undefined, 2));
   return directory;
 }

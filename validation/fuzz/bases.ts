@@ -84,6 +84,7 @@ interface Family {
   readonly qkNorms?: boolean;
   readonly untied?: boolean;
   readonly ropeFactors?: boolean;
+  readonly yarn?: boolean;
   readonly words: Words;
 }
 
@@ -91,7 +92,7 @@ const BITNET: Family = { gguf: "bitnet-b1.58", hf: "BitNetForCausalLM", subNorms
 const BITNET_25: Family = { ...BITNET, gguf: "bitnet-25" };
 const LLAMA: Family = { gguf: "llama", hf: "LlamaForCausalLM", untied: true, ropeFactors: true, words: BYTE_LEVEL };
 const LLAMA_2: Family = { gguf: "llama", hf: "LlamaForCausalLM", words: PIECES };
-const QWEN3: Family = { gguf: "qwen3", hf: "Qwen3ForCausalLM", qkNorms: true, words: BYTE_LEVEL };
+const QWEN3: Family = { gguf: "qwen3", hf: "Qwen3ForCausalLM", qkNorms: true, yarn: true, words: BYTE_LEVEL };
 
 /** The tensors of a network, by GGUF's names or by Hugging Face's. */
 function tensorsOf(format: "gguf" | "hf", family: Family, shape: Shape, linearType: string, tableType: string): NewTensor[] {
@@ -154,6 +155,13 @@ function metadataOf(family: Family, { hidden, layers, heads, kvHeads, ffn }: Sha
     number("attention.head_count_kv", kvHeads),
     number("rope.freq_base", 10000, "float32"),
     number("rope.dimension_count", hidden / heads),
+    ...(family.yarn
+      ? [
+          text(`${family.gguf}.rope.scaling.type`, "yarn"),
+          number("rope.scaling.factor", 4, "float32"),
+          number("rope.scaling.original_context_length", 8),
+        ]
+      : []),
     number("attention.layer_norm_rms_epsilon", 1e-5, "float32"),
     number("vocab_size", VOCAB),
     ...family.words.metadata,
@@ -183,7 +191,9 @@ function sidecarsOf(
       rope_theta: 10000,
       rope_scaling: family.ropeFactors
         ? { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 32 }
-        : null,
+        : family.yarn
+          ? { rope_type: "yarn", factor: 4, original_max_position_embeddings: 8, beta_fast: 32, attention_factor: null }
+          : null,
       tie_word_embeddings: !family.untied,
       vocab_size: VOCAB,
       eos_token_id: [eosId],

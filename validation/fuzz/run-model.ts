@@ -12,8 +12,9 @@ import { describeModel } from "../../engine/generation/model.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, readWeights } from "../../engine/model/weights.js";
 import { Forward } from "../../engine/network/forward.js";
+import type { HeadKind } from "../../engine/network/layout.js";
 import { load, loadNeeds } from "../../engine/network/load.js";
-import { type HeadKind, type NetworkPlan, planNetwork } from "../../engine/network/plan.js";
+import { type NetworkPlan, planNetwork } from "../../engine/network/plan.js";
 import { loadReference } from "../../engine/network/reference-load.js";
 import { ReferenceRun } from "../../engine/network/reference-run.js";
 import { StepMemory } from "../../engine/network/step-memory.js";
@@ -146,7 +147,7 @@ export class Engine {
           const forward = new Forward(kernels, memory, plan, step, { embedding, head: table }, 0);
           step.write(batchOf(tokens, plan.limits.blocks), true);
           forward.run();
-          return [new Float32Array(memory.buffer, plan.logits, config.vocabSize).slice(), plan.pages];
+          return [new Float32Array(memory.buffer, plan.head.logits, config.vocabSize).slice(), plan.pages];
         }
       } finally {
         files.close();

@@ -41,9 +41,10 @@ export async function openSide(
   });
   try {
     const { format, sha256, parameters, kernels: running, threads } = await model.describe();
-    const { activation, i2sLayout, tokenizer } = options;
+    const { activation, activations, i2sLayout, tokenizer } = options;
     const said: SideOptions = {
       ...(activation !== undefined && { activation }),
+      ...(activations !== undefined && { activations }),
       ...(i2sLayout !== undefined && { i2s_layout: i2sLayout }),
       ...(tokenizer !== undefined && { tokenizer }),
     };
@@ -57,9 +58,10 @@ export async function openSide(
 
 /** The library's options for what a record says about a side's file. */
 export function fileOptionsOf({ options = {} }: SideRecord): FileOptions {
-  const { activation, i2s_layout: i2sLayout, tokenizer } = options;
+  const { activation, activations, i2s_layout: i2sLayout, tokenizer } = options;
   return {
     ...(activation !== undefined && { activation }),
+    ...(activations !== undefined && { activations }),
     ...(i2sLayout !== undefined && { i2sLayout }),
     ...(tokenizer !== undefined && { tokenizer }),
   };

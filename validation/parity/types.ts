@@ -14,6 +14,7 @@ export type Verdict = "PASS" | "FAIL";
 /** What a file doesn't say itself. */
 export interface SideOptions {
   readonly activation?: NonNullable<FileOptions["activation"]>;
+  readonly activations?: NonNullable<FileOptions["activations"]>;
   readonly i2s_layout?: NonNullable<FileOptions["i2sLayout"]>;
   readonly tokenizer?: string;
 }

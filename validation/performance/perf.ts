@@ -67,7 +67,10 @@ const POLICY = {
 export interface PerfOptions extends Omit<ProvenanceOptions, "model" | "seed"> {
   /** Default: the embedded model. */
   readonly model?: string;
-  readonly load: Pick<LoadOptions, "threads" | "contextLength" | "tier" | "head" | "kv" | "tokenizer" | "activation" | "i2sLayout">;
+  readonly load: Pick<
+    LoadOptions,
+    "threads" | "contextLength" | "tier" | "head" | "kv" | "tokenizer" | "activation" | "activations" | "i2sLayout"
+  >;
   readonly seed: number;
   /** At least 2. */
   readonly iterations: number;

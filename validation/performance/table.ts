@@ -4,11 +4,13 @@ import { METRIC_NAMES, type PerfRecord } from "./perf.js";
 
 /** A record's figures for a person at a terminal; beside a baseline's, if there is one. */
 export function perfTable({ model, provenance: from, settings, metrics }: PerfRecord, comparisons: readonly Comparison[] = []): string {
-  const head = ["", "median", "p95", "min", "max", "stddev", ...(comparisons.length > 0 ? ["before", "worse by"] : [])];
+  const head = ["", "median", "p95", "min", "max", "stddev", ...(comparisons.length > 0 ? ["before", "change"] : [])];
   const rows = METRIC_NAMES.map((metric) => {
     const { median, p95, min, max, stddev } = metrics[metric];
     const compared = comparisons.find((one) => one.metric === metric);
-    const beside = compared ? [figure(metric, compared.before), `${compared.worse.toFixed(1)} %`] : [];
+    const beside = compared
+      ? [figure(metric, compared.before), `${Math.abs(compared.worse).toFixed(1)} % ${compared.worse > 0 ? "worse" : "better"}`]
+      : [];
     return [TITLES[metric], ...[median, p95, min, max, stddev].map((value) => figure(metric, value)), ...beside];
   });
   const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]!.length)));

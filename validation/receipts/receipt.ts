@@ -11,6 +11,8 @@ export interface Receipt {
     readonly path: string | null;
     readonly tokenizer: string | null;
     readonly activation: NonNullable<LoadOptions["activation"]> | null;
+    /** Only where it was given. */
+    readonly activations?: NonNullable<LoadOptions["activations"]>;
     readonly i2s_layout: NonNullable<LoadOptions["i2sLayout"]> | null;
     readonly context_length: number;
     readonly kv: NonNullable<LoadOptions["kv"]>;
@@ -41,7 +43,7 @@ interface ReceiptSettings {
 }
 
 /** The options of `loadModel` that can change what is written, or are the way to the model. */
-export type ReceiptLoad = Pick<LoadOptions, "tokenizer" | "activation" | "i2sLayout" | "kv" | "head">;
+export type ReceiptLoad = Pick<LoadOptions, "tokenizer" | "activation" | "activations" | "i2sLayout" | "kv" | "head">;
 
 /** What only the caller knows. */
 export interface ReceiptOptions extends Omit<ProvenanceOptions, "model" | "seed"> {
@@ -70,6 +72,7 @@ export async function makeReceipt(
       path: path ?? null,
       tokenizer: load.tokenizer ?? null,
       activation: load.activation ?? null,
+      ...(load.activations != null && { activations: load.activations }),
       i2s_layout: load.i2sLayout ?? null,
       context_length: model.contextLength,
       kv: load.kv ?? "f32",

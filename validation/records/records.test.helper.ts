@@ -36,7 +36,13 @@ const figures = {
   ...{ nll_a: 2.5, nll_b: 2.5001, delta_nll: 0.0001 },
 };
 const sides = {
-  a: { path: "model.gguf", format: "gguf", sha256: SHA, kernels: "reference", options: { activation: "relu2", i2s_layout: "rows4" } },
+  a: {
+    path: "model.gguf",
+    format: "gguf",
+    sha256: SHA,
+    kernels: "reference",
+    options: { activation: "relu2", activations: "int8", i2s_layout: "rows4" },
+  },
   b: { path: null, format: "logits", sha256: SHA, kernels: "another implementation" },
 };
 const policy = {
@@ -119,7 +125,7 @@ export const EXAMPLES = {
     kind: "receipt",
     provenance: PROVENANCE,
     model: {
-      ...{ path: "model.gguf", tokenizer: null, activation: "relu2", i2s_layout: null },
+      ...{ path: "model.gguf", tokenizer: null, activation: "relu2", activations: "float", i2s_layout: null },
       ...{ context_length: 2048, kv: "f32", head: "auto" },
     },
     prompt_ids: [1, 2],

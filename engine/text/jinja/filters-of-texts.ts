@@ -8,7 +8,7 @@ import { arithmetic, negate, number, parseInteger, parseReal, round, toBig, toFl
 import { escapeMarkup } from "./operators.js";
 import { json, str } from "./print.js";
 import { concat, Text, TextBuilder } from "./text.js";
-import { dictOf, isInteger, isNumber, isTrue, List, Tuple, typeName, Undefined, type Value } from "./values.js";
+import { dictOf, isInteger, isNumber, isTrue, List, lengthOf, Tuple, typeName, Undefined, type Value } from "./values.js";
 
 const ofText = (run: (text: Text, meter: Meter) => Value): Filter => ({
   params: "",
@@ -178,8 +178,12 @@ export const textFilters: Filters = {
   truncate: {
     params: "length=,killwords=,end=,leeway=",
     run: (value, [length, kill, end, leeway], meter) => {
-      if (value instanceof Undefined) return new Text("");
-      if (!(value instanceof Text)) return fail(`object of type '${typeName(value)}' has no len()`);
+      if (!(value instanceof Text)) {
+        const points = lengthOf(value, meter);
+        if (points === undefined) fail(`object of type '${typeName(value)}' has no len()`);
+        const most = (length === undefined ? 255 : toIndex(length, "the length")) + (isGiven(leeway) ? toIndex(leeway, "the leeway") : 5);
+        return points <= most ? value : fail(`truncate wants a text, not ${typeName(value)}`);
+      }
       return truncate(
         value,
         length === undefined ? 255 : toIndex(length, "the length"),

@@ -3,7 +3,7 @@ import type { Meter } from "./meter.js";
 import { fixed, parseInteger, scaled, toBig, toFloat, toIndex } from "./numbers.js";
 import { exponentText, floatRepr, repr, str } from "./print.js";
 import { Text, TextBuilder } from "./text.js";
-import { Dict, isInteger, isNumber, type Keywords, lookUp, Tuple, typeName, Undefined, type Value } from "./values.js";
+import { Dict, isInteger, isNumber, type Keywords, List, lookUp, Range, Tuple, typeName, Undefined, type Value } from "./values.js";
 
 /** A format specification of Python: `[[fill]align][sign][#][0][width][,][.precision][type]`. */
 interface Spec {
@@ -23,7 +23,7 @@ function parseSpec(text: string): Spec {
   const match = specPattern.exec(text) ?? fail("Invalid format specifier");
   const [, fill, align, sign, alternate, zero, width, grouping, precision, type] = match;
   return {
-    fill: fill ?? (zero && !align ? "0" : " "),
+    fill: fill ?? (zero ? "0" : " "),
     align: (align ?? (zero ? "=" : "")) as Spec["align"],
     sign: (sign ?? "") as Spec["sign"],
     alternate: alternate !== undefined,
@@ -116,11 +116,12 @@ export function format(value: Value, specText: string, meter: Meter): Text {
   const spec = parseSpec(specText);
   if (value instanceof Text) {
     if (spec.type !== "" && spec.type !== "s") fail(`Unknown format code '${spec.type}' for object of type 'str'`);
-    if (spec.align === "=" || spec.sign !== "" || spec.grouping !== "" || spec.alternate) fail("Invalid format specifier for a str");
+    const isZeroFilled = /^#?0/.test(specText);
+    if ((spec.align === "=" && !isZeroFilled) || spec.sign !== "" || spec.grouping !== "" || spec.alternate)
+      fail("Invalid format specifier for a str");
     const shown = spec.precision === undefined ? value : value.slice(0, unitOfOrEnd(value, spec.precision, meter), meter);
-    return pad(shown, spec.width, spec.align || "<", new Text(spec.fill), meter);
+    return pad(shown, spec.width, spec.align === "=" ? "<" : spec.align || "<", new Text(spec.fill), meter);
   }
-  if (typeof value === "boolean" && spec.type === "") return pad(str(value, meter), spec.width, "<", new Text(spec.fill), meter);
   return new Text(formatNumber(value, spec, meter));
 }
 
@@ -258,7 +259,9 @@ export function percent(text: Text, values: Value, meter: Meter): Text {
     }
     builder.add(pad(shown, width, isLeft ? "<" : ">", new Text(" "), meter));
   }
-  if (!isNamed && used < all.length && !(values instanceof Dict)) fail("not all arguments converted during string formatting");
+  // What can be indexed is a mapping to Python, of which not all needs to be used.
+  const isMapping = values instanceof Dict || values instanceof List || values instanceof Range || values instanceof Undefined;
+  if (!isNamed && used < all.length && !isMapping) fail("not all arguments converted during string formatting");
   return builder.text();
 }
 

@@ -37,6 +37,12 @@ export function lower(text: Text, meter: Meter): Text {
   return map(text, meter, (value) => value.toLowerCase());
 }
 
+/** str.casefold: what upper case makes equal is equal, but for the Turkish ı. */
+export function caseFold(text: Text, meter: Meter): Text {
+  meter.step(text.value.length);
+  return map(text, meter, (value) => Array.from(value, (one) => (one === "ı" ? one : one.toUpperCase().toLowerCase())).join(""));
+}
+
 /** str.capitalize */
 export function capitalize(text: Text, meter: Meter): Text {
   return map(text, meter, (value) => {

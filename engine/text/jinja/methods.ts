@@ -1,7 +1,7 @@
 import { bind, signature } from "./bind.js";
 import { fail } from "./fault.js";
 import { pad } from "./format.js";
-import { capitalize, letterTest, lower, swapCase, titleWords, upper } from "./letters.js";
+import { capitalize, caseFold, letterTest, lower, swapCase, titleWords, upper } from "./letters.js";
 import type { Meter } from "./meter.js";
 import { toIndex } from "./numbers.js";
 import { isPrintable } from "./print.js";
@@ -233,7 +233,7 @@ type TextMethod = readonly [signature: string, run: (text: Text, given: Given, m
 const textMethods: Readonly<Record<string, TextMethod>> = {
   upper: ["*", (text, _, meter) => upper(text, meter)],
   lower: ["*", (text, _, meter) => lower(text, meter)],
-  casefold: ["*", (text, _, meter) => lower(replace(text, new Text("ß"), new Text("ss"), -1, meter), meter)],
+  casefold: ["*", (text, _, meter) => caseFold(text, meter)],
   capitalize: ["*", (text, _, meter) => capitalize(text, meter)],
   title: ["*", (text, _, meter) => titleWords(text, meter)],
   swapcase: ["*", (text, _, meter) => swapCase(text, meter)],

@@ -2,7 +2,7 @@ import { bind, signature } from "./bind.js";
 import { fail } from "./fault.js";
 import { letterTest } from "./letters.js";
 import type { Meter } from "./meter.js";
-import { arithmetic, number } from "./numbers.js";
+import { binary } from "./operators.js";
 import { str } from "./print.js";
 import { Text } from "./text.js";
 import {
@@ -23,7 +23,7 @@ import {
 
 type Predicate = readonly [signature: string, run: (value: Value, other: Value, meter: Meter) => boolean];
 
-const remainder = (value: Value, by: Value): Value => arithmetic("%", number(value, "the value"), number(by, "the divisor"));
+const remainder = (value: Value, by: Value, meter: Meter): Value => binary("%", value, by, meter);
 const order =
   (operator: string, holds: (order: number) => boolean): Predicate[1] =>
   (value, other, meter) =>
@@ -67,9 +67,9 @@ const predicates: Readonly<Record<string, Predicate>> = {
   escaped: ["*", (value) => value instanceof Text && value.isMarkup],
   lower: ["*", letters("islower")],
   upper: ["*", letters("isupper")],
-  odd: ["*", (value, _, meter) => equal(remainder(value, 2n), 1n, meter)],
-  even: ["*", (value, _, meter) => equal(remainder(value, 2n), 0n, meter)],
-  divisibleby: ["num", (value, by, meter) => equal(remainder(value, by), 0n, meter)],
+  odd: ["*", (value, _, meter) => equal(remainder(value, 2n, meter), 1n, meter)],
+  even: ["*", (value, _, meter) => equal(remainder(value, 2n, meter), 0n, meter)],
+  divisibleby: ["num", (value, by, meter) => equal(remainder(value, by, meter), 0n, meter)],
   sameas: ["other", isSame],
   in: ["seq", (value, container, meter) => contains(container, value, meter)],
   filter: ["*", (value) => value instanceof Text && knownFilters.has(value.value)],

@@ -22,17 +22,8 @@ function putRepr(builder: TextBuilder, value: Value, meter: Meter): void {
   meter.enter();
   if (value instanceof Text) putReprOfText(builder, value);
   else if (value instanceof List) putAll(builder, "[", value.items, "]", meter);
-  else if (value instanceof Tuple) {
-    if (value.names.length === 0) putAll(builder, "(", value.items, value.items.length === 1 ? ",)" : ")", meter);
-    else {
-      builder.put("_GroupTuple("); // the one named tuple: groupby's
-      for (const [i, item] of value.items.entries()) {
-        builder.put(`${i > 0 ? ", " : ""}${value.names[i]}=`);
-        putRepr(builder, item, meter);
-      }
-      builder.put(")");
-    }
-  } else if (value instanceof Dict) {
+  else if (value instanceof Tuple) putAll(builder, "(", value.items, value.items.length === 1 ? ",)" : ")", meter);
+  else if (value instanceof Dict) {
     let open = "{";
     for (const [key, item] of value.members.values()) {
       builder.put(open);

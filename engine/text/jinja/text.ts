@@ -59,7 +59,7 @@ export class Text {
     if (start === 0 && end === this.value.length) return this;
     if (start >= end) return empty;
     meter.text(end - start);
-    return new Text(this.value.slice(start, end), sliceMarks(this.marks, start, end));
+    return new Text(this.value.slice(start, end), sliceMarks(this.marks, start, end), this.isMarkup);
   }
 }
 

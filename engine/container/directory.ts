@@ -1,0 +1,108 @@
+/** Which file to open where a directory is named, or a part of a model. */
+import { BitnetError } from "../errors.js";
+import { firstPart } from "./gguf-parts.js";
+import { quote } from "./quote.js";
+import { INDEX_SUFFIX, OTHER_FORMATS, SAVE_ANEW } from "./sniff.js";
+import { directoryOf, fileName, inDirectory, kindIfAny, listDirectory, readText } from "./source.js";
+
+/** Names that a message lists. */
+const MAX_LISTED = 12;
+
+/** A commit's id has 40 characters, a branch's name may have some more. */
+const MAX_REF_BYTES = 1000;
+
+/** `model-00001-of-00002.safetensors`: shards, which their index puts together. */
+const SHARD = /^(?<stem>.+)-(?<number>\d{5})-of-(?<count>\d{5})\.safetensors$/i;
+
+function usage(path: string, message: string): never {
+  throw new BitnetError("usage", `${path}: ${message}`, { file: path });
+}
+
+const list = (names: readonly string[]): string =>
+  names.slice(0, MAX_LISTED).map(quote).join(", ") + (names.length > MAX_LISTED ? ` and ${names.length - MAX_LISTED} more` : "");
+
+/** In a directory: the file to open. @throws BitnetError usage: there is none, or none stands out */
+export async function chooseFile(directory: string, isSnapshot = false): Promise<string> {
+  const names = await listDirectory(directory);
+  for (const name of ["model.safetensors", `model.safetensors${INDEX_SUFFIX}`]) {
+    if (names.includes(name)) return inDirectory(directory, name);
+  }
+  const models = names.filter((name) => /\.(?:safetensors|gguf)$/i.test(name));
+  const [only] = models;
+  if (only === undefined) {
+    const snapshot = isSnapshot ? undefined : await snapshotIn(directory, names);
+    return snapshot === undefined ? noModel(directory, names) : chooseFile(snapshot, true);
+  }
+  const index = indexName(only);
+  if (index !== undefined && new Set(models.map(modelOfShard)).size === 1) {
+    return names.includes(index) ? inDirectory(directory, index) : noIndex(directory, models, index);
+  }
+  if (models.length === 1) return inDirectory(directory, only);
+  const part = firstPart(models);
+  if (part !== undefined) return inDirectory(directory, part);
+  return usage(directory, `has more than one model, ${list(models)}; name the file`);
+}
+
+/** What the names of all shards of one model have in common. */
+function modelOfShard(name: string): string | undefined {
+  const { stem, count } = SHARD.exec(name)?.groups ?? {};
+  return stem && `${stem}/${count}`;
+}
+
+/** The index of a shard; undefined for what is a whole model by its name. */
+function indexName(name: string): string | undefined {
+  const { stem, count } = SHARD.exec(name)?.groups ?? {};
+  return Number(count) > 1 ? `${stem}.safetensors${INDEX_SUFFIX}` : undefined;
+}
+
+/** Of a SafeTensors file that is a shard by its name: the path of its index. @throws BitnetError usage: there is none */
+export async function indexOfShard(path: string): Promise<string | undefined> {
+  const index = indexName(fileName(path));
+  if (index === undefined) return undefined;
+  const beside = inDirectory(directoryOf(path), index);
+  return (await kindIfAny(beside)) === "file" ? beside : noIndex(path, [fileName(path)], index);
+}
+
+function noIndex(path: string, parts: readonly string[], index: string): never {
+  const { number, count } = SHARD.exec(parts[0]!)!.groups!;
+  const some =
+    parts.length === 1
+      ? `part ${Number(number)} of the ${Number(count)} parts of one model; the others and their index, ${quote(index)}, are missing`
+      : parts.length < Number(count)
+        ? `${parts.length} of the ${Number(count)} parts of one model; the others and their index, ${quote(index)}, are missing`
+        : `the parts of one model, ${list(parts)}, but their index, ${quote(index)}, is missing`;
+  return usage(path, `${fileName(path) === parts[0] ? "is" : "has"} ${some}: download what is missing, too`);
+}
+
+/**
+ * The snapshot in a hub's cache of a model (`models--ORG--NAME`, with blobs, refs and snapshots in it): the one that refs/main names, or the
+ * only one. undefined: the directory is no such cache.
+ */
+async function snapshotIn(directory: string, names: readonly string[]): Promise<string | undefined> {
+  const snapshots = inDirectory(directory, "snapshots");
+  if (!names.includes("snapshots") || (await kindIfAny(snapshots)) !== "directory") return undefined;
+  const revisions = await listDirectory(snapshots);
+  const main = (await readText(inDirectory(inDirectory(directory, "refs"), "main"), MAX_REF_BYTES))?.trim();
+  const [only] = revisions;
+  if (main !== undefined && revisions.includes(main)) return inDirectory(snapshots, main);
+  if (only !== undefined && revisions.length === 1) return inDirectory(snapshots, only);
+  const which = revisions.map((name) => inDirectory("snapshots", name));
+  return usage(
+    directory,
+    only === undefined
+      ? "is a download cache without a snapshot; the download is not complete"
+      : `is a download cache with several snapshots, and refs/main names none of them; name one: ${list(which)}`,
+  );
+}
+
+/** Says what is in a directory without a model. */
+function noModel(directory: string, names: readonly string[]): never {
+  for (const [pattern, what] of OTHER_FORMATS) {
+    const name = names.find((one) => pattern.test(one));
+    if (name !== undefined) usage(directory, `has no model that is read here, only ${quote(name)} in ${what}'s format; ${SAVE_ANEW}`);
+  }
+  const caches = names.filter((name) => name.startsWith("models--"));
+  if (caches.length > 0) usage(directory, `is a download cache of several models; name the directory of one: ${list(caches)}`);
+  const found = names.length === 0 ? "nothing" : `only ${list(names)}`;
+  return usage(directory, `has no model in it; needed is a .gguf or a .safetensors file, found ${found}`);
+}

@@ -1,0 +1,85 @@
+/** What is known of architectures by their names: those that are read, and others that people try. */
+
+import { show } from "../container/quote.js";
+import { refuse } from "./refusal.js";
+
+/** relu2: relu(gate)² · up; silu: gate · σ(gate) · up */
+export type Activation = "relu2" | "silu";
+export const ACTIVATION_NAMES: readonly Activation[] = ["relu2", "silu"];
+
+export type Activations = "int8" | "float";
+export const ACTIVATIONS_NAMES: readonly Activations[] = ["int8", "float"];
+
+/** What an architecture's name fixes, so that no file needs to say it. */
+export interface Architecture {
+  /** As of `ModelConfig`. */
+  readonly subNorms: boolean;
+  readonly qkNorms: boolean;
+  readonly activations: Activations;
+  readonly masters: boolean;
+  readonly activation: Activation;
+  /** Models with other activations have this architecture, too. */
+  readonly activationsVary?: boolean;
+  /** What both containers' readers elsewhere take where the file doesn't say. */
+  readonly ropeTheta?: number;
+}
+
+/** BitNet b1.58 2B4T. */
+const BITNET_2B4T: Architecture = { activation: "relu2", subNorms: true, qkNorms: false, activations: "int8", masters: true };
+/** bitnet_b1_58-large, -3B and their like. */
+const BITNET_SILU: Architecture = { ...BITNET_2B4T, activation: "silu", ropeTheta: 10000 };
+/**
+ * Llama3-8B-1.58, Falcon3-1.58, Falcon-E; and TriLM, which leaves activations alone. Without a word on quantisation such a model is not ternary,
+ * unless its numbers are.
+ */
+const LLAMA: Architecture = { ...BITNET_SILU, subNorms: false, masters: false, activationsVary: true };
+/** Ternary-Bonsai: only the weights are ternary. */
+const QWEN3: Architecture = { ...LLAMA, qkNorms: true, activations: "float", activationsVary: false };
+
+/** By `general.architecture` of a GGUF; llama.cpp's converter permutes the rows of q and k where it names an architecture `llama`. */
+export const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & { readonly rope: "neox" | "norm" }> = new Map([
+  ["bitnet-b1.58", { ...BITNET_2B4T, rope: "neox" }],
+  ["bitnet-25", { ...BITNET_2B4T, rope: "neox" }],
+  ["bitnet", { ...BITNET_SILU, rope: "neox" }],
+  ["llama", { ...LLAMA, rope: "norm" }],
+  ["qwen3", { ...QWEN3, rope: "neox" }],
+]);
+
+/** By `architectures[0]` of a config.json. The first two differ in the case of one letter. */
+export const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
+  ["BitNetForCausalLM", BITNET_2B4T],
+  ["BitnetForCausalLM", BITNET_SILU],
+  ["LlamaForCausalLM", LLAMA],
+  ["Qwen3ForCausalLM", QWEN3],
+]);
+
+const QWEN35 = "Qwen3.5 or Bonsai 2, whose recurrent layers are not computed here";
+const MINICPM = "MiniCPM or BitCPM, whose scaled residuals are not computed here";
+const GEMMA = "Gemma, whose norms and attention windows are not computed here";
+const MAPLE = "Maple, whose experts are not computed here";
+const EMBEDDER = "an embedding model, which gives vectors and no text";
+
+/** Architectures that people try, and what they are. */
+const OTHER_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
+  ["clip", "an image encoder (mmproj) and no language model; name the file of the text model beside it"],
+  ...["qwen35", "qwen35moe", "qwen3next", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3NextForCausalLM"].map(
+    (name) => [name, QWEN35] as const,
+  ),
+  ...["minicpm", "minicpm3", "MiniCPMForCausalLM", "MiniCPM3ForCausalLM"].map((name) => [name, MINICPM] as const),
+  ...["gemma3", "gemma2", "gemma", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3TextModel"].map(
+    (name) => [name, GEMMA] as const,
+  ),
+  ...["maple", "MapleForCausalLM"].map((name) => [name, MAPLE] as const),
+  ["QLlamaForCausalLM", "deepgrove's Bonsai, whose weights and scales are stored otherwise than any that are read here"],
+  ...["bert", "nomic-bert", "gemma-embedding", "BertModel", "Qwen3Model"].map((name) => [name, EMBEDDER] as const),
+]);
+
+/** What a table has under a name out of a file. @throws BitnetError unsupported: nothing, with what the name is known for */
+export function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: string, path: string): T {
+  const entry = typeof name === "string" ? table.get(name) : undefined;
+  if (entry === undefined) {
+    const other = typeof name === "string" ? OTHER_ARCHITECTURES.get(name) : undefined;
+    return refuse(path, `${key} is ${show(name)}${other ? `, ${other}` : ""}; known are ${[...table.keys()].join(", ")}`);
+  }
+  return entry;
+}

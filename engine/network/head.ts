@@ -1,0 +1,156 @@
+import { ROW_GROUP } from "../compute/kernels.js";
+import { floatStride, type HeadKind, type Layout, up } from "./layout.js";
+import { type TableFile, tablePieceRows } from "./table-file.js";
+import type { ForwardThread } from "./thread.js";
+
+/** Rows of the output head that a thread takes at a time: exact ones, and of a scan. */
+const HEAD_ROWS = 256;
+const SCAN_ROWS = 128;
+
+/** The last norm and the output head in memory. */
+export interface HeadPlan {
+  /** [hidden] f32 */
+  readonly norm: number;
+  readonly kind: HeadKind;
+  /** Rows, rounded up to a group of 4; those past the vocabulary are zero. */
+  readonly rows: number;
+  readonly rowBytes: number;
+  readonly at: number;
+  /** [rows] f32: scale of each row's codes, and their distance √Σ(row − code·scale)²; only `scan` */
+  readonly scales: number;
+  readonly errors: number;
+  /** [slots] hidden states for the scan: hidden int16, then 64 bytes of scale and norms */
+  readonly scanned: number;
+  readonly scannedStride: number;
+  /** [3][rows] f32, f32, u32: lower and upper bounds of logits, ids of those that can win */
+  readonly bounds: number;
+  /** [outputs][vocab] f32 */
+  readonly logits: number;
+  readonly logitsStride: number;
+}
+
+export function planHead(layout: Layout): HeadPlan {
+  const { hiddenSize, vocabSize } = layout.config;
+  const { head: kind } = layout.options;
+  const rows = up(vocabSize, ROW_GROUP);
+  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize }[kind];
+  const scanBytes = kind === "scan" ? rows * 4 : 0;
+  const scannedStride = up(hiddenSize * 2, 64) + 64;
+  const logitsStride = floatStride(rows);
+  return {
+    norm: layout.norm(hiddenSize),
+    kind,
+    rows,
+    rowBytes,
+    at: layout.take("output head", rows * rowBytes),
+    scales: layout.take("output head", scanBytes),
+    errors: layout.take("output head", scanBytes),
+    scanned: layout.take("activations", (kind === "scan" ? layout.slots : 0) * scannedStride),
+    scannedStride,
+    bounds: layout.take("activations", 3 * scanBytes),
+    logits: layout.take("logits", layout.limits.maxOutputs * logitsStride),
+    logitsStride,
+  };
+}
+
+/** Where an output's hidden state lies for the scan: codes, and what `prepareScan` says of it. */
+export function scannedState({ scanned, scannedStride }: HeadPlan, slot: number): { readonly codes: number; readonly meta: number } {
+  const codes = scanned + slot * scannedStride;
+  return { codes, meta: codes + scannedStride - 64 };
+}
+
+/** Levels of the scan's hidden state: a 32-bit lane sums a quarter of the products of at most 127 · levels. */
+function scanLevels(hiddenSize: number): number {
+  return Math.min(32767, Math.floor((2 ** 31 - 1) / (127 * Math.ceil(hiddenSize / 4))));
+}
+
+/** The last norm and the output head on one thread. */
+export class Head {
+  readonly #thread: ForwardThread;
+  readonly #plan: HeadPlan;
+  readonly #table: TableFile;
+
+  /** @param table the head's exact rows in the file */
+  constructor(thread: ForwardThread, plan: HeadPlan, table: TableFile) {
+    this.#thread = thread;
+    this.#plan = plan;
+    this.#table = table;
+  }
+
+  /** Logits of the step's outputs. Ends behind a barrier. @param full all of them exactly, even if the head is scanned */
+  run(outputs: number, full: boolean): void {
+    const x = this.#norm(outputs);
+    if (this.#plan.kind !== "scan") this.#exact(x, outputs);
+    else if (full) this.#fromFile(x, outputs);
+    else this.#scan(x, outputs);
+  }
+
+  /** Last norm of the rows that want logits, side by side: [outputs][hidden] f32. @returns where */
+  #norm(outputs: number): number {
+    const thread = this.#thread;
+    const { hiddenSize, rmsNormEps } = thread.config;
+    const { norm } = this.#plan;
+    if (thread.alone) {
+      const normed = thread.normed(thread.thread);
+      thread.kernels.rmsNorm(normed, thread.x(thread.thread), norm, hiddenSize, rmsNormEps);
+      return normed;
+    }
+    const { normed } = thread.plan;
+    thread.each(outputs, (i) =>
+      thread.kernels.rmsNorm(normed + i * hiddenSize * 4, thread.x(thread.step.output(i)), norm, hiddenSize, rmsNormEps),
+    );
+    return normed;
+  }
+
+  /** All logits, from rows in memory. */
+  #exact(x: number, outputs: number): void {
+    const thread = this.#thread;
+    const { at, rows, rowBytes, kind, logits, logitsStride } = this.#plan;
+    const wide = kind === "f32" ? 1 : 0;
+    thread.each(Math.ceil(rows / HEAD_ROWS), (chunk) => {
+      const first = chunk * HEAD_ROWS;
+      const count = Math.min(HEAD_ROWS, rows - first);
+      thread.kernels.head(at + first * rowBytes, count, thread.config.hiddenSize, wide, x, outputs, logits + first * 4, logitsStride);
+    });
+  }
+
+  /** All logits, from rows that are read from the file for it. */
+  #fromFile(x: number, outputs: number): void {
+    const thread = this.#thread;
+    const table = this.#table;
+    const { hiddenSize, vocabSize } = thread.config;
+    const { logits, logitsStride } = this.#plan;
+    const most = tablePieceRows(hiddenSize);
+    thread.each(Math.ceil(vocabSize / most), (chunk) => {
+      const first = chunk * most;
+      const count = Math.min(most, vocabSize - first);
+      table.piece(first, count);
+      const groups = up(count, ROW_GROUP);
+      thread.kernels.head(table.rows, groups, hiddenSize, 1, x, outputs, logits + first * 4, logitsStride);
+    });
+  }
+
+  /** Coarse logits, from the codes in memory; `HeadSearch` makes exact ones of the best. */
+  #scan(x: number, outputs: number): void {
+    const thread = this.#thread;
+    const { kernels } = thread;
+    const { hiddenSize } = thread.config;
+    const plan = this.#plan;
+    const prepare = (i: number, slot: number): void => {
+      const out = scannedState(plan, slot);
+      kernels.prepareScan(out.codes, out.meta, x + i * hiddenSize * 4, hiddenSize, scanLevels(hiddenSize));
+    };
+    if (thread.alone) prepare(0, thread.thread);
+    else thread.each(outputs, (i) => prepare(i, i));
+    const { at, rows, rowBytes, scales } = plan;
+    thread.each(Math.ceil(rows / SCAN_ROWS), (chunk) => {
+      const first = chunk * SCAN_ROWS;
+      const count = Math.min(SCAN_ROWS, rows - first);
+      for (let i = 0; i < outputs; i++) {
+        const { codes, meta } = scannedState(plan, thread.slot(i));
+        const y = plan.logits + i * plan.logitsStride + first * 4;
+        kernels.scan(at + first * rowBytes, scales + first * 4, count, hiddenSize, codes, meta, y, thread.scratch);
+      }
+    });
+  }
+}

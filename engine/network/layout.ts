@@ -1,0 +1,123 @@
+import type { ArenaPlan } from "../compute/arena.js";
+import { columnBlock, ROW_GROUP, type Tier } from "../compute/kernels.js";
+import type { StepLimits } from "../compute/step.js";
+import type { ModelConfig } from "../model/config.js";
+import { KV_BLOCK, type KvType } from "../numerics.js";
+
+/** A ternary layer in memory. */
+export interface LinearPlan {
+  readonly rows: number;
+  readonly columns: number;
+  /** `columns`, rounded up to whole blocks of the layout. */
+  readonly kPad: number;
+  /** Packed rows, in groups of 4; kPad/4 bytes a row. */
+  readonly weights: number;
+  /** f32; with `scaleBlock`, [rows/4][kPad/scaleBlock][4 rows] f32 */
+  readonly scales: number;
+}
+
+/**
+ * How the output head is kept. `bf16`, `f32`: exact rows. `scan`: 8-bit codes and how far they are from the rows; the few rows that can
+ * still win are read from the file and computed exactly, and so are all rows where all logits are wanted.
+ */
+export type HeadKind = "bf16" | "f32" | "scan";
+
+/** What a plan hangs on besides the model. */
+export interface PlanOptions {
+  readonly tier: Tier;
+  readonly kv: KvType;
+  /** Columns that share a scale; undefined: a ternary layer has one. */
+  readonly scaleBlock: number | undefined;
+  readonly head: HeadKind;
+  readonly threads: number;
+  readonly contextLength: number;
+  readonly stagingBytes: number;
+  /** Pieces of master weights, all tensors together. */
+  readonly statPieces: number;
+}
+
+/** Rows of a step: a whole tile of prefill, and at most a few seconds of work before an abort is seen. */
+const MAX_ROWS = 64;
+/** Outputs of a step. */
+const MAX_OUTPUTS = 32;
+
+export const up = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
+
+/** Bytes of a row of n floats: whole cache lines. */
+export function floatStride(n: number): number {
+  return up(n * 4, 64);
+}
+
+/** Hands out the memory of a plan, to blocks that know nothing of each other; remembers what they ask of the parts that all share. */
+export class Layout {
+  readonly config: ModelConfig;
+  readonly options: PlanOptions;
+  readonly limits: StepLimits;
+  /** Rows of a batch, or the threads' own copies of a lone row. */
+  readonly slots: number;
+  readonly #arena: ArenaPlan;
+  /** Columns of a block of the layout, of which rows have whole ones. */
+  readonly #columnBlock: number;
+  #widest = 0;
+  #scratchBytes = 0;
+
+  constructor(arena: ArenaPlan, config: ModelConfig, options: PlanOptions) {
+    const { contextLength } = options;
+    this.#arena = arena;
+    this.config = config;
+    this.options = options;
+    this.#columnBlock = options.scaleBlock ?? columnBlock(options.tier);
+    this.slots = Math.max(MAX_ROWS, options.threads);
+    const blocks = Math.ceil(contextLength / KV_BLOCK);
+    this.limits = { maxRows: MAX_ROWS, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength };
+  }
+
+  /** Columns of the widest row that goes into a ternary layer, of those handed out so far. */
+  get widest(): number {
+    return this.#widest;
+  }
+
+  /** The same in whole blocks of the layout. */
+  get widestPadded(): number {
+    return up(this.#widest, this.#columnBlock);
+  }
+
+  /** Bytes of the scratch that each thread needs, by what was asked for so far. */
+  get scratchBytes(): number {
+    return up(this.#scratchBytes, 64);
+  }
+
+  /** A block needs so many bytes of a thread's scratch; it is free again when the block is through. */
+  needScratch(bytes: number): void {
+    this.#scratchBytes = Math.max(this.#scratchBytes, bytes);
+  }
+
+  /** Address of `bytes` bytes. @param name what for, in the words of an error */
+  take(name: string, bytes: number): number {
+    return this.#arena.take(name, bytes);
+  }
+
+  /** Rows by slot: what is computed of one row at a time. */
+  perSlot(stride: number): number {
+    return this.take("activations", this.slots * stride);
+  }
+
+  /** Rows of outputs of ternary layers, all rows of a batch together. Their kernel takes two at a time, so an odd last one has another behind it. */
+  perRow(stride: number): number {
+    return this.take("activations", (MAX_ROWS + 1) * stride);
+  }
+
+  /** [size] f32 */
+  norm(size: number): number {
+    return this.take("norms", floatStride(size));
+  }
+
+  linear(rows: number, columns: number): LinearPlan {
+    const { scaleBlock } = this.options;
+    const kPad = up(columns, this.#columnBlock);
+    const packedRows = up(rows, ROW_GROUP);
+    const scaleBytes = scaleBlock === undefined ? 4 : packedRows * (kPad / scaleBlock) * 4;
+    this.#widest = Math.max(this.#widest, columns);
+    return { rows, columns, kPad, weights: this.take("weights", (packedRows * kPad) / 4), scales: this.take("scales", scaleBytes) };
+  }
+}

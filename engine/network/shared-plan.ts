@@ -1,0 +1,83 @@
+import { COUNTER_BYTES } from "../compute/counters.js";
+import { activationBytes, type Tier, ternaryScratch } from "../compute/kernels.js";
+import type { StepLimits } from "../compute/step.js";
+import type { ModelConfig } from "../model/config.js";
+import type { KvType } from "../numerics.js";
+import { floatStride, type Layout } from "./layout.js";
+import { stepWords } from "./step-memory.js";
+
+/** The memory that all blocks share, and how large a step can be. Plain data: it is posted to the workers. */
+export interface SharedPlan {
+  readonly config: ModelConfig;
+  readonly tier: Tier;
+  readonly kv: KvType;
+  /** Columns that share a scale; undefined: a ternary layer has one. */
+  readonly scaleBlock: number | undefined;
+  readonly threads: number;
+  readonly limits: StepLimits;
+
+  /** The barrier's block. */
+  readonly control: number;
+  /** [threads] of COUNTER_BYTES: how often each thread called which kernel */
+  readonly counters: number;
+  /** The step under way, u32; see `StepMemory`. */
+  readonly step: number;
+
+  // A slot is a row of a batch, or a thread's own copy of a lone row.
+  /** [slots][hidden] f32: the residual stream */
+  readonly x: number;
+  /** [rows + 1][hidden] f32: what a block adds to it */
+  readonly delta: number;
+  /** [slots][widest] f32: output of a norm */
+  readonly normed: number;
+  readonly normedStride: number;
+  /** [slots + 1][kPad] quantised activations */
+  readonly quantized: number;
+  readonly quantizedStride: number;
+  /** [slots + 1] of 8 bytes: sum and maximum of each; with `scaleBlock`, sum and scale of each group */
+  readonly meta: number;
+  readonly metaStride: number;
+  /** [slots][headDim] f32: cosines, sines of each row's position */
+  readonly angles: number;
+  readonly anglesStride: number;
+  /** [threads] of `scratchBytes`, each thread's own */
+  readonly scratch: number;
+  readonly scratchBytes: number;
+}
+
+/** Takes the shared memory, when all blocks have taken theirs and so said what they need of it. */
+export function planShared(layout: Layout): SharedPlan {
+  const { config, options, limits, slots } = layout;
+  const { tier, kv, scaleBlock, threads } = options;
+  const kPad = layout.widestPadded;
+  layout.needScratch(ternaryScratch(kPad));
+  const { scratchBytes } = layout;
+  const normedStride = floatStride(layout.widest);
+  const quantizedStride = kPad * activationBytes(tier, config.activations);
+  const metaStride = scaleBlock === undefined ? 8 : 8 * (kPad / scaleBlock);
+  const anglesStride = floatStride(config.headDim);
+  return {
+    config,
+    tier,
+    kv,
+    scaleBlock,
+    threads,
+    limits,
+    control: layout.take("control", 256),
+    counters: layout.take("control", threads * COUNTER_BYTES),
+    step: layout.take("step", 4 * stepWords(limits).end),
+    x: layout.perSlot(floatStride(config.hiddenSize)),
+    delta: layout.perRow(floatStride(config.hiddenSize)),
+    normed: layout.perSlot(normedStride),
+    normedStride,
+    // As many more as `perRow` has.
+    quantized: layout.take("activations", (slots + 1) * quantizedStride),
+    quantizedStride,
+    meta: layout.take("activations", (slots + 1) * metaStride),
+    metaStride,
+    angles: layout.perSlot(anglesStride),
+    anglesStride,
+    scratch: layout.take("scratch", threads * scratchBytes),
+    scratchBytes,
+  };
+}
