@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { convertModel, describeModel, inspectModel, loadModel, type Model, openTokenizer, probeModel } from "../index.js";
+import { convertModel, describeModel, encodeChat, inspectModel, loadModel, type Model, openTokenizer, probeModel } from "../index.js";
 
 // Every wrong argument of a public function is a BitnetError `usage`, one sentence. JavaScript's callers have no types to stop them.
 
@@ -34,19 +34,30 @@ const WRONG_CALLS: readonly [name: string, call: (model: Model) => unknown, mess
   ["generate, signal alone", (m) => (m.generate as Loose).call(m, "a", AbortSignal.timeout(9e6)), /as an object.*not an AbortSignal$/],
   ["generate, string", (m) => (m.generate as Loose).call(m, "a", { temperature: "1" }), /^temperature must be a number .*, not "1"$/],
   ["chat, misspelt", (m) => (m.chat as Loose).call(m, [{ role: "user", content: "x" }], { topp: 1 }), /^chat\(\) has no option "topp"/],
+  ["chat, number", (m) => (m.chat as Loose).call(m, [], { continueFinalMessage: 1 }), "continueFinalMessage must be true or false, not 1"],
+  ["render, misspelt", (m) => (m.chatTemplate!.render as Loose)([], { tools: [] }), /^the chat template has no option "tools"/],
+  ["encodeChat, misspelt", (m) => (encodeChat as Loose)(m.tokenizer, m.chatTemplate, [], { specials: true }), /did you mean special\?$/],
+  ["encodeChat()", () => (encodeChat as Loose)(), "tokenizer must be a model's tokenizer, not undefined"],
+  ["encodeChat, template", (m) => (encodeChat as Loose)(m.tokenizer, "{{ x }}", []), /^template must be a model's chatTemplate, not "/],
   ["score()", (m) => (m.score as Loose).call(m), "text must be a string, a Uint8Array or a list of token ids, not undefined"],
   ["score, onLogits", (m) => (m.score as Loose).call(m, "a b", { onLogits: 1 }), "onLogits must be a function, not 1"],
   ["logits('x')", (m) => (m.logits as Loose).call(m, "x"), 'ids must be a list of token ids, not "x"'],
   ["logits, options", (m) => (m.logits as Loose).call(m, [1], 5), /^logits\(\) takes its options as an object/],
   ["encode()", (m) => (m.tokenizer.encode as Loose)(), "text must be a string, not undefined"],
   ["encode, misspelt", (m) => (m.tokenizer.encode as Loose)("a", { boss: true }), 'encode() has no option "boss": did you mean bos?'],
+  [
+    "encode, literal",
+    (m) => (m.tokenizer.encode as Loose)("a", { literal: [5] }),
+    "literal must be a list of ranges [start, end), not a list",
+  ],
+  ["encodeBytes, literal", (m) => (m.tokenizer.encodeBytes as Loose)(Buffer.from("a"), { literal: [] }), /no option "literal"/],
   ["encodeBytes('x')", (m) => (m.tokenizer.encodeBytes as Loose)("x"), 'bytes must be a Uint8Array, not "x"'],
   ["decode(5)", (m) => (m.tokenizer.decode as Loose)(5), "ids must be a list of token ids, not 5"],
   ["decodeBytes()", (m) => (m.tokenizer.decodeBytes as Loose)(), "ids must be a list of token ids, not undefined"],
   ["decoder, after", (m) => (m.tokenizer.decoder as Loose)({ after: "x" }), 'after must be a token id, not "x"'],
-  ["push('x')", (m) => (m.tokenizer.decoder().push as Loose)("x"), 'id must be a token id from 0 to 4095, not "x"'],
+  ["push('x')", (m) => (m.tokenizer.decoder().push as Loose)("x"), 'id must be a token id, not "x"'],
   ["idOf()", (m) => (m.tokenizer.idOf as Loose)(), "token must be a string, not undefined"],
-  ["textOf(1e9)", (m) => m.tokenizer.textOf(1e9), "id must be a token id from 0 to 4095, not 1000000000"],
+  ["textOf(1e9)", (m) => m.tokenizer.textOf(1e9), "token id 1000000000 is not in the vocabulary, whose ids are 0 to 4095"],
   ["isSpecial('x')", (m) => (m.tokenizer.isSpecial as Loose)("x"), 'id must be a token id, not "x"'],
   ["loadModel('')", () => loadModel(""), "path must be a path or a file: URL, not an empty string"],
   ["loadModel, thread", () => (loadModel as Loose)(EMBEDDED, { thread: 2 }), 'loadModel() has no option "thread": did you mean threads?'],

@@ -1,3 +1,4 @@
+import type { Given } from "../options.js";
 import { encodeRendered } from "../text/chat-template.js";
 import { readMessages, readVariables } from "../text/messages.js";
 import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "../text/types.js";
@@ -13,9 +14,6 @@ const MAX_REMEMBERED = 32;
 export interface ChatPrompt extends RenderedChat {
   readonly ids: readonly number[];
 }
-
-/** Options of which each may be null or undefined: not given. */
-type Given<Options> = { readonly [Key in keyof Options]?: Options[Key] | null | undefined };
 
 /** Such a prompt with the answer behind it. */
 interface Answered extends ChatPrompt {
@@ -65,7 +63,7 @@ export class ChatMemory {
    * `prompt` of a conversation as it is now; what is wrong with it is thrown when the prompt is asked for. An assistant's last message is the
    * beginning of the answer, unless the options say otherwise.
    */
-  later(messages: readonly ChatMessage[], options: Given<ChatRenderOptions>): () => ChatPrompt {
+  later(messages: readonly ChatMessage[], options: NonNullable<Given<ChatRenderOptions>>): () => ChatPrompt {
     const amount = { characters: 0, values: 0 };
     try {
       const said = readMessages(messages, amount) as readonly ChatMessage[];

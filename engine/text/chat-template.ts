@@ -2,6 +2,7 @@ import type { Checkpoint } from "../container/checkpoint.js";
 import { inOneLine } from "../container/quote.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
+import { ANYTHING, checkArgument, type Given, type Rules, readOptions, TRUE_OR_FALSE, wholeNumber } from "../options.js";
 import { type Data, toValue } from "./jinja/data.js";
 import { TemplateFault } from "./jinja/fault.js";
 import type { Limits, Meter } from "./jinja/meter.js";
@@ -97,6 +98,18 @@ function messageValues(messages: readonly MessageData[], meter: Meter): List {
   return new List(messages.map(valued));
 }
 
+const RENDER_OPTIONS: Rules<ChatRenderOptions> = {
+  addGenerationPrompt: TRUE_OR_FALSE,
+  continueFinalMessage: TRUE_OR_FALSE,
+  template: ANYTHING, // checked as the messages are
+  date: ANYTHING,
+};
+const COMPOSE_OPTIONS: Rules<ComposeOptions> = { ...RENDER_OPTIONS, maxLength: wholeNumber(0, Number.MAX_SAFE_INTEGER) };
+const ENCODE_CHAT_OPTIONS: Rules<EncodeChatOptions> = { ...RENDER_OPTIONS, special: TRUE_OR_FALSE };
+
+type ComposeOptions = ChatRenderOptions & { readonly maxLength?: number };
+type EncodeChatOptions = ChatRenderOptions & { readonly special?: boolean };
+
 /**
  * A chat template from its Jinja source, of one or for several purposes; `file` is for messages, `named` are the special tokens that it knows by
  * name. Rendering throws a BitnetError: `usage` where the messages or options are wrong, the template itself raises (roles must alternate, say) or
@@ -151,10 +164,9 @@ export function createChatTemplate(
   };
 
   const compose: ChatTemplate["compose"] = (given, options) => {
-    const { template, date } = options ?? {};
-    const addGenerationPrompt = options?.addGenerationPrompt ?? true;
-    const continueFinalMessage = options?.continueFinalMessage ?? false;
-    const maxLength = Math.min(options?.maxLength ?? maxChat, maxChat);
+    const read = readOptions<ComposeOptions>("the chat template", options, COMPOSE_OPTIONS);
+    const { addGenerationPrompt = true, continueFinalMessage = false, template, date } = read;
+    const maxLength = Math.min(read.maxLength ?? maxChat, maxChat);
     const amount: Amount = { characters: 0, values: 0 };
     const messages = readMessages(given, amount);
     const variables = readVariables(template, amount);
@@ -234,12 +246,17 @@ export async function encodeChat(
   tokenizer: Tokenizer,
   template: ChatTemplate,
   messages: readonly ChatMessage[],
-  options?: ChatRenderOptions & { readonly special?: boolean },
+  options?: Given<EncodeChatOptions>,
 ): Promise<{ prompt: string; ids: number[] }> {
-  const { special = false, ...how } = options ?? {};
+  const { special = false, ...how } = readOptions<EncodeChatOptions>("encodeChat()", options, ENCODE_CHAT_OPTIONS);
+  checkArgument("tokenizer", tokenizer, { wanted: "a model's tokenizer", holds: (value) => has(value, "encode") });
+  checkArgument("template", template, { wanted: "a model's chatTemplate", holds: (value) => has(value, "compose") });
   const { text: prompt, literal } = template.compose(messages, how);
   return { prompt, ids: encodeRendered(tokenizer, { text: prompt, literal: special ? [] : literal }) };
 }
+
+const has = (value: unknown, method: string): boolean =>
+  typeof value === "object" && value !== null && typeof (value as Record<string, unknown>)[method] === "function";
 
 /** A rendered chat as ids. */
 export function encodeRendered(tokenizer: Tokenizer, { text: prompt, literal }: RenderedChat): number[] {

@@ -1,33 +1,21 @@
 import { BYTES, checkArgument, IDS, type Rule, type Rules, readOptions, TEXT, TRUE_OR_FALSE } from "../options.js";
 import type { DecodeOptions, EncodeOptions, Tokenizer } from "./types.js";
 
-/** UTF-16 ranges of a text. */
+/** Which there are is checked where they are looked up. `after` may be one that only the network has. */
+const ID: Rule = { wanted: "a token id", holds: (value) => typeof value === "number" };
+
+/** Where in the text they may lie is checked where it is scanned. */
 const RANGES: Rule = {
-  wanted: "a list of [start, end], in ascending order and without overlap",
-  holds(value) {
-    let last = 0;
-    const follows = (range: unknown): boolean => {
-      if (!Array.isArray(range) || range.length !== 2 || !range.every((at) => Number.isSafeInteger(at))) return false;
-      const [start, end] = range as [number, number];
-      if (start < last || end < start) return false;
-      last = end;
-      return true;
-    };
-    return Array.isArray(value) && value.every(follows);
-  },
+  wanted: "a list of ranges [start, end)",
+  holds: (value) =>
+    Array.isArray(value) && value.every((range) => Array.isArray(range) && range.length === 2 && range.every(Number.isInteger)),
 };
 
 /** A tokenizer that checks what it is called with, for callers of the library. @throws BitnetError usage */
 export function checked(tokenizer: Tokenizer): Tokenizer {
-  const { size } = tokenizer;
-  const id: Rule = {
-    wanted: `a token id from 0 to ${size - 1}`,
-    holds: (value) => Number.isInteger(value) && (value as number) >= 0 && (value as number) < size,
-  };
-  // A network may have ids that the tokenizer has no token for; a prompt may end with one.
-  const any: Rule = { wanted: "a token id", holds: (value) => Number.isSafeInteger(value) && (value as number) >= 0 };
-  const encoding: Rules<EncodeOptions> = { bos: TRUE_OR_FALSE, special: TRUE_OR_FALSE, after: any, literal: RANGES };
-  const decoding: Rules<DecodeOptions> = { special: TRUE_OR_FALSE, after: any };
+  const encoding: Rules<EncodeOptions> = { bos: TRUE_OR_FALSE, special: TRUE_OR_FALSE, literal: RANGES, after: ID };
+  const { literal: _, ...encodingBytes } = encoding;
+  const decoding: Rules<DecodeOptions> = { special: TRUE_OR_FALSE, after: ID };
   const checkIds = (ids: unknown): void => checkArgument("ids", ids, IDS);
   return {
     ...tokenizer,
@@ -37,7 +25,7 @@ export function checked(tokenizer: Tokenizer): Tokenizer {
     },
     encodeBytes(bytes, options) {
       checkArgument("bytes", bytes, BYTES);
-      return tokenizer.encodeBytes(bytes, readOptions("encodeBytes()", options, encoding));
+      return tokenizer.encodeBytes(bytes, readOptions<Omit<EncodeOptions, "literal">>("encodeBytes()", options, encodingBytes));
     },
     decode(ids, options) {
       checkIds(ids);
@@ -51,7 +39,7 @@ export function checked(tokenizer: Tokenizer): Tokenizer {
       const decoder = tokenizer.decoder(readOptions("decoder()", options, decoding));
       return {
         push(next) {
-          checkArgument("id", next, id);
+          checkArgument("id", next, ID);
           return decoder.push(next);
         },
         end: () => decoder.end(),
@@ -62,11 +50,11 @@ export function checked(tokenizer: Tokenizer): Tokenizer {
       return tokenizer.idOf(token);
     },
     textOf(token) {
-      checkArgument("id", token, id);
+      checkArgument("id", token, ID);
       return tokenizer.textOf(token);
     },
     isSpecial(token) {
-      checkArgument("id", token, any);
+      checkArgument("id", token, ID);
       return tokenizer.isSpecial(token);
     },
   };
