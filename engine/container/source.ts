@@ -1,4 +1,4 @@
-import { isUtf8 } from "node:buffer";
+import { isUtf8 as isBufferUtf8 } from "node:buffer";
 import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
@@ -6,7 +6,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { BitnetError } from "../errors.js";
 
-export { isUtf8 };
+export function isUtf8(bytes: Uint8Array): boolean {
+  return isBufferUtf8(bytes);
+}
 
 /** What tells a state of a file from others without reading it. Its ctime does not: it changes when the file loses its name. */
 export interface FileStamp {
