@@ -4,6 +4,9 @@ import { readMessages, readVariables } from "../text/messages.js";
 import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "../text/types.js";
 import type { GenerationResult } from "./types.js";
 
+/** UTF-16 units that a conversation may always have: a context too short for them is better told in tokens. */
+const ALWAYS = 2 ** 16;
+
 /** Conversations whose ids are remembered: one each turn, the least recently used is forgotten. */
 const MAX_REMEMBERED = 32;
 
@@ -35,7 +38,7 @@ export class ChatMemory {
   constructor(tokenizer: Tokenizer, template: ChatTemplate, contextLength: number) {
     this.#tokenizer = tokenizer;
     this.#template = template;
-    this.#maxLength = contextLength * tokenizer.longestToken;
+    this.#maxLength = Math.max(ALWAYS, contextLength * tokenizer.longestToken);
   }
 
   /** The conversation, with an opening for the assistant's answer or the beginning of it. Throws as `ChatTemplate.compose` does. */

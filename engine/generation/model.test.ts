@@ -447,7 +447,9 @@ describe("a conversation", () => {
   });
 
   test("is no longer than the context, before anything is encoded", async () => {
-    const long: ChatMessage[] = [{ role: "user", content: "x".repeat(model.contextLength * model.tokenizer.longestToken) }];
+    const long: ChatMessage[] = [
+      { role: "user", content: "x".repeat(Math.max(2 ** 16, model.contextLength * model.tokenizer.longestToken)) },
+    ];
     expect(await failure(model.chat(long, GREEDY).result())).toMatchObject({
       code: "usage",
       message: expect.stringMatching(/^the conversation has \d+ characters, more than the \d+ that the context can hold$/) as string,

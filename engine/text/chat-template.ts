@@ -10,7 +10,7 @@ import { Template } from "./jinja/template.js";
 import { type Marks, sliceMarks, Text } from "./jinja/text.js";
 import { dictOf, List, type Value } from "./jinja/values.js";
 import { type Amount, type DataObject, type MessageData, maxChat, readDate, readMessages, readVariables } from "./messages.js";
-import { bitnetTemplate, bitnetTurnEnd, isPlaceholder, placeholderNote } from "./placeholder.js";
+import { bitnetTemplate, bitnetTurnEnd, isPlaceholder, keptPlaceholderNote, placeholderNote } from "./placeholder.js";
 import { fileTokens, ggufTokens, type NamedTokens, tokenizerTokens } from "./special-tokens.js";
 import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "./types.js";
 
@@ -38,10 +38,10 @@ export async function loadChatTemplate(
   const found = isGguf ? readGgufTemplate(checkpoint) : await readSidecarTemplate(checkpoint);
   if (!found) return undefined;
   const named = isGguf ? ggufTokens(checkpoint, tokenizer) : await fileTokens(checkpoint, tokenizer);
-  if (!isGguf || !isPlaceholder(found.default) || tokenizer.idOf(bitnetTurnEnd) === undefined) {
-    return createChatTemplate(found, checkpoint.path, tokenizer, named);
-  }
-  return createChatTemplate({ default: bitnetTemplate }, checkpoint.path, tokenizer, named, [placeholderNote]);
+  if (!isGguf || !isPlaceholder(found.default)) return createChatTemplate(found, checkpoint.path, tokenizer, named);
+  const canReplace = tokenizer.idOf(bitnetTurnEnd) !== undefined;
+  const used = canReplace ? { default: bitnetTemplate } : found;
+  return createChatTemplate(used, checkpoint.path, tokenizer, named, [canReplace ? placeholderNote : keptPlaceholderNote]);
 }
 
 function text(found: unknown, file: string): string {
@@ -92,7 +92,7 @@ function limitsFor({ characters, values }: Amount, maxLength: number): Limits {
 /** Messages as a template's values: all of their text is the caller's, but for the role, which is one of a few words. */
 function messageValues(messages: readonly MessageData[], meter: Meter): List {
   const valued = (message: MessageData): Value => {
-    const pairs = Object.entries(message).map(([key, data]) => [new Text(key), toValue(data, key !== "role", meter)] as const);
+    const pairs = Object.entries(message).map(([key, data]) => [Text.marked(key), toValue(data, key !== "role", meter)] as const);
     return dictOf(pairs, meter);
   };
   return new List(messages.map(valued));
@@ -164,13 +164,9 @@ export function createChatTemplate(
   };
 
   const compose: ChatTemplate["compose"] = (given, options) => {
-    const {
-      addGenerationPrompt = true,
-      continueFinalMessage = false,
-      template,
-      date,
-      maxLength = maxChat,
-    } = readOptions<ComposeOptions>("the chat template", options, COMPOSE_OPTIONS);
+    const read = readOptions<ComposeOptions>("the chat template", options, COMPOSE_OPTIONS);
+    const { addGenerationPrompt = true, continueFinalMessage = false, template, date } = read;
+    const maxLength = Math.min(read.maxLength ?? maxChat, maxChat);
     const amount: Amount = { characters: 0, values: 0 };
     const messages = readMessages(given, amount);
     const variables = readVariables(template, amount);

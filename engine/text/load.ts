@@ -22,11 +22,14 @@ export async function readVocabulary(checkpoint: Checkpoint, files?: SidecarFile
   if (checkpoint.format !== "gguf") return readJsonVocabulary(files ?? checkpoint);
   if (files === undefined) return readGgufVocabulary(checkpoint);
   const vocabulary = await readJsonVocabulary(files);
-  const named = readGgufIds(checkpoint, vocabulary.tokens.length);
+  const { length } = vocabulary.tokens;
+  const named = readGgufIds(checkpoint, length);
+  const isHere = (id: number | undefined): id is number => id !== undefined && id < length;
   return {
     ...vocabulary,
-    bosId: vocabulary.bosId ?? named.bosId,
-    eosIds: vocabulary.eosIds.length > 0 ? vocabulary.eosIds : named.eosIds,
+    // A vocabulary that is shorter than the model's is another one: its ids mean nothing here.
+    bosId: vocabulary.bosId ?? (isHere(named.bosId) ? named.bosId : undefined),
+    eosIds: vocabulary.eosIds.length > 0 ? vocabulary.eosIds : named.eosIds.filter(isHere),
     endIds: named.endIds,
   };
 }

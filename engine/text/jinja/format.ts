@@ -181,6 +181,11 @@ function need(value: Value | undefined, otherwise: string): Value {
   return value === undefined ? fail(otherwise) : value;
 }
 
+/** What the caller's own format made is all the caller's: its fill characters, too. */
+function own(source: Text, made: Text): Text {
+  return source.isMarked ? Text.marked(made.value) : made;
+}
+
 /** Python's `text % values`. */
 export function percent(text: Text, values: Value, meter: Meter): Text {
   const builder = new TextBuilder(meter);
@@ -202,7 +207,7 @@ export function percent(text: Text, values: Value, meter: Meter): Text {
     const [, name, flags = "", widthText, precisionText, type] = conversion;
     if (type === undefined) fail("incomplete format");
     if (type === "%" && name === undefined) {
-      builder.put("%");
+      builder.addPart(text, start, start + 1);
       continue;
     }
     const count = (given: string | undefined) => (given === "*" ? toIndex(next(), "* wants an int, which") : Number(given ?? 0));
@@ -262,7 +267,7 @@ export function percent(text: Text, values: Value, meter: Meter): Text {
   // What can be indexed is a mapping to Python, of which not all needs to be used.
   const isMapping = values instanceof Dict || values instanceof List || values instanceof Range || values instanceof Undefined;
   if (!isNamed && used < all.length && !isMapping) fail("not all arguments converted during string formatting");
-  return builder.text();
+  return own(text, builder.text());
 }
 
 /** `text.format(…)`. `attribute` gives `.name` and `[key]` of a value. */
@@ -330,13 +335,14 @@ export function formatMethod(
       if (conversion === "r") value = repr(value, meter);
       else if (conversion === "s") value = str(value, meter);
       else if (conversion !== undefined) fail(`Unknown conversion specifier '${conversion}'`);
-      const filled = spec?.includes("{") ? build(new Text(spec), depth + 1).value : (spec ?? "");
-      builder.add(format(value, filled, meter));
+      const filled = spec?.includes("{") ? build(new Text(spec), depth + 1) : new Text(spec ?? "");
+      const formatted = format(value, filled.value, meter);
+      builder.add(filled.isMarked ? Text.marked(formatted.value) : formatted);
       at = end + 1;
       plainFrom = at;
     }
     builder.addPart(source, plainFrom, all.length);
     return builder.text();
   };
-  return build(text, 1);
+  return own(text, build(text, 1));
 }

@@ -32,7 +32,7 @@ function members(name: string, args: readonly Value[], keywords: Keywords, meter
       pairs.push([pair[0]!, pair[1]!]);
     }
   }
-  for (const [key, value] of keywords) pairs.push([new Text(key), value]);
+  for (const [key, value] of keywords) pairs.push([Text.marked(key), value]); // they may come from **
   return dictOf(pairs, meter);
 }
 
@@ -85,7 +85,8 @@ export function globals(now: Date | undefined, meter: Meter): Map<string, Value>
       if (!(format instanceof Text)) return fail("strftime_now wants a text as its format");
       if (!now) throw new TemplateFault("no date", "it writes the date, and none is given");
       meter.text(20 * format.value.length);
-      return new Text(strftime(now, format.value));
+      const written = strftime(now, format.value);
+      return format.isMarked ? Text.marked(written) : new Text(written);
     },
   };
   return new Map(Object.entries(all).map(([name, call]) => [name, new Func(name, call)]));
@@ -155,6 +156,6 @@ export class Loop extends Thing {
 
 /** A dict of what was given by name, a tuple of the rest: `kwargs` and `varargs`. */
 export function collected(args: readonly Value[], keywords: Keywords, meter: Meter): { varargs: Tuple; kwargs: Dict } {
-  const named = Array.from(keywords, ([key, value]) => [new Text(key), value] as const);
+  const named = Array.from(keywords, ([key, value]) => [Text.marked(key), value] as const);
   return { varargs: new Tuple(args), kwargs: dictOf(named, meter) };
 }

@@ -87,6 +87,8 @@ describe("what is the caller's stays marked", () => {
       "{% for c in astral %}{{ c }}.{% endfor %}{{ html|e }}{{ u.center(6, '-') }}{{ u|truncate(3, true, '…', 0) }}",
       "[a].[😀].[b].[&lt;b&gt;]-[User]-[Us]…",
     ],
+    ["{{ (u ~ '%s|%%') % 'a' }}{{ (u ~ '{:*>3}').format('a') }}{{ '{:{}>3}'.format('a', u[0]) }}", "[Usera|%User**aUUa]"],
+    ["{{ dict(**{u: 1})|list|first }}{{ {u: 1} }}{{ strftime_now(u) }}", "[User]{'[User]': 1}[User]"],
     ["{{ u|length }}{{ u == 'User' }}{% if u.startswith('U') %}yes{% endif %}", "4Trueyes"],
     ["{{ u|list|last }}{{ (u ~ 'x')|reverse }}{{ u.partition('s')|join }}{{ list|map('upper')|join }}", "[rxresUU]s[erXY]"],
   ])("%s", (source, expected) => {
