@@ -20,7 +20,7 @@ interface Ended {
 function run(command: string, args: readonly string[], cwd: string): Ended {
   const shell = process.platform === "win32" && command.startsWith("np"); // npm and npx are .cmd files there
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(?:BITNET_|npm_)/i.test(name)));
-  return spawnSync(command, args, { cwd, shell, env, encoding: "utf8", timeout: 110_000 });
+  return spawnSync(command, args, { cwd, shell, env, encoding: "utf8", timeout: 600_000 });
 }
 
 interface Packed {
