@@ -27,7 +27,7 @@ beforeAll(async () => {
   const { code, stdout, stderr } = bitnet(...small);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   expect(stdout).toMatch(
-    /^bitnet-stories-4m, gguf: prompt of 47, 16 tokens behind it, 2 processes; \w+ kernels, 1 thread\n\n +median +p95/,
+    /^bitnet-stories-4m, gguf: prompt of 47 tokens, 16 generated, 2 processes; \w+ kernels, 1 thread\n\n +median +p95/,
   );
   expect(stdout.replaceAll("\\", "/")).toContain(`\nbench/results/${NAME}\n`);
   record = await readPerf(RECORD);
@@ -127,7 +127,7 @@ it("says which record is stale", () => {
   writeFileSync(path, JSON.stringify({ ...record, provenance: { ...record.provenance, kernel_sha256: "1".repeat(64) } }));
   expect(bitnet("perf", "render", path)).toMatchObject({
     code: 0,
-    stderr: expect.stringMatching(/stale\.json is stale: it is of the kernels 1{16}/),
+    stderr: expect.stringMatching(/stale\.json is stale: it was measured with the kernels 1{16}/),
   });
   expect(bitnet("perf", "render", "--check", path)).toMatchObject({
     code: 1,

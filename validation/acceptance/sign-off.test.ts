@@ -65,13 +65,13 @@ describe("a gate closes on", () => {
     [
       "a record of other kernels",
       "f.performance",
-      /perf-bitnet-stories-4m-gguf\.json is stale: it is of the kernels 0123456789abcdef/,
+      /perf-bitnet-stories-4m-gguf\.json is stale: it was measured with the kernels 0123456789abcdef/,
       () => clone.edit(GGUF, /"kernel_sha256": "\w{16}/, '"kernel_sha256": "0123456789abcdef'),
     ],
     [
       "a record of another model",
       "f.performance",
-      /is stale: it is of the model 0123456789abcdef.* measure again with bitnet perf/,
+      /is stale: it was measured with the model 0123456789abcdef.* measure again with bitnet perf/,
       () => clone.edit(GGUF, /("model_(?:hash|sha256)": ")\w{16}(\w*",\s+"model_sha256": ")\w{16}/, "$10123456789abcdef$20123456789abcdef"),
     ],
     ["a record without provenance", "g.records", /provenance/, () => clone.edit(GGUF, '"provenance"', '"origin"')],
