@@ -104,7 +104,7 @@ it("leaves no part of a record whenever it is killed, and the next run cleans up
 it("renders the page from the records, and checks it", () => {
   expect(bitnet("perf", "render", "--check")).toMatchObject({
     code: 1,
-    stderr: expect.stringContaining(`${PERF_PAGE} is not what the records give`),
+    stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`),
   });
   expect(bitnet("perf", "render")).toEqual({ code: 0, stdout: `${PERF_PAGE}\ndocs/perf-bitnet-stories-4m.svg\n`, stderr: "" });
   const page = join(folder, PERF_PAGE);
@@ -117,7 +117,7 @@ it("renders the page from the records, and checks it", () => {
     text.replace(/\d(?= \|)/, (digit) => String((Number(digit) + 1) % 10)),
   );
   const edited = bitnet("perf", "render", "--check");
-  expect(edited).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${PERF_PAGE} is not what the records give`) });
+  expect(edited).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`) });
   expect(edited.stderr).not.toContain("svg");
   writeFileSync(page, text);
 });
@@ -141,7 +141,7 @@ it("says which record is stale", () => {
   rmSync(RECORD);
   expect(bitnet("perf", "render")).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining("there is no bench/results/perf-*.json here"),
+    stderr: expect.stringContaining("no bench/results/perf-*.json here"),
   });
 });
 
