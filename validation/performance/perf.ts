@@ -191,7 +191,7 @@ export function perfPath({ model }: PerfRecord): string {
   return join("bench/results", `perf-${model.name}-${model.format}.json`);
 }
 
-/** Relative: whoever else computes a figure may add in another order. */
+/** Relative: other tools that compute a statistic may add in another order. */
 const ROUNDING = 1e-9;
 
 /** Reads a record, and checks its statistics against its samples. @throws BitnetError file, io */

@@ -10,7 +10,7 @@ export const PERF_PAGE = "docs/PERF_COMPARISON.md";
 type Pair = readonly PerfRecord[];
 
 /**
- * The page and its pictures, by path. The same records give the same bytes, in whichever order they come: there is no clock and no other source.
+ * The page and its pictures, by path. The same records give the same bytes, in any order: there is no clock and no other source.
  * @throws BitnetError usage: two records of one model and format, or two models of one name
  */
 export function renderPerf(records: readonly PerfRecord[]): Map<string, string> {
