@@ -34,7 +34,7 @@ export class ReadBandwidth {
   constructor(threads: number) {
     const pages = (FIRST + BYTES) / 65536;
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-    // Pages that nobody has written are all the same page of zeros, and would be read from the cache.
+    // Pages that were never written are all the same page of zeros, and would be read from the cache.
     new Uint8Array(memory.buffer).fill(1);
     const control = this.#control;
     this.#workers = Array.from({ length: threads }, (_, thread) => {

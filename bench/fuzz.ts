@@ -12,7 +12,7 @@ import type { Job, Said } from "../validation/fuzz/child.js";
 import { FuzzReport } from "./fuzz-report.js";
 
 const CHILDREN = 2;
-/** Wall time after which a case hangs. A slow one is told by its processor time; this is for machines with other work. */
+/** Wall time after which a case hangs. A slow one is recognised by its processor time; this is for machines with other work. */
 const HANG_MS = 30_000;
 /** A heap that no case comes near; one that does is a finding, and not the machine's end. */
 const HEAP_MIB = 768;

@@ -52,7 +52,7 @@ export function growthTable({ machine: on, tier, threads, flags, series }: Growt
   });
   const given = flags.length > 0 ? `, ${flags.join(" ")}` : "";
   return [
-    `${on.cpu}, ${on.cores} cores, Node ${on.node}, ${on.date}; ${tier} kernels, ${threads} threads${given}. Tokens per second; columns are tokens in the cache, or of the prompt.`,
+    `${on.cpu}, ${on.cores} cores, Node ${on.node}, ${on.date}; ${tier} kernels, ${threads} threads${given}. Tokens per second; columns are tokens in the cache (decode) or in the prompt (prefill).`,
     ...tables,
   ].join("\n");
 }
@@ -91,7 +91,7 @@ function panel(kind: "decode" | "prefill", one: GrowthSeries, column: number, le
       `<text class="soft" x="${left - 8}" y="${Number(y(tick)) + 4}" text-anchor="end">${tick}</text>`,
     ]),
     ...lengths.map((at) => `<text class="soft" x="${x(at)}" y="${bottom + 18}" text-anchor="middle">${at}</text>`),
-    `<text class="soft" x="${left + PANEL.width / 2}" y="${bottom + 36}" text-anchor="middle">tokens ${kind === "decode" ? "in the cache" : "of the prompt"}</text>`,
+    `<text class="soft" x="${left + PANEL.width / 2}" y="${bottom + 36}" text-anchor="middle">tokens ${kind === "decode" ? "in the cache" : "in the prompt"}</text>`,
     `<g class="s${column % COLOURS}">`,
     `<polyline points="${points.map(({ at, rate: { median } }) => `${x(at)},${y(median)}`).join(" ")}"/>`,
     ...points.map(({ at, rate: { min, max } }) => `<line x1="${x(at)}" x2="${x(at)}" y1="${y(min)}" y2="${y(max)}"/>`),

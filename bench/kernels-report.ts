@@ -23,7 +23,7 @@ export interface KernelResult {
   /** Of the read bandwidth; of streamed data alone. */
   readonly ofRead: number | undefined;
   /**
-   * Of what the multipliers do at the most: measured in this run by a loop that only multiplies numbers in registers (`dots`, for f32
+   * Share of the multipliers' peak rate, measured in this run by a loop that only multiplies numbers in registers (`dots`, for f32
    * `multiplyAdds`). Loads, unpacking and additions come on top in a kernel, so none reaches 1.
    */
   readonly ofMultipliers: number | undefined;
@@ -45,17 +45,17 @@ export function kernelsTable({ machine: on, tiers, results }: KernelReport): str
     ...[r.kernel, r.tier, r.data, number(r.microseconds, 1), number(r.gmacs, 1), number(r.gbytes, 1)],
     ...[percent(r.ofRead), percent(r.ofMultipliers), number(r.timesScalar, 1)],
   ]);
-  const head = ["kernel", "tier", "data", "µs", "GMAC/s", "GB/s", "of reading", "of multipliers", "× scalar"];
+  const head = ["kernel", "tier", "data", "µs", "GMAC/s", "GB/s", "of bandwidth", "of multipliers", "× scalar"];
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]!.length)));
   const line = (row: readonly string[]): string =>
     `| ${row.map((cell, i) => (i < 3 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(" | ")} |`;
   const rule = `|${widths.map((width, i) => (i < 3 ? "-".repeat(width + 2) : `${"-".repeat(width + 1)}:`)).join("|")}|`;
   const limits = Object.entries(tiers).map(
     ([tier, { read, dot, f32 }]) =>
-      `${tier}: reads ${read.toFixed(1)} GB/s, multiplies ${dot.toFixed(0)} GMAC/s of integers and ${f32.toFixed(0)} of f32`,
+      `${tier} reads ${read.toFixed(1)} GB/s and multiplies ${dot.toFixed(0)} GMAC/s of integers or ${f32.toFixed(0)} of f32`,
   );
   return [
-    `${on.cpu}, Node ${on.node}, ${on.date}. What one thread does at the most, ${limits.join("; ")}.`,
+    `${on.cpu}, Node ${on.node}, ${on.date}. Limits of one thread: ${limits.join("; ")}.`,
     "",
     ...[line(head), rule, ...rows.map(line)],
   ].join("\n");

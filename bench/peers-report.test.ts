@@ -15,7 +15,7 @@ it("counts only rounds in which the peer was undisturbed", () => {
   expect(validRounds(report, "tg64@d2048")).toEqual([true, false, true]);
   const { peer, ...rest } = report;
   const disturbed = { ...rest, peer: { ...peer, rates: { pp512: [1, 1, 1], tg64: [1, 1, 1] } } };
-  expect(peersTable(disturbed)).toContain("| ours | void | void | void | void | void | void | void |");
+  expect(peersTable(disturbed)).toContain("| ours | none | none | none | none | none | none | none |");
 });
 
 it("counts the bytes of a token", () => {
@@ -33,11 +33,11 @@ it("shows medians, ratios round by round, and who did not sleep", () => {
   const bytes = bytesPerToken(SHAPES["2b4t"]!, 40, report.settings);
   const share = ((20 * bytes) / 25e9 + (24 * bytes) / 30e9) / 2;
   expect(peersTable(report).split("\n")).toEqual([
-    "Some CPU, 2 cores, linux x64, 2026-01-02; shape 2b4t, 2 threads, --kv q8, --head two-stage; reading 25.0 GB/s.",
-    "Tokens per second, medians of 3 alternating rounds; void because disturbed: 1 of pp512, 1 of tg64.",
-    "Not asleep while others were measured: ours.",
+    "Some CPU, 2 cores, linux x64, 2026-01-02; shape 2b4t, 2 threads, --kv q8, --head two-stage; read bandwidth 25.0 GB/s.",
+    "Tokens per second, medians of 3 alternating rounds; discarded as disturbed: 1 of pp512, 1 of tg64.",
+    "Still active while others were measured: ours.",
     "",
-    "|  | pp512 | ratio | tg64 | ratio | of reading | tg64@d2048 | of tg64 |",
+    "|  | pp512 | ratio | tg64 | ratio | of bandwidth | tg64@d2048 | of tg64 |",
     "|---|---:|---:|---:|---:|---:|---:|---:|",
     "| peer | 37.5 |  | 15.5 |  |  |  |  |",
     `| ours | 65.0 | 1.75 × | 22.0 | 1.42 × | ${share.toFixed(2)} | 15.0 | 0.70 |`,

@@ -8,7 +8,7 @@ export interface EngineRates {
   readonly engine: string;
   /** Tokens per second of each test, one number a round. */
   readonly rates: Readonly<Record<string, readonly number[]>>;
-  /** The most of a core that it used while others were measured. */
+  /** Maximum share of a core that it used while others were measured. */
   readonly idleShare: number;
 }
 
@@ -18,7 +18,7 @@ export interface PeersReport {
   readonly shape: string;
   readonly threads: number;
   readonly rounds: number;
-  /** What ours was loaded with besides the defaults. */
+  /** Settings of bitnet-ts other than the defaults. */
   readonly settings: { readonly kv?: string; readonly head?: string };
   /** GB/s that as many threads read, one number a round. */
   readonly read: readonly number[];
@@ -27,8 +27,8 @@ export interface PeersReport {
 }
 
 /**
- * Tokens per second that node-llama-cpp reaches at the least on the machine of the recorded results (2 threads) when it has the machine
- * for itself. A round in which it was slower was disturbed, and a ratio to it would flatter us: such a round is void.
+ * Minimum tokens per second of node-llama-cpp on the machine of the recorded results (2 threads) when it has the machine
+ * for itself. A round in which it was slower was disturbed, and its ratio would flatter us: such a round is discarded.
  */
 const FLOORS: Readonly<Record<string, Readonly<Record<string, number>>>> = { "2b4t": { pp512: 33, tg64: 14 } };
 
@@ -61,10 +61,10 @@ export function peersTable(report: PeersReport): string {
   const { machine: on, shape, threads, rounds, settings, read, peer, ours } = report;
   const tests = Object.keys(ours[0]?.rates ?? {});
   const deep = tests.find((test) => test.includes("@"));
-  const number = (value: number, digits = 1, unit = ""): string => (Number.isNaN(value) ? "void" : `${value.toFixed(digits)}${unit}`);
+  const number = (value: number, digits = 1, unit = ""): string => (Number.isNaN(value) ? "none" : `${value.toFixed(digits)}${unit}`);
   const middle = (rates: readonly number[], test: string): string => number(median(kept(rates, validRounds(report, test))));
 
-  const head = ["", "pp512", "ratio", "tg64", "ratio", "of reading", ...(deep ? [deep, "of tg64"] : [])];
+  const head = ["", "pp512", "ratio", "tg64", "ratio", "of bandwidth", ...(deep ? [deep, "of tg64"] : [])];
   const rows = ours.map(({ engine, rates }) => {
     const ratio = (test: string): string => {
       const ratios = rates[test]!.map((rate, round) => rate / peer.rates[test]![round]!);
@@ -87,18 +87,18 @@ export function peersTable(report: PeersReport): string {
   const voided = ["pp512", "tg64"].map((test) => `${validRounds(report, test).filter((valid) => !valid).length} of ${test}`);
   const awake = [peer, ...ours].filter(({ idleShare }) => idleShare > 0.05).map(({ engine }) => engine);
   return [
-    `${on.cpu}, ${on.cores} cores, ${on.platform}, ${on.date}; shape ${shape}, ${threads} threads${given.join("")}; reading ${median(read).toFixed(1)} GB/s.`,
-    `Tokens per second, medians of ${rounds} alternating rounds; void because disturbed: ${voided.join(", ")}.`,
-    ...(awake.length > 0 ? [`Not asleep while others were measured: ${awake.join("; ")}.`] : []),
+    `${on.cpu}, ${on.cores} cores, ${on.platform}, ${on.date}; shape ${shape}, ${threads} threads${given.join("")}; read bandwidth ${median(read).toFixed(1)} GB/s.`,
+    `Tokens per second, medians of ${rounds} alternating rounds; discarded as disturbed: ${voided.join(", ")}.`,
+    ...(awake.length > 0 ? [`Still active while others were measured: ${awake.join("; ")}.`] : []),
     "",
     ...[line(head), `|---|${head.slice(1).fill("---:").join("|")}|`, line(first), ...rows.map(line)],
   ].join("\n");
 }
 
-/** What each test is called for people. */
-const TESTS: Readonly<Record<string, string>> = { tg64: "writing (decode)", pp512: "reading a prompt of 512 tokens (prefill)" };
+/** Titles of the panels. */
+const TESTS: Readonly<Record<string, string>> = { tg64: "decode (generate 64 tokens)", pp512: "prefill (a prompt of 512 tokens)" };
 
-/** The comparison as SVG: a panel a test, a bar an engine, from zero; thin lines are the least and the most of the rounds that count. */
+/** The comparison as SVG: a panel for each test, a bar from zero for each engine; thin lines go from the minimum to the maximum of the rounds that count. */
 export function peersPicture(report: PeersReport): string {
   const { machine: on, shape, threads, peer, ours } = report;
   const engines = [peer, ...ours];
@@ -117,7 +117,7 @@ export function peersPicture(report: PeersReport): string {
         `<line class="grid" x1="${x(tick)}" x2="${x(tick)}" y1="${first + 18}" y2="${bottom}"/>`,
         `<text class="soft" x="${x(tick)}" y="${bottom + 16}" text-anchor="middle">${tick}</text>`,
       ]),
-      `<text class="soft" x="${(left + right) / 2}" y="${bottom + 34}" text-anchor="middle">tokens per second; more is better</text>`,
+      `<text class="soft" x="${(left + right) / 2}" y="${bottom + 34}" text-anchor="middle">tokens per second (more is better)</text>`,
       ...engines.flatMap(({ engine }, at) => {
         const of = values[at]!;
         if (of.length === 0) return [];
@@ -136,5 +136,5 @@ export function peersPicture(report: PeersReport): string {
   });
   const caption = `BitNet b1.58 2B4T's shape, ${threads} threads, ${on.cpu}, ${on.date}`;
   const heading = `<text class="soft" x="12" y="20">${escapeXml(shape === "2b4t" ? caption : `${shape}, ${threads} threads, ${on.cpu}, ${on.date}`)}</text>`;
-  return svg(width, top + 2 * panelHeight, `Tokens per second beside ${peer.engine}`, [heading, ...panels]);
+  return svg(width, top + 2 * panelHeight, `Tokens per second of bitnet-ts and ${peer.engine}`, [heading, ...panels]);
 }

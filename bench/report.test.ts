@@ -32,12 +32,12 @@ it("fills a page between its marks, again and again", () => {
     `# a\n\n<!-- result growth -->\n\n${image}\n\n${growthTable(growth)}\n\n<!-- end -->\n\nb\n\n<!-- result peers -->\n<!-- end -->\n`,
   );
   expect(fillPage(filled, read)).toBe(filled);
-  expect(() => fillPage("<!-- result other -->\n<!-- end -->", () => growth)).toThrow(/other is no kind of result/);
+  expect(() => fillPage("<!-- result other -->\n<!-- end -->", () => growth)).toThrow(/other is not a known result/);
 });
 
 it("shows growth as tables", () => {
   expect(growthTable(growth).split("\n")).toEqual([
-    "CPU <2>, 2 cores, Node v20.0.0, 2026-01-02; relaxed kernels, 2 threads, --kv q8. Tokens per second; columns are tokens in the cache, or of the prompt.",
+    "CPU <2>, 2 cores, Node v20.0.0, 2026-01-02; relaxed kernels, 2 threads, --kv q8. Tokens per second; columns are tokens in the cache (decode) or in the prompt (prefill).",
     "",
     "| decode | 0 | 4000 |",
     "|---|---:|---:|",
@@ -60,7 +60,7 @@ it("draws growth: higher is faster, axes from zero with their names, nothing of 
   expect(svg).toContain("CPU &lt;2>");
   expect(svg).not.toContain("NaN");
   expect(svg.match(/decode, tokens per second/g)).toHaveLength(2);
-  expect(svg.match(/tokens of the prompt/g)).toHaveLength(2);
+  expect(svg.match(/tokens in the prompt/g)).toHaveLength(2);
   const lines = [...svg.matchAll(/<polyline points="([^"]+)"/g)].map(([, points]) =>
     points!.split(" ").map((p) => p.split(",").map(Number) as [number, number]),
   );
@@ -83,7 +83,7 @@ it("draws bars whose lengths are the medians, from zero", () => {
   expect(widths[1]! / widths[0]!).toBeCloseTo(3);
   expect(widths[3]! / widths[2]!).toBeCloseTo(2);
   expect(numbersIn(svg).filter((number) => number === 0)).toHaveLength(2);
-  expect(svg.match(/tokens per second; more is better/g)).toHaveLength(2);
+  expect(svg.match(/tokens per second \(more is better\)/g)).toHaveLength(2);
 });
 
 it("places ticks from zero to what is shown", () => {

@@ -22,7 +22,7 @@ function render(name: string, result: unknown): string {
   if (name.startsWith("startup")) return startTable(result as StartReport);
   if (name.startsWith("kernels")) return kernelsTable(result as KernelReport);
   if (name.startsWith(GROWTH)) return `${GROWTH_IMAGE}\n\n${growthTable(result as GrowthReport)}`;
-  throw new Error(`${PAGE}: ${name} is no kind of result: peers…, startup…, kernels… and growth… are`);
+  throw new Error(`${PAGE}: ${name} is not a known result; known are peers…, startup…, kernels… and growth…`);
 }
 
 /** The page, with each result between its marks: `<!-- result NAME -->` and `<!-- end -->`. What was not recorded is left empty. */

@@ -5,7 +5,7 @@ export interface LoadRate {
   readonly kv: string;
   /** From the call of `loadModel` to ready, tokenizer included; median. */
   readonly milliseconds: number;
-  /** The most that was resident, with the context full; 10^6 bytes. */
+  /** Peak resident memory, with the context full; 10^6 bytes. */
   readonly megabytes: number;
 }
 
@@ -32,7 +32,7 @@ export function startTable({ machine: on, threads, context, nodes }: StartReport
     ...loads.flatMap(({ milliseconds, megabytes }) => [`${milliseconds} ms`, `${megabytes} MB`]),
   ]);
   return [
-    `${on.cpu}, ${on.cores} cores, ${on.platform}, ${on.date}; ${threads} threads, context ${context}. Medians; in brackets the extremes.`,
+    `${on.cpu}, ${on.cores} cores, ${on.platform}, ${on.date}; ${threads} threads, context ${context}. Medians; minimum and maximum in brackets.`,
     "",
     `| ${head.join(" | ")} |`,
     `|${head.map((_, i) => (i === 0 ? "---|" : "---:|")).join("")}`,

@@ -34,7 +34,7 @@ it("adds a model in one go: the other form, parity, both forms' speed, the table
   expect((await readPerf(join(out, "perf-mine-safetensors.json"))).model).toMatchObject({ path: join(out, "packed"), name: "mine" });
   expect(readFileSync(join(out, "PERF_COMPARISON.md"), "utf8")).toContain("## mine");
 
-  expect(addModel(GGUF, "--out", out)).toMatchObject({ code: 2, stderr: expect.stringContaining("is there already") });
+  expect(addModel(GGUF, "--out", out)).toMatchObject({ code: 2, stderr: expect.stringContaining("already exists") });
 });
 
 it("stops at the gate that fails, with its exit code, and leaves nothing", () => {

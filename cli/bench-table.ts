@@ -28,7 +28,7 @@ export interface BenchRun {
   readonly tests: readonly BenchResult[];
 }
 
-/** What was measured, on what, with what. Plain data. */
+/** What was measured, and under which conditions. Plain data. */
 export interface BenchReport {
   readonly version: string;
   readonly date: string;
@@ -67,7 +67,7 @@ export function benchMarkdown(report: BenchReport): string {
   return `${[...facts(report).map((fact) => `- ${fact}`), "", line(head!), rule, ...rows.map(line)].join("\n")}\n`;
 }
 
-/** What was measured, on what, with what; one line each. */
+/** What was measured, and under which conditions; one line each. */
 function facts({ version, date, node, system, model, settings, contextLength, repetitions, runs }: BenchReport): string[] {
   const size = model.parameters < 1e9 ? `${(model.parameters / 1e6).toFixed(1)} million` : `${(model.parameters / 1e9).toFixed(2)} billion`;
   const given = Object.entries(settings).map(([flag, value]) => `--${flag} ${String(value)}`);

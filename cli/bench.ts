@@ -24,7 +24,7 @@ export interface BenchFlags extends Omit<ModelFlags, "threads"> {
 export async function bench(flags: BenchFlags): Promise<void> {
   if (flags.json && flags.markdown) throw new BitnetError("usage", "give one of --json and --markdown, not both");
   const tests = planTests(flags);
-  if (tests.length === 0) throw new BitnetError("usage", "there is nothing to measure: --pp and --tg are both 0");
+  if (tests.length === 0) throw new BitnetError("usage", "nothing to measure: --pp and --tg are both 0");
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort());
   try {
@@ -38,7 +38,7 @@ export async function bench(flags: BenchFlags): Promise<void> {
   }
 }
 
-/** The tests that the flags ask for: every prefill, then every decode at every depth. 0 tokens is no test. */
+/** The tests that the flags ask for: every prefill, then every decode at every depth. 0 tokens: no test. */
 export function planTests({ pp, tg, depth }: Pick<BenchFlags, "pp" | "tg" | "depth">): BenchTest[] {
   const prefill = pp.map((tokens) => ({ name: `pp${tokens}`, depth: 0, tokens, prefill: true }));
   const decode = tg.flatMap((tokens) =>
@@ -112,7 +112,7 @@ function fits(test: BenchTest, contextLength: number): boolean {
 }
 
 function tooShort(test: BenchTest, contextLength: number): string {
-  return `${test.name} is left out: it needs ${positions(test)} positions and the context has ${contextLength}`;
+  return `${test.name} was skipped: it needs ${positions(test)} tokens, but the context has ${contextLength} (--ctx)`;
 }
 
 /**

@@ -17,8 +17,8 @@ export interface ChatFlags extends ModelFlags, SamplingFlags {
 
 const HELP = `/help   show this list
 /clear  forget the conversation
-/exit   leave (also Ctrl-D)
-Ctrl-C  stop the answer, or clear the line; twice on an empty line: leave
+/exit   leave (or press Ctrl-D)
+Ctrl-C  stop the answer, or clear the line; press twice on an empty line to leave
 `;
 
 /** `bitnet chat`: a conversation; its history lives in memory only. */
@@ -48,7 +48,7 @@ interface Messages {
   readonly interrupted?: boolean;
 }
 
-/** Answers each message until there is none any more, or the user leaves. */
+/** Answers each message until there are no more, or the user leaves. */
 async function converse(model: Model, flags: ChatFlags, environment: Environment): Promise<void> {
   const conversation = new Conversation(speakerOf(model, flags.templateVar), flags.system);
   const interactive = process.stdin.isTTY === true && process.stdout.isTTY === true;
@@ -63,10 +63,10 @@ async function converse(model: Model, flags: ChatFlags, environment: Environment
     answering?.abort();
   };
   const messages: Messages = interactive ? new LineEditor(process.stdin, process.stdout, interrupted) : lines();
-  process.on("SIGINT", interrupted); // sent by somebody else, where a terminal in raw mode reports the key
+  process.on("SIGINT", interrupted); // sent by another process; a terminal in raw mode reports the key instead
 
   try {
-    if (interactive) await note("/help lists the commands");
+    if (interactive) await note("type /help for a list of commands");
     while (!leaving) {
       const message = await messages.read();
       if (message === undefined) break;
@@ -75,13 +75,13 @@ async function converse(model: Model, flags: ChatFlags, environment: Environment
       if (said === "/exit") break;
       if (said === "/help") await write(HELP, process.stderr);
       else if (said === "/clear") conversation.clear();
-      else if (/^\/\w*$/.test(said)) await note(`there is no command ${said}: /help lists them`);
+      else if (/^\/\w*$/.test(said)) await note(`unknown command ${said}: type /help for a list`);
       else {
         answering = new AbortController();
         try {
           await answer(model, conversation, said, generateOptions(flags, environment, answering.signal));
         } catch (error) {
-          // The conversation is as it was before the question. A script is told by the exit code.
+          // The conversation is as it was before the question. A script learns it from the exit code.
           if (!interactive || !(error instanceof BitnetError) || error.code !== "usage") throw error;
           await write(`${style("red", errorLine(error), process.stderr)}\n`, process.stderr);
         }
@@ -100,7 +100,7 @@ async function answer(model: Model, conversation: Conversation, said: string, op
   const { answer, forgotten, answered } = await conversation.ask(said, options);
   if (forgotten > 0) {
     const turns = forgotten === 1 ? "the oldest turn was" : `the oldest ${forgotten} turns were`;
-    await note(`${turns} forgotten: the context has ${model.contextLength} tokens (--ctx)`);
+    await note(`${turns} forgotten, because the context has only ${model.contextLength} tokens (--ctx)`);
   }
   for await (const piece of answer) await writeText(piece);
   await write("\n");
@@ -110,11 +110,11 @@ async function answer(model: Model, conversation: Conversation, said: string, op
   if (why !== undefined) await note(why);
 }
 
-/** The model as a partner of a conversation. Throws a `tokenizer` error for one without a chat template. */
+/** The model as a partner in a conversation. Throws a `tokenizer` error for one without a chat template. */
 function speakerOf(model: Model, variables: TemplateVars | undefined): Speaker {
   const { tokenizer, chatTemplate, contextLength } = model;
   const given = { ...(variables && { template: variables }) };
-  if (!chatTemplate) throw new BitnetError("tokenizer", "the model has no chat template: use `bitnet run`, or another --model");
+  if (!chatTemplate) throw new BitnetError("tokenizer", "the model has no chat template: use bitnet run, or choose another --model");
   return {
     contextLength,
     chat: (messages, options) => model.chat(messages, { ...options, ...given }),
@@ -125,7 +125,7 @@ function speakerOf(model: Model, variables: TemplateVars | undefined): Speaker {
 /** Standard input, line by line. */
 function lines(): Messages {
   const input = createInterface({ input: process.stdin, terminal: false });
-  // Taken before anything is awaited: lines that come while nobody listens would be lost.
+  // Taken before anything is awaited: lines that arrive without a listener would be lost.
   const iterator = input[Symbol.asyncIterator]();
   const read = async (): Promise<string | undefined> => {
     const { value, done } = await iterator.next();

@@ -6,7 +6,7 @@ export type Speaker = Pick<Model, "chat" | "contextLength"> & {
   readonly count: (messages: readonly ChatMessage[]) => Promise<number>;
 };
 
-/** Share of the context that is kept free for an answer whose length nobody limits. */
+/** Share of the context that is kept free for an answer without a length limit. */
 const ROOM = 1 / 4;
 
 /** How full the context is left when turns are forgotten: not just one turn is, or the next would have to be computed from its beginning again. */
@@ -42,7 +42,7 @@ export class Conversation {
     return { answer, forgotten: (this.#turns.length - turns.length) / 2, answered };
   }
 
-  /** The turns that go along with a question: all, or the newest. */
+  /** The turns sent with a question: all, or the newest. */
   async #withRoom(question: ChatMessage, maxTokens = Infinity): Promise<ChatMessage[]> {
     const { contextLength } = this.#speaker;
     let turns = this.#turns;

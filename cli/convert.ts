@@ -34,8 +34,8 @@ export function summary({ path, format, bytes, architecture, layers, embedding, 
   const kind = format === "gguf" ? `GGUF, layers ${layers}` : "SafeTensors, packed layers";
   const lines = [`${path}: ${kind}, embedding ${embedding}, ${architecture}, ${(bytes / 1e6).toFixed(1)} MB`];
   for (const { of, type, changed, count, relativeError } of rounded) {
-    lines.push(`${of}: ${changed} of ${count} rounded to ${type}, by ${relativeError.toExponential(1)} of their size`);
+    lines.push(`${of}: ${changed} of ${count} rounded to ${type}, relative error ${relativeError.toExponential(1)}`);
   }
-  if (rounded.length === 0) lines.push("every weight is the same to the bit");
+  if (rounded.length === 0) lines.push("every weight is bit-identical");
   return `${lines.map(printable).join("\n")}\n`;
 }

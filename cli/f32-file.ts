@@ -31,7 +31,7 @@ export class F32File {
     });
   }
 
-  /** The file is whole: gives it its name, in place of what had it. */
+  /** The file is complete: renames it to its final name, replacing any earlier file. */
   commit(): void {
     this.#do((fd) => {
       closeSync(fd);
@@ -51,7 +51,7 @@ export class F32File {
     try {
       action(this.#fd ?? -1);
     } catch (error) {
-      throw ioError(`write the file of --logits-out, ${this.#path}`, error);
+      throw ioError(`write ${this.#path} (--logits-out)`, error);
     }
   }
 }

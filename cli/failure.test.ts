@@ -26,7 +26,7 @@ it("gives every kind of mistake its exit code", () => {
   for (const [code, exit] of Object.entries(codes)) expect(exitCodeOf(new BitnetError(code as ErrorCode, "x")), code).toBe(exit);
   expect(exitCodeOf(new CommanderError(1, "commander.unknownOption", "error: x"))).toBe(2);
   expect(exitCodeOf(new CommanderError(0, "commander.helpDisplayed", "(outputHelp)"))).toBe(0);
-  // A path that leads nowhere is one code, whoever met it.
+  // A path that does not exist has one code everywhere.
   for (const code of ["ENOENT", "ENOTDIR"]) expect(exitCodeOf(ioError("read x", Object.assign(new Error(code), { code })))).toBe(2);
   expect(exitCodeOf(ioError("read x", Object.assign(new Error("EACCES"), { code: "EACCES" })))).toBe(1);
   expect(exitCodeOf(new TypeError("x"))).toBe(1);
@@ -57,6 +57,6 @@ it("writes out what could steer a terminal, one character at a time, and nothing
 
 it("says why the system refused", () => {
   const refusal = Object.assign(new Error("ENOENT: no such file or directory, open 'x'"), { code: "ENOENT" });
-  expect(ioError("read x", refusal)).toMatchObject({ code: "io", message: "can't read x: there is no such file or directory" });
+  expect(ioError("read x", refusal)).toMatchObject({ code: "io", message: "can't read x: no such file or directory" });
   expect(ioError("read x", new Error("odd")).message).toBe("can't read x: odd");
 });

@@ -22,10 +22,10 @@ export const SUSPICIOUS = 8;
 /** Exit code after an interrupt: 128 + SIGINT, as shells count. */
 export const INTERRUPTED = 130;
 
-/** The system's words for a path that leads nowhere. */
+/** The system's codes for a path that does not exist. */
 const NOWHERE = new Set(["ENOENT", "ENOTDIR"]);
 
-/** The process's exit code for whatever was thrown. A path that leads nowhere is a usage error, whoever met it: a model's, a file's, a record's. */
+/** The process's exit code for whatever was thrown. A path that does not exist is always a usage error, whether of a model, a file or a record. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof BitnetError) {
     if (error.code === "io" && NOWHERE.has(String((error.cause as NodeJS.ErrnoException | undefined)?.code))) return 2;
@@ -50,11 +50,11 @@ const FLAGS: Readonly<Record<string, string>> = {
   threads: "--threads",
 };
 
-/** What to do about a mistake, where commander does not say it. Its message is empty words where help is asked for what is no command. */
+/** What to do about a mistake, where commander does not say it. Its message is empty if help is asked for an unknown command. */
 const COMMANDER_HINTS: Readonly<Record<string, string>> = {
   "commander.excessArguments": " Put text with spaces in quotes.",
   "commander.unknownCommand": ": bitnet help lists the commands",
-  "commander.help": "there is no such command; bitnet help lists the commands",
+  "commander.help": "unknown command: bitnet help lists the commands",
 };
 
 /**
@@ -93,7 +93,7 @@ function escaped(char: string): string {
 export function ioError(doing: string, error: unknown): BitnetError {
   const { code, message } = error as NodeJS.ErrnoException;
   const reasons: Record<string, string> = {
-    ENOENT: "there is no such file or directory",
+    ENOENT: "no such file or directory",
     EACCES: "permission denied",
     EISDIR: "it is a directory",
     ENOTDIR: "a part of its path is not a directory",

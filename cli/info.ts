@@ -8,7 +8,7 @@ export interface InfoFlags extends FileFlags, Pick<ModelFlags, "threads" | "tier
   readonly json?: boolean;
 }
 
-/** `bitnet info`: what a model is and how it would run; no weights are loaded. */
+/** `bitnet info`: describes a model and how it would run; no weights are loaded. */
 export async function info(flags: InfoFlags): Promise<void> {
   const threads = flags.threads ?? readEnvironment(process.env).threads;
   const { describeModel } = await import("../engine/index.js");
@@ -46,14 +46,14 @@ export function table(description: ModelDescription, heading: (text: string) => 
       [
         ["layers", String(config.layers)],
         ["hidden size", String(config.hiddenSize)],
-        ["heads", `${config.heads} of ${config.headDim}, sharing ${config.kvHeads} key-value heads`],
+        ["heads", `${config.heads} of dimension ${config.headDim}, ${config.kvHeads} key-value heads`],
         ["feed-forward size", String(config.ffnSize)],
         ["activation", ACTIVATIONS[config.activation]],
         ["norms", `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
         ["rope", `theta ${whole(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${scalingInWords(config)}`],
         ["vocabulary", String(config.vocabSize)],
-        ["output head", config.tiedHead ? "the embedding (tied)" : "its own"],
-        ["context", `${config.contextLength} positions`],
+        ["output head", config.tiedHead ? "the embedding (tied)" : "separate"],
+        ["context", `${config.contextLength} tokens`],
       ],
     ],
     [
@@ -69,17 +69,17 @@ export function table(description: ModelDescription, heading: (text: string) => 
     [
       "tokenizer",
       [
-        ["from", tokenizer.source === "gguf" ? "the GGUF's metadata" : tokenizer.source],
-        ["ids", String(tokenizer.size)],
-        ["begin of text", tokenizer.bos && `${token(tokenizer.bos)}${tokenizer.addsBos ? ", put first" : ", not added"}`],
+        ["source", tokenizer.source === "gguf" ? "the GGUF's metadata" : tokenizer.source],
+        ["tokens", String(tokenizer.size)],
+        ["beginning of text", tokenizer.bos && `${token(tokenizer.bos)}, ${tokenizer.addsBos ? "added" : "not added"}`],
         ["end of text", tokenizer.eos.map(token).join(", ") || undefined],
-        ["ends of a turn", tokenizer.stops.map(token).join(", ") || "none"],
+        ["stop tokens", tokenizer.stops.map(token).join(", ") || "none"],
         ["chat template", description.chatTemplate ?? "none"],
         ...description.notes.map((note) => ["note", note] as const),
       ],
     ],
     [
-      "writes by default",
+      "generation defaults",
       [
         ["temperature", defaults.temperature === 0 ? "0 (greedy)" : whole(defaults.temperature)],
         ["top-k", defaults.topK === 0 ? undefined : String(defaults.topK)],
@@ -89,7 +89,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
       ],
     ],
     [
-      "runs here on",
+      "runs here with",
       [
         ["kernels", `${kernels.tier} (${kernels.why})`],
         ["threads", String(description.threads)],
@@ -108,7 +108,7 @@ const LABEL_WIDTH = 20;
 
 const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²", silu: "gated SiLU" };
 
-/** Of RoPE: what follows its base; "" where it isn't scaled. YaRN's own attention factor goes without saying. */
+/** Of RoPE: what follows its base; "" where it isn't scaled. YaRN's own attention factor is not mentioned. */
 function scalingInWords({ ropeScaling }: ModelDescription["config"]): string {
   if (ropeScaling === undefined) return "";
   const { type, factor, attention, ramp } = ropeScaling;
@@ -121,7 +121,7 @@ function token({ id, text }: TokenDescription): string {
   return `${text} (${id})`;
 }
 
-/** A number as the file has it. One in f32 comes with a tail of digits that nobody wrote: 0.000009999999747378752 is 0.00001. */
+/** A number as the file has it. An f32 read as f64 has extra digits: 0.000009999999747378752 is 0.00001. */
 function whole(value: number): string {
   if (Number.isInteger(value) || Math.fround(value) !== value) return String(value);
   const shorter = [1, 2, 3, 4, 5, 6, 7, 8].map((digits) => Number(value.toPrecision(digits)));

@@ -10,7 +10,7 @@ export interface InspectFlags extends FileFlags, Pick<ModelFlags, "threads" | "t
   readonly json?: boolean;
 }
 
-/** `bitnet inspect`: what lies in each tensor. */
+/** `bitnet inspect`: what each tensor contains. */
 export async function inspect(flags: InspectFlags): Promise<void> {
   const { inspectModel } = await import("../engine/index.js");
   const inspection = await withStatus("reading the weights", (onProgress) =>
@@ -65,7 +65,7 @@ export function tensorTable({ tensors, types }: ModelInspection, heading: (text:
       .trimEnd();
   const sums = types.map(({ type, tensors: count, bytes }) => `  ${type.padEnd(8)}  ${count} tensors, ${(bytes / 1e6).toFixed(1)} MB`);
   const unused = tensors.filter(({ role }) => role === "frequencies");
-  const passed = unused.length === 0 ? [] : ["", heading("passed over: RoPE's frequencies follow from the configuration")];
+  const passed = unused.length === 0 ? [] : ["", heading("ignored: RoPE frequencies follow from the configuration")];
   const names = unused.map(({ name }) => `  ${printable(name)}`);
   return `${[heading(line(HEADINGS)), ...rows.map(line), "", heading("types"), ...sums, ...passed, ...names].join("\n")}\n`;
 }
@@ -93,7 +93,7 @@ export function checkTable({ checks }: ModelInspection, heading: (text: string) 
   return `${["", heading("checks"), ...lines].join("\n")}\n`;
 }
 
-/** What the text cost under each reading, and what follows. */
+/** The text's likelihood under each reading, and what follows from it. */
 export function probeTable({ text, readings, right }: Probe, heading: (text: string) => string = (text) => text): string {
   const lines = readings.map(
     ({ name, meanNll, fault }) =>
@@ -105,13 +105,13 @@ export function probeTable({ text, readings, right }: Probe, heading: (text: str
 function verdict(readings: Probe["readings"], right: string | undefined): string {
   const now = readings[0]!.name;
   if (right === undefined) {
-    const none = readings.length > 1 ? "does not clearly read as language under any one of them" : "does not read as language";
-    return `The text ${none}: the model is damaged, untrained, or not one of English.`;
+    const none = readings.length > 1 ? "does not clearly read as language in any of these ways" : "does not read as language";
+    return `The text ${none}: the model is damaged, untrained, or not a model of English.`;
   }
   if (readings.length === 1) return "The text reads as language.";
-  if (right === now) return `${right} is right: it is how the file is read${now === "block128" ? " unless you say otherwise" : ""}.`;
+  if (right === now) return `${right} is right: the file is read this way${now === "block128" ? " by default" : ""}.`;
   if (right === "scales inverted") {
-    return "The scales are the inverse of what they should be: convert the checkpoint again (bitnet convert), or use its I2_S file.";
+    return "The scales are the inverse of what they should be: convert the original checkpoint again (bitnet convert), or use its I2_S file.";
   }
   return `${right} is right: pass --i2s-layout ${right}.`;
 }

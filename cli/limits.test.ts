@@ -26,7 +26,7 @@ const node = (flags: readonly string[], ...args: string[]) => run(process.execPa
 
 describe("Node", () => {
   it("without WebAssembly: one sentence", () => {
-    const line = "error: Node has no WebAssembly here, as with --jitless, and the kernels need it: start Node without that flag";
+    const line = "error: Node has no WebAssembly here (--jitless turns it off), but the kernels require it: start Node without that flag";
     for (const args of [["run", "--prompt", "x", "-n", "1"], ["info"]]) {
       const { code, stdout, stderr } = node(["--jitless"], ...args);
       expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -61,7 +61,7 @@ describe.runIf(process.platform === "linux")("limits of the system", () => {
     else {
       expect({ code, stdout }).toEqual({ code: 10, stdout: "" });
       expect(stderr).toMatch(
-        /^error: the system refused \d+ MiB of memory: this process may have 7812 MiB of addresses \(ulimit -v\), [^\n]*16 GB[^\n]*\n$/,
+        /^error: the system refused \d+ MiB of memory: the address space of this process is limited to 7812 MiB \(ulimit -v\), [^\n]*16 GB[^\n]*\n$/,
       );
     }
   });
@@ -85,7 +85,7 @@ describe.runIf(process.platform !== "win32")("what is no file", () => {
       [at("folder"), "io", "is a directory"],
       [at("circle"), "io", "in a circle"],
       [at("large"), "file", "67108864"],
-      [at("none"), "io", "there is no such file"],
+      [at("none"), "io", "no such file"],
     ] as const) {
       const error = { name: "BitnetError", code, message: expect.stringContaining(message) };
       await expect(verifyReceipt(name, { load: {} }), name).rejects.toMatchObject(code === "file" ? { ...error, code: "receipt" } : error);
@@ -95,9 +95,7 @@ describe.runIf(process.platform !== "win32")("what is no file", () => {
       await expect(tokenize({ chat: name, special: true }), name).rejects.toMatchObject(ofFlag);
       await expect(readFlagFile(name, "--prompts"), name).rejects.toMatchObject(ofFlag);
     }
-    await expect(readBytes(at("pipe"), "--file")).rejects.toThrow(
-      /^the file of --file, [^\n]*pipe, not a regular file; a pipe is read with -$/,
-    );
+    await expect(readBytes(at("pipe"), "--file")).rejects.toThrow(/^--file: [^\n]*pipe, not a regular file; to read a pipe, use -$/);
   });
 
   it("standard input without an end", () => {

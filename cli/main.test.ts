@@ -253,21 +253,21 @@ describe("bitnet chat", () => {
     const story = "Tell me a story about a cat.";
     const { code, stdout, stderr } = bitnet(args, `${story}\n\n/clear\n${story}\n/what\n/exit\nnever read\n`);
     const cut = "stopped at 8 tokens (--max-tokens)\n";
-    expect({ code, stderr }).toEqual({ code: 0, stderr: `${cut}${cut}there is no command /what: /help lists them\n` });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: `${cut}${cut}unknown command /what: type /help for a list\n` });
     const [once, again, ...rest] = stdout.split("\n");
     expect(once).toMatch(/\w+ \w+/);
     expect(again).toBe(once);
     expect(rest).toEqual([""]);
   });
 
-  it("says when the context is full, and forgets the oldest turn in place of stopping", () => {
+  it("says when the context is full, and forgets the oldest turn instead of stopping", () => {
     const { code, stdout, stderr } = bitnet(["chat", "--ctx", "24", "--temperature", "0"], "Tell me a story about a cat.\n");
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^stopped after \d+ tokens: the context is full.*\n$/) });
     expect(stdout).toMatch(/\S\n$/);
     const long = bitnet(["chat", "--ctx", "96", "--max-tokens", "30", "--seed", "1"], "Tell me a story.\n".repeat(3));
     expect(long).toMatchObject({
       code: 0,
-      stderr: expect.stringMatching(/^the oldest 2 turns were forgotten: the context has 96 tokens/m),
+      stderr: expect.stringMatching(/^the oldest 2 turns were forgotten, because the context has only 96 tokens/m),
     });
     expect(long.stdout.match(/\S\n/g)?.length).toBeGreaterThanOrEqual(3);
     const tooLong = bitnet(["chat", "--ctx", "16"], "Tell me a very long story about a cat, a dog, a horse and a cow.\n");
@@ -363,7 +363,7 @@ describe("bitnet bench", () => {
     const { code, stdout, stderr } = bitnet(["bench", ...asked, "--json"]);
     expect({ code, stderr }).toEqual({
       code: 0,
-      stderr: "pp100 is left out: it needs 101 positions and the context has 24\n",
+      stderr: "pp100 was skipped: it needs 101 tokens, but the context has 24 (--ctx)\n",
     });
     const report = JSON.parse(stdout) as BenchReport;
     expect(report).toMatchObject({
@@ -433,7 +433,7 @@ describe("bitnet inspect", () => {
     expect({ code, stderr }).toEqual({ code: 8, stderr: "" });
     expect(stdout).toMatch(/^blk\.0\.attn_norm\.weight +F32 +256 +2228960 +1024 +0$/m);
     expect(stdout).toMatch(/^blk\.0\.ffn_down\.weight +I2_S +256×768 +2229984 +49184 +0\.\d+ +0\.\d+ +29\.2 +41\.7 +29\.1$/m);
-    expect(stdout).toMatch(/^ {2}FAIL {2}norms: .*blk\.0\.attn_norm\.weight has 0; allowed is 0\.001 to 100$/m);
+    expect(stdout).toMatch(/^ {2}FAIL {2}norms: .*blk\.0\.attn_norm\.weight has 0; allowed: 0\.001 to 100$/m);
     expect(stdout.match(/^ {2}PASS /gm)).toHaveLength(6);
     const ungated = bitnet(["inspect", "--model", damaged]);
     expect({ code: ungated.code, checks: ungated.stdout.includes("FAIL") }).toEqual({ code: 0, checks: false });
@@ -459,13 +459,11 @@ describe("bitnet convert", () => {
 
     const refused = bitnet(["convert", GGUF, output]);
     expect(refused).toMatchObject({ code: 2, stdout: "" });
-    expect(refused.stderr).toMatch(
-      /^error: .*converted\.gguf: is there already; name another output, or have it replaced \(force, --force\)\n$/,
-    );
+    expect(refused.stderr).toMatch(/^error: .*converted\.gguf already exists; choose another output, or replace it \(force, --force\)\n$/);
     const { code, stdout, stderr } = bitnet(["convert", GGUF, output, "--type", "f16", "--embedding", "q6_k", "--force"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(
-      /^.*converted\.gguf: GGUF, layers F16, embedding Q6_K, bitnet-b1\.58, \d\.\d MB\ntoken_embd\.weight: \d+ of 1048576 rounded to Q6_K, by 1\.7e-2 of their size\n$/,
+      /^.*converted\.gguf: GGUF, layers F16, embedding Q6_K, bitnet-b1\.58, \d\.\d MB\ntoken_embd\.weight: \d+ of 1048576 rounded to Q6_K, relative error 1\.7e-2\n$/,
     );
   });
 });

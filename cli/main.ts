@@ -12,13 +12,13 @@ function fail(error: unknown): void {
   if (process.env.BITNET_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }
 
-// The reader has gone (`bitnet run | head`): there is nobody left to tell.
+// The reader has gone (`bitnet run | head`): there is nothing left to do.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
   fail(error);
   process.exit();
 });
-process.stderr.on("error", () => process.exit(1)); // nowhere left to tell it either
+process.stderr.on("error", () => process.exit(1)); // no place left to report it
 
 // What no command could catch. The state is unknown, so the process ends here and now.
 process.on("uncaughtException", (error) => {

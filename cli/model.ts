@@ -75,7 +75,7 @@ export async function writeNotes(notes: readonly string[]): Promise<void> {
   for (const note of notes) await write(`note: ${printable(note)}\n`, process.stderr);
 }
 
-/** The library's options for what was asked; what nobody asked for is left to the model's generation_config. */
+/** The library's options for what was asked; the rest is left to the model's generation_config. */
 export function generateOptions(flags: SamplingFlags, environment: Environment, signal: AbortSignal): GenerateOptions {
   const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopId, speculate } = flags;
   const asked = { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopIds: stopId, speculate };

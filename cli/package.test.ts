@@ -85,7 +85,7 @@ it("npx bitnet runs, and validates itself: green, and it says what only a clone 
   expect(skipped.map(({ id }) => id)).toEqual(["f.performance", "f.render", "g.sources", "g.debugging", "g.clean-tree"]);
   expect(summary.checks.filter((check) => check.status === "PASS")).toHaveLength(summary.checks.length - skipped.length);
   const prepared = run("npx", ["--offline", "--loglevel=error", "bitnet", "release", "prepare", "--version", "1.0.0"], user);
-  expect(prepared).toMatchObject({ status: 2, stderr: expect.stringContaining("a release is prepared in a clone") });
+  expect(prepared).toMatchObject({ status: 2, stderr: expect.stringContaining("prepare releases in a clone") });
 });
 
 const REQUIRED = `const { loadModel, BitnetError } = require("bitnet-ts");
@@ -107,7 +107,7 @@ it("an uncaught error shows short lines", () => {
   writeFileSync(join(user, "uncaught.mjs"), 'import { loadModel } from "bitnet-ts";\nawait loadModel("none.gguf");\n');
   const { status, stderr } = run(process.execPath, ["uncaught.mjs"], user);
   expect(status).toBe(1);
-  expect(stderr).toContain("BitnetError: none.gguf: there is no such file or directory");
+  expect(stderr).toContain("BitnetError: none.gguf: no such file or directory");
   expect(stderr).toMatch(/\n {4}at .*loadModel.*index\.js:\d{3,}/); // a line of the bundle, with a name
   expect(Math.max(...stderr.split("\n").map((line) => line.length))).toBeLessThan(500);
 });
@@ -123,7 +123,7 @@ it("its files gone, as after bundling, it says in one sentence what to do", () =
     ["the model in it", ""],
     ["its worker", model],
   ]) {
-    const sentence = `BitnetError bitnet-ts can't find ${what}: it was bundled without the files that go with it; mark the package "bitnet-ts" as external (esbuild: --external:bitnet-ts), so that it is loaded from node_modules\n`;
+    const sentence = `BitnetError bitnet-ts can't find ${what}: it was bundled without its other files; mark the package "bitnet-ts" as external (esbuild: --external:bitnet-ts), so that it is loaded from node_modules\n`;
     writeFileSync(join(bundled, "main.mjs"), `import { loadModel } from "./index.mjs";\nloadModel(${path}).catch(${caught});\n`);
     writeFileSync(join(bundled, "main.cjs"), `require("./index.cjs").loadModel(${path}).catch(${caught});\n`);
     for (const main of ["main.mjs", "main.cjs"])

@@ -19,12 +19,12 @@ export interface ParityFlags extends Omit<FileFlags, "model">, Pick<ModelFlags, 
   readonly json?: boolean;
 }
 
-/** `bitnet parity`: how alike two forms of a model are. */
+/** `bitnet parity`: compares two forms of a model. */
 export async function parity(a: string | undefined, b: string | undefined, flags: ParityFlags): Promise<void> {
   if (a !== undefined && b === undefined) {
     throw new BitnetError(
       "usage",
-      "parity compares two models, the reference first: bitnet parity A B; without any it compares the embedded model's two forms",
+      "give two forms of a model, the reference first: bitnet parity A B; without arguments, the two forms of the embedded model are compared",
     );
   }
   if (flags.out !== PARITY_OUT) requireFolder("--out", flags.out);
@@ -73,7 +73,7 @@ function laneLines({ sides, prompts, totals, thresholds, promise, margins, promi
     `  ${prompts.length} prompts, ${tokens} tokens, ${figures.informative} of ${figures.informative + figures.uninformative} positions informative`,
     row("τ-b median", fixed(figures.tau_median), `p5 ${fixed(figures.tau_p5)}, min ${fixed(figures.tau_min)}`),
     row(
-      "  of worst prompt",
+      "  worst prompt",
       fixed(sum(margins.tau_median, thresholds.tau_median)),
       `at least ${thresholds.tau_median}, margin ${fixed(margins.tau_median)}; promised ${promise.tau_median}, margin ${fixed(promise_margins.tau_median)}`,
     ),
@@ -95,7 +95,7 @@ function laneLines({ sides, prompts, totals, thresholds, promise, margins, promi
           row(
             "greedy texts",
             `${stored.filter((verdict) => verdict === "same").length}/${stored.length}`,
-            `the same, ${stored.filter((verdict) => verdict === "tie").length} part at a tie, ${stored.filter((verdict) => verdict === "differs").length} differ`,
+            `identical, ${stored.filter((verdict) => verdict === "tie").length} diverge at a tie, ${stored.filter((verdict) => verdict === "differs").length} differ`,
           ),
         ]
       : []),

@@ -2,7 +2,7 @@
 const BEGIN = "\x1b[200~";
 const END = "\x1b[201~";
 
-/** Nobody types as much at once: it is a part of a paste, and another may follow. Terminals hand on 1024 bytes or 4095. */
+/** Input this long is not typed: it is part of a paste, and more may follow. Terminals send 1024 bytes or 4095 at once. */
 const PART = 1000;
 
 /** Keys as they were pressed, at most one Enter and that at the end; or a text that came as a whole. */
@@ -13,7 +13,7 @@ export interface Typed {
 
 /**
  * Tells pasted text from typed keys in what comes from a terminal in raw mode. A paste is what is between the terminal's marks. Where a
- * terminal knows no marks, it is several lines that come at once: nobody types those.
+ * terminal has no marks, several lines that arrive at once are a paste: they can't be typed.
  */
 export class PasteSplitter {
   /** The paste that has begun and has no end yet. */

@@ -18,7 +18,7 @@ const RESULTS = "bench/results";
 export async function perfRender(files: readonly string[], { check }: PerfRenderFlags): Promise<void> {
   const paths = files.length > 0 ? files : found();
   if (paths.length === 0)
-    throw new BitnetError("usage", `there is no ${RESULTS}/perf-*.json here: measure with bitnet perf, or name the records`);
+    throw new BitnetError("usage", `no ${RESULTS}/perf-*.json here: measure with bitnet perf, or give the paths of the records`);
   const records: PerfRecord[] = [];
   const stale: string[] = [];
   for (const path of paths) {
@@ -29,9 +29,9 @@ export async function perfRender(files: readonly string[], { check }: PerfRender
   const rendered = renderPerf(records);
   if (check) {
     const others = [...rendered].filter(([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text);
-    const wrong = [...others.map(([path]) => `${path} is not what the records give: run bitnet perf render`), ...stale];
+    const wrong = [...others.map(([path]) => `${path} does not match the records: run bitnet perf render`), ...stale];
     if (wrong.length > 0) throw new BitnetError("stale", wrong.join("; "));
-    await write(`${[...rendered.keys()].join(", ")}: as the records give them\n`);
+    await write(`${[...rendered.keys()].join(", ")}: match the records\n`);
     return;
   }
   for (const [path, text] of rendered) await writeWhole(path, text);

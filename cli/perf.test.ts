@@ -27,7 +27,7 @@ beforeAll(async () => {
   const { code, stdout, stderr } = bitnet(...small);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   expect(stdout).toMatch(
-    /^bitnet-stories-4m, gguf: prompt of 47, 16 tokens behind it, 2 processes; \w+ kernels, 1 thread\n\n +median +p95/,
+    /^bitnet-stories-4m, gguf: prompt of 47 tokens, 16 generated, 2 processes; \w+ kernels, 1 thread\n\n +median +p95/,
   );
   expect(stdout.replaceAll("\\", "/")).toContain(`\nbench/results/${NAME}\n`);
   record = await readPerf(RECORD);
@@ -104,7 +104,7 @@ it("leaves no part of a record whenever it is killed, and the next run cleans up
 it("renders the page from the records, and checks it", () => {
   expect(bitnet("perf", "render", "--check")).toMatchObject({
     code: 1,
-    stderr: expect.stringContaining(`${PERF_PAGE} is not what the records give`),
+    stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`),
   });
   expect(bitnet("perf", "render")).toEqual({ code: 0, stdout: `${PERF_PAGE}\ndocs/perf-bitnet-stories-4m.svg\n`, stderr: "" });
   const page = join(folder, PERF_PAGE);
@@ -117,7 +117,7 @@ it("renders the page from the records, and checks it", () => {
     text.replace(/\d(?= \|)/, (digit) => String((Number(digit) + 1) % 10)),
   );
   const edited = bitnet("perf", "render", "--check");
-  expect(edited).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${PERF_PAGE} is not what the records give`) });
+  expect(edited).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`) });
   expect(edited.stderr).not.toContain("svg");
   writeFileSync(page, text);
 });
@@ -127,7 +127,7 @@ it("says which record is stale", () => {
   writeFileSync(path, JSON.stringify({ ...record, provenance: { ...record.provenance, kernel_sha256: "1".repeat(64) } }));
   expect(bitnet("perf", "render", path)).toMatchObject({
     code: 0,
-    stderr: expect.stringMatching(/stale\.json is stale: it is of the kernels 1{16}/),
+    stderr: expect.stringMatching(/stale\.json is stale: it was measured with the kernels 1{16}/),
   });
   expect(bitnet("perf", "render", "--check", path)).toMatchObject({
     code: 1,
@@ -141,7 +141,7 @@ it("says which record is stale", () => {
   rmSync(RECORD);
   expect(bitnet("perf", "render")).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining("there is no bench/results/perf-*.json here"),
+    stderr: expect.stringContaining("no bench/results/perf-*.json here"),
   });
 });
 

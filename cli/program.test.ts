@@ -23,19 +23,19 @@ describe("usage errors name the flag", () => {
     [["run", "--fast"], /unknown option '--fast'/],
     [["run", "--prompt"], /--prompt <text>' argument missing/],
     [["run", "once", "upon"], /too many arguments.* Put text with spaces in quotes/],
-    [["run", "once", "--prompt", "x"], /give one prompt: there are a prompt and --prompt$/],
-    [["run", "--prompt", "x", "--file", "y"], /give one prompt: there are --prompt and --file$/],
+    [["run", "once", "--prompt", "x"], /give only one prompt, not a prompt and --prompt$/],
+    [["run", "--prompt", "x", "--file", "y"], /give only one prompt, not --prompt and --file$/],
     [["run", "x", "--json", "--jsonl"], /one of --json and --jsonl/],
     [["run", "x", "--system", ""], /--system <text>' argument '' is invalid. It must not be empty/],
     [["run", "x", "--temprature", "1"], /unknown option '--temprature' \(Did you mean --temperature\?\)/],
     [["run", "x", "--repetition-penalty", "0.001"], /--repetition-penalty <r>' .* from 0\.01 to 100/],
     [["run", "x", "--repetition-penalty", "101"], /--repetition-penalty <r>' .* from 0\.01 to 100/],
-    [["run", "x", "--receipt", "no/such/folder/receipt.json"], /--receipt: there is no folder no\/such\/folder/],
-    [["score", "--text", "x", "--logits-out", "no/such/folder/x"], /--logits-out: there is no folder/],
-    [["perf", "--out", "no/such/folder/x"], /--out: there is no folder/],
-    [["parity", "--out", "no/such/folder/x"], /--out: there is no folder/],
-    [["help", "nonsense"], /^error: there is no such command; bitnet help lists the commands$/],
-    [["release", "nonsense"], /unknown command 'nonsense' of bitnet release/],
+    [["run", "x", "--receipt", "no/such/folder/receipt.json"], /--receipt: the folder no\/such\/folder does not exist/],
+    [["score", "--text", "x", "--logits-out", "no/such/folder/x"], /--logits-out: the folder/],
+    [["perf", "--out", "no/such/folder/x"], /--out: the folder/],
+    [["parity", "--out", "no/such/folder/x"], /--out: the folder/],
+    [["help", "nonsense"], /^error: unknown command: bitnet help lists the commands$/],
+    [["release", "nonsense"], /unknown command 'nonsense': bitnet release has only/],
     [["run", "--prompt", "x", "--threads", "abc"], /--threads <n>' argument 'abc' is invalid/],
     [["run", "--prompt", "x", "--threads", "-1"], /--threads <n>' argument '-1' is invalid/],
     [["run", "--prompt", "x", "--threads", "1000"], /--threads .* from 1 to 256/],
@@ -47,10 +47,10 @@ describe("usage errors name the flag", () => {
     [["run", "--prompt", "x", "--stop", ""], /--stop <text>' argument '' is invalid. It must not be empty/],
     [["run", "--prompt", "x", "--model", ""], /--model <path>' argument '' is invalid. It must not be empty/],
     [["run", "--prompt", "x", "--tier", "fast"], /--tier <tier>' argument 'fast' is invalid. Allowed choices are auto, plain, relaxed/],
-    [["score"], /exactly one of --text, --file and --ids: there is none/],
-    [["score", "--text", "a", "--ids", "1"], /there are --text and --ids/],
+    [["score"], /exactly one of --text, --file and --ids: none was given/],
+    [["score", "--text", "a", "--ids", "1"], /--text and --ids were given/],
     [["score", "--ids", "1,,2"], /--ids <ids>' argument '1,,2' is invalid/],
-    [["score", "--text", "a", "--no-activation-quant"], /--no-activation-quant needs --reference/],
+    [["score", "--text", "a", "--no-activation-quant"], /--no-activation-quant requires --reference/],
     [["tokenize"], /exactly one of --text, --file, --decode and --chat/],
     [["bench", "--pp", "128,"], /--pp <tokens>' argument '128,' is invalid. It must be a whole number/],
     [["bench", "--threads", "1,0"], /--threads <n>' argument '1,0' is invalid/],
@@ -61,7 +61,7 @@ describe("usage errors name the flag", () => {
     [["perf", "--tolerance", "-1"], /--tolerance <percent>' argument '-1' is invalid/],
     [["perf", "fly"], /too many arguments/],
     [["tokenize", "--decode", "x"], /--decode <ids>' argument 'x' is invalid/],
-    [["tokenize", "--chat", "x.json", "--no-special"], /--no-special can't go with --chat/],
+    [["tokenize", "--chat", "x.json", "--no-special"], /--no-special can't be used with --chat/],
   ];
   it.each(mistakes)("%j", async (args, said) => {
     const [code, line] = await refusal(...args);
@@ -126,7 +126,7 @@ it("reads a conversation, and says what is wrong with one", () => {
       expect.objectContaining({ code: "usage", message: expect.stringContaining("--chat") }),
     );
   }
-  expect(() => parseMessages(Uint8Array.of(0x22, 0xff, 0x22))).toThrow(/not JSON in UTF-8/);
+  expect(() => parseMessages(Uint8Array.of(0x22, 0xff, 0x22))).toThrow(/not valid JSON in UTF-8/);
 });
 
 it("shows figures to a person", () => {
@@ -173,11 +173,11 @@ it("describes a model in a table that its file can't tamper with", () => {
     "  parameters          2.41 billion",
     "  size                1187.8 MB",
     "  note                x is missing:\\x1b[2J assumed",
-    "  heads               20 of 128, sharing 5 key-value heads",
+    "  heads               20 of dimension 128, 5 key-value heads",
     "  norms               RMSNorm, epsilon 0.00001, with sub-norms",
     "  rope                theta 500000, NEOX pairs",
-    "  begin of text       <b> (1), put first",
-    "  ends of a turn      <e> (2)",
+    "  beginning of text   <b> (1), added",
+    "  stop tokens         <e> (2)",
     "  chat template       none",
     "  top-p               0.9",
     "  kernels             plain (asked for)",

@@ -29,13 +29,13 @@ import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes
 import type { VerifyFlags } from "./verify.js";
 import { version } from "./version.js";
 
-/** Pairs are compared one by one: a larger union takes long and says no more. */
+/** Pairs are compared one by one: a larger union takes long and tells no more. */
 const MAX_TOP_K = 1000;
 
 const ENVIRONMENT = `
 Environment:
-  BITNET_SEED           seed when there is no --seed
-  BITNET_NUM_THREADS    number of threads when there is no --threads
+  BITNET_SEED           seed if --seed is not given
+  BITNET_NUM_THREADS    number of threads if --threads is not given
   BITNET_DETERMINISTIC  1: seed 42 and one thread, unless set otherwise
   NO_COLOR              no colours
   BITNET_DEBUG          1: print stack traces of errors
@@ -43,25 +43,25 @@ Environment:
 Exit codes:
   0   success
   1   failure
-  2   usage: a wrong flag, no prompt, a file that is not there
+  2   usage: a wrong flag, no prompt, a file that does not exist
   3   a tensor is missing or unknown
   4   the tokenizer or the chat template is missing or unusable
-  5   likelihoods differ (parity)
-  6   ranks differ (parity)
-  7   greedy text differs (parity)
-  8   suspicious weights (inspect --gate)
+  5   likelihoods differ (parity, replay)
+  6   ranks differ (parity, replay)
+  7   greedy text differs (parity, replay)
+  8   suspicious weights (inspect --gate, add-model)
   9   slower than the baseline (perf --baseline)
   10  not enough memory
-  11  a bad or truncated file
-  12  a replay differs
+  11  a damaged or truncated file
+  12  a replay differs (replay, verify)
   130 interrupted`;
 
 /** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
 export function buildProgram(): Command {
   const program = new Command("bitnet")
-    .description("Run ternary (1.58-bit) language models. Without --model, commands use a small model that is part of the package.")
+    .description("Run ternary (1.58-bit) language models. Without --model, commands use a small model included in the package.")
     .version(version(), "-V, --version", "print the version")
-    // What stands behind a command is that command's: release prepare has a --version of its own.
+    // Flags after a command belong to that command: release prepare has its own --version.
     .enablePositionalOptions()
     .helpOption("-h, --help", "show help")
     // Errors are thrown, and printed once, in main.ts.
@@ -91,14 +91,14 @@ export function buildProgram(): Command {
 }
 
 function addRun(program: Command): void {
-  const run = command(program, "run", "continue a prompt, or answer it with --system", 'bitnet run "Once upon a time" --max-tokens 64')
+  const run = command(program, "run", "continue a prompt, or answer it (with --system)", 'bitnet run "Once upon a time" --max-tokens 64')
     .argument("[prompt]", "text to continue; - reads standard input")
-    .option("-p, --prompt <text>", "the prompt, as a flag")
+    .option("-p, --prompt <text>", "the prompt, for example one that begins with a hyphen")
     .option("--file <path>", "read the prompt from a file, byte for byte; - reads standard input")
-    .option("--system <text>", "answer the prompt as a chat message, with this system message; uses the chat template", nonEmpty)
+    .option("--system <text>", "answer the prompt as a chat message, using the chat template and this system message", nonEmpty)
     .option("--json", "print one JSON object instead of the text")
-    .option("--jsonl", "print JSON lines: one for each piece of text, then the object of --json")
-    .option("--receipt <file>", "write a receipt that bitnet verify can check", nonEmpty)
+    .option("--jsonl", "print JSON lines: one for each piece of text, then the object that --json prints")
+    .option("--receipt <file>", "write a receipt for bitnet verify", nonEmpty)
     .action(async (text: string | undefined, flags: RunFlags) => (await import("./run.js")).run(text, flags));
   addTemplateFlag(run);
   addSamplingFlags(run);
@@ -107,7 +107,7 @@ function addRun(program: Command): void {
 
 function addChat(program: Command): void {
   const chat = command(program, "chat", "chat with a model", 'bitnet chat --system "You tell short stories."')
-    .option("--system <text>", "system message that opens the conversation", nonEmpty)
+    .option("--system <text>", "system message at the start of the conversation", nonEmpty)
     .action(async (flags: ChatFlags) => (await import("./chat.js")).chat(flags));
   addTemplateFlag(chat);
   addSamplingFlags(chat);
@@ -118,11 +118,11 @@ function addScore(program: Command): void {
   const score = command(program, "score", "measure how likely a text is (perplexity)", "bitnet score --file story.txt --json")
     .option("--text <text>", "text to score; - reads standard input")
     .option("--file <path>", "file to score, byte for byte; - reads standard input")
-    .option("--ids <ids>", "token ids to score, no BOS added: 1,2,3", parseIds)
-    .option("--reference", "compute with the scalar f32 reference instead of the kernels: slow, same results")
-    .option("--no-activation-quant", "with --reference: don't quantise activations to 8 bits")
+    .option("--ids <ids>", "token ids to score, without adding BOS: 1,2,3", parseIds)
+    .option("--reference", "compute with the scalar reference instead of the kernels: slow, same bits")
+    .option("--no-activation-quant", "with --reference: compute with unquantised activations")
     .option("--logits-out <path>", "write all logits to a file: raw little-endian f32 [positions, vocab]", nonEmpty)
-    .option("--json", "print one JSON object: ids, nll, meanNll, perplexity, policy")
+    .option("--json", "print one JSON object with ids, nll, meanNll, perplexity and policy")
     .action(async (flags: ScoreFlags) => (await import("./score.js")).score(flags));
   addEngineFlags(score);
 }
@@ -132,9 +132,9 @@ function addTokenize(program: Command): void {
     .option("--text <text>", "text to encode; - reads standard input")
     .option("--file <path>", "file to encode, byte for byte; - reads standard input")
     .option("--decode <ids>", "token ids to convert to text: 1,2,3", parseIds)
-    .option("--chat <path>", "JSON file with a conversation to render and encode; - reads standard input")
-    .option("--no-special", "add no BOS and treat special tokens as plain text; with --decode, leave them out")
-    .option("--json", "print one JSON object: ids and tokens, or text, or prompt and ids")
+    .option("--chat <path>", "JSON file with a conversation to render with the chat template and encode; - reads standard input")
+    .option("--no-special", "add no BOS and treat special tokens as plain text; with --decode, omit them")
+    .option("--json", "print one JSON object with ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
   addTemplateFlag(tokenize);
   addTokenizerFlag(tokenize);
@@ -147,19 +147,19 @@ function addBench(program: Command): void {
     "measure prompt and generation speed",
     "bitnet bench --pp 512 --tg 64 --depth 0,1024 --threads 1,2",
   )
-    .option("--pp <tokens>", "prompt lengths to measure: 128,512; 0: none", integers(0, MAX_TOKENS), [128, 512])
-    .option("--tg <tokens>", "numbers of tokens to generate: 64; 0: none", integers(0, MAX_TOKENS), [64])
-    .option("--depth <tokens>", "tokens already in the cache before generating: 0,512,2048", integers(0, MAX_TOKENS), [0, 512, 2048])
-    .option("-r, --repetitions <n>", "number of measurements of each, after one warm-up", integer(1, 1000), 5)
+    .option("--pp <tokens>", "prompt lengths to measure; 0: none", integers(0, MAX_TOKENS), [128, 512])
+    .option("--tg <tokens>", "numbers of tokens to generate; 0: none", integers(0, MAX_TOKENS), [64])
+    .option("--depth <tokens>", "numbers of tokens already in the cache before generating", integers(0, MAX_TOKENS), [0, 512, 2048])
+    .option("-r, --repetitions <n>", "measurements of each test, after one warm-up run", integer(1, 1000), 5)
     .option("--json", "print one JSON object")
     .option("--markdown", "print a Markdown table")
     .action(async (flags: BenchFlags) => (await import("./bench.js")).bench(flags));
-  const threads = new Option("--threads <n>", "worker threads, one or several numbers: 1,2 (default: what this process may run at once)");
+  const threads = new Option("--threads <n>", "worker threads, one or more numbers: 1,2 (default: as many as can run at once, at most 16)");
   addEngineFlags(bench, threads.argParser(integers(1, MAX_THREADS)));
 }
 
 function addInfo(program: Command): void {
-  const info = command(program, "info", "show what a model is and how it would run here", "bitnet info --model model.gguf --json")
+  const info = command(program, "info", "describe a model and how it would run here", "bitnet info --model model.gguf --json")
     .option("--json", "print one JSON object")
     .action(async (flags: InfoFlags) => (await import("./info.js")).info(flags));
   addKernelFlags(info);
@@ -167,8 +167,8 @@ function addInfo(program: Command): void {
 
 function addInspect(program: Command): void {
   const inspect = command(program, "inspect", "list every tensor and check its values", "bitnet inspect --model model.gguf --gate")
-    .option("--gate", "check the weights; exit code 8 if a check fails")
-    .option("--probe", "score a short text under each way to read the file: I2_S layouts, or scales that multiply or divide")
+    .option("--gate", "check the weights; exit with 8 if a check fails")
+    .option("--probe", "score a short text under each way the file could be read: I2_S layouts, or inverted scales")
     .option("--json", "print one JSON object")
     .action(async (flags: InspectFlags) => (await import("./inspect.js")).inspect(flags));
   addKernelFlags(inspect);
@@ -179,53 +179,55 @@ function addConvert(program: Command): void {
     "bitnet convert model-directory model.gguf --type tq2_0 --embedding q6_k",
   ])
     .addOption(
-      new Option("-t, --type <type>", "type of the ternary layers (default: i2_s for a .gguf output, else packed)").choices([...TYPES]),
+      new Option("-t, --type <type>", "type of the ternary layers (default: i2_s for a .gguf output, otherwise packed)").choices([
+        ...TYPES,
+      ]),
     )
     .addOption(
       new Option(
         "--embedding <type>",
-        "type of the embedding and output head in a GGUF (default: unchanged if quantised, f32 with --type f32, else f16)",
+        "type of the embedding and output head in a GGUF (default: unchanged if quantised, f32 with --type f32, otherwise f16)",
       ).choices(["f16", "f32", "q8_0", "q6_k"]),
     )
     .option("--force", "replace an existing output")
-    .option("--json", "print one JSON object: what was written, and what was rounded")
+    .option("--json", "print one JSON object with what was written and what was rounded")
     .action(async (model: string, output: string, flags: ConvertFlags) => (await import("./convert.js")).convert(model, output, flags));
   addFileFlags(convert);
 }
 
 function addParity(program: Command): void {
-  const parity = subcommand(program, "parity [a] [b]", "compare two forms of a model: ranks and likelihoods, in float32 and as shipped", [
+  const parity = subcommand(program, "parity [a] [b]", "compare ranks and likelihoods of two forms of a model, in float32 and as shipped", [
     "bitnet parity model-directory model.gguf",
   ])
-    .option("--lane <names>", "fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
-    .option("--prompts <path>", "file with prompts, one a line (default: texts of the package)", nonEmpty)
-    .option("--quick", "fewer texts, shorter continuations")
-    .option("--top-k <k>", "compare ranks over the union of both sides' k likeliest tokens", integer(3, MAX_TOP_K), 50)
-    .option("-n, --max-tokens <n>", "tokens of each prompt's greedy continuation (default: 32, quick 16)", integer(0, MAX_TOKENS))
-    .option("--out <path>", "the report; failing prompts go to parity_failures.jsonl beside it", nonEmpty, PARITY_OUT)
+    .option("--lane <names>", "lanes to run: fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
+    .option("--prompts <path>", "file with one prompt a line (default: texts in the package)", nonEmpty)
+    .option("--quick", "fewer texts and shorter continuations")
+    .option("--top-k <k>", "compare ranks over the k most likely tokens of each side", integer(3, MAX_TOP_K), 50)
+    .option("-n, --max-tokens <n>", "tokens of each prompt's greedy continuation (default: 32, with --quick 16)", integer(0, MAX_TOKENS))
+    .option("--out <path>", "report file; failed prompts go to parity_failures.jsonl beside it", nonEmpty, PARITY_OUT)
     .option("--json", "print the report as one JSON object")
     .action(async (a: string | undefined, b: string | undefined, flags: ParityFlags) => (await import("./parity.js")).parity(a, b, flags));
   addKernelFlags(parity);
 }
 
 function addReplay(program: Command): void {
-  const replay = subcommand(program, "replay <file>", "run a failing prompt of parity again, from its row", [
+  const replay = subcommand(program, "replay <file>", "repeat a prompt that failed parity, from its row", [
     "bitnet replay artifacts/parity_failures.jsonl --row 1",
   ])
-    .requiredOption("--row <n>", "which row, from 1", integer(1, MAX_TOKENS))
-    .option("--model-a <path>", "where the reference side's model is now (default: as the row says)", nonEmpty)
-    .option("--model-b <path>", "where the other side's model is now (default: as the row says)", nonEmpty)
+    .requiredOption("--row <n>", "number of the row, from 1", integer(1, MAX_TOKENS))
+    .option("--model-a <path>", "where the reference model is now (default: as in the row)", nonEmpty)
+    .option("--model-b <path>", "where the other model is now (default: as in the row)", nonEmpty)
     .option("--json", "print one JSON object")
     .action(async (file: string, flags: ReplayFlags) => (await import("./replay.js")).replay(file, flags));
   addThreadFlags(replay);
 }
 
 function addVerify(program: Command): void {
-  const verify = subcommand(program, "verify <receipt>", "check a receipt of bitnet run: replay it and compare every step", [
+  const verify = subcommand(program, "verify <receipt>", "verify a receipt of bitnet run: replay it and compare every step", [
     "bitnet verify receipt.json",
   ])
-    .option("-m, --model <path>", "where the model is now (default: as the receipt says)", nonEmpty)
-    .option("--reference", "replay with the scalar f32 reference instead of the kernels: slow")
+    .option("-m, --model <path>", "where the model is now (default: as in the receipt)", nonEmpty)
+    .option("--reference", "replay with the scalar reference instead of the kernels: slow")
     .option("--json", "print one JSON object")
     .action(async (path: string, flags: VerifyFlags) => (await import("./verify.js")).verify(path, flags));
   addTokenizerFlag(verify);
@@ -236,22 +238,29 @@ function addPerf(program: Command): void {
   const perf = command(
     program,
     "perf",
-    "measure a model and store a record of it",
+    "measure a model's speed and memory, and store a record",
     "bitnet perf --model model.gguf --baseline bench/results/perf-model-gguf.json",
   )
-    .option("--out <file>", "the record (default: bench/results/perf-<model>-<format>.json)", nonEmpty)
-    .option("--iterations <n>", "number of samples, each measured in its own process", integer(2, 1000), 10)
-    .option("--baseline <file>", "earlier record of the same model and machine; exit code 9 if a median is worse", nonEmpty)
-    .option("--tolerance <percent>", "how much worse than the baseline it may be", decimal(0, 1000), 15)
-    .option("--max-rss <MiB>", "exit code 10 if a process's peak memory was above this", integer(1, MAX_TOKENS))
+    .option("--out <file>", "record file (default: bench/results/perf-<model>-<format>.json)", nonEmpty)
+    .option("--iterations <n>", "number of samples, each measured in a separate process", integer(2, 1000), 10)
+    .option(
+      "--baseline <file>",
+      "earlier record of the same model and machine; exit with 9 if a median is worse by more than --tolerance",
+      nonEmpty,
+    )
+    .option("--tolerance <percent>", "how much worse than the baseline a median may be", decimal(0, 1000), 15)
+    .option("--max-rss <MiB>", "exit with 10 if the peak memory of a process exceeds this", integer(1, MAX_TOKENS))
     .option("--json", "print the record as one JSON object")
     .action(async (flags: PerfFlags) => (await import("./perf.js")).perf(flags));
   addEngineFlags(perf);
-  perf.helpCommand(true);
-  subcommand(perf, "render [files...]", "make docs/PERF_COMPARISON.md and its pictures from records (default: bench/results/perf-*.json)", [
-    "bitnet perf render --check",
-  ])
-    .option("--check", "write nothing; exit code 1 if the page is not what the records give, or a record is stale")
+  perf.helpCommand("help [command]", "show help for a command");
+  subcommand(
+    perf,
+    "render [files...]",
+    "render docs/PERF_COMPARISON.md and its pictures from records (default: bench/results/perf-*.json)",
+    ["bitnet perf render --check"],
+  )
+    .option("--check", "write nothing; exit with 1 if the page does not match the records, or a record is stale")
     .action(async (files: string[], flags: PerfRenderFlags) => (await import("./perf-render.js")).perfRender(files, flags));
 }
 
@@ -259,27 +268,28 @@ function addAddModel(program: Command): void {
   const addModel = subcommand(
     program,
     "add-model <source>",
-    "convert a model, check its weights, compare both forms, measure them and render the tables; all or nothing",
+    "convert a model, check its weights, compare and measure both forms, and render the tables; all or nothing",
     ["bitnet add-model model-directory --out models/mine"],
   )
     .option("--name <name>", "name in records and tables (default: from the source's path)", plainName)
     .addOption(
-      new Option("-t, --type <type>", "type of the ternary layers in the new form (default: the other format, i2_s or packed)").choices([
-        ...TYPES,
-      ]),
+      new Option(
+        "-t, --type <type>",
+        "type of the ternary layers in the new form (default: packed for a GGUF, i2_s for SafeTensors)",
+      ).choices([...TYPES]),
     )
     .option("--out <folder>", "folder to create (default: the name)", nonEmpty)
-    .option("--quick", "parity on fewer texts")
+    .option("--quick", "compare on fewer texts")
     .action(async (source: string, flags: AddModelFlags) => (await import("./add-model.js")).addModelCommand(source, flags));
   addKernelFlags(addModel);
 }
 
 function addValidate(program: Command): void {
-  const validate = subcommand(program, "validate", "run every check there is; exit code 0 if all pass", ["bitnet validate --quick"])
+  const validate = subcommand(program, "validate", "run every check; exit with 0 if all pass", ["bitnet validate --quick"])
     .option("--quick", "fewer texts and runs")
     .option("--model-a <path>", "reference form of a model (default: the embedded model's SafeTensors)", nonEmpty)
     .option("--model-b <path>", "its other form (default: the embedded model's GGUF)", nonEmpty)
-    .option("--out <folder>", "folder of the artifacts", nonEmpty, "artifacts")
+    .option("--out <folder>", "folder for the artifacts", nonEmpty, "artifacts")
     .option("--json", "print the summary as one JSON object")
     .action(async (flags: ValidateFlags) => (await import("./validate.js")).validate(flags));
   addKernelFlags(validate);
@@ -290,18 +300,18 @@ function addRelease(program: Command): void {
     .allowExcessArguments()
     .action(() => {
       const [unknown] = release.args;
-      if (unknown !== undefined) release.error(`error: unknown command '${unknown}' of bitnet release: there is only prepare`);
+      if (unknown !== undefined) release.error(`error: unknown command '${unknown}': bitnet release has only the command prepare`);
       release.outputHelp();
     });
-  release.helpCommand(true);
-  subcommand(release, "prepare", "validate, and make changelog, version, archive, bill of materials and checklist; pushes nothing", [
+  release.helpCommand("help [command]", "show help for a command");
+  subcommand(release, "prepare", "validate, and make version, changelog, archive, bill of materials and checklist; pushes nothing", [
     "bitnet release prepare --version 1.2.3 --dry-run",
   ])
     .requiredOption("--version <X.Y.Z>", "version of the release", nonEmpty)
     .option("--dry-run", "change nothing: write everything to a temporary folder")
     .option("--out <folder>", "folder to create (default: artifacts/release-vX.Y.Z, or a temporary one)", nonEmpty)
     .option("--results <folder>", "pack the artifacts of an earlier bitnet validate instead of validating", nonEmpty)
-    .option("--perf", "measure performance again, even if its records are fresh")
+    .option("--perf", "measure performance again, even if the records are fresh")
     .action(async (flags: ReleaseFlags) => (await import("./release.js")).releasePrepare(flags));
 }
 

@@ -21,7 +21,7 @@ export interface ReleaseFlags {
 export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
   const { version, dryRun = false } = flags;
   if (!/^(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)$/.test(version))
-    throw new BitnetError("usage", `--version must be like 1.2.3, and is ${version}`);
+    throw new BitnetError("usage", `--version must have the form 1.2.3, not ${version}`);
   const folder = `release-v${version}`;
   const out = flags.out ?? join(dryRun ? await temporaryFolder(folder) : "artifacts", folder);
   await interruptible("preparing the release", async (status, signal) => {
@@ -40,23 +40,23 @@ export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
       "",
       printable(release.out),
       ...release.files.map((file) => `  ${file}`),
-      dryRun ? "would change in the tree (in its folder tree):" : "changed in the tree:",
+      dryRun ? "files that would change (see its folder tree):" : "files that changed:",
       ...release.tree.map((file) => `  ${file}`),
-      "by hand, after a look at the checklist:",
+      "review the checklist, then run:",
       ...release.commands.map((command) => `  ${command}`),
     ];
     await write(`\n${lines.join("\n")}\n`);
   });
 }
 
-/** How the folders of dry runs are called. */
+/** Prefix of the folders of dry runs. */
 const DRY_RUN = "bitnet-release-";
 
 /** A new folder among the system's temporaries. What a dry run that was killed left there is removed; what one has finished stays. */
 async function temporaryFolder(folder: string): Promise<string> {
   const temporary = realpathSync(tmpdir());
   for (const name of readdirSync(temporary).filter((one) => one.startsWith(DRY_RUN))) {
-    await removeStale(join(temporary, name, folder)).catch(() => undefined); // somebody else's
+    await removeStale(join(temporary, name, folder)).catch(() => undefined); // belongs to another user
     try {
       rmdirSync(join(temporary, name));
     } catch {} // there is something in it

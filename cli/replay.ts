@@ -32,17 +32,17 @@ export function replayText({ row, changed, figures, greedy, failed }: Replay): s
   const line = (label: string, was: string, now: string, allowed: string): string =>
     `  ${label.padEnd(12)}${was.padStart(10)}${now.padStart(10)}  ${allowed}`.trimEnd();
   const lines = [
-    `${lane}, ${prompt.id}, ${prompt.ids.length} tokens: ${sides.b.path ?? sides.b.kernels} against ${sides.a.path ?? sides.a.format}`,
+    `${lane}, ${prompt.id}, ${prompt.ids.length} tokens: ${sides.b.path ?? sides.b.kernels} compared with ${sides.a.path ?? sides.a.format}`,
     line("", "row", "now", ""),
     line("τ-b median", fixed(row.figures.tau_median), fixed(figures.tau_median), `at least ${thresholds.tau_median}`),
     line("NLL a", fixed(row.figures.nll_a), fixed(figures.nll_a), ""),
     line("NLL b", fixed(row.figures.nll_b), fixed(figures.nll_b), ""),
     line("ΔNLL", scientific(row.figures.delta_nll), scientific(figures.delta_nll), `at most ${thresholds.delta_nll}`),
     ...(greedy
-      ? [line("greedy", String(row.greedy?.parts_at ?? "same"), String(greedy.parts_at ?? "same"), "token at which it parts")]
+      ? [line("greedy", String(row.greedy?.parts_at ?? "same"), String(greedy.parts_at ?? "same"), "token at which it diverges")]
       : []),
-    ...changed.map((what) => `since then: ${what}`),
-    failed.length > 0 ? `FAIL: ${failed.join(", ")}${changed.length === 0 ? ", the same figures as in the row" : ""}` : "PASS: fixed",
+    ...changed.map((what) => `changed since then: ${what}`),
+    failed.length > 0 ? `FAIL: ${failed.join(", ")}${changed.length === 0 ? ", with the same results as in the row" : ""}` : "PASS: fixed",
   ];
   return `${lines.map(printable).join("\n")}\n`;
 }

@@ -19,9 +19,9 @@ export interface RunFlags extends ModelFlags, SamplingFlags {
 
 /** `bitnet run`: continues a prompt, or answers it. */
 export async function run(text: string | undefined, flags: RunFlags): Promise<void> {
-  if (flags.json && flags.jsonl) throw new BitnetError("usage", "give one of --json and --jsonl: there are both");
+  if (flags.json && flags.jsonl) throw new BitnetError("usage", "give one of --json and --jsonl, not both");
   if (flags.templateVar && flags.system === undefined)
-    throw new BitnetError("usage", "--template-var needs --system: only then is there a chat template");
+    throw new BitnetError("usage", "--template-var requires --system, which uses the chat template");
   if (flags.receipt !== undefined) requireFolder("--receipt", flags.receipt);
   const environment = readEnvironment(process.env);
   const prompt = await readPrompt(text, flags);
@@ -39,7 +39,7 @@ export async function run(text: string | undefined, flags: RunFlags): Promise<vo
       for await (const piece of generation) await writeJson({ piece });
       await writeJson(summary(await generation.result(), model));
     } else {
-      // A reader at a terminal wants the whole story; a program wants what was written and nothing else.
+      // A person at a terminal wants to see the prompt too; a program wants only the generated text.
       if (process.stdout.isTTY && typeof prompt === "string" && flags.system === undefined) {
         await write(style("dim", escapeControls(prompt), process.stdout));
       }
@@ -60,11 +60,11 @@ export async function run(text: string | undefined, flags: RunFlags): Promise<vo
 async function readPrompt(text: string | undefined, flags: RunFlags): Promise<string | Uint8Array> {
   const sources = { "a prompt": text, "--prompt": flags.prompt, "--file": flags.file };
   const given = Object.entries(sources).filter(([, value]) => value !== undefined);
-  if (given.length > 1) throw new BitnetError("usage", `give one prompt: there are ${given.map(([name]) => name).join(" and ")}`);
+  if (given.length > 1) throw new BitnetError("usage", `give only one prompt, not ${given.map(([name]) => name).join(" and ")}`);
   if (flags.file !== undefined) return readBytes(flags.file, "--file");
   const said = text ?? flags.prompt;
   if (said === undefined && process.stdin.isTTY) {
-    throw new BitnetError("usage", 'there is no prompt: try bitnet run "Once upon a time", --file <path>, or text on standard input');
+    throw new BitnetError("usage", 'no prompt: try bitnet run "Once upon a time", --file <path>, or pipe text to standard input');
   }
   return readText(said ?? "-");
 }
@@ -74,7 +74,10 @@ function begin(model: Model, prompt: string | Uint8Array, { system, templateVar 
   // Bytes from a pipe need not be text: they reach the tokenizer as they are.
   if (system === undefined) return model.generate(typeof prompt === "string" ? prompt : model.tokenizer.encodeBytes(prompt), options);
   if (!model.chatTemplate) {
-    throw new BitnetError("tokenizer", "the model has no chat template, which --system needs: leave it out, or choose another --model");
+    throw new BitnetError(
+      "tokenizer",
+      "the model has no chat template, which --system requires: leave --system out, or choose another --model",
+    );
   }
   if (typeof prompt !== "string" && !isUtf8(prompt))
     throw new BitnetError("usage", "the prompt is not UTF-8: with --system it must be text");

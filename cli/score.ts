@@ -22,7 +22,7 @@ export async function score(flags: ScoreFlags): Promise<void> {
   if (!flags.activationQuant && !flags.reference) {
     throw new BitnetError(
       "usage",
-      "--no-activation-quant needs --reference: the kernels always quantise activations, as the model defines",
+      "--no-activation-quant requires --reference: the kernels always quantise activations, as the model defines",
     );
   }
   if (flags.logitsOut !== undefined) requireFolder("--logits-out", flags.logitsOut);

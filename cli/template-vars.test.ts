@@ -9,7 +9,7 @@ it("reads name=value, as JSON where it is JSON", () => {
 });
 
 it.each(["", "a", "=1", "a b=1", "1a=1"])("refuses %j", (text) => {
-  expect(() => templateVar(text)).toThrow("It must be name=value.");
+  expect(() => templateVar(text)).toThrow("It must have the form name=value.");
 });
 
 it("refuses a name that comes twice", () => {

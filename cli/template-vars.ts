@@ -12,11 +12,11 @@ export function addTemplateFlag(command: Command): void {
   );
 }
 
-/** `name=value` put to those before. A value that is JSON is what it says, any other is a text. */
+/** Adds `name=value` to those before. A value that is valid JSON is used as such, any other is a string. */
 export function templateVar(text: string, before: TemplateVars = {}): TemplateVars {
   const at = text.indexOf("=");
   const name = text.slice(0, Math.max(at, 0));
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new InvalidArgumentError("It must be name=value.");
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new InvalidArgumentError("It must have the form name=value.");
   if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`${name} is set twice.`);
   return { ...before, [name]: parsed(text.slice(at + 1)) };
 }

@@ -41,7 +41,7 @@ async function readStdin(): Promise<Uint8Array> {
       pieces.push(piece as Uint8Array);
       length += (piece as Uint8Array).length;
       if (length > MAX_INPUT_BYTES)
-        throw new BitnetError("usage", `standard input has more than ${MAX_INPUT_BYTES} bytes, and no more are read: give it in parts`);
+        throw new BitnetError("usage", `standard input has more than ${MAX_INPUT_BYTES} bytes, which is the limit: split it into parts`);
     }
   } catch (error) {
     throw error instanceof BitnetError ? error : ioError("read standard input", error);
@@ -51,7 +51,7 @@ async function readStdin(): Promise<Uint8Array> {
 
 /** The bytes of a regular file that a flag names; `-` is standard input. @throws BitnetError io, usage */
 export async function readBytes(path: string, flag: string): Promise<Uint8Array> {
-  return path === "-" ? readStdin() : readFlagFile(path, flag, "; a pipe is read with -");
+  return path === "-" ? readStdin() : readFlagFile(path, flag, "; to read a pipe, use -");
 }
 
 /** The same for a flag that knows no `-`. @param pipe what to do with a pipe, for the message */
@@ -61,21 +61,21 @@ export async function readFlagFile(path: string, flag: string, pipe = ""): Promi
     return await readWhole(path, MAX_INPUT_BYTES);
   } catch (error) {
     const { code, message, cause } = error as BitnetError;
-    if ((cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT") throw ioError(`read the file of ${flag}, ${path}`, cause);
+    if ((cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT") throw ioError(`read ${path} (${flag})`, cause);
     const advice = / is a pipe, /.test(message) ? pipe : "";
     // `file` is for files that belong to a model.
-    throw new BitnetError(code === "file" ? "usage" : code, `the file of ${flag}, ${message}${advice}`, { file: path }, { cause });
+    throw new BitnetError(code === "file" ? "usage" : code, `${flag}: ${message}${advice}`, { file: path }, { cause });
   }
 }
 
 /**
- * Says before any work that the file of a flag can't be written because its folder is not there: a mistyped path would make one.
+ * Fails before any work if the folder of an output file does not exist: creating it would hide a mistyped path.
  * @throws BitnetError usage
  */
 export function requireFolder(flag: string, path: string): void {
   const folder = dirname(path);
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
-  throw new BitnetError("usage", `${flag}: there is no folder ${folder}; make it first, or choose another path`);
+  throw new BitnetError("usage", `${flag}: the folder ${folder} does not exist: create it, or choose another path`);
 }
 
 /** What a text flag says, or for `-` standard input's bytes. */

@@ -22,9 +22,9 @@ export interface TokenizeFlags {
 /** `bitnet tokenize`: text to token ids and back; only the tokenizer is loaded. */
 export async function tokenize(flags: TokenizeFlags): Promise<void> {
   const source = onlyOne(flags, ["text", "file", "decode", "chat"]);
-  if (source !== "chat" && flags.templateVar) throw new BitnetError("usage", "--template-var goes with --chat");
+  if (source !== "chat" && flags.templateVar) throw new BitnetError("usage", "--template-var requires --chat");
   if (source === "chat" && !flags.special)
-    throw new BitnetError("usage", "--no-special can't go with --chat: a chat is written in special tokens");
+    throw new BitnetError("usage", "--no-special can't be used with --chat: a chat template uses special tokens");
   const messages = source === "chat" ? parseMessages(await readBytes(flags.chat ?? "-", "--chat")) : [];
   const input = source === "file" ? await readBytes(flags.file ?? "-", "--file") : await readText(flags.text ?? "");
 
@@ -43,8 +43,8 @@ export async function tokenize(flags: TokenizeFlags): Promise<void> {
       if (process.stdout.isTTY) await write("\n");
     }
   } else if (source === "chat") {
-    if (!chatTemplate) throw new BitnetError("tokenizer", `the model has no chat template: ${path}`, { file: path });
-    // Who has had the last word is not asked again.
+    if (!chatTemplate) throw new BitnetError("tokenizer", `${path}: the model has no chat template`, { file: path });
+    // If the assistant spoke last, no answer is requested.
     const addGenerationPrompt = messages.at(-1)?.role !== "assistant";
     const { prompt, ids } = await encodeChat(tokenizer, chatTemplate, messages, {
       addGenerationPrompt,
@@ -67,8 +67,8 @@ export function parseMessages(bytes: Uint8Array): ChatMessage[] {
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new BitnetError("usage", `the file of --chat is not JSON in UTF-8: ${(error as Error).message}`);
+    throw new BitnetError("usage", `--chat: the file is not valid JSON in UTF-8: ${(error as Error).message}`);
   }
   if (Array.isArray(value) && value.length > 0) return value as ChatMessage[];
-  throw new BitnetError("usage", 'the file of --chat has no list of messages: wanted [{ "role": "user", "content": "…" }, …]');
+  throw new BitnetError("usage", '--chat: the file contains no list of messages, expected [{ "role": "user", "content": "…" }, …]');
 }

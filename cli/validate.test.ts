@@ -54,8 +54,8 @@ it("what can't be done is a usage error, before anything is written", () => {
   for (const [args, said] of [
     [["validate", "--model-a", PACKED], "give both --model-a and --model-b"],
     [["release", "prepare"], "--version <X.Y.Z>"],
-    [["release", "prepare", "--version", "1.0"], "--version must be like 1.2.3, and is 1.0"],
-    [["release", "prepare", "--version", "01.0.0"], "--version must be like"],
+    [["release", "prepare", "--version", "1.0"], "--version must have the form 1.2.3, not 1.0"],
+    [["release", "prepare", "--version", "01.0.0"], "--version must have the form"],
     [["validate", "x"], "too many arguments"],
   ] as const) {
     expect(bitnet([...args, "--out", join(folder, "none")])).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
@@ -71,7 +71,7 @@ it("shows a check in rows that fit, and what a file says without its control cha
   expect(lines.slice(1).join(", ")).toContain("figure_0 0,");
   expect(lines.slice(1).join(", ")).toContain("figure_11 0.01100");
   expect(checkLine({ id: "c.x", title: "y", status: "SKIP", ship: true, reason: "\u001b[2J" })).toBe(
-    "SKIP  c.x              y\n      \\x1b[2J (a ship criterion: no-go)\n",
+    "SKIP  c.x              y\n      \\x1b[2J (required for a release: no-go)\n",
   );
 });
 

@@ -14,7 +14,7 @@ export interface ValidateFlags extends Omit<FileFlags, "model">, Pick<ModelFlags
   readonly json?: boolean;
 }
 
-/** `bitnet validate`: every check there is; its exit code is go or no-go. */
+/** `bitnet validate`: runs every check; its exit code is go or no-go. */
 export async function validate(flags: ValidateFlags): Promise<void> {
   const { modelA: a, modelB: b } = flags;
   if ((a === undefined) !== (b === undefined))
@@ -67,7 +67,7 @@ export function checkLine({ id, title, status, reason, figures = {}, ship }: Che
     else rows.push(`      ${text}`);
   }
   if (reason !== undefined)
-    rows.push(`      ${reason}${status === "SKIP" ? (ship ? " (a ship criterion: no-go)" : " (not needed here)") : ""}`);
+    rows.push(`      ${reason}${status === "SKIP" ? (ship ? " (required for a release: no-go)" : " (not required here)") : ""}`);
   return `${word}${rows.map(printable).join("\n")}\n`;
 }
 

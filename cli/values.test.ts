@@ -68,6 +68,6 @@ it("takes one of several flags, no more and no less", () => {
   const names = ["text", "file", "ids"] as const;
   expect(onlyOne({ file: "a" }, names)).toBe("file");
   expect(onlyOne({ text: "" }, names)).toBe("text");
-  expect(() => onlyOne({}, names)).toThrow("give exactly one of --text, --file and --ids: there is none");
+  expect(() => onlyOne({}, names)).toThrow("give exactly one of --text, --file and --ids: none was given");
   expect(() => onlyOne({ text: "a", ids: [1] }, names)).toThrow(BitnetError);
 });

@@ -8,7 +8,7 @@ const MAX_ID = 2 ** 31 - 1;
 /** Workers a user may ask for; a slip of the finger should not start thousands. */
 export const MAX_THREADS = 256;
 
-/** The seed when neither flag nor environment names one: runs repeat unless asked to differ. */
+/** The seed if neither flag nor environment sets one: runs repeat unless asked to differ. */
 const DEFAULT_SEED = 42;
 
 function fail(message: string): never {
@@ -48,7 +48,9 @@ export function nonEmpty(text: string): string {
 
 /** An argument parser for what becomes a part of file names. */
 export function plainName(text: string): string {
-  return /^[A-Za-z0-9][\w.-]{0,99}$/.test(text) ? text : fail("It must be letters, digits, dots, hyphens and underscores, at most 100.");
+  return /^[A-Za-z0-9][\w.-]{0,99}$/.test(text)
+    ? text
+    : fail("It must consist of letters, digits, dots, hyphens and underscores, and have at most 100 characters.");
 }
 
 /** Token ids separated by commas or white space: `1,2,3`. */
@@ -65,11 +67,11 @@ export function parseLanes(text: string): LaneName[] {
   const lanes: readonly LaneName[] = ["fp32-fp32", "quant-fp32", "oracle"];
   return text.split(",").map((part) => {
     const lane = lanes.find((name) => name === part.trim());
-    return lane ?? fail(`Lanes are ${lanes.join(", ")}.`);
+    return lane ?? fail(`The lanes are ${lanes.join(", ")}.`);
   });
 }
 
-/** Commander's way of gathering an option that may be given more than once. */
+/** Collects an option that can be given more than once. */
 export function repeatable<T>(parse: (text: string) => T | T[]): (text: string, before: T[] | undefined) => T[] {
   return (text, before) => (before ?? []).concat(parse(text));
 }
@@ -108,6 +110,6 @@ export function onlyOne<K extends string>(flags: Readonly<Partial<Record<K, unkn
   const only = given[0];
   if (only !== undefined && given.length === 1) return only;
   const list = names.map((name) => `--${name}`);
-  const got = given.length === 0 ? "there is none" : `there are ${given.map((name) => `--${name}`).join(" and ")}`;
+  const got = given.length === 0 ? "none was given" : `${given.map((name) => `--${name}`).join(" and ")} were given`;
   throw new BitnetError("usage", `give exactly one of ${list.slice(0, -1).join(", ")} and ${list.at(-1)}: ${got}`);
 }

@@ -1,22 +1,22 @@
 /**
- * What kind of mistake it was. The CLI's exit codes (docs/cli.md) hang on it:
+ * The kind of error. It determines the CLI's exit code (docs/cli.md):
  *
  * - `usage`: a flag, option, prompt or setting that can't be used (2)
- * - `tensor`: a tensor is missing, misshapen or of no known role (3)
+ * - `tensor`: a tensor is missing, has the wrong shape or is unknown (3)
  * - `tokenizer`: the tokenizer is missing or unusable (4)
  * - `nll`: likelihoods differ by more than parity allows (5)
- * - `tau`: tokens are ranked otherwise than parity allows (6)
- * - `greedy`: the greedy text is not the stored one (7)
- * - `weights`: weights whose numbers are not those of a sound model (8)
- * - `regression`: slower, or larger, than a stored record allows (9)
- * - `memory`: what was asked for doesn't fit the memory there can be, or may be used (10)
- * - `file`: a model file is bad or truncated, or was changed while it was in use (11)
- * - `receipt`: a replay does not give what was recorded (12)
- * - `unsupported`: a sound file that says something this engine doesn't do, such as an unknown architecture, or a processor without SIMD (1)
- * - `acceptance`: a check of validation failed, or one that a release needs was skipped (1)
- * - `stale`: a committed file is no longer what its sources give (1)
+ * - `tau`: token ranks differ by more than parity allows (6)
+ * - `greedy`: greedy text differs from the stored text (7)
+ * - `weights`: weights that are not plausible for a trained model (8)
+ * - `regression`: slower or larger than a stored record allows (9)
+ * - `memory`: not enough memory, or more than the limit allows (10)
+ * - `file`: a model file is damaged or truncated, or changed while it was in use (11)
+ * - `receipt`: a replay differs from what was recorded (12)
+ * - `unsupported`: a valid file that needs something this engine does not support, such as another architecture; or a processor without SIMD (1)
+ * - `acceptance`: a check of validation failed, or one that a release requires was skipped (1)
+ * - `stale`: a committed file no longer matches its sources (1)
  * - `io`: the system refused to read or write (1)
- * - `closed`: the model was closed while work was still wanted of it (1)
+ * - `closed`: the model was closed while it was in use (1)
  * - `internal`: a worker died or a kernel failed its self-test; never the user's fault (1)
  */
 export type ErrorCode =

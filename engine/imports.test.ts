@@ -135,7 +135,7 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
   }
   const target = targetOf(path, specifier);
   const [targetArea] = target.split("/");
-  if (target.includes(".test.")) return wrong("a test is nobody's part");
+  if (target.includes(".test.")) return wrong("a test must not be imported");
   if (area === "engine") {
     if (targetArea !== "engine") return wrong("the engine knows only itself");
     if (typeOnly && path === TYPE_ONLY_EXCEPTION.from && target === TYPE_ONLY_EXCEPTION.to) return [];

@@ -96,7 +96,7 @@ describe("pow64", () => {
   });
 });
 
-test("no bit hangs on the engine: fixed values", () => {
+test("no bit depends on the engine: fixed values", () => {
   // Hashes of the results' bits; a difference here means that receipts of other machines can't be replayed.
   const out = new Float64Array(2);
   const values: number[] = [];

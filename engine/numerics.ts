@@ -15,7 +15,7 @@ export const KV_SPAN = 256;
 export const SCALE_GROUP = 64;
 /** How the KV cache holds keys and values: as they are, or in 8 bits with a scale for each token and head. */
 export type KvType = "f32" | "q8";
-/** What the absolute maximum of a token's activations is at the least when it is quantised. */
+/** Lower bound of the absolute maximum by which a token's activations are quantised. */
 const MIN_ACTIVATION_MAX = Math.fround(1e-5);
 
 const f = Math.fround;
@@ -270,7 +270,7 @@ export interface QuantizedVectors {
 
 /** Levels of what is multiplied with the codes: queries and weights, int16. */
 const LEVELS = 32767;
-/** (2^31 − 1) / 127: what a query's levels times headDim may be at the most, that sums stay in int32. */
+/** (2^31 − 1) / 127: the maximum of a query's levels times headDim, so that sums stay in int32. */
 const SCORE_BOUND = 16909320;
 /** Maxima below this count as 0: their inverses leave f32's range. */
 const LEAST_MAX = f(1e-30);

@@ -58,11 +58,11 @@ describe("options", () => {
   });
 
   test.each([
-    [5, "try() takes its options as an object, { maxTokens: … }, not 5"],
-    ["fast", 'try() takes its options as an object, { maxTokens: … }, not "fast"'],
-    [[], "try() takes its options as an object, { maxTokens: … }, not a list"],
-    [() => {}, "try() takes its options as an object, { maxTokens: … }, not a function"],
-    [new AbortController().signal, "try() takes its options as an object, { maxTokens: … }, not an AbortSignal"],
+    [5, "the options of try() must be an object, { maxTokens: … }, not 5"],
+    ["fast", 'the options of try() must be an object, { maxTokens: … }, not "fast"'],
+    [[], "the options of try() must be an object, { maxTokens: … }, not a list"],
+    [() => {}, "the options of try() must be an object, { maxTokens: … }, not a function"],
+    [new AbortController().signal, "the options of try() must be an object, { maxTokens: … }, not an AbortSignal"],
     [{ maxToken: 1 }, 'try() has no option "maxToken": did you mean maxTokens?'],
     [{ max_tokens: 1 }, 'try() has no option "max_tokens": did you mean maxTokens?'],
     [{ MAXTOKENS: 1 }, 'try() has no option "MAXTOKENS": did you mean maxTokens?'],

@@ -124,7 +124,7 @@ export function readOptions<T extends object>(call: string, given: unknown, rule
   const read: Record<string, unknown> = {};
   if (given === undefined || given === null) return read as T;
   const names = Object.entries<Rule>(rules).flatMap(([name, { internal }]) => (internal ? [] : [name]));
-  if (classOf(given) !== "Object") throw usage(`${call} takes its options as an object, { ${names[0]}: … }, not ${shown(given)}`);
+  if (classOf(given) !== "Object") throw usage(`the options of ${call} must be an object, { ${names[0]}: … }, not ${shown(given)}`);
   const options = given as Readonly<Record<string, unknown>>;
   for (const name of Object.keys(options)) {
     if (Object.hasOwn(rules, name) || options[name] === undefined || options[name] === null) continue;
@@ -149,7 +149,7 @@ export const TEXT: Rule = { wanted: "a string", holds: (value) => typeof value =
 /** A Buffer too. */
 export const BYTES: Rule = { wanted: "a Uint8Array", holds: (value) => classOf(value) === "Uint8Array" };
 
-/** Lists of ids. Uint8Array is not among them: it is bytes, and somebody forgot to decode them. */
+/** Lists of ids. Uint8Array is not among them: it contains bytes that were not decoded. */
 const ID_LISTS: readonly string[] = ["Array", "Int32Array", "Uint32Array", "Int16Array", "Uint16Array"];
 export const IDS: Rule = { wanted: "a list of token ids", holds: (value) => ID_LISTS.includes(classOf(value)) };
 

@@ -122,7 +122,7 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
         bench.u8(input, bytes.length).set(bytes);
         const found = kernels.widen(output, input, right.length, number);
         const got = bench.u32(output, right.length);
-        // Infinities and NaNs are only reported: what was written is used by nobody.
+        // Infinities and NaNs are only reported: what was written is not used.
         const words = bitsOf(right);
         expect(right.findIndex((value, i) => Number.isFinite(value) && got[i] !== words[i])).toBe(-1);
         expect(found & 1).toBe(right.every((value) => Number.isFinite(value)) ? 0 : 1);

@@ -7,7 +7,7 @@ import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const OLDEST_NODE = [20, 19];
-/** Whoever holds the lock longer than this has died: no install or build takes so long. */
+/** A process that holds the lock longer than this has died: no install or build takes so long. */
 const STALE_LOCK_MS = 15 * 60_000;
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");

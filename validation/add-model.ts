@@ -54,7 +54,7 @@ const ITERATIONS = 3;
 export async function addModel(options: AddModelOptions): Promise<readonly AddStep[]> {
   const { source, files = {}, kernels = {}, signal, cliArgs, seed, deterministic, date } = options;
   const out = resolve(options.out);
-  if (existsSync(out)) throw new BitnetError("usage", `${options.out} is there already: remove it, or name another folder (--out)`);
+  if (existsSync(out)) throw new BitnetError("usage", `${options.out} already exists: remove it, or choose another folder (--out)`);
   const name = options.name ?? modelName(source);
   const common = { cliArgs, seed, deterministic, date, ...(signal && { signal }) };
   const steps: AddStep[] = [];
@@ -78,7 +78,7 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
   try {
     const model = join(staging, form);
     const converted = await convertModel(source, model, { ...files, type, onProgress: counted, ...(signal && { signal }) });
-    const rounded = converted.rounded.length === 0 ? "every weight the same to the bit" : "some numbers rounded";
+    const rounded = converted.rounded.length === 0 ? "every weight bit-identical" : "some numbers rounded";
     await passed({ name: "convert", finding: `${form}, layers ${converted.layers}, ${(converted.bytes / 1e6).toFixed(1)} MB, ${rounded}` });
 
     for (const [path, said] of [

@@ -58,9 +58,9 @@ export class ArenaPlan {
         .map(([name, bytes]) => `${name} ${mib(bytes)}`);
       const [bytes, most] =
         this.#bytes > this.#limit && this.#limit < MOST
-          ? [this.#bytes, `the cgroup of this process leaves it ${mib(this.#limit, Math.floor)}`]
-          : [this.#next, "WebAssembly has 4096 MiB"];
-      throw new BitnetError("memory", `the model needs ${mib(bytes)} of memory and ${most} (${list.join(", ")}): ${advice()}`);
+          ? [this.#bytes, `the cgroup of this process allows ${mib(this.#limit, Math.floor)}`]
+          : [this.#next, "WebAssembly can address 4096 MiB"];
+      throw new BitnetError("memory", `the model needs ${mib(bytes)} of memory, but ${most} (${list.join(", ")}): ${advice()}`);
     }
     return Math.ceil(this.#next / PAGE);
   }
@@ -88,8 +88,8 @@ export function allocate(pages: number): WebAssembly.Memory {
 export function refused(what: string, cause: unknown, addresses = addressLimit()): BitnetError {
   const advice =
     addresses === Infinity
-      ? "choose a shorter context (contextLength, --ctx), or end other programs"
-      : `this process may have ${mib(addresses, Math.floor)} of addresses (ulimit -v), and V8 may reserve 10 GB of them for each WebAssembly memory; ` +
+      ? "choose a shorter context (contextLength, --ctx), or close other programs"
+      : `the address space of this process is limited to ${mib(addresses, Math.floor)} (ulimit -v), and V8 may reserve 10 GB of it for each WebAssembly memory; ` +
         "raise the limit to 16 GB, or start Node with NODE_OPTIONS=--disable-wasm-trap-handler";
   return new BitnetError("memory", `the system refused ${what} of memory: ${advice}`, {}, { cause });
 }

@@ -144,7 +144,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   return tier === "plain" ? { ...kernels, repackI2s: undefined } : kernels;
 }
 
-/** What the wide tier has in place of others. */
+/** Functions that the wide tier has instead of others. */
 interface Wide {
   readonly ternaryWide: Kernels["ternary"];
   readonly packRowWide: Kernels["packRow"];

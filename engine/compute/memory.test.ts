@@ -17,7 +17,7 @@ test("memory that is refused is an error of its kind, with what to do", () => {
     code: "memory",
     message: expect.stringMatching(/^the system refused 5 MiB of memory: .*--ctx/),
   });
-  expect(refused("5 MiB", undefined, 2 ** 33).message).toMatch(/8192 MiB of addresses \(ulimit -v\).*--disable-wasm-trap-handler$/);
+  expect(refused("5 MiB", undefined, 2 ** 33).message).toMatch(/limited to 8192 MiB \(ulimit -v\).*--disable-wasm-trap-handler$/);
   // What engines throw, wherever it is.
   for (const message of [
     "WebAssembly.Memory(): could not allocate memory",

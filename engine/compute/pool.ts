@@ -91,14 +91,14 @@ export function deathOf(thread: number, threads: number, cause: Error & { readon
     case "ERR_WORKER_OUT_OF_MEMORY":
       return new BitnetError(
         "memory",
-        "a worker used up the memory that Node gives a thread for JavaScript: start Node with more (NODE_OPTIONS=--max-old-space-size=4096, in MiB)",
+        "a worker ran out of the JavaScript memory that Node gives a thread: start Node with more (NODE_OPTIONS=--max-old-space-size=4096, in MiB)",
         {},
         { cause },
       );
     case "ERR_WORKER_INIT_FAILED":
       return new BitnetError(
         "memory",
-        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit of processes (ulimit -u) or memory`,
+        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit on processes (ulimit -u) or memory`,
         {},
         { cause },
       );

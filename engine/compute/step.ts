@@ -47,7 +47,7 @@ export interface StepOutput {
   readonly logits?: Float32Array;
 }
 
-/** What a batch may be at the most. */
+/** Maximum sizes of a batch. */
 export interface StepLimits {
   /** Rows in a batch. */
   readonly maxRows: number;

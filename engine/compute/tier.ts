@@ -31,12 +31,15 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
   if (wanted !== "auto") {
     const module = compile(wanted, true);
     if (module === undefined) {
-      throw new BitnetError("usage", `this Node has no relaxed SIMD, which the tier ${wanted} needs: use --tier auto or plain`);
+      throw new BitnetError(
+        "usage",
+        `this Node has no relaxed SIMD, which the ${wanted} tier requires: use the tier auto or plain (tier, --tier)`,
+      );
     }
     const wrong = faultOf(module, wanted);
-    if (wrong !== undefined) throw new BitnetError("internal", `the ${wanted} kernels compute wrongly on this machine: ${wrong}`);
+    if (wrong !== undefined) throw new BitnetError("internal", `the ${wanted} kernels give wrong results on this machine: ${wrong}`);
     const narrow = wanted === "wide" && !canRevectorize();
-    return { tier: wanted, why: narrow ? `asked for; ${NO_WIDE}, so it runs in 128 bits` : "asked for", module };
+    return { tier: wanted, why: narrow ? `requested; ${NO_WIDE}, so it runs in 128 bits` : "asked for", module };
   }
   const wideFlag = weightBytes >= WORTH_WIDE_BYTES ? revectorizeFlag() : undefined;
   const mayWide = setFlags && wideFlag !== undefined;
@@ -47,16 +50,16 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
       setFlags ? "this Node has no relaxed SIMD" : "relaxed SIMD needs a V8 flag on this Node, and setting flags was not allowed (v8Flags)",
     );
   }
-  let why = "fastest that this Node runs";
+  let why = "the fastest this Node can run";
   if (mayWide) {
     const gain = wideGain(module);
-    const times = `${gain.toFixed(2)} times as fast as 128 bits in a short measurement`;
+    const times = `${gain.toFixed(2)} times as fast as 128 bits in a short test`;
     // After the measurement: it is the optimised code that is tested.
     const wrong = faultOf(module, "wide");
     if (gain >= WIDE_GAIN && wrong === undefined) return { tier: "wide", why: `256 bits were ${times}`, module };
     why = wrong === undefined ? `256 bits were ${times}` : `the 256-bit kernels failed their self-test: ${wrong}`;
   } else if (wideFlag !== undefined) why = "256 bits need a V8 flag, and setting flags was not allowed (v8Flags)";
-  else if (weightBytes < WORTH_WIDE_BYTES && canRevectorize()) why = "256 bits gain nothing on a model of this size";
+  else if (weightBytes < WORTH_WIDE_BYTES && canRevectorize()) why = "256 bits are no faster for a model of this size";
   const wrong = faultOf(module, "relaxed");
   return wrong === undefined ? { tier: "relaxed", why, module } : plain(`the relaxed kernels failed their self-test: ${wrong}`);
 }
@@ -87,7 +90,7 @@ export function compileModule(name: "plain" | "products"): WebAssembly.Module {
   if (!WebAssembly.validate(bytes)) {
     throw new BitnetError(
       "unsupported",
-      "WebAssembly has no SIMD here, and all kernels need it: use a processor with SSE4.1 (x64) or NEON (ARM64), without V8 flags that forbid it",
+      "WebAssembly has no SIMD here, but all kernels require it: use a processor with SSE4.1 (x64) or NEON (ARM64), without V8 flags that turn it off",
     );
   }
   return new WebAssembly.Module(bytes);
@@ -95,7 +98,10 @@ export function compileModule(name: "plain" | "products"): WebAssembly.Module {
 
 function requireWebAssembly(): void {
   if (typeof WebAssembly === "object") return;
-  throw new BitnetError("usage", "Node has no WebAssembly here, as with --jitless, and the kernels need it: start Node without that flag");
+  throw new BitnetError(
+    "usage",
+    "Node has no WebAssembly here (--jitless turns it off), but the kernels require it: start Node without that flag",
+  );
 }
 
 /** What the tier's kernels compute wrongly, if anything. */

@@ -131,20 +131,23 @@ describe("shards", () => {
     }
   });
 
-  test("without their index, or only some of them: what is missing is said", async () => {
+  test("without their index, or only some of them: the error names what is missing", async () => {
     const path = await shards();
     const index = join(path, "model.safetensors.index.json");
     await rm(index);
     const both =
-      /has the parts of one model, "model-00001-.*", "model-00002-.*", but their index, "model.safetensors.index.json", is missing/;
+      /contains the parts of a model, "model-00001-.*", "model-00002-.*", but their index, "model.safetensors.index.json", is missing/;
     expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(both) });
     await rm(join(path, "model-00002-of-00002.safetensors"));
-    const one = /part 1 of the 2 parts of one model; the others and their index, "model.safetensors.index.json", are missing/;
+    const one = /part 1 of 2 of a model; the other parts and their index, "model.safetensors.index.json", are missing/;
     expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(one) });
     const part = join(path, "model-00001-of-00002.safetensors");
     expect(await failure(part)).toMatchObject({ code: "usage", message: expect.stringMatching(one) });
     await cp(part, join(path, "model-00001-of-00003.safetensors"));
-    expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(/more than one model|name the file/) });
+    expect(await failure(path)).toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/more than one model|give the path of one file/),
+    });
   });
 
   test("one part of one is a whole model; an index of another name is found", async () => {
@@ -176,7 +179,11 @@ describe("shards", () => {
     await rm(second);
     expect(await failure(path)).toMatchObject({ code: "file", file: second, message: expect.stringContaining("is missing") });
     await writeSafetensors(second, { tensors: [] });
-    expect(await failure(path)).toMatchObject({ code: "file", file: second, message: expect.stringContaining("lacks the tensor") });
+    expect(await failure(path)).toMatchObject({
+      code: "file",
+      file: second,
+      message: expect.stringContaining("does not contain the tensor"),
+    });
   });
 });
 
@@ -212,10 +219,10 @@ describe("a hub's cache of a model", () => {
     const several = await failure(await cache(["a", "b"]));
     expect(several).toMatchObject({
       code: "usage",
-      message: expect.stringMatching(/several snapshots, .*name one: "snapshots\/a", "snapshots\/b"/),
+      message: expect.stringMatching(/several snapshots, .*give the path of one: "snapshots\/a", "snapshots\/b"/),
     });
     expect((await failure(await cache(["a", "b"], "c"))).message).toMatch(/several snapshots/);
-    expect((await failure(await cache([]))).message).toMatch(/without a snapshot; the download is not complete/);
+    expect((await failure(await cache([]))).message).toMatch(/without a snapshot; the download is incomplete/);
     expect((await failure(join(await cache(["a"]), ".."))).message).toMatch(/a download cache of several models; .*"models--x--y"/);
   });
 
@@ -235,7 +242,7 @@ describe("what doesn't open", () => {
     ["a git-lfs pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3041888\n", /git-lfs pointer/],
     ["one byte", "G", /is a text file/],
     ["a download's error", '{"error":"Repository not found"}', /error message in JSON/],
-    ["a configuration", '{ "architectures": ["LlamaForCausalLM"] }', /is a JSON file, .*name the model's directory/],
+    ["a configuration", '{ "architectures": ["LlamaForCausalLM"] }', /is a JSON file, .*give the path of the model's directory/],
     ["a zip archive", "PK\x03\x04\x14", /is a ZIP archive/],
     ["PyTorch's archive", "PK\x03\x04\0\0\x08\x08archive/data.pkl", /is a PyTorch file/],
     ["NumPy's archive", "PK\x03\x04\0\0\x08\x08a.npy", /NumPy archive/],
@@ -249,7 +256,7 @@ describe("what doesn't open", () => {
     [
       "a picture",
       Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d),
-      /neither a GGUF nor|is damaged or no SafeTensors file/,
+      /neither a GGUF nor|is damaged or not a SafeTensors file/,
     ],
   ])("%s, under any name", async (_, content, message) => {
     const path = await folder({ "m.gguf": content, "m.safetensors": content, m: content });
@@ -261,7 +268,7 @@ describe("what doesn't open", () => {
     }
   });
 
-  test("a length of a SafeTensors header is nobody's magic number", async () => {
+  test("no length of a SafeTensors header is mistaken for a magic number", async () => {
     for (const length of [0x0280, 0x8b1f]) {
       const head = "{}".padEnd(length);
       const bytes = Buffer.concat([Buffer.from(BigUint64Array.of(BigInt(length)).buffer), Buffer.from(head)]);
@@ -271,13 +278,13 @@ describe("what doesn't open", () => {
   });
 
   test.each([
-    ["pytorch_model.bin", "PK\x03\x04", /is in PyTorch's format, which is not read; save the model as SafeTensors/],
-    ["model.onnx", "\x08\x01", /is in ONNX's format/],
-    ["weights.npz", "PK\x03\x04", /is in NumPy's format/],
+    ["pytorch_model.bin", "PK\x03\x04", /is in PyTorch format, which is not supported; save the model as SafeTensors/],
+    ["model.onnx", "\x08\x01", /is in ONNX format/],
+    ["weights.npz", "PK\x03\x04", /is in NumPy format/],
   ])("%s, and a directory that has nothing else", async (name, content, message) => {
     const path = await folder({ [name]: content, "config.json": "{}" });
     expect(await failure(join(path, name))).toMatchObject({ code: "file", message: expect.stringMatching(message) });
-    const found = new RegExp(`has no model that is read here, only "${name}" in .*'s format`);
+    const found = new RegExp(`contains no supported model, only "${name}" in .* format`);
     expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringMatching(found) });
   });
 
@@ -293,7 +300,7 @@ describe("what doesn't open", () => {
     });
     expect(await failure(await folder({ "a.gguf": "", "b.gguf": "" }))).toMatchObject({
       code: "usage",
-      message: expect.stringMatching(/"a.gguf", "b.gguf"; name the file/),
+      message: expect.stringMatching(/"a.gguf", "b.gguf"; give the path of one file/),
     });
   });
 

@@ -41,7 +41,9 @@ export const MAX_SIDECAR_BYTES = 128 * 2 ** 20;
 async function openShards(index: ByteSource, sources: ByteSource[]): Promise<TensorInfo[]> {
   const { weightMap, shards } = await readSafetensorsIndex(index);
   if (shards.some((shard) => OTHER_FORMATS[0]![0].test(shard))) {
-    throw new BitnetError("file", `${index.path}: is an index of PyTorch files, which are not read; ${SAVE_ANEW}`, { file: index.path });
+    throw new BitnetError("file", `${index.path} is an index of PyTorch files, which are not supported; ${SAVE_ANEW}`, {
+      file: index.path,
+    });
   }
   const tensors = new Map<string, TensorInfo>();
   for (const shard of shards) {
@@ -50,7 +52,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
       if (!(error instanceof BitnetError) || error.code !== "usage") throw error;
       throw new BitnetError(
         "file",
-        `${path}: is missing, though ${index.path} names it as a part of the model`,
+        `${path} is missing, but ${index.path} lists it as a part of the model`,
         { file: path },
         { cause: error },
       );
@@ -60,7 +62,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
       if (weightMap.get(tensor.name) !== shard) {
         throw new BitnetError(
           "file",
-          `${path}: holds the tensor ${quote(tensor.name)}, but ${index.path} doesn't say so; the files don't belong together`,
+          `${path} contains the tensor ${quote(tensor.name)}, but ${index.path} does not list it there; the files don't belong together`,
           {
             file: path,
             tensor: tensor.name,
@@ -73,7 +75,7 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
   for (const [name, shard] of weightMap) {
     if (tensors.has(name)) continue;
     const path = inDirectory(directoryOf(index.path), shard);
-    throw new BitnetError("file", `${path}: lacks the tensor ${quote(name)}, which ${index.path} says it holds`, {
+    throw new BitnetError("file", `${path} does not contain the tensor ${quote(name)}, although ${index.path} lists it there`, {
       file: path,
       tensor: name,
     });
@@ -128,7 +130,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       },
       async sidecar(name) {
         if (!isPlainName(name))
-          throw new BitnetError("usage", `${quote(name)} is not a plain file name, so it can't stand beside ${file}`, { file });
+          throw new BitnetError("usage", `${quote(name)} is not a plain file name, so it can't be beside ${file}`, { file });
         return kind === "gguf" ? undefined : readText(inDirectory(directoryOf(file), name), MAX_SIDECAR_BYTES);
       },
       async sha256() {

@@ -15,7 +15,7 @@ const MAX_REF_BYTES = 1000;
 const SHARD = /^(?<stem>.+)-(?<number>\d{5})-of-(?<count>\d{5})\.safetensors$/i;
 
 function usage(path: string, message: string): never {
-  throw new BitnetError("usage", `${path}: ${message}`, { file: path });
+  throw new BitnetError("usage", `${path} ${message}`, { file: path });
 }
 
 const list = (names: readonly string[]): string =>
@@ -40,7 +40,7 @@ export async function chooseFile(directory: string, isSnapshot = false): Promise
   if (models.length === 1) return inDirectory(directory, only);
   const part = firstPart(models);
   if (part !== undefined) return inDirectory(directory, part);
-  return usage(directory, `has more than one model, ${list(models)}; name the file`);
+  return usage(directory, `contains more than one model, ${list(models)}; give the path of one file`);
 }
 
 /** What the names of all shards of one model have in common. */
@@ -67,11 +67,11 @@ function noIndex(path: string, parts: readonly string[], index: string): never {
   const { number, count } = SHARD.exec(parts[0]!)!.groups!;
   const some =
     parts.length === 1
-      ? `part ${Number(number)} of the ${Number(count)} parts of one model; the others and their index, ${quote(index)}, are missing`
+      ? `part ${Number(number)} of ${Number(count)} of a model; the other parts and their index, ${quote(index)}, are missing`
       : parts.length < Number(count)
-        ? `${parts.length} of the ${Number(count)} parts of one model; the others and their index, ${quote(index)}, are missing`
-        : `the parts of one model, ${list(parts)}, but their index, ${quote(index)}, is missing`;
-  return usage(path, `${fileName(path) === parts[0] ? "is" : "has"} ${some}: download what is missing, too`);
+        ? `${parts.length} of the ${Number(count)} parts of a model; the other parts and their index, ${quote(index)}, are missing`
+        : `the parts of a model, ${list(parts)}, but their index, ${quote(index)}, is missing`;
+  return usage(path, `${fileName(path) === parts[0] ? "is" : "contains"} ${some}: download the missing files, too`);
 }
 
 /**
@@ -90,8 +90,8 @@ async function snapshotIn(directory: string, names: readonly string[]): Promise<
   return usage(
     directory,
     only === undefined
-      ? "is a download cache without a snapshot; the download is not complete"
-      : `is a download cache with several snapshots, and refs/main names none of them; name one: ${list(which)}`,
+      ? "is a download cache without a snapshot; the download is incomplete"
+      : `is a download cache with several snapshots, and refs/main names none of them; give the path of one: ${list(which)}`,
   );
 }
 
@@ -99,10 +99,10 @@ async function snapshotIn(directory: string, names: readonly string[]): Promise<
 function noModel(directory: string, names: readonly string[]): never {
   for (const [pattern, what] of OTHER_FORMATS) {
     const name = names.find((one) => pattern.test(one));
-    if (name !== undefined) usage(directory, `has no model that is read here, only ${quote(name)} in ${what}'s format; ${SAVE_ANEW}`);
+    if (name !== undefined) usage(directory, `contains no supported model, only ${quote(name)} in ${what} format; ${SAVE_ANEW}`);
   }
   const caches = names.filter((name) => name.startsWith("models--"));
-  if (caches.length > 0) usage(directory, `is a download cache of several models; name the directory of one: ${list(caches)}`);
+  if (caches.length > 0) usage(directory, `is a download cache of several models; give the directory of one: ${list(caches)}`);
   const found = names.length === 0 ? "nothing" : `only ${list(names)}`;
-  return usage(directory, `has no model in it; needed is a .gguf or a .safetensors file, found ${found}`);
+  return usage(directory, `contains no model; a .gguf or .safetensors file is needed, found ${found}`);
 }

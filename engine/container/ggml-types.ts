@@ -91,10 +91,10 @@ const IK_ROWS = [202, 399] as const;
 /** Why a type that is not in `GGML_TYPES` is refused, as the end of a sentence about a tensor. */
 export function unknownType(id: number): string {
   const row = OTHER_TYPES.find(([first, , ...names]) => id >= first && id < first + names.length);
-  const ik = id >= IK_ROWS[0] && id <= IK_ROWS[1] ? "one of ik_llama.cpp's types with interleaved rows" : undefined;
+  const ik = id >= IK_ROWS[0] && id <= IK_ROWS[1] ? "an ik_llama.cpp type with interleaved rows" : undefined;
   const known = row ? `${row[1]}'s ${row[2 + id - row[0]]}` : ik;
-  if (known === undefined) return `has the type id ${id}, which this reader doesn't know`;
-  return `has the type id ${id}, ${known}, which is not read here; get the model as I2_S, TQ1_0, TQ2_0 or Q2_0`;
+  if (known === undefined) return `has the unknown type id ${id}`;
+  return `has the type id ${id}, ${known}, which is not supported; get the model as I2_S, TQ1_0, TQ2_0 or Q2_0`;
 }
 
 /** By name, such as "F32" or "I2_S"; of a name with two ids, the type with the first. */
@@ -110,7 +110,7 @@ export function ggmlSpan(shape: readonly number[], type: GgmlType): { readonly b
   }
   const row = shape.at(-1) ?? 1;
   if (row % type.blockElements !== 0) {
-    return { fault: `has rows of ${row} elements, but ${type.name} needs a multiple of ${type.blockElements}` };
+    return { fault: `has rows of ${row} elements, but ${type.name} requires a multiple of ${type.blockElements}` };
   }
   const bytes = (elements / type.blockElements) * type.blockBytes + type.tailBytes;
   return bytes <= Number.MAX_SAFE_INTEGER ? { bytes } : { fault: `has an impossible shape [${shape.join(", ")}]` };

@@ -115,7 +115,7 @@ describe("a split GGUF", () => {
   };
   const odd = (index: number) => index % 2;
   test.each<readonly [string, (parts: Part[]) => void, number, RegExp]>([
-    ["split.no of another part", ([, second]) => entry(second!, "split.no", 0), 2, /split\.no is 0, but 1 by the file's name/],
+    ["split.no of another part", ([, second]) => entry(second!, "split.no", 0), 2, /split\.no is 0, but the file's name says 1/],
     ["no split.no", ([, second]) => entry(second!, "split.no", undefined), 2, /split\.no is missing/],
     ["split.count of another model", ([, second]) => entry(second!, "split.count", 3), 2, /split\.count is 3, .* don't belong together/],
     ["a part that is whole", ([, second]) => entry(second!, "split.count", 1), 2, /split\.count is missing, .* don't belong together/],
@@ -123,14 +123,14 @@ describe("a split GGUF", () => {
       "a total that isn't",
       ([first]) => entry(first!, "split.tensors.count", 47),
       1,
-      /split\.tensors\.count is 47, but the 2 parts hold 46/,
+      /split\.tensors\.count is 47, but the 2 parts contain 46/,
     ],
     ["no total", ([first]) => entry(first!, "split.tensors.count", undefined), 1, /split\.tensors\.count is missing/],
     [
       "a tensor twice",
       ([first, second]) => second!.tensors.push(first!.tensors[0]!),
       2,
-      /holds the tensor ".*", which .*00001-of-00002.* holds too/,
+      /contains the tensor ".*", which is also in .*00001-of-00002/,
     ],
   ])("%s", async (_, change, part, message) => {
     const path = await split(2, odd, change);
@@ -149,7 +149,10 @@ describe("a split GGUF", () => {
     expect(await failure(path)).toMatchObject(missing);
     expect(await failure(join(path, nameOf(3, 3)))).toMatchObject(missing);
     renameSync(join(path, "elsewhere"), join(path, "other.gguf"));
-    expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringContaining("name the file") });
-    expect(await failure(join(path, "other.gguf"))).toMatchObject({ code: "file", message: expect.stringContaining("has another name") });
+    expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringContaining("give the path of one file") });
+    expect(await failure(join(path, "other.gguf"))).toMatchObject({
+      code: "file",
+      message: expect.stringContaining("its name does not have the form"),
+    });
   });
 });

@@ -13,7 +13,7 @@ const PART_NAME = /^(?<stem>.+)-(?<number>\d{5})-of-(?<count>\d{5})\.gguf$/i;
 /** Keys whose values only people read; a description in Latin-1 is one that is found. */
 const FOR_PEOPLE = /^general\.(?!architecture$|alignment$)/;
 
-/** Metadata by key. A value that has a fault is an error for whoever asks for it: what nobody needs stops no load. */
+/** Metadata by key. An invalid value is an error only when it is used: unused metadata never prevents loading. */
 class Metadata extends Map<string, MetadataValue> {
   readonly #faults: ReadonlyMap<string, BitnetError>;
 
@@ -62,12 +62,12 @@ export async function openParts(
   };
   const count = countOf(metadataOf(openedGguf))!;
   if (typeof count !== "number" || !Number.isInteger(count) || count < 0 || count > MAX_PARTS)
-    fail(opened.path, `split.count is ${show(count)}; a model can have up to ${MAX_PARTS} parts`);
+    fail(opened.path, `split.count is ${show(count)}, but a model can have at most ${MAX_PARTS} parts`);
   const { stem, number, count: named } = PART_NAME.exec(fileName(opened.path))?.groups ?? {};
   if (stem === undefined || Number(named) !== count) {
     fail(
       opened.path,
-      `is one of ${count} parts, but has another name than name-00001-of-${digits(Number(count))}.gguf and so on, by which parts find each other`,
+      `the file is one of ${count} parts, but its name does not have the form name-00001-of-${digits(Number(count))}.gguf, which is needed to find the other parts`,
     );
   }
 
@@ -82,25 +82,27 @@ export async function openParts(
       ? opened
       : await openSource(path, true).catch((error: unknown) => {
           if (!(error instanceof BitnetError) || error.code !== "usage") throw error;
-          return fail(path, `is missing: ${opened.path} is one of ${count} parts, and all are needed`, undefined, { cause: error });
+          return fail(path, `the file is missing: ${opened.path} is one of ${count} parts, all of which are needed`, undefined, {
+            cause: error,
+          });
         });
     sources.push(source);
     const gguf = isOpen ? openedGguf : await readGguf(source);
     const own = metadataOf(gguf);
     if (countOf(own) !== count)
-      fail(path, `split.count is ${show(countOf(own))}, but that of ${opened.path} is ${show(count)}; the files don't belong together`);
-    if (own.get("split.no") !== part - 1) fail(path, `split.no is ${show(own.get("split.no"))}, but ${part - 1} by the file's name`);
+      fail(path, `split.count is ${show(countOf(own))}, but ${show(count)} in ${opened.path}; the files don't belong together`);
+    if (own.get("split.no") !== part - 1) fail(path, `split.no is ${show(own.get("split.no"))}, but the file's name says ${part - 1}`);
     if (part === 1) metadata = own;
     for (const tensor of gguf.tensors) {
       const before = partOf.get(tensor.name);
-      if (before !== undefined) fail(path, `holds the tensor ${quote(tensor.name)}, which ${before} holds too`, tensor.name);
+      if (before !== undefined) fail(path, `the file contains the tensor ${quote(tensor.name)}, which is also in ${before}`, tensor.name);
       partOf.set(tensor.name, path);
       tensors.push(tensor);
     }
   }
   const total = metadata.get("split.tensors.count");
   if (total !== tensors.length)
-    fail(sources[0]!.path, `split.tensors.count is ${show(total)}, but the ${count} parts hold ${tensors.length} tensors`);
+    fail(sources[0]!.path, `split.tensors.count is ${show(total)}, but the ${count} parts contain ${tensors.length} tensors`);
   return { tensors, metadata };
 }
 

@@ -67,7 +67,10 @@ export function placeTensors(tensors: readonly UnplacedTensor[], dataOffset: num
     const [loose, other] = exact ? [exact] : ends(false);
     if (other) {
       const names = types.map(({ name }) => name).join(" and ");
-      fail(all[0]!, `may be of the types ${names}, which share the id ${id}: with bytes behind the last tensor nothing tells which`);
+      fail(
+        all[0]!,
+        `could have any of the types ${names}, which share the id ${id}: with bytes after the last tensor, they can't be told apart`,
+      );
     }
     typeOf.set(id, loose ?? types[0]!);
   }
@@ -87,12 +90,12 @@ export function placeTensors(tensors: readonly UnplacedTensor[], dataOffset: num
       const there = next ? `up to ${quote(next.name)} there are ${bytes}` : `up to the end of the file there are ${bytes}`;
       const otherwise = OTHER_MEANINGS.get(type.id);
       const fault = otherwise
-        ? `so it may be ${otherwise}, which has the same id and is not read here`
+        ? `so it may be ${otherwise}, which has the same id and is not supported`
         : others.length > 0
           ? `as many as ${others.join(", ")} would take`
           : bytes < span.bytes
             ? "so they overlap"
-            : "so some belong to none";
+            : "so some belong to no tensor";
       fail(
         tensor,
         `of type ${type.name} (id ${type.id}) and shape [${shape.join(", ")}] takes ${span.bytes} bytes, but ${there}, ${fault} (at byte ${offset})`,

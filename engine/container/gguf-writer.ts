@@ -79,7 +79,7 @@ class HeaderWriter {
     }
     const number = typeof value === "bigint" ? value : Number(value);
     const whole = typeof number === "bigint" || Number.isInteger(number);
-    if (range && !(whole && number >= range[0] && number <= range[1])) fail(`is ${number}, which ${type} doesn't hold`);
+    if (range && !(whole && number >= range[0] && number <= range[1])) fail(`is ${number}, which ${type} can't hold`);
     const at = this.grow(GGUF_VALUE_BYTES[type]);
     const { view } = this;
     if (type === "uint64") view.setBigUint64(at, BigInt(number), true);
@@ -106,10 +106,10 @@ export async function writeGguf(
   { metadata, tensors }: { readonly metadata: readonly GgufEntry[]; readonly tensors: readonly NewTensor[] },
 ): Promise<void> {
   const fail = (message: string, tensor?: string): never => {
-    throw new BitnetError("internal", `${path}: can't be written as GGUF: ${message}`, { file: path, tensor });
+    throw new BitnetError("internal", `${path} can't be written as GGUF: ${message}`, { file: path, tensor });
   };
   const twice = firstDuplicate(metadata.map(({ key }) => key)) ?? firstDuplicate(tensors.map(({ name }) => name));
-  if (twice !== undefined) fail(`${quote(twice)} is there twice`);
+  if (twice !== undefined) fail(`${quote(twice)} occurs twice`);
   const alignment = ggufAlignment(metadata, fail);
 
   const header = new HeaderWriter();
@@ -141,7 +141,7 @@ export async function writeGguf(
     const ggmlType =
       GGML_TYPES_BY_NAME.get(type) ?? fail(`the tensor ${quote(name)} has the type ${quote(type)}, which GGUF doesn't have`, name);
     if (shape.length < 1 || shape.length > GGUF_MAX_DIMS)
-      fail(`the tensor ${quote(name)} has ${shape.length} dimensions; there can be 1 to ${GGUF_MAX_DIMS}`, name);
+      fail(`the tensor ${quote(name)} has ${shape.length} dimensions; 1 to ${GGUF_MAX_DIMS} are allowed`, name);
     const span = ggmlSpan(shape, ggmlType);
     if ("fault" in span) return fail(`the tensor ${quote(name)} ${span.fault}`, name);
     header.string(name);
@@ -160,7 +160,7 @@ export async function writeGguf(
     for (const [i, { name, data }] of tensors.entries()) {
       const span = spans[i]!;
       const written = await sink.write(data);
-      if (written !== span) fail(`the tensor ${quote(name)} takes ${span} bytes, but ${written} were given`, name);
+      if (written !== span) fail(`the tensor ${quote(name)} requires ${span} bytes, but ${written} were given`, name);
       await pad(span);
     }
   });

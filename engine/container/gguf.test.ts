@@ -377,20 +377,20 @@ describe("hostile headers", () => {
       "too many truth values",
       () => entry("k", 9, 7, 2n ** 21n, new Uint8Array(2 ** 21)),
       "unsupported",
-      /"k" has 2097152 truth values .*; the limit is 1048576/,
+      /"k" has 2097152 booleans .*; the limit is 1048576/,
     ],
     [
       "too many truth values in all",
       () => hostile(MAGIC, 3, 0n, 2n, ...["a", "b"].flatMap((key) => [key, 9, 7, 2n ** 20n, new Uint8Array(2 ** 20)])),
       "unsupported",
-      /"b" has 1048576 truth values .*, and lists before it 1048576; the limit is 1048576/,
+      /"b" has 1048576 booleans .*, and arrays before it 1048576; the limit is 1048576/,
     ],
     ["key length", () => entry(huge, new Uint8Array(16)), "file", /truncated/],
     ["string not UTF-8", () => entry("k", 8, 2n, Uint8Array.of(0xc3, 0x28)), "file", /"k" is not valid UTF-8/],
     ["general.architecture not UTF-8", () => entry("general.architecture", 8, 1n, Uint8Array.of(0xff)), "file", /not valid UTF-8/],
     ["tensor's name not UTF-8", () => one(1n, Uint8Array.of(0xff), 1, 4n, 0, 0n), "file", /not valid UTF-8/],
     ["value type", () => entry("k", 13, 0n), "file", /type 13/],
-    ["truth value", () => entry("k", 7, Uint8Array.of(2)), "file", /truth value of 2/],
+    ["truth value", () => entry("k", 7, Uint8Array.of(2)), "file", /boolean with the value 2/],
     ["string length", () => entry("k", 8, huge), "file", /truncated/],
     ["array length", () => entry("k", 9, 0, huge), "file", /more than the rest/],
     ["array length × size", () => entry("k", 9, 10, 2n ** 61n), "file", /more than the rest/],
@@ -402,7 +402,7 @@ describe("hostile headers", () => {
       /not valid UTF-8/,
     ],
     ["array element type", () => entry("k", 9, 99, 0n), "file", /type 99/],
-    ["array of arrays", () => entry("k", 9, 9, 1n, 9, 1n, 9, 0n), "unsupported", /arrays in arrays/],
+    ["array of arrays", () => entry("k", 9, 9, 1n, 9, 1n, 9, 0n), "unsupported", /has nested arrays/],
     ["twice the key", () => hostile(MAGIC, 3, 0n, 2n, "k", 4, 1, "k", 4, 1), "file", /"k" twice/],
     ["alignment 0", () => entry("general.alignment", 4, 0), "file", /power of two/],
     ["alignment 24", () => entry("general.alignment", 4, 24), "file", /power of two/],
@@ -421,15 +421,15 @@ describe("hostile headers", () => {
     ["product over 2^64", () => one(tensor("t", [2n ** 32n, 2n ** 32n, 4n], 0, 0n)), "file", /impossible shape/],
     ["bytes over 2^53", () => one(tensor("t", [2n ** 53n - 1n], 0, 0n)), "file", /impossible shape/],
     ["row of half a block", () => one(tensor("t", [16n, 2n], 2, 0n)), "file", /multiple of 32/],
-    ["unknown type", () => one(tensor("t", [4n], 77, 0n)), "unsupported", /tensor "t" has the type id 77, which this reader doesn't know/],
+    ["unknown type", () => one(tensor("t", [4n], 77, 0n)), "unsupported", /tensor "t" has the unknown type id 77/],
     [
       "ik_llama.cpp's type",
       () => one(tensor("t", [4n], 135, 0n)),
       "unsupported",
-      /135, ik_llama.cpp's IQ2_BN, which is not read here; get/,
+      /135, ik_llama.cpp's IQ2_BN, which is not supported; get/,
     ],
     ["ik_llama.cpp's last type in a row", () => one(tensor("t", [4n], 154, 0n)), "unsupported", /154, ik_llama.cpp's IQ3_KT,/],
-    ["ik_llama.cpp's interleaved type", () => one(tensor("t", [4n], 230, 0n)), "unsupported", /230, one of ik_llama.cpp's types with/],
+    ["ik_llama.cpp's interleaved type", () => one(tensor("t", [4n], 230, 0n)), "unsupported", /230, an ik_llama.cpp type with/],
     ["bitnet.cpp's TL1", () => one(tensor("t", [4n], 38, 0n)), "unsupported", /38, bitnet.cpp's TL1,/],
     ["PrismML's PTQ1_0", () => one(tensor("t", [128n], 143, 0n)), "unsupported", /143, PrismML's PTQ1_0,/],
     ["offset not aligned", () => one(tensor("t", [4n], 0, 8n)), "file", /not a multiple of 32/],
@@ -512,7 +512,7 @@ describe("a type and the bytes that are there", () => {
     const error = await failure(await row(42, [1024n], [1056, 288], 0));
     expect(error).toMatchObject({ code: "file", tensor: "t0" });
     expect(error.message).toMatch(
-      /"t0" of type Q2_0 \(id 42\) and shape \[1024\] takes 288 bytes, but up to "t1" there are 1056, so some belong to none \(at byte 96\)/,
+      /"t0" of type Q2_0 \(id 42\) and shape \[1024\] takes 288 bytes, but up to "t1" there are 1056, so some belong to no tensor \(at byte 96\)/,
     );
     const tq = await failure(await row(42, [1024n], [264], 0));
     expect(tq.message).toMatch(/takes 288 bytes, but up to the end of the file there are 264, as many as IQ2_XXS, TQ2_0 would take/);
@@ -537,7 +537,7 @@ describe("a type and the bytes that are there", () => {
     );
   });
 
-  test("a hole between tensors is refused; bytes behind the last are nobody's, however many", async () => {
+  test("a hole between tensors is refused; bytes after the last are ignored, however many", async () => {
     const f32 = (spans: readonly number[], tail: number) => row(0, [8n], spans, tail);
     expect((await failure(await f32([64, 32], 0))).message).toMatch(/"t0" .* takes 32 bytes, but up to "t1" there are 64/);
     for (const tail of [0, 1, 31, 32, 4096]) {
@@ -554,12 +554,12 @@ describe("a type and the bytes that are there", () => {
     expect(await types([1088, 1088], 4096)).toEqual(["Q2_0_128", "Q2_0_128"]);
     expect(await types([1152, 1152], 4096)).toEqual(["Q2_0", "Q2_0"]);
     expect((await failure(await row(id, [4096n], [1152], 4096))).message).toMatch(
-      /may be of the types Q2_0 and Q2_0_128, which share the id 42/,
+      /could have any of the types Q2_0 and Q2_0_128, which share the id 42/,
     );
   });
 });
 
-describe("metadata that nobody needs", () => {
+describe("metadata that the engine does not use", () => {
   /** Opens crafted metadata entries, one after the other. */
   async function opened(count: number, ...parts: Part[]): Promise<ReadonlyMap<string, unknown>> {
     const path = join(directory, "useless.gguf");
@@ -580,7 +580,7 @@ describe("metadata that nobody needs", () => {
     ["an empty array of arrays", [9, 9, 0n]],
     ["too many truth values", [9, 7, 2n ** 20n + 1n, new Uint8Array(2 ** 20 + 1)]],
     ["too many elements", [9, 0, 2n ** 23n + 1n, new Uint8Array(2 ** 23 + 1)]],
-  ])("%s: an error for who asks for it, and for nobody else", async (_, value) => {
+  ])("%s: an error only if it is used", async (_, value) => {
     const metadata = await opened(3, "before", 4, 1, "k", ...value, "behind", 4, 2);
     expect([metadata.get("before"), metadata.get("behind")]).toEqual([1, 2]);
     expect(() => metadata.get("k")).toThrow(/the metadata "k" /);
@@ -590,7 +590,7 @@ describe("metadata that nobody needs", () => {
     const metadata = await opened(4, "k", 4, 1, "k", 4, 1, 3n, latin1, 4, 2, "behind", 4, 3);
     expect(metadata.get("behind")).toBe(3);
     expect(metadata.get("F\ufffdr")).toBe(2);
-    expect(() => metadata.get("k")).toThrow(/has the metadata "k" twice/);
+    expect(() => metadata.get("k")).toThrow(/the file has the metadata key "k" twice/);
   });
 
   test("empty arrays and numbers that are none", async () => {
@@ -629,7 +629,7 @@ describe("metadata that nobody needs", () => {
       await expect(opened(1, ...parts)).rejects.toBeInstanceOf(BitnetError);
     }
     const nested = Array.from({ length: 50 }, () => [9, 1n]).flat();
-    await expect(opened(1, "k", 9, ...nested, 0, 0n)).rejects.toThrow(/arrays in arrays/);
+    await expect(opened(1, "k", 9, ...nested, 0, 0n)).rejects.toThrow(/has nested arrays/);
   });
 });
 

@@ -50,7 +50,7 @@ export interface GgufEntry {
   readonly elementType?: Exclude<GgufValueType, "array">;
   /** 64-bit integers are numbers where a double holds them exactly, else bigint (in an array: all or none). */
   readonly value: MetadataValue;
-  /** Why the value is of no use: an error for whoever needs it, and for nobody else. `value` is then a text for people, or empty. */
+  /** Why the value is invalid: an error only where it is used. `value` is then a text for people, or empty. */
   readonly fault?: BitnetError;
   /** With `fault`: the value's bytes, all behind its type. */
   readonly raw?: Uint8Array;
@@ -92,7 +92,7 @@ const MAX_ARRAY_LENGTH = 2 ** 23;
 
 /**
  * How much of the file is read at first, and in all each further time: small models' headers fit in the first, LLaMA-3's 7.8 MB in the second.
- * An array cut off by the end of what was read is parsed anew, so few times are better.
+ * An array cut off by the end of what was read is parsed again, so few times are better.
  */
 const READ_BYTES = [2 ** 18, 2 ** 23, 2 ** 25, MAX_HEADER_BYTES];
 
@@ -180,8 +180,8 @@ class HeaderReader {
     const start = this.pos;
     const end = start + length;
     if (end > this.source.size)
-      this.fail(`ends inside ${what}, ${end - this.source.size} bytes are missing: the file is truncated or damaged`, start);
-    if (end > MAX_HEADER_BYTES) this.fail(`has a header of more than ${MAX_HEADER_BYTES} bytes: the file is damaged`, start);
+      this.fail(`the file ends inside ${what}, with ${end - this.source.size} bytes missing: it is truncated or damaged`, start);
+    if (end > MAX_HEADER_BYTES) this.fail(`the file has a header of more than ${MAX_HEADER_BYTES} bytes: it is damaged`, start);
     if (end > this.bytes.length) throw new NeedBytes(end);
     this.pos = end;
     return start;
@@ -233,8 +233,7 @@ class HeaderReader {
     if (type === "string") this.stringBytes(what);
     else if (type !== "array") this.take(GGUF_VALUE_BYTES[type], what);
     else {
-      if (depth > MAX_ARRAY_DEPTH)
-        this.fail(`${what} has arrays in arrays in more than ${MAX_ARRAY_DEPTH} levels`, this.pos, "unsupported");
+      if (depth > MAX_ARRAY_DEPTH) this.fail(`${what} has arrays nested more than ${MAX_ARRAY_DEPTH} levels deep`, this.pos, "unsupported");
       const elementType = this.valueType(`an element of ${what}`);
       const count = this.u64(`the length of ${what}`);
       if (elementType !== "string" && elementType !== "array") this.take(count * GGUF_VALUE_BYTES[elementType], what);
@@ -247,14 +246,18 @@ class HeaderReader {
     const at = this.take(4, "the version");
     const version = this.view.getUint32(at, true);
     if (version === 2 || version === 3) return version;
-    if (version !== 0 && version % 65536 === 0) this.fail("is a big-endian GGUF file; convert it to little-endian", at, "unsupported");
-    return this.fail(`is GGUF version ${version}; versions 2 and 3 can be read, so convert the model anew`, at, "unsupported");
+    if (version !== 0 && version % 65536 === 0) this.fail("the file is big-endian GGUF; convert it to little-endian", at, "unsupported");
+    return this.fail(
+      `the file is GGUF version ${version}, but only versions 2 and 3 are supported; convert the model again`,
+      at,
+      "unsupported",
+    );
   }
 
   magic(): void {
     const at = this.take(4, "the magic number");
     if (String.fromCharCode(...this.bytes.subarray(at, at + 4)) !== GGUF_MAGIC)
-      this.fail('is not a GGUF file, it doesn\'t start with "GGUF"', at);
+      this.fail('not a GGUF file: it doesn\'t start with "GGUF"', at);
   }
 
   valueType(what: string): GgufValueType {
@@ -277,7 +280,7 @@ class HeaderReader {
     const bytes = this.bytes.slice(start, this.pos);
     if (type === "bool") {
       return Array.from(bytes, (byte, i) => {
-        if (byte > 1) this.fail(`${what} has a truth value of ${byte}`, start + i);
+        if (byte > 1) this.fail(`${what} has a boolean with the value ${byte}`, start + i);
         return byte === 1;
       });
     }
@@ -343,15 +346,15 @@ function readEntry(reader: HeaderReader, index: number, boxed: number): GgufEntr
 function readList(reader: HeaderReader, what: string, boxed: number): Pick<GgufEntry, "elementType" | "value"> {
   const at = reader.position;
   const elementType = reader.valueType(`an element of ${what}`);
-  if (elementType === "array") return reader.fail(`${what} has arrays in arrays, which no key has that is known here`, at, "unsupported");
+  if (elementType === "array") return reader.fail(`${what} has nested arrays, which no supported key has`, at, "unsupported");
   const count = reader.u64(`the length of ${what}`);
   if (count * GGUF_VALUE_BYTES[elementType] > reader.remaining) {
-    reader.fail(`${what} is said to have ${count} elements, more than the rest of the file could hold: it is truncated or damaged`, at + 4);
+    reader.fail(`${what} announces ${count} elements, more than the rest of the file could hold: the file is truncated or damaged`, at + 4);
   }
   if (count > MAX_ARRAY_LENGTH) reader.fail(`${what} has ${count} elements; the limit is ${MAX_ARRAY_LENGTH}`, at + 4, "unsupported");
   if (BOXED.includes(elementType) && boxed + count > MAX_BOXED) {
     reader.fail(
-      `${what} has ${count} truth values or 64-bit integers, and lists before it ${boxed}; the limit is ${MAX_BOXED}`,
+      `${what} has ${count} booleans or 64-bit integers, and arrays before it ${boxed}; the limit is ${MAX_BOXED}`,
       at + 4,
       "unsupported",
     );
@@ -368,7 +371,7 @@ function readTensor(reader: HeaderReader, index: number, path: string): Unplaced
     throw new BitnetError(code, `${path}: ${what} ${message} (at byte ${at})`, { file: path, tensor: name, offset: at });
   };
   const dims = reader.u32(`the dimensions of ${what}`);
-  if (dims < 1 || dims > GGUF_MAX_DIMS) fail("file", `is said to have ${dims} dimensions; there can be 1 to ${GGUF_MAX_DIMS}`);
+  if (dims < 1 || dims > GGUF_MAX_DIMS) fail("file", `has ${dims} dimensions, but only 1 to ${GGUF_MAX_DIMS} are allowed`);
   const shape = Array.from({ length: dims }, () => reader.u64(`the dimensions of ${what}`)).reverse();
   const typeId = reader.u32(`the type of ${what}`);
   const offset = reader.u64(`the offset of ${what}`);
@@ -376,9 +379,9 @@ function readTensor(reader: HeaderReader, index: number, path: string): Unplaced
   return { name, shape, typeId, offset };
 }
 
-/** Of a key that is there twice the first value stays, and nobody can know that it is the right one. */
+/** Of a duplicate key the first value stays, but it need not be the right one. */
 function twice(entry: GgufEntry, path: string, offset: number): GgufEntry {
-  const message = `${path}: has the metadata ${quote(entry.key)} twice (at byte ${offset})`;
+  const message = `${path}: the file has the metadata key ${quote(entry.key)} twice (at byte ${offset})`;
   return { ...entry, fault: entry.fault ?? new BitnetError("file", message, { file: path, offset }) };
 }
 
@@ -411,12 +414,12 @@ export async function readGguf(source: ByteSource): Promise<GgufFile> {
   const { version, tensorCount, entryCount } = head;
   if (entryCount * MIN_ENTRY_BYTES + tensorCount * MIN_TENSOR_BYTES > reader.remaining) {
     reader.fail(
-      `is said to have ${entryCount} metadata entries and ${tensorCount} tensors, more than the file could hold: it is truncated or damaged`,
+      `the header announces ${entryCount} metadata entries and ${tensorCount} tensors, more than the file could hold: it is truncated or damaged`,
       8,
     );
   }
-  if (entryCount > MAX_ENTRIES) reader.fail(`has ${entryCount} metadata entries; the limit is ${MAX_ENTRIES}`, 16, "unsupported");
-  if (tensorCount > MAX_TENSORS) reader.fail(`has ${tensorCount} tensors; the limit is ${MAX_TENSORS}`, 8, "unsupported");
+  if (entryCount > MAX_ENTRIES) reader.fail(`the file has ${entryCount} metadata entries; the limit is ${MAX_ENTRIES}`, 16, "unsupported");
+  if (tensorCount > MAX_TENSORS) reader.fail(`the file has ${tensorCount} tensors; the limit is ${MAX_TENSORS}`, 8, "unsupported");
 
   const entries: GgufEntry[] = [];
   const places = new Map<string, number>(); // key → index in entries
@@ -434,7 +437,7 @@ export async function readGguf(source: ByteSource): Promise<GgufFile> {
   const tensors: UnplacedTensor[] = [];
   for (let i = 0; i < tensorCount; i++) tensors.push(await reader.parse(() => readTensor(reader, i, source.path)));
   const twiceName = firstDuplicate(tensors.map(({ name }) => name));
-  if (twiceName !== undefined) reader.fail(`has the tensor ${quote(twiceName)} twice`);
+  if (twiceName !== undefined) reader.fail(`the file has the tensor ${quote(twiceName)} twice`);
 
   const dataOffset = alignUp(reader.position, alignment);
   return { version, alignment, entries, tensors: placeTensors(tensors, dataOffset, alignment, source), dataOffset };

@@ -1,6 +1,6 @@
 import { quote } from "./quote.js";
 
-/** How deep values that nobody asked for may be nested; those asked for have two levels. */
+/** How deep unused values may be nested; used ones have two levels. */
 const MAX_DEPTH = 32;
 
 /**
@@ -49,8 +49,7 @@ export class JsonReader {
 
   /** Counts a member or an element. */
   private one(where: string): void {
-    if (++this.values > MAX_JSON_VALUES)
-      this.fail(`${where} is part of more than ${MAX_JSON_VALUES} values, and that is the limit`, this.pos);
+    if (++this.values > MAX_JSON_VALUES) this.fail(`${where} exceeds the limit of ${MAX_JSON_VALUES} values`, this.pos);
   }
 
   private expect(character: string, where: string): void {
@@ -69,7 +68,7 @@ export class JsonReader {
       const key = this.string(`a key of ${where}`);
       if (keys.has(key)) this.fail(`${where} has the key ${quote(key)} twice`, at);
       keys.add(key);
-      if (keys.size > MAX_MEMBERS) this.fail(`${where} has more than ${MAX_MEMBERS} members, and that is the limit`, at);
+      if (keys.size > MAX_MEMBERS) this.fail(`${where} has more than ${MAX_MEMBERS} members, which is the limit`, at);
       this.expect(":", where);
       member(key);
     } while (this.next(","));
@@ -92,7 +91,7 @@ export class JsonReader {
     const start = this.pos;
     let escaped = false;
     for (let byte = this.bytes[this.pos]; byte !== QUOTE; byte = this.bytes[this.pos]) {
-      if (byte === undefined || byte < 0x20) this.fail(`${where} is not a whole string`, start - 1);
+      if (byte === undefined || byte < 0x20) this.fail(`${where} is an incomplete string`, start - 1);
       if (byte === BACKSLASH) {
         escaped = true;
         this.pos++;
@@ -124,8 +123,8 @@ export class JsonReader {
     const after = this.bytes[this.pos];
     const more = after === 0x2e || after === 0x65 || after === 0x45; // . e E
     if (digits === 0 || more || (digits > 1 && this.bytes[start] === 0x30))
-      this.fail(`${where} should be a whole number of digits alone`, start);
-    if (value > Number.MAX_SAFE_INTEGER) this.fail(`${where} is too large a number`, start);
+      this.fail(`${where} should be a whole number, written with digits only`, start);
+    if (value > Number.MAX_SAFE_INTEGER) this.fail(`${where} is a number that is too large`, start);
     return value;
   }
 
@@ -150,7 +149,7 @@ export class JsonReader {
   /** Nothing but space may follow. */
   end(where: string): void {
     this.space();
-    if (this.pos < this.bytes.length) this.fail(`${where} goes on after its end`, this.pos);
+    if (this.pos < this.bytes.length) this.fail(`${where} continues after its end`, this.pos);
   }
 }
 

@@ -53,11 +53,11 @@ describe("links", () => {
 
   test.each<readonly [string, (path: string) => void, RegExp]>([
     ["to itself", (path) => symlinkSync("model.safetensors", path), /lead in a circle/],
-    ["to nothing", (path) => symlinkSync("gone", path), /symbolic link to a file that isn't there/],
-    ["to a directory", (path) => symlinkSync(".", path), /is a directory, where a file is needed/],
+    ["to nothing", (path) => symlinkSync("gone", path), /symbolic link to a file that does not exist/],
+    ["to a directory", (path) => symlinkSync(".", path), /is a directory, but a file is needed/],
     ["to a device", (path) => symlinkSync("/dev/zero", path), /not a regular file/],
     ["that is a FIFO", (path) => spawnSync("mkfifo", [path]), /not a regular file/],
-    ["that is a directory", (path) => mkdirSync(path), /is a directory, where a file is needed/],
+    ["that is a directory", (path) => mkdirSync(path), /is a directory, but a file is needed/],
   ])("%s: weights, shard, index and sidecar", async (_, make, message) => {
     const at = folder();
     make(join(at, "model.safetensors"));
@@ -128,7 +128,7 @@ describe("sizes", () => {
     const length = Buffer.alloc(8);
     length.writeUInt32LE(header.length);
     writeFileSync(join(path, "model.safetensors"), Buffer.concat([length, header]));
-    expect(await failure(path)).toMatchObject({ code: "file", message: expect.stringContaining("more than 2097152 values") });
+    expect(await failure(path)).toMatchObject({ code: "file", message: expect.stringContaining("exceeds the limit of 2097152 values") });
   });
 
   test("sidecars, indexes and headers that are huge are not read", async () => {
@@ -138,7 +138,7 @@ describe("sizes", () => {
     truncateSync(join(path, "config.json"), 10 * 2 ** 30); // sparse
     expect(await failure(path)).toMatchObject({
       code: "file",
-      message: expect.stringMatching(/more than the \d+ that such a file can need/),
+      message: expect.stringMatching(/but the limit for such a file is \d+/),
     });
     writeFileSync(join(path, "m.safetensors.index.json"), '{"weight_map": {}}');
     truncateSync(join(path, "m.safetensors.index.json"), 10 * 2 ** 30);

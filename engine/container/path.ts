@@ -17,7 +17,7 @@ export const PATH: Rule = {
 
 /**
  * The path that was meant. `what` names the argument in messages, `path` say.
- * @throws BitnetError usage: it is no path, or a URL of what is not a file on this machine
+ * @throws BitnetError usage: it is not a path, or a URL of what is not a file on this machine
  */
 export function pathFrom(what: string, given: unknown): string {
   if (!PATH.holds(given)) throw new BitnetError("usage", `${what} must be ${PATH.wanted}, not ${shown(given)}`);
@@ -31,6 +31,6 @@ export function pathFrom(what: string, given: unknown): string {
     return pathOfUrl(new URL(text));
   } catch (cause) {
     const reason = (cause as Error).message;
-    throw new BitnetError("usage", `${text}: can't be turned into a path: ${reason}; give the path itself`, {}, { cause });
+    throw new BitnetError("usage", `${text} can't be converted to a path: ${reason}; give the path itself`, {}, { cause });
   }
 }

@@ -60,7 +60,7 @@ function span(
   dtype: string,
 ): { readonly bytes: number } | { readonly fault: string; readonly code: "file" | "unsupported" } {
   const bits = DTYPE_BITS.get(dtype);
-  if (bits === undefined) return { fault: `has the dtype ${quote(dtype)}, which this reader doesn't know`, code: "unsupported" };
+  if (bits === undefined) return { fault: `has the unknown dtype ${quote(dtype)}`, code: "unsupported" };
   const size = shape.reduce((product, extent) => product * extent, bits);
   // A product that passed 2^53 on the way to a zero is no overflow for us: nothing is read.
   if (!Number.isSafeInteger(size) || !shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0))
@@ -94,13 +94,13 @@ function readTensor(json: JsonReader, name: string, path: string, dataOffset: nu
   });
   const [begin, end] = offsets ?? [];
   if (dtype === undefined || shape === undefined || begin === undefined || end === undefined)
-    return fail("lacks its dtype, shape or two data_offsets");
-  if (begin > end) fail(`ends at byte ${end} of the data, before its begin at ${begin}`);
+    return fail("has no dtype, no shape, or not two data_offsets");
+  if (begin > end) fail(`ends at byte ${end} of the data, before it begins at ${begin}`);
   if (end > dataBytes)
     fail(`would end at byte ${dataOffset + end}, but the file ends at byte ${dataOffset + dataBytes}: it is truncated or damaged`);
   const size = span(shape, dtype);
   if ("fault" in size) return fail(size.fault, size.code);
-  if (end - begin !== size.bytes) fail(`has ${end - begin} bytes, but ${dtype} [${shape.join(", ")}] takes ${size.bytes}`);
+  if (end - begin !== size.bytes) fail(`has ${end - begin} bytes, but ${dtype} [${shape.join(", ")}] requires ${size.bytes}`);
   return { name, shape, type: dtype, file: path, offset: dataOffset + begin, byteLength: size.bytes };
 }
 
@@ -110,7 +110,7 @@ function requireCoverage(tensors: readonly TensorInfo[], source: ByteSource, dat
   let covered = dataOffset;
   for (const { name, offset, byteLength } of tensors.toSorted((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)) {
     if (offset !== covered) {
-      const fault = offset < covered ? "overlaps another" : `leaves a hole of ${offset - covered} bytes before it`;
+      const fault = offset < covered ? "overlaps another" : `has a gap of ${offset - covered} bytes before it`;
       throw new BitnetError("file", `${path}: the tensor ${quote(name)} ${fault} (at byte ${offset})`, {
         file: path,
         tensor: name,
@@ -122,7 +122,7 @@ function requireCoverage(tensors: readonly TensorInfo[], source: ByteSource, dat
   if (covered !== size) {
     throw new BitnetError(
       "file",
-      `${path}: has ${size - covered} bytes after its last tensor that belong to none (at byte ${covered}), which SafeTensors don't allow; download the file again`,
+      `${path} has ${size - covered} extra bytes after its last tensor (at byte ${covered}), which SafeTensors does not allow; download the file again`,
       { file: path, offset: covered },
     );
   }
@@ -137,15 +137,18 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
   const fail = (message: string, offset: number): never => {
     throw new BitnetError("file", `${path}: ${message} (at byte ${offset})`, { file: path, offset });
   };
-  if (size < LENGTH_BYTES) fail(`has ${size} bytes, too few for a SafeTensors file: it is truncated`, 0);
+  if (size < LENGTH_BYTES) fail(`the file has ${size} bytes, too few for SafeTensors: it is truncated`, 0);
   const view = new DataView((await source.read(0, LENGTH_BYTES)).buffer);
   const length = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
   if (length > MAX_HEADER_BYTES)
-    fail(`is said to have a header of ${length} bytes, the limit is ${MAX_HEADER_BYTES}: it is damaged or no SafeTensors file`, 0);
+    fail(
+      `the file announces a header of ${length} bytes, but the limit is ${MAX_HEADER_BYTES}: it is damaged or not a SafeTensors file`,
+      0,
+    );
   const dataOffset = LENGTH_BYTES + length;
-  if (dataOffset > size) fail(`ends inside its header, ${dataOffset - size} bytes are missing: it is truncated or damaged`, 0);
+  if (dataOffset > size) fail(`the file ends inside its header, with ${dataOffset - size} bytes missing: it is truncated or damaged`, 0);
   const header = await source.read(LENGTH_BYTES, length);
-  if (header[0] !== 0x7b) fail('should have a header that starts with "{"', LENGTH_BYTES);
+  if (header[0] !== 0x7b) fail('the header should start with "{"', LENGTH_BYTES);
 
   const json = new JsonReader(header, (message, at) => fail(message, LENGTH_BYTES + at));
   const tensors: TensorInfo[] = [];
@@ -176,7 +179,7 @@ export async function readSafetensorsIndex(source: ByteSource): Promise<Safetens
   const fail = (message: string, offset: number): never => {
     throw new BitnetError("file", `${path}: ${message} (at byte ${offset})`, { file: path, offset });
   };
-  if (size > MAX_INDEX_BYTES) fail(`has ${size} bytes, the limit for an index is ${MAX_INDEX_BYTES}`, 0);
+  if (size > MAX_INDEX_BYTES) fail(`the file has ${size} bytes, but the limit for an index is ${MAX_INDEX_BYTES}`, 0);
   const json = new JsonReader(await source.read(0, size), fail);
   const weightMap = new Map<string, string>();
   let found = false;
@@ -186,19 +189,18 @@ export async function readSafetensorsIndex(source: ByteSource): Promise<Safetens
     json.object("weight_map", (name) => {
       const shard = json.string("a file name in weight_map");
       if (!isPlainName(shard)) {
-        throw new BitnetError(
-          "file",
-          `${path}: the tensor ${quote(name)} is said to be in ${quote(shard)}, which is not a plain file name`,
-          { file: path, tensor: name },
-        );
+        throw new BitnetError("file", `${path}: the tensor ${quote(name)} should be in ${quote(shard)}, which is not a plain file name`, {
+          file: path,
+          tensor: name,
+        });
       }
       weightMap.set(name, shard);
     });
   });
   json.end("the index");
-  if (!found || weightMap.size === 0) fail("has no weight_map with tensors in it, so it is no index of SafeTensors shards", 0);
+  if (!found || weightMap.size === 0) fail("the file has no weight_map with tensors, so it is not an index of SafeTensors shards", 0);
   const shards = [...new Set(weightMap.values())].sort();
-  if (shards.length > MAX_SHARDS) fail(`names ${shards.length} files, the limit is ${MAX_SHARDS}`, 0);
+  if (shards.length > MAX_SHARDS) fail(`the index lists ${shards.length} files, but the limit is ${MAX_SHARDS}`, 0);
   return { weightMap, shards };
 }
 
@@ -212,10 +214,10 @@ export async function writeSafetensors(
   { tensors, metadata }: { readonly tensors: readonly NewTensor[]; readonly metadata?: ReadonlyMap<string, string> | undefined },
 ): Promise<void> {
   const fail = (message: string, tensor?: string): never => {
-    throw new BitnetError("internal", `${path}: can't be written as SafeTensors: ${message}`, { file: path, tensor });
+    throw new BitnetError("internal", `${path} can't be written as SafeTensors: ${message}`, { file: path, tensor });
   };
   const twice = firstDuplicate(["__metadata__", ...tensors.map(({ name }) => name)]);
-  if (twice !== undefined) fail(`${quote(twice)} is there twice`);
+  if (twice !== undefined) fail(`${quote(twice)} occurs twice`);
 
   const members: string[] = [];
   if (metadata !== undefined) {
@@ -235,7 +237,7 @@ export async function writeSafetensors(
   const text = new TextEncoder().encode(`{${members.join(",")}}`);
   const header = new Uint8Array(Math.ceil(text.length / 8) * 8).fill(0x20);
   header.set(text);
-  if (header.length > MAX_HEADER_BYTES) fail(`its header would have ${header.length} bytes, the limit is ${MAX_HEADER_BYTES}`);
+  if (header.length > MAX_HEADER_BYTES) fail(`its header would have ${header.length} bytes, but the limit is ${MAX_HEADER_BYTES}`);
 
   await writeAtomic(path, async (sink) => {
     const length = new Uint8Array(LENGTH_BYTES);
@@ -244,7 +246,7 @@ export async function writeSafetensors(
     await sink.write(header);
     for (const [i, { name, data }] of tensors.entries()) {
       const written = await sink.write(data);
-      if (written !== spans[i]) fail(`the tensor ${quote(name)} takes ${spans[i]} bytes, but ${written} were given`, name);
+      if (written !== spans[i]) fail(`the tensor ${quote(name)} requires ${spans[i]} bytes, but ${written} were given`, name);
     }
   });
 }

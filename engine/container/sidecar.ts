@@ -40,7 +40,7 @@ export async function readJsonSidecar(files: SidecarFiles, name: string, code: "
   const text = await files.sidecar(name);
   if (text === undefined) return undefined;
   if (!hasFewValues(text)) {
-    throw new BitnetError(code, `${files.path}: ${name} has more than ${MAX_JSON_VALUES} values, which no such file can need`, {
+    throw new BitnetError(code, `${files.path}: ${name} has more than ${MAX_JSON_VALUES} values, which is the limit`, {
       file: files.path,
     });
   }
@@ -57,7 +57,7 @@ export async function readJsonSidecar(files: SidecarFiles, name: string, code: "
 /** JSON.parse makes of each value up to 60 bytes, of a `{}` too: a text of tens of MB could take all of the heap, and that can't be caught. */
 function hasFewValues(text: string): boolean {
   if (text.length <= MAX_JSON_VALUES) return true;
-  let values = 1; // at the most: before each there is a comma or a bracket, and some of these are in strings
+  let values = 1; // an upper bound: before each there is a comma or a bracket, and some of these are in strings
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code === COMMA || code === BRACKET || code === BRACE) values++;

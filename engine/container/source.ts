@@ -53,7 +53,7 @@ export interface ByteSink {
   write(data: Uint8Array | AsyncIterable<Uint8Array>): Promise<number>;
 }
 
-/** One system call reads or writes this much at the most: Node refuses 2 GiB and more. */
+/** Maximum bytes of one system call: Node refuses 2 GiB and more. */
 const MAX_CALL_BYTES = 2 ** 30;
 
 /** How much of a file is in memory while it is hashed or copied. */
@@ -80,38 +80,38 @@ function systemError(error: unknown, path: string, doing: "read" | "written"): B
   if (code === "ENOENT" && doing === "read" && lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
     return new BitnetError(
       "io",
-      `${path}: is a symbolic link to a file that isn't there; the download may not be complete`,
+      `${path} is a symbolic link to a file that does not exist; the download may be incomplete`,
       { file: path },
       options,
     );
   }
   if (code === "ENOENT" || code === "ENOTDIR" || code === "ENAMETOOLONG" || code === "ERR_INVALID_ARG_VALUE") {
-    const what = doing === "read" ? "there is no such file or directory" : "can't be written: its directory doesn't exist";
-    return new BitnetError("usage", `${path}: ${what}; check the path`, { file: path }, options);
+    const what = doing === "read" ? ": no such file or directory" : " can't be written: its directory does not exist";
+    return new BitnetError("usage", `${path}${what}; check the path`, { file: path }, options);
   }
-  return new BitnetError("io", `${path}: can't be ${doing}: ${REASONS[code] ?? (code || String(error))}`, { file: path }, options);
+  return new BitnetError("io", `${path} can't be ${doing}: ${REASONS[code] ?? (code || String(error))}`, { file: path }, options);
 }
 
 /** A FIFO or a device has no size and may block for ever: refuse before opening. */
 function requireFile(path: string, stats: Stats): void {
   if (stats.isFile()) return;
   const what = stats.isDirectory()
-    ? "is a directory, where a file is needed"
+    ? "is a directory, but a file is needed"
     : stats.isFIFO()
       ? "is a pipe, not a regular file"
       : stats.isSocket()
         ? "is a socket, not a regular file"
         : "is a device, not a regular file";
-  throw new BitnetError("io", `${path}: ${what}`, { file: path });
+  throw new BitnetError("io", `${path} ${what}`, { file: path });
 }
 
 function requireRange(path: string, size: number, offset: number, length: number, open: boolean): void {
-  if (!open) throw new BitnetError("closed", `${path}: was closed before it was read`, { file: path });
+  if (!open) throw new BitnetError("closed", `${path} was closed before it was read`, { file: path });
   // Written so that NaN fails too.
   if (!(offset >= 0 && length >= 0 && offset + length <= size && Number.isSafeInteger(offset) && Number.isSafeInteger(length))) {
     throw new BitnetError(
       "file",
-      `${path}: ${length} bytes are wanted from byte ${offset}, but the file has ${size}: it is truncated or damaged`,
+      `${path}: ${length} bytes are needed from byte ${offset}, but the file has only ${size}: it is truncated or damaged`,
       {
         file: path,
         offset,
@@ -129,13 +129,13 @@ function isSameState(a: FileStamp, b: FileStamp): boolean {
 }
 
 function changed(path: string, now: string, offset?: number): BitnetError {
-  return new BitnetError("file", `${path}: was changed while it was in use${now}; load it again when nothing writes it any more`, {
+  return new BitnetError("file", `${path} was changed while it was in use${now}; load it again when nothing writes to it`, {
     file: path,
     offset,
   });
 }
 
-const shrunk = (path: string, offset: number): BitnetError => changed(path, `, and ends at byte ${offset} now`, offset);
+const shrunk = (path: string, offset: number): BitnetError => changed(path, `, and now ends at byte ${offset}`, offset);
 
 /** Two writes in one tick of the system's clock give a file the same time: the longest tick in use, ms. */
 const TICK_MS = 10;
@@ -208,7 +208,8 @@ export function openSourceSync(path: string, stamp?: FileStamp): SyncSource {
     if (stamp !== undefined && !isSameState(stamp, first)) throw changed(path, "");
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
-    if (stamp !== undefined && error instanceof Error && "code" in error && error.code === "ENOENT") throw changed(path, ", and is gone");
+    if (stamp !== undefined && error instanceof Error && "code" in error && error.code === "ENOENT")
+      throw changed(path, ", and no longer exists");
     throw systemError(error, path, "read");
   }
   const { size } = first;
@@ -300,7 +301,7 @@ export async function readBytes(path: string, maxBytes: number): Promise<Uint8Ar
   const source = await openSource(path);
   try {
     if (source.size > maxBytes) {
-      throw new BitnetError("file", `${path}: has ${source.size} bytes, more than the ${maxBytes} that such a file can need`, {
+      throw new BitnetError("file", `${path} has ${source.size} bytes, but the limit for such a file is ${maxBytes}`, {
         file: path,
       });
     }
@@ -322,7 +323,7 @@ export async function readText(path: string, maxBytes: number): Promise<string |
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new BitnetError("file", `${path}: is not UTF-8 text`, { file: path });
+    throw new BitnetError("file", `${path} is not UTF-8 text`, { file: path });
   }
 }
 
@@ -440,7 +441,7 @@ export function packageFile(what: string, url: () => FileUrl): string {
     cause = error;
   }
   const message =
-    `bitnet-ts can't find ${what}: it was bundled without the files that go with it; mark the package "bitnet-ts" as external` +
+    `bitnet-ts can't find ${what}: it was bundled without its other files; mark the package "bitnet-ts" as external` +
     ` (esbuild: --external:bitnet-ts), so that it is loaded from node_modules`;
   throw new BitnetError("io", message, {}, { cause });
 }

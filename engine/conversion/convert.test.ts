@@ -119,7 +119,7 @@ describe("SafeTensors → GGUF → SafeTensors", () => {
     }
   });
 
-  it("metadata say what nobody need guess", async () => {
+  it("metadata state everything that would have to be guessed otherwise", async () => {
     const gguf = fresh(".gguf");
     await convertModel(await small(FAMILIES[4]![0]), gguf, { type: "tq1_0", embedding: "q6_k" });
     const { metadata, tensorInfos } = await readWithPeer(gguf, { allowLocalFile: true });
@@ -178,7 +178,7 @@ describe("what ends an answer", () => {
   });
 });
 
-describe("a tokenizer in place of the model's own", () => {
+describe("a tokenizer instead of the model's own", () => {
   it("goes into every output", async () => {
     const [source, other] = [await small({ architecture: "LlamaForCausalLM" }), await small({ architecture: "LlamaForCausalLM" })];
     const { added_tokens } = shortenTokenizer(other);
@@ -238,13 +238,13 @@ describe("GGUF → GGUF", () => {
     for (const options of [{ type: "i2_s" }, {}] as const) {
       const error = await errorOf(() => convertModel(tq2, fresh(options.type && ".gguf"), options));
       expect(error).toMatchObject({ code: "usage", tensor: "blk.0.ffn_down.weight" });
-      expect(error.message).toContain("scales that differ from one group of 256 columns to another");
+      expect(error.message).toContain("a scale for each group of 256 columns");
     }
   });
 });
 
 describe("what was rounded", () => {
-  it("is said: an embedding that f16 doesn't hold, scales that f16 doesn't hold", async () => {
+  it("is reported: an embedding that f16 doesn't hold, scales that f16 doesn't hold", async () => {
     const source = await small({ architecture: "LlamaForCausalLM", form: "F32" });
     const path = join(source, "model.safetensors");
     const bytes = readFileSync(path);
@@ -273,10 +273,10 @@ describe("refused", () => {
     ["x.gguf", { embedding: "bf16" as "f16" }, "usage", /^embedding must be one of f16, f32, q8_0, q6_k, not "bf16"$/],
     ["x.gguf", { type: "packed" }, "usage", /x\.gguf: packed weights are written as a directory/],
     ["x", { type: "i2_s" }, "usage", /x: weights of type i2_s are written as GGUF, so the output's name must end in \.gguf/],
-    ["x.safetensors", undefined, "usage", /the output is a directory; name that/],
-    ["x", { embedding: "f16" }, "usage", /can't go with packed SafeTensors/],
-    ["no/such/x.gguf", undefined, "usage", /its directory doesn't exist/],
-    ["no/such/x", undefined, "usage", /its directory doesn't exist/],
+    ["x.safetensors", undefined, "usage", /SafeTensors output is a directory/],
+    ["x", { embedding: "f16" }, "usage", /can't be chosen for packed SafeTensors/],
+    ["no/such/x.gguf", undefined, "usage", /its directory does not exist/],
+    ["no/such/x", undefined, "usage", /its directory does not exist/],
   ])("%s %j", async (name, options, code, message) => {
     const before = readdirSync(root);
     const error = await errorOf(async () => convertModel(await good, join(root, name), options));
@@ -288,7 +288,7 @@ describe("refused", () => {
   it("rows that a type's blocks don't divide", async () => {
     const error = await errorOf(async () => convertModel(await odd, fresh(".gguf"), { type: "tq1_0" }));
     expect(error).toMatchObject({ code: "usage", tensor: "model.layers.0.mlp.down_proj.weight" });
-    expect(error.message).toContain("has rows of 648, and tq1_0 holds multiples of 256; choose another type");
+    expect(error.message).toContain("has rows of 648 elements, but tq1_0 requires a multiple of 256; choose another type");
     const gguf = fresh(".gguf");
     await convertModel(await odd, gguf, { type: "f16" });
     expect(await logits(gguf)).toEqual(await logits(await odd));
@@ -306,7 +306,7 @@ describe("refused", () => {
       [gguf, root],
     ] as const) {
       const error = await errorOf(() => convertModel(path, out, { force: true }));
-      expect(error.message).toMatch(/is the model that is to be converted; name another output$/);
+      expect(error.message).toMatch(/is the model to convert; choose another output$/);
     }
     expect(readdirSync(source).sort()).toEqual(files);
 
@@ -314,7 +314,7 @@ describe("refused", () => {
     mkdirSync(target);
     await convertModel(gguf, target); // an empty directory is free
     writeFileSync(join(target, "notes.txt"), "mine");
-    expect((await errorOf(() => convertModel(gguf, target))).message).toMatch(/is there already; name another output, or have it replaced/);
+    expect((await errorOf(() => convertModel(gguf, target))).message).toMatch(/already exists; choose another output, or replace it/);
     await convertModel(gguf, target, { force: true });
     expect(readdirSync(target).sort()).toEqual([
       ...["config.json", "generation_config.json", "model.safetensors", "notes.txt"],
@@ -323,7 +323,7 @@ describe("refused", () => {
     // It samples as the GGUF does.
     const generation: unknown = JSON.parse(readFileSync(join(target, "generation_config.json"), "utf8"));
     expect(generation).toMatchObject({ do_sample: true, temperature: 0.7, top_k: 50, top_p: 0.9, min_p: 0, repetition_penalty: 1.1 });
-    expect((await errorOf(() => convertModel(source, gguf))).message).toContain("is there already");
+    expect((await errorOf(() => convertModel(source, gguf))).message).toContain("already exists");
     await convertModel(source, gguf, { type: "f16", force: true });
     mkdirSync(`${target}.gguf`);
     expect((await errorOf(() => convertModel(source, `${target}.gguf`, { force: true }))).message).toContain("is a directory");

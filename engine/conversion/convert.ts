@@ -18,12 +18,13 @@ function usage(message: string): never {
 function targetType(out: string, { type, embedding }: ConvertOptions): ConversionType {
   const named = /\.gguf$/i.test(out);
   const chosen = type ?? (named ? "i2_s" : "packed");
-  if (/\.safetensors$/i.test(out)) usage(`${out}: SafeTensors need other files beside them, so the output is a directory; name that`);
+  if (/\.safetensors$/i.test(out))
+    usage(`${out}: SafeTensors output is a directory, because it needs other files beside the weights; give the path of a directory`);
   if (chosen === "packed" && named)
-    usage(`${out}: packed weights are written as a directory with SafeTensors, so its name can't end in .gguf`);
+    usage(`${out}: packed weights are written as a directory with SafeTensors, so the name can't end in .gguf`);
   if (chosen !== "packed" && !named) usage(`${out}: weights of type ${chosen} are written as GGUF, so the output's name must end in .gguf`);
   if (chosen === "packed" && embedding !== undefined)
-    usage("an embedding type can't go with packed SafeTensors, whose embedding is the smallest of bf16, f16 and f32 that is exact");
+    usage("an embedding type can't be chosen for packed SafeTensors, whose embedding is the smallest of bf16, f16 and f32 that is exact");
   return chosen;
 }
 
@@ -32,13 +33,12 @@ async function requireFree(out: string, checkpoint: Checkpoint, type: Conversion
   const kind = await kindIfAny(out);
   if (kind === undefined) return;
   for (const file of checkpoint.files) {
-    if (await isSame(out, kind === "directory" ? directoryOf(file) : file))
-      usage(`${out}: is the model that is to be converted; name another output`);
+    if (await isSame(out, kind === "directory" ? directoryOf(file) : file)) usage(`${out} is the model to convert; choose another output`);
   }
   const wanted = type === "packed" ? "directory" : "file";
-  if (kind !== wanted) usage(`${out}: is a ${kind}, and the output is a ${wanted}; name another`);
+  if (kind !== wanted) usage(`${out} is a ${kind}, but the output is a ${wanted}; choose another output`);
   if (force || (kind === "directory" && (await listDirectory(out)).length === 0)) return;
-  usage(`${out}: is there already; name another output, or have it replaced (force, --force)`);
+  usage(`${out} already exists; choose another output, or replace it (force, --force)`);
 }
 
 /** Bytes that a conversion reads: each tensor once, and those twice that must be seen before any is written. */

@@ -48,9 +48,9 @@ describe("activations that are left alone", () => {
   it("are in the description, which says what is assumed", async () => {
     const path = await small({ form: "F32" });
     const shown = async (options: LoadOptions) => (await describeModel(path, options)).quantisation.activations;
-    expect(await shown({})).toBe("int8 per token, assumed: the file does not say");
+    expect(await shown({})).toBe("int8 per token, assumed: the file does not state it");
     expect(await shown({ activations: "int8" })).toBe("int8 per token");
-    expect(await shown({ activations: "float" })).toBe("not quantised (15 bits for each group of columns)");
+    expect(await shown({ activations: "float" })).toBe("unquantised (15 bits for each group of columns)");
   });
 
   it("can't be said in packed SafeTensors, which are not written, and can in no GGUF, which is", async () => {
@@ -59,7 +59,7 @@ describe("activations that are left alone", () => {
     const out = fresh();
     expect(await errorOf(() => convertModel(path, out, options))).toMatchObject({
       code: "usage",
-      message: expect.stringContaining("write GGUF"),
+      message: expect.stringContaining("convert to GGUF"),
     });
     const gguf = fresh(".gguf");
     await convertModel(path, gguf, options);
@@ -125,9 +125,7 @@ describe("master weights without a word that they are", () => {
     for (let i = 0; i < 64; i++) bytes.writeFloatLE(0.01 + i / 1000, offset + 4 * i);
     writeFileSync(gguf, bytes);
     const error = await errorOf(() => loadModel(gguf));
-    expect(error.message).toMatch(
-      /blk\.0\.attn_k\.weight holds weights of many magnitudes .*: get the model as I2_S, TQ1_0, TQ2_0 or Q2_0$/,
-    );
+    expect(error.message).toMatch(/blk\.0\.attn_k\.weight has weights of many magnitudes .*: get the model as I2_S, TQ1_0, TQ2_0 or Q2_0$/);
   });
 });
 

@@ -49,7 +49,7 @@ function ropeScaling(key: (rest: string) => string, { ropeScaling: scaling }: Mo
     if (ramp === undefined || value === known) continue;
     throw new BitnetError(
       "unsupported",
-      `${file}: yarn with ${name} ${value} can't be written as GGUF: its readers take ${known} for this architecture, so they would compute another model`,
+      `${file}: yarn with ${name} ${value} can't be stored in GGUF: other engines assume ${known} for this architecture, so they would compute a different model`,
       { file },
     );
   }
@@ -89,8 +89,8 @@ export function ggufMetadata(architecture: string, name: string, type: string, c
 }
 
 /**
- * A GGUF's own metadata, with what changes: how tensors are stored, and that the activation function is said.
- * @param tokenizer in place of its own; undefined: its own stays
+ * A GGUF's own metadata, with what changes: how tensors are stored, and that the activation function is stated.
+ * @param tokenizer replaces its own; undefined: its own stays
  */
 export async function changedMetadata(
   checkpoint: Checkpoint,

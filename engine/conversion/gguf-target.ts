@@ -25,7 +25,7 @@ function tableType({ file, name, type, shape }: TensorInfo, asked: EmbeddingType
   if (columns % blockElements === 0) return chosen;
   throw new BitnetError(
     "usage",
-    `${file}: tensor ${name} has rows of ${columns}, and ${chosen.toLowerCase()} holds multiples of ${blockElements}; choose another type for the embedding`,
+    `${file}: tensor ${name} has rows of ${columns} elements, but ${chosen.toLowerCase()} requires a multiple of ${blockElements}; choose another type for the embedding`,
     { file, tensor: name },
   );
 }

@@ -7,7 +7,7 @@ import type { ByteLevelVocabulary, PieceVocabulary, PlainKind, Vocabulary } from
 import { countedMerges, uniqueNames } from "./fillers.js";
 import { scoresOf } from "./piece-order.js";
 
-/** Ids that a tokenizer's reader has no use for, but whoever else reads the file may. */
+/** Ids that this engine's tokenizer does not use, but other readers of the file may. */
 export interface MoreIds {
   readonly unknown?: number | undefined;
   readonly padding?: number | undefined;
@@ -85,7 +85,7 @@ function byteLevel(vocabulary: ByteLevelVocabulary): GgufEntry[] {
   }
   throw new BitnetError(
     "tokenizer",
-    `${file}: the tokenizer splits text by ${split.map(quote).join(", ")}${nfc ? " after NFC" : ""} and ${ignoreMerges ? "ignores" : "heeds"} merges of whole words, for which GGUF has no name`,
+    `${file}: the tokenizer splits text by ${split.map(quote).join(", ")}${nfc ? " after NFC" : ""} and ${ignoreMerges ? "ignores" : "applies"} merges of whole words, which GGUF can't express`,
     { file },
   );
 }
@@ -94,13 +94,9 @@ function byteLevel(vocabulary: ByteLevelVocabulary): GgufEntry[] {
 function pieces(vocabulary: PieceVocabulary, vocabSize: number): GgufEntry[] {
   const { file, spacePrefix, keepsSpace } = vocabulary;
   if (spacePrefix !== "never" && (spacePrefix === "first" || keepsSpace)) {
-    throw new BitnetError(
-      "tokenizer",
-      `${file}: the tokenizer puts a space before text in a way for which GGUF has no name ("Metaspace")`,
-      {
-        file,
-      },
-    );
+    throw new BitnetError("tokenizer", `${file}: the tokenizer puts a space before text in a way that GGUF can't express ("Metaspace")`, {
+      file,
+    });
   }
   const scores = scoresOf(vocabulary);
   const least = scores.reduce((min, score) => Math.min(min, score), 0);

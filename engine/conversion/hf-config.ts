@@ -31,7 +31,7 @@ function llama3Scaling({ ropeFactors, ropeTheta, headDim }: ModelConfig, file: s
   }
   throw new BitnetError(
     "unsupported",
-    `${file}: rope_freqs.weight holds factors that are not LLaMA-3's scaling of RoPE as known here, so config.json has no words for them`,
+    `${file}: rope_freqs.weight has factors other than LLaMA-3's RoPE scaling, which config.json can't express`,
     { file },
   );
 }
@@ -44,7 +44,7 @@ function stretching({ ropeScaling }: ModelConfig, file: string): object | undefi
     if (attention === 1) return { rope_type: type, factor: shortest(factor) };
     throw new BitnetError(
       "unsupported",
-      `${file}: an attention factor of ${attention} without yarn (rope.scaling.attn_factor) can't be said in config.json; convert to a GGUF type`,
+      `${file}: an attention factor of ${attention} without yarn (rope.scaling.attn_factor) can't be expressed in config.json; convert to a GGUF type`,
       { file },
     );
   }
@@ -63,7 +63,7 @@ function ropeScaling(config: ModelConfig, file: string): object | undefined {
   const [llama3, stretched] = [llama3Scaling(config, file), stretching(config, file)];
   if (llama3 && stretched) {
     const what = `${ROPE_FACTORS} beside rope.scaling keys`;
-    throw new BitnetError("unsupported", `${file}: ${what} can't be said in config.json; convert to a GGUF type`, { file });
+    throw new BitnetError("unsupported", `${file}: ${what} can't be expressed in config.json; convert to a GGUF type`, { file });
   }
   return llama3 ?? stretched;
 }

@@ -85,7 +85,7 @@ export function scoresOf(vocabulary: PieceVocabulary): Float32Array {
   if (ORDERS.some(isMade)) return scores;
   throw new BitnetError(
     "tokenizer",
-    `${file}: model.merges of tokenizer.json are not in the order of any scores of pieces, which GGUF needs`,
+    `${file}: model.merges of tokenizer.json do not follow the order of any piece scores, which GGUF requires`,
     {
       file,
     },

@@ -56,7 +56,7 @@ describe("scaling of RoPE", () => {
     const [source, packed] = [await withRope({ ...YARN, ...changes }), fresh()];
     const error = await errorOf(() => convertModel(source, fresh(".gguf")));
     expect(error).toMatchObject({ code: "unsupported" });
-    expect(error.message).toContain(`${what} can't be written as GGUF`);
+    expect(error.message).toContain(`${what} can't be stored in GGUF`);
     await convertModel(source, packed);
     expect(await of(packed)).toEqual(await of(source));
   });
@@ -67,8 +67,10 @@ describe("scaling of RoPE", () => {
     const config = await readConfig(checkpoint);
     const written = (changes: Partial<ModelConfig>) => errorOf(() => hfConfig({ ...config, ...changes }, undefined, [], "model.gguf"));
     const attention = await written({ ropeScaling: { ...config.ropeScaling!, attention: 1.5 } });
-    expect(attention.message).toContain("model.gguf: an attention factor of 1.5 without yarn (rope.scaling.attn_factor) can't be said");
+    expect(attention.message).toContain(
+      "model.gguf: an attention factor of 1.5 without yarn (rope.scaling.attn_factor) can't be expressed",
+    );
     const both = await written({ ropeFactors: llama3Factors(config.ropeTheta, config.headDim, 8, 1, 4, 8192) });
-    expect(both.message).toContain("model.gguf: rope_freqs.weight beside rope.scaling keys can't be said in config.json");
+    expect(both.message).toContain("model.gguf: rope_freqs.weight beside rope.scaling keys can't be expressed in config.json");
   });
 });

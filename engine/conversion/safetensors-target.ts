@@ -49,7 +49,7 @@ async function sidecars(model: SourceModel): Promise<Map<string, string>> {
   }
   if (checkpoint.format === "safetensors" && tokenizerFiles) {
     for (const name of TOKENIZER_FILES) await copy(name, tokenizerFiles);
-    // A tokenizer in place of the model's own may come without a template.
+    // A tokenizer instead of the model's own may come without a template.
     if (chatTemplate !== undefined && tokenizerFiles !== checkpoint) files.set(TEMPLATE_FILE, chatTemplate);
   } else {
     const written = jsonTokenizer(vocabulary, chatTemplate, config.contextLength);
@@ -65,7 +65,7 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
   const { read } = reader;
   const architecture = checkpoint.format === "safetensors" ? config.architecture : familyOf(config).hf;
   if (config.activations === "float" && architecture === "LlamaForCausalLM") {
-    const message = `${checkpoint.path}: packed SafeTensors of ${architecture} say that activations have 8 bits, and this model's are not quantised; write GGUF`;
+    const message = `${checkpoint.path}: packed SafeTensors of ${architecture} imply 8-bit activations, but this model's are unquantised; convert to GGUF`;
     throw new BitnetError("usage", message, { file: checkpoint.path });
   }
   const names = tensorNames("safetensors", architecture);

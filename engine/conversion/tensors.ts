@@ -120,7 +120,7 @@ export async function* tableBytes(tensor: TensorInfo, type: TensorType, read: Re
     const decoded = after.subarray(0, values.length);
     readFloats(type, encoded, decoded, values.length);
     if (!areFinite(decoded)) {
-      throw new BitnetError("unsupported", `${tensor.file}: tensor ${tensor.name} has numbers that ${type} can't hold; choose f32 for it`, {
+      throw new BitnetError("unsupported", `${tensor.file}: tensor ${tensor.name} has values that ${type} can't store; choose f32 for it`, {
         file: tensor.file,
         tensor: tensor.name,
       });
@@ -139,22 +139,20 @@ export function requireFit({ packing, scale, scaleBlock }: Layer, type: TensorTy
   const refuse = (what: string): never => {
     throw new BitnetError("usage", `${tensor.file}: tensor ${tensor.name} ${what}`, { file: tensor.file, tensor: tensor.name });
   };
-  if (type === "U8" && rows % 4 !== 0) refuse(`has ${rows} rows, and packed SafeTensors hold a multiple of 4; choose another type`);
+  if (type === "U8" && rows % 4 !== 0) refuse(`has ${rows} rows, but packed SafeTensors require a multiple of 4; choose another type`);
   if (type === "I2_S" && (rows * columns) % 128 !== 0)
-    refuse(`has ${rows} · ${columns} weights, and i2_s holds a multiple of 128; choose another type`);
+    refuse(`has ${rows} · ${columns} weights, but i2_s requires a multiple of 128; choose another type`);
   if (type.startsWith("TQ") && columns % TQ_BLOCK !== 0)
-    refuse(`has rows of ${columns}, and ${type.toLowerCase()} holds multiples of ${TQ_BLOCK}; choose another type`);
+    refuse(`has rows of ${columns} elements, but ${type.toLowerCase()} requires a multiple of ${TQ_BLOCK}; choose another type`);
   if (scale === undefined && (type === "U8" || type === "I2_S"))
-    refuse(
-      `has scales that differ from one group of ${scaleBlock} columns to another, and the output has one for all of it; choose f16 or f32`,
-    );
+    refuse(`has a scale for each group of ${scaleBlock} columns, but the output type has one for the whole tensor; choose f16 or f32`);
   if (scale === undefined && type.startsWith("TQ") && scaleBlock % TQ_BLOCK !== 0)
-    refuse(`has a scale for each ${scaleBlock} columns, and ${type.toLowerCase()} has one for ${TQ_BLOCK}; choose f16 or f32`);
+    refuse(`has a scale for each group of ${scaleBlock} columns, but ${type.toLowerCase()} has one for ${TQ_BLOCK}; choose f16 or f32`);
   if (scale !== undefined && (type.startsWith("TQ") || type === "F16")) {
     const before = Float32Array.of(scale);
     const after = rounded("F16", before);
     if (after[0] === 0 || after[0] === Number.POSITIVE_INFINITY)
-      refuse(`has the scale ${scale}, which is out of the range of f16 that ${type.toLowerCase()} has; choose i2_s or f32`);
+      refuse(`has the scale ${scale}, which is out of range for the f16 scales of ${type.toLowerCase()}; choose i2_s or f32`);
     roundings.add("scales of the ternary layers", "F16", before, after);
   }
 }

@@ -6,23 +6,23 @@ import type { Rounding } from "./tensors.js";
 export const CONVERSION_TYPES = ["i2_s", "tq1_0", "tq2_0", "f16", "f32", "packed"] as const;
 export type ConversionType = (typeof CONVERSION_TYPES)[number];
 
-/** What a GGUF's embedding, and an output head of its own, can become. */
+/** What a GGUF's embedding, and a separate output head, can become. */
 export const EMBEDDING_TYPES = ["f16", "f32", "q8_0", "q6_k"] as const;
 export type EmbeddingType = (typeof EMBEDDING_TYPES)[number];
 
 /** How to convert a model. */
 export interface ConvertOptions extends FileOptions {
-  /** Of the ternary layers; default "i2_s" where the output's name ends in .gguf, else "packed": a directory with SafeTensors. */
+  /** Type of the ternary layers; default "i2_s" if the output's name ends in .gguf, otherwise "packed": a directory with SafeTensors. */
   readonly type?: ConversionType | undefined;
   /**
-   * GGUF only: of the embedding and of an output head of its own; default "f32" for the type "f32", what it is where that is quantised already, and
-   * else "f16".
+   * GGUF only: type of the embedding and of a separate output head; default: unchanged if it is quantised, "f32" with the type "f32",
+   * otherwise "f16".
    */
   readonly embedding?: EmbeddingType | undefined;
-  /** Replace what is there. */
+  /** Replace an existing output. */
   readonly force?: boolean | undefined;
   readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
-  /** Ends the work; what was written is removed. */
+  /** Aborts the conversion; what was written is removed. */
   readonly signal?: Signal | undefined;
 }
 
@@ -42,7 +42,7 @@ export interface ConversionTarget {
   /** Types of the ternary layers and of the embedding, as the output names them. */
   readonly layers: string;
   readonly embedding: string;
-  /** Numbers that are not what they were; empty: all weights are the same to the bit. Codes always are. */
+  /** Numbers that were rounded; empty: all weights are bit-identical. Codes always are. */
   readonly rounded: readonly Rounding[];
 }
 

@@ -44,7 +44,7 @@ async function overwriteEmbedding(path: string, byte: number): Promise<void> {
 const changed = (path: string) => ({
   code: "file",
   file: path,
-  message: expect.stringMatching(/: was changed while it was in use[^;]*; load it again when nothing writes it any more$/),
+  message: expect.stringMatching(/ was changed while it was in use[^;]*; load it again when nothing writes to it$/),
 });
 
 describe("a model file in use", () => {

@@ -23,7 +23,7 @@ interface Answered extends ChatPrompt {
 
 /**
  * Turns conversations into token ids that begin like those of the turn before. Written out and tokenised again, an earlier reply gives
- * other ids than the model chose (": " + "Once" becomes ":" + " Once"), and its keys and values would have to be computed anew. So the
+ * other ids than the model chose (": " + "Once" becomes ":" + " Once"), and its keys and values would have to be computed again. So the
  * texts of recent answers are remembered with the ids they truly had.
  */
 export class ChatMemory {

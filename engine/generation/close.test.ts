@@ -243,7 +243,10 @@ describe("a load that fails leaves nothing running or open", () => {
     const last = tokenizer.added_tokens.at(-1);
     const added_tokens = [...tokenizer.added_tokens, { ...last, id: last.id + 1, content: "<|one too many|>" }];
     const large = packed("large-tokenizer", { "tokenizer.json": JSON.stringify({ ...tokenizer, added_tokens }) });
-    expect(await fault(large)).toMatchObject({ code: "tokenizer", message: expect.stringMatching(/4097 ids and the model only 4096/) });
+    expect(await fault(large)).toMatchObject({
+      code: "tokenizer",
+      message: expect.stringMatching(/4097 ids, but the model has only 4096/),
+    });
     expect((await fault(packed("broken-tokenizer", { "tokenizer.json": "{" }))).code).toMatch(/tokenizer|file/);
     expect((await fault(packed("broken-config", { "generation_config.json": '{"do_sample": true, "top_p": 7}' }))).code).toBe("file");
   });

@@ -80,7 +80,7 @@ function eosOf(config: JsonObject, file: string, name: string, vocabulary: numbe
   const ids: unknown[] = Array.isArray(value) ? value : [value];
   for (const id of ids) {
     if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocabulary) continue;
-    const message = `${file}: ${name}: eos_token_id must be ids of the vocabulary of ${vocabulary}, not ${show(id)}`;
+    const message = `${file}: ${name}: eos_token_id must contain ids of the vocabulary, which has ${vocabulary}, not ${show(id)}`;
     throw new BitnetError("file", message, { file });
   }
   return ids as number[];
@@ -114,7 +114,7 @@ const TEXTS: Rule = {
 };
 
 const LIMIT: Rule = {
-  wanted: "a whole number from 0 up",
+  wanted: "a whole number of at least 0",
   holds: (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0),
 };
 
@@ -178,7 +178,7 @@ export function resolveOptions(
   const bad = Array.isArray(stopIds) ? stopIds.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize)) : 0;
   if (bad >= 0) {
     const wrong: unknown = Array.isArray(stopIds) ? stopIds[bad] : stopIds;
-    throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary of ${vocabSize}, not ${show(wrong)}`);
+    throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary, which has ${vocabSize}, not ${show(wrong)}`);
   }
   const eosIds = ignoreEos ? new Set<number>() : defaults.eosIds;
   return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop: [...stop], speculate, trace, signal };

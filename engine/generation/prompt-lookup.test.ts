@@ -34,7 +34,7 @@ describe("guesses", () => {
     }
   });
 
-  test("are tokens of the sequence, as many as asked for at the most, however it grew", () => {
+  test("are tokens of the sequence, at most as many as asked for, however it grew", () => {
     const sequence = fc.array(fc.nat(2), { maxLength: 60 });
     fc.assert(
       fc.property(sequence, sequence, fc.integer({ min: -1, max: 20 }), fc.integer({ min: 1, max: 40 }), (prompt, rest, most, rows) => {
@@ -84,7 +84,7 @@ describe("how many", () => {
     expect(all.at(-1)).toBeGreaterThan(2 * all[12]!);
   });
 
-  test("falls to none where they prove wrong, though nobody computed them, and recovers", () => {
+  test("falls to none where they prove wrong, even if they were not computed, and recovers", () => {
     const strays = Array.from({ length: 20 }, (_, i) => [1, 2, 3, 100 + i]).flat();
     const all = counts([...strays, ...repeated(6)]);
     const atThrees = strays.flatMap((id, at) => (id === 3 ? [all[at]!] : []));

@@ -13,7 +13,7 @@ const CANDIDATES = 16;
 /** What a row more is taken to add to a pass, in passes of one row: rather too much, so that few guesses are made in vain. */
 const ROW_COST = 0.6;
 
-/** Drafts in a pass at the most: beyond them a pass is bound by computing, and one more saves nothing. */
+/** Maximum drafts in a pass: beyond them a pass is limited by computing, and one more saves nothing. */
 const MOST_DRAFTS = 15;
 
 /** Weight of one more observation in a rate of hits. */

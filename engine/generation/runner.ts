@@ -23,9 +23,9 @@ import {
 } from "../options.js";
 import type { HeadOption, Loaded, LoadRequest } from "./worker.js";
 
-/** What a model's files can't say, or don't. */
+/** What a model's files can't state, or don't. */
 export interface FileOptions extends ConfigOptions, WeightOptions {
-  /** A tokenizer in place of the model's own: a tokenizer.json, or a directory with one and the files that go with it. */
+  /** A tokenizer to use instead of the model's own: a tokenizer.json, or a directory with one and the files that go with it. */
   readonly tokenizer?: string | undefined;
 }
 
@@ -33,33 +33,33 @@ export interface FileOptions extends ConfigOptions, WeightOptions {
 export interface LoadOptions extends FileOptions {
   /**
    * Worker threads; default: as many as this process may run at once (its CPU affinity, and the CPU quota of its cgroup rounded down), at most
-   * 16. Of more than can run at once only so many are started. They never change a result.
+   * 16. Threads that could only wait for a processor are not started. They never change a result.
    */
   readonly threads?: number;
-  /** Positions of the longest sequence, and of the KV cache that all sequences share; default: the model's own, at most 4096. */
+  /** Maximum length of a sequence in tokens, and size of the KV cache that all sequences share; default: the model's own, at most 4096. */
   readonly contextLength?: number;
   /**
-   * Which kernels: `plain` SIMD, `relaxed` SIMD, `wide` (for 256-bit code, Node 24 and newer); default `auto`, the fastest that works here.
-   * The results are the same to the bit.
+   * Kernels: `plain` SIMD, `relaxed` SIMD, or `wide` (for 256-bit code, Node 24 and newer); default `auto`, the fastest that works here.
+   * Results are bit-identical.
    */
   readonly tier?: Tier | "auto";
-  /** Lets `auto` set process-wide V8 flags that this Node needs for a faster tier. Default false: a library asks first. */
+  /** Lets `auto` set process-wide V8 flags that this Node needs for a faster tier. Default false. */
   readonly v8Flags?: boolean;
   /**
-   * The output head: `exact` keeps its rows in 16 bits or better; `two-stage` keeps 8-bit codes, finds with them the few tokens that can be
-   * chosen and computes those from the rows in the file (all rows, if no `topK` says how many can be chosen, or for likelihoods). Default
-   * `auto`: two-stage where the head is large. The results are the same to the bit.
+   * The output head: `exact` keeps its rows in 16 bits or more; `two-stage` keeps 8-bit codes, uses them to find the few tokens that can be
+   * chosen, and computes those from the rows in the file (all rows without `topK`, and for likelihoods). Default `auto`: two-stage if the
+   * head is large. Results are bit-identical.
    */
   readonly head?: HeadOption;
-  /** Keys and values of past tokens: as they are (`f32`, the default), or in 8 bits (`q8`): a quarter of the memory, other logits. */
+  /** Type of the KV cache: `f32` (default), or `q8` with 8 bits and a quarter of the memory, which changes the logits slightly. */
   readonly kv?: KvType;
-  /** Compute in scalar TypeScript, without kernels: slow, and the same to the bit. */
+  /** Compute in scalar TypeScript, without kernels: slow, same bits. */
   readonly reference?: boolean;
-  /** With `reference`: false computes in f32 throughout, without quantising activations. Default true. */
+  /** With `reference`: false computes in f32 throughout, with unquantised activations. Default true. */
   readonly activationQuant?: boolean;
-  /** Bytes loaded so far, and of how many. */
+  /** Bytes loaded so far, and in total. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
-  /** Aborts the load; nothing is left behind. */
+  /** Aborts the load; everything is freed. */
   readonly signal?: Signal;
   /** @internal first address in the linear memory; a test puts the model beyond 2 GiB */
   readonly firstAddress?: number;
@@ -76,9 +76,9 @@ export interface RunningKernels {
   readonly activationQuant: boolean;
 }
 
-/** The context if nobody says: more costs memory that few texts need. */
+/** The default context length: more costs memory that few texts need. */
 const DEFAULT_CONTEXT = 4096;
-/** More threads than any machine gives; a typing error, not a wish. */
+/** More threads than any machine has: a typing error. */
 const MOST_THREADS = 256;
 
 export const FILE_OPTIONS: Rules<FileOptions> = {
@@ -128,7 +128,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
   const threads = reference ? 1 : threadsOf(options);
   if (!activationQuant && !reference) {
-    throw new BitnetError("usage", "activations can be left unquantised only on the reference path: add reference (--reference)");
+    throw new BitnetError("usage", "unquantised activations (activationQuant) require the reference path: set reference (--reference)");
   }
   throwIfAborted(signal);
   let stopped: { readonly by: unknown } | undefined;

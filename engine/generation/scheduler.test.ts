@@ -361,7 +361,7 @@ describe("prompts that can't be used", () => {
     ["an id past the vocabulary", [1, VOCAB], "token id 23 (number 2 of the prompt)"],
     ["a negative id", [-1], "token id -1"],
     ["a fraction", [0.5], "token id 0.5"],
-    ["no room", long(64), "64 tokens and the context 64"],
+    ["no room", long(64), "64 tokens, and the context of 64 leaves no room"],
   ])("%s", (_, ids, words) => {
     expect(() => scheduler.generate(request(ids))).toThrow(
       expect.objectContaining({ code: "usage", message: expect.stringContaining(words) as string }),

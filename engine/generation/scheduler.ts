@@ -31,7 +31,7 @@ interface Sent extends Piece {
  * answer (the runner's promise), so the scheduler is free to cut, interleave, and recompute.
  *
  * Each step takes one row of every sequence that decodes, and fills up with pieces of prompts, whose order rotates. A sequence that is
- * computed to its end may add guesses of what follows, where there is room that nobody else wants: a guess that is the token chosen has
+ * computed to its end may add guesses of what follows, where there is unused room: a guess that is the token chosen has
  * its row computed already, and the rows after the first wrong one are as if they had never been. Blocks of the
  * cache are allocated when they are written to; where they run out, idle entries go first, then the youngest sequence is put back in
  * the queue and later computed again.
@@ -74,7 +74,7 @@ export class Scheduler {
     if (promptIds.length >= contextLength) {
       throw new BitnetError(
         "usage",
-        `the prompt has ${promptIds.length} tokens and the context ${contextLength}: no room to write; shorten it or raise the context length`,
+        `the prompt has ${promptIds.length} tokens, and the context of ${contextLength} leaves no room for an answer: shorten the prompt, or raise the context length (contextLength, --ctx)`,
       );
     }
   }
@@ -119,7 +119,7 @@ export class Scheduler {
     if (request.ids.length > contextLength) {
       throw new BitnetError(
         "usage",
-        `the text has ${request.ids.length} tokens and the context ${contextLength}: shorten it or raise the context length`,
+        `the text has ${request.ids.length} tokens, but the context only ${contextLength}: shorten the text, or raise the context length (contextLength, --ctx)`,
       );
     }
     const { promise, resolve, reject } = withResolvers<void>();
@@ -136,11 +136,11 @@ export class Scheduler {
   }
 
   #checkIds(ids: readonly number[], what: string): void {
-    if (ids.length === 0) throw new BitnetError("usage", `${what} is empty: at least one token is needed`);
+    if (ids.length === 0) throw new BitnetError("usage", `${what} is empty: at least one token is required`);
     const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < this.#vocabSize));
     if (bad >= 0) {
       const id: unknown = ids[bad];
-      const fault = Number.isInteger(id) ? `is outside the vocabulary of ${this.#vocabSize}` : "is no whole number";
+      const fault = Number.isInteger(id) ? `is outside the vocabulary of ${this.#vocabSize}` : "is not a whole number";
       throw new BitnetError("usage", `token id ${shown(id)} (number ${bad + 1} of ${what}) ${fault}`);
     }
   }
@@ -279,7 +279,7 @@ export class Scheduler {
     return true;
   }
 
-  /** Gives what is left of rows, outputs and free blocks to drafts, in equal shares; nobody loses anything for them. */
+  /** Gives what is left of rows, outputs and free blocks to drafts, in equal shares; no sequence loses anything for them. */
   #addDrafts(pieces: Piece[]): Piece[] {
     const blocks = this.#blocks;
     const drafting = pieces.filter(({ sequence, rows }) => sequence.computed + rows === sequence.job.rows);

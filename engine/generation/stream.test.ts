@@ -114,7 +114,7 @@ describe("an answer", () => {
     await scheduler.close();
   });
 
-  test("can be read once", async () => {
+  test("can be iterated only once", async () => {
     const { generation } = setUp(ids("a<|eot_id|>"));
     await read(generation);
     await expect(read(generation)).rejects.toMatchObject({ code: "usage" });
@@ -153,7 +153,7 @@ describe("an answer", () => {
     await scheduler.close();
   });
 
-  test("whose reader is lost is ended, and one that somebody waits for is not", async () => {
+  test("whose reader is garbage-collected is ended, and one that is awaited is not", async () => {
     setFlagsFromString("--expose-gc");
     const collect = runInNewContext("gc") as () => void;
     const begin = async (wait: boolean) => {
@@ -174,7 +174,7 @@ describe("an answer", () => {
     await lost.scheduler.close();
   });
 
-  test("that nobody reads is computed to its end, and its text waits", async () => {
+  test("without a reader is computed to its end, and its text waits", async () => {
     const { generation, runner } = setUp(ids("abcd<|eot_id|>"));
     const reader = generation[Symbol.asyncIterator]();
     expect(await reader.next()).toMatchObject({ value: "a" });

@@ -32,7 +32,7 @@ export function generate(
   return new Reader(new Answer(scheduler, tokenizer, ids, options, onResult));
 }
 
-/** Ends answers that nobody can read any more: the reader was begun, and lost. */
+/** Ends answers that can't be read any more: their reader was garbage-collected. */
 const lost = new FinalizationRegistry<Answer>((answer) => {
   if (!answer.awaited) answer.cancel();
 });
@@ -53,7 +53,7 @@ class Reader implements Generation {
 
   [Symbol.asyncIterator](): AsyncIterableIterator<string> {
     if (this.#iterated)
-      throw new BitnetError("usage", "an answer can be read once: it was already iterated over; ask result() for its text");
+      throw new BitnetError("usage", "an answer can be iterated only once, and it already was: use result() for its text");
     this.#iterated = true;
     const pieces = this.#answer.read();
     const iterator: AsyncIterableIterator<string> = {
@@ -73,7 +73,7 @@ class Reader implements Generation {
 
 /** The work on an answer, and its text so far. */
 class Answer {
-  /** Somebody waits for the result, whoever reads. */
+  /** result() is awaited, with or without a reader. */
   awaited = false;
   readonly #scheduler: Scheduler;
   readonly #tokenizer: Tokenizer;
@@ -143,7 +143,7 @@ class Answer {
       if (length > maxAnswerLength) {
         throw new BitnetError(
           "tokenizer",
-          `the answer has more than ${maxAnswerLength} characters, since the model's tokens are longer than those of real text: ask for fewer tokens`,
+          `the answer has more than ${maxAnswerLength} characters, because the model's tokens are longer than those of real text: generate fewer tokens`,
         );
       }
       this.#pieces.push(piece);

@@ -6,22 +6,22 @@ import type { GenerationTrace } from "./trace-types.js";
 /** Why an answer ended: the model's end of turn; a stop string or id of the caller; `maxTokens`; the context is full; the caller's signal or an abandoned loop. */
 export type StopReason = "eos" | "stop" | "length" | "context" | "aborted";
 
-/** How to write. What is left out comes from the model's generation_config, then from the defaults in `defaults.ts`. */
+/** How to generate text. Defaults come from the model's generation_config, otherwise from `defaults.ts`. */
 export interface GenerateOptions extends Partial<SamplingOptions> {
-  /** Maximum tokens to generate; default 512. Infinity: until the model ends or the context is full. */
+  /** Maximum tokens to generate; default 512. Infinity: until the model ends its answer or the context is full. */
   readonly maxTokens?: number;
-  /** Texts that end the answer; they are not part of it. */
+  /** Texts that end the answer and are not included in it. */
   readonly stop?: readonly string[];
   /** Token ids that end the answer, besides the model's own. */
   readonly stopIds?: readonly number[];
-  /** Keep writing past the model's own end of turn. Default false. */
+  /** Continue after the model's own end token. Default false. */
   readonly ignoreEos?: boolean;
   /**
-   * Guess the next tokens from how the text read before, and compute them along with the last: the guesses that are what the model chooses
-   * are had in one pass. The answer is the same to the bit. Default false.
+   * Guess the next tokens from earlier text, and check them in one pass. The answer is bit-identical, and faster where text repeats itself.
+   * Default false.
    */
   readonly speculate?: boolean;
-  /** Note how the answer came about, for `GenerationResult.trace`. Default false. */
+  /** Record how the answer is computed, for `GenerationResult.trace`. Default false. */
   readonly trace?: boolean;
   readonly signal?: Signal;
 }
@@ -29,29 +29,29 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
 /** How to answer a conversation. */
 export interface ChatOptions extends GenerateOptions, Pick<ChatRenderOptions, "template" | "date"> {
   /**
-   * Take the last message, the assistant's, as the beginning of the answer and go on from it. Default: true where the assistant spoke last. False
-   * begins another answer behind it.
+   * Continue the last message, which must be the assistant's, instead of starting a new one. Default: true if the last message is the
+   * assistant's.
    */
   readonly continueFinalMessage?: boolean;
 }
 
 /** Milliseconds and rates of one answer. */
 export interface GenerationTimings {
-  /** From the call to the last prompt row computed, waiting for other sequences included. */
+  /** From the call until the last prompt row is computed, including waiting for other sequences. */
   readonly prefillMs: number;
-  /** From the call to the first token chosen. */
+  /** From the call until the first token is chosen. */
   readonly firstTokenMs: number;
-  /** From the first token chosen to the last. */
+  /** From the first token to the last. */
   readonly decodeMs: number;
   /** Tokens of the prompt. */
   readonly promptTokens: number;
   /** Those of them whose keys and values were in the cache already. */
   readonly cachedTokens: number;
-  /** Tokens chosen, the end-of-turn token included. */
+  /** Generated tokens, including the token that ended the answer. */
   readonly decodedTokens: number;
   /** With `speculate`: tokens guessed and computed. */
   readonly draftedTokens: number;
-  /** Those of them that were right: so many passes were saved. */
+  /** Those of them that were right: each saved a pass. */
   readonly acceptedTokens: number;
   /** (promptTokens − cachedTokens) per second of prefillMs */
   readonly prefillTokensPerSecond: number;
@@ -62,22 +62,22 @@ export interface GenerationTimings {
 /** How an answer ended. */
 export interface GenerationResult {
   readonly promptIds: readonly number[];
-  /** Tokens chosen, the one that ended the answer included. */
+  /** Generated tokens, including the one that ended the answer. */
   readonly ids: readonly number[];
   /** What was streamed, as one text. */
   readonly text: string;
   readonly stopReason: StopReason;
   readonly timings: GenerationTimings;
-  /** Where it was asked for. */
+  /** If it was requested. */
   readonly trace?: GenerationTrace;
 }
 
 /**
- * An answer under way: loop over its text, or await `result()` alone. Leaving the loop early ends the work; a reader that is slow does not slow
- * it: the text waits.
+ * A running answer: iterate over its text, or only await `result()`. Leaving the loop early ends the work. A slow reader does not slow it
+ * down: the text waits.
  */
 export interface Generation extends AsyncIterable<string> {
-  /** Drives the answer to its end, if no loop does, and says how it ended. */
+  /** Waits for the end of the answer, with or without a loop, and returns the result. */
   result(): Promise<GenerationResult>;
 }
 
@@ -87,10 +87,10 @@ export interface ScoringPolicy {
   readonly path: "kernels" | "reference";
   /** Activations of ternary layers quantised to 8 bits per token, as the model defines; false only on the reference path. */
   readonly activationQuant: boolean;
-  /** Whether BOS was put first (false for ids given as they are). */
+  /** Whether BOS was added (false for ids). */
   readonly bosAdded: boolean;
   readonly specialTokensParsed: boolean;
-  /** One window over all tokens: a text longer than the context is refused. */
+  /** One window over all tokens: a text longer than the context is an error. */
   readonly window: number;
 }
 

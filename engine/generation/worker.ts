@@ -244,7 +244,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
 function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Loaded; ready: Engine } {
   const { config, sources, stamps, contextLength, kv } = request;
   const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv);
-  return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, asked for", memoryBytes: 0 }, ready: run };
+  return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, requested", memoryBytes: 0 }, ready: run };
 }
 
 function loadBytes(needs: LoadNeeds, sources: NetworkSources): number {

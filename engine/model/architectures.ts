@@ -53,15 +53,15 @@ export const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
   ["Qwen3ForCausalLM", QWEN3],
 ]);
 
-const QWEN35 = "Qwen3.5 or Bonsai 2, whose recurrent layers are not computed here";
-const MINICPM = "MiniCPM or BitCPM, whose scaled residuals are not computed here";
-const GEMMA = "Gemma, whose norms and attention windows are not computed here";
-const MAPLE = "Maple, whose experts are not computed here";
-const EMBEDDER = "an embedding model, which gives vectors and no text";
+const QWEN35 = "Qwen3.5 or Bonsai 2, whose recurrent layers are not supported";
+const MINICPM = "MiniCPM or BitCPM, whose scaled residuals are not supported";
+const GEMMA = "Gemma, whose norms and attention windows are not supported";
+const MAPLE = "Maple, whose experts are not supported";
+const EMBEDDER = "an embedding model, which does not generate text";
 
 /** Architectures that people try, and what they are. */
 const OTHER_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
-  ["clip", "an image encoder (mmproj) and no language model; name the file of the text model beside it"],
+  ["clip", "an image encoder (mmproj), not a language model; give the path of the text model beside it"],
   ...["qwen35", "qwen35moe", "qwen3next", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3NextForCausalLM"].map(
     (name) => [name, QWEN35] as const,
   ),
@@ -70,7 +70,7 @@ const OTHER_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
     (name) => [name, GEMMA] as const,
   ),
   ...["maple", "MapleForCausalLM"].map((name) => [name, MAPLE] as const),
-  ["QLlamaForCausalLM", "deepgrove's Bonsai, whose weights and scales are stored otherwise than any that are read here"],
+  ["QLlamaForCausalLM", "deepgrove's Bonsai, whose storage of weights and scales is not supported"],
   ...["bert", "nomic-bert", "gemma-embedding", "BertModel", "Qwen3Model"].map((name) => [name, EMBEDDER] as const),
 ]);
 
@@ -79,7 +79,7 @@ export function known<T>(table: ReadonlyMap<string, T>, name: unknown, key: stri
   const entry = typeof name === "string" ? table.get(name) : undefined;
   if (entry === undefined) {
     const other = typeof name === "string" ? OTHER_ARCHITECTURES.get(name) : undefined;
-    return refuse(path, `${key} is ${show(name)}${other ? `, ${other}` : ""}; known are ${[...table.keys()].join(", ")}`);
+    return refuse(path, `${key} is ${show(name)}${other ? `, ${other}` : ""}; supported are ${[...table.keys()].join(", ")}`);
   }
   return entry;
 }

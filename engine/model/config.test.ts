@@ -140,14 +140,14 @@ describe("GGUF files that are refused", () => {
     ["general.architecture", "metadata has no general.architecture", 7, "file"],
     [
       "general.architecture",
-      'general.architecture is "bitnet-2"; known are bitnet-b1.58, bitnet-25, bitnet, llama, qwen3',
+      'general.architecture is "bitnet-2"; supported are bitnet-b1.58, bitnet-25, bitnet, llama, qwen3',
       "bitnet-2",
       "unsupported",
     ],
     ["general.architecture", 'general.architecture is "gemma", Gemma, whose norms', "gemma", "unsupported"],
     [
       "general.architecture",
-      'general.architecture is "clip", an image encoder (mmproj) and no language model; name',
+      'general.architecture is "clip", an image encoder (mmproj), not a language model; give',
       "clip",
       "unsupported",
     ],
@@ -155,24 +155,24 @@ describe("GGUF files that are refused", () => {
     ["general.architecture", 'general.architecture is "minicpm", MiniCPM or BitCPM, whose', "minicpm", "unsupported"],
     ["general.architecture", 'general.architecture is "maple", Maple, whose experts', "maple", "unsupported"],
     ["general.architecture", "general.architecture is", "evil\u001b[2J\n", "unsupported"],
-    ["block_count", "bitnet-b1.58.block_count must be a positive number, and is missing", undefined, "file"],
-    ["context_length", "context_length must be a positive number, and is missing", undefined, "file"],
-    ["embedding_length", "embedding_length must be a positive number, and is missing", undefined, "file"],
-    ["feed_forward_length", "feed_forward_length must be a positive number, and is missing", undefined, "file"],
-    ["attention.head_count", "attention.head_count must be a positive number, and is missing", undefined, "file"],
-    ["rope.freq_base", "rope.freq_base must be a positive number, and is missing", undefined, "file"],
-    ["attention.layer_norm_rms_epsilon", "rms_epsilon must be a positive number, and is missing", undefined, "file"],
-    ["block_count", 'block_count must be a positive number, and is "4"', "4", "file"],
-    ["block_count", "block_count must be a positive number, and is NaN", Number.NaN, "file"],
-    ["block_count", "block_count must be a positive number, and is 18446744073709551615", 2n ** 64n - 1n, "file"],
-    ["attention.head_count", "head_count must be a positive number, and is [4,4]", [4, 4], "file"],
-    ["attention.head_count_kv", "head_count_kv must be a positive number, and is 0", 0, "file"],
+    ["block_count", "bitnet-b1.58.block_count is missing", undefined, "file"],
+    ["context_length", "context_length is missing", undefined, "file"],
+    ["embedding_length", "embedding_length is missing", undefined, "file"],
+    ["feed_forward_length", "feed_forward_length is missing", undefined, "file"],
+    ["attention.head_count", "attention.head_count is missing", undefined, "file"],
+    ["rope.freq_base", "rope.freq_base is missing", undefined, "file"],
+    ["attention.layer_norm_rms_epsilon", "rms_epsilon is missing", undefined, "file"],
+    ["block_count", 'block_count must be a positive number, not "4"', "4", "file"],
+    ["block_count", "block_count must be a positive number, not NaN", Number.NaN, "file"],
+    ["block_count", "block_count must be a positive number, not 18446744073709551615", 2n ** 64n - 1n, "file"],
+    ["attention.head_count", "head_count must be a positive number, not [4,4]", [4, 4], "file"],
+    ["attention.head_count_kv", "head_count_kv must be a positive number, not 0", 0, "file"],
     ["attention.head_count_kv", "4 heads can't share 3 key-value heads evenly", 3, "unsupported"],
     ["attention.head_count_kv", "4 heads can't share 8 key-value heads evenly", 8, "unsupported"],
-    ["rope.freq_base", "ropeTheta is 0.5, and at least 1 is needed", 0.5, "unsupported"],
+    ["rope.freq_base", "ropeTheta is 0.5, but at least 1 is required", 0.5, "unsupported"],
     ["attention.layer_norm_rms_epsilon", "rmsNormEps is 1e-60", 1e-60, "unsupported"],
     ["attention.layer_norm_rms_epsilon", "rmsNormEps is 1e+300", 1e300, "unsupported"],
-    ["hidden_activation", 'bitnet-b1.58.hidden_activation is "gelu"; known are relu2, relu_squared, silu', "gelu", "unsupported"],
+    ["hidden_activation", 'bitnet-b1.58.hidden_activation is "gelu"; supported are relu2, relu_squared, silu', "gelu", "unsupported"],
     [
       "rope.scaling.type",
       'bitnet-b1.58.rope.scaling.type is "longrope"; supported are none, linear, yarn, and the tensor rope_freqs.weight',
@@ -180,15 +180,15 @@ describe("GGUF files that are refused", () => {
       "unsupported",
     ],
     ["rope.scaling.type", "bitnet-b1.58.rope.scaling.type is 2; supported are", 2, "unsupported"],
-    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 0.5, and at least 1 is needed", 0.5, "unsupported"],
-    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor must be a positive number, and is -4", -4, "file"],
+    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 0.5, but at least 1 is required", 0.5, "unsupported"],
+    ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor must be a positive number, not -4", -4, "file"],
     ["rope.scaling.factor", "bitnet-b1.58.rope.scaling.factor is 1e+300, which is outside the range of f32", 1e300, "unsupported"],
-    ["rope.scaling.attn_factor", "bitnet-b1.58.rope.scaling.attn_factor must be a positive number, and is 0", 0, "file"],
-    ["rope.scale_linear", 'bitnet-b1.58.rope.scale_linear must be a positive number, and is "2"', "2", "file"],
-    ["rope.dimension_count", "rope.dimension_count is 32, and only the head size (64) is known here", 32, "unsupported"],
-    ["attention.key_length", "heads of 66; a multiple of 4 is needed, at most 4096", 66, "unsupported"],
-    ["attention.key_length", "heads of 1073741824; a multiple of 4 is needed", 2 ** 30, "unsupported"],
-    ["attention.value_length", "attention.value_length is 128, and only the head size (64)", 128, "unsupported"],
+    ["rope.scaling.attn_factor", "bitnet-b1.58.rope.scaling.attn_factor must be a positive number, not 0", 0, "file"],
+    ["rope.scale_linear", 'bitnet-b1.58.rope.scale_linear must be a positive number, not "2"', "2", "file"],
+    ["rope.dimension_count", "rope.dimension_count is 32, but only the head size (64) is supported", 32, "unsupported"],
+    ["attention.key_length", "heads of 66 dimensions, but a multiple of 4 up to 4096 is required", 66, "unsupported"],
+    ["attention.key_length", "heads of 1073741824 dimensions, but a multiple of 4", 2 ** 30, "unsupported"],
+    ["attention.value_length", "attention.value_length is 128, but only the head size (64)", 128, "unsupported"],
   ])("%s: %s", async (key, message, value, code) => {
     const changed = withMetadata(gguf, { [key.startsWith("general") ? key : `${ARCH}.${key}`]: value });
     const error = await errorOf(() => readConfig(changed));
@@ -202,7 +202,7 @@ describe("GGUF files that are refused", () => {
       for (const key of ["prism.hadamard.version", "prism.hadamard.block_size"]) {
         const error = await errorOf(() => readConfig(withMetadata(gguf, { "general.architecture": architecture, [key]: 0 })));
         expect(error).toMatchObject({ code: "unsupported" });
-        expect(error.message).toContain(`"${key}" says that the weights are rotated, as Bonsai 2's are`);
+        expect(error.message).toContain(`"${key}" says that the weights are rotated, as in Bonsai 2`);
       }
     }
   });
@@ -210,7 +210,7 @@ describe("GGUF files that are refused", () => {
   test("bitnet-b1.58 with an SPM vocabulary may mean SiLU", async () => {
     const error = await errorOf(() => readConfig(withMetadata(gguf, { "tokenizer.ggml.model": "llama" })));
     expect(error).toMatchObject({ code: "unsupported" });
-    expect(error.message).toContain("SiLU, and bitnet-b1.58.hidden_activation doesn't say");
+    expect(error.message).toContain("SiLU, and it has no bitnet-b1.58.hidden_activation");
     expect(error.message).toContain("--activation silu or relu2");
   });
 
@@ -221,7 +221,7 @@ describe("GGUF files that are refused", () => {
     expect(await readConfig(said, { activation: "relu2" })).toMatchObject({ activation: "relu2" });
     const error = await errorOf(() => readConfig(said, { activation: "silu" }));
     expect(error).toMatchObject({ code: "usage" });
-    expect(error.message).toContain('was said to be silu, but bitnet-b1.58.hidden_activation is "relu2"');
+    expect(error.message).toContain('the option activation is silu, but bitnet-b1.58.hidden_activation is "relu2"');
   });
 });
 
@@ -243,22 +243,22 @@ describe("activations", () => {
   });
 
   test.each<[string, Checkpoint | Record<string, unknown>, "int8" | "float", string]>([
-    ["quantization_config", llama, "int8", "quantization_config in config.json means 8 bits"],
-    ["BitNet's class", {}, "int8", "means 8 bits"],
-    ["Qwen3's class", { ...floats, architectures: ["Qwen3ForCausalLM"] }, "float", "its architecture means that they are not quantised"],
+    ["quantization_config", llama, "int8", "quantization_config in config.json requires 8 bits"],
+    ["BitNet's class", {}, "int8", "requires 8 bits"],
+    ["Qwen3's class", { ...floats, architectures: ["Qwen3ForCausalLM"] }, "float", "its architecture requires unquantised activations"],
   ])("%s says them: the option must agree", async (_, changes, right, message) => {
     const checkpoint = withConfig(packed, changes as Record<string, unknown>);
     const wrong = right === "int8" ? "float" : "int8";
     for (const options of [{}, { activations: right }])
       expect(await readConfig(checkpoint, options)).toMatchObject({ activations: right, activationsAssumed: false });
     const error = await errorOf(() => readConfig(checkpoint, { activations: wrong }));
-    expect(error).toMatchObject({ code: "usage", message: expect.stringContaining(`activations were said to be ${wrong}, but `) });
+    expect(error).toMatchObject({ code: "usage", message: expect.stringContaining(`the option activations is ${wrong}, but `) });
     expect(error.message).toContain(message);
   });
 
   test("are BitNet's own in its GGUF, too", async () => {
     const error = await errorOf(() => readConfig(gguf, { activations: "float" }));
-    expect(error.message).toContain("its architecture means 8 bits");
+    expect(error.message).toContain("its architecture requires 8 bits");
   });
 });
 
@@ -292,72 +292,72 @@ describe("SafeTensors that are refused", () => {
   test.each<[string, string, unknown, "file" | "unsupported"]>([
     [
       "architectures",
-      "architectures[0] is missing; known are BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM",
+      "architectures[0] is missing; supported are BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM",
       undefined,
       "unsupported",
     ],
     ["architectures", 'architectures[0] is "GemmaForCausalLM"', ["GemmaForCausalLM"], "unsupported"],
-    ["hidden_act", 'hidden_act is "gelu"; known are relu2', "gelu", "unsupported"],
+    ["hidden_act", 'hidden_act is "gelu"; supported are relu2', "gelu", "unsupported"],
     ["hidden_act", "hidden_act is missing", undefined, "unsupported"],
     ["rope_scaling", 'rope_scaling is "llama3"; supported are the types default, linear, llama3 and yarn', "llama3", "unsupported"],
     ["rope_scaling", 'rope_scaling.type is "dynamic"; supported are', { type: "dynamic", factor: 2 }, "unsupported"],
     ["rope_scaling", 'rope_scaling.rope_type is "longrope"; supported are', { rope_type: "longrope", factor: 2 }, "unsupported"],
     ["rope_scaling", "rope_scaling.rope_type is missing; supported are", { factor: 2 }, "unsupported"],
-    ["rope_scaling", "rope_scaling.factor must be a positive number, and is missing", { type: "linear" }, "file"],
-    ["rope_scaling", "rope_scaling.factor is 0.5, and at least 1 is needed", { type: "linear", factor: 0.5 }, "unsupported"],
+    ["rope_scaling", "rope_scaling.factor is missing", { type: "linear" }, "file"],
+    ["rope_scaling", "rope_scaling.factor is 0.5, but at least 1 is required", { type: "linear", factor: 0.5 }, "unsupported"],
     [
       "rope_parameters",
-      'rope_parameters.full_attention is {"rope_type":"default"}, and settings for each kind of layer are not supported',
+      'rope_parameters.full_attention is {"rope_type":"default"}, but settings for each kind of layer are not supported',
       { full_attention: { rope_type: "default" } },
       "unsupported",
     ],
     [
       "rope_parameters",
-      "rope_parameters.partial_rotary_factor is 0.5, and only whole heads",
+      "rope_parameters.partial_rotary_factor is 0.5, but only rotation of whole heads",
       { partial_rotary_factor: 0.5 },
       "unsupported",
     ],
-    ["partial_rotary_factor", "config.json: partial_rotary_factor is 0.25, and only whole heads", 0.25, "unsupported"],
-    ["rope_scaling", "rope_scaling.factor must be a positive number, and is missing", { rope_type: "llama3" }, "file"],
+    ["partial_rotary_factor", "config.json: partial_rotary_factor is 0.25, but only rotation of whole heads", 0.25, "unsupported"],
+    ["rope_scaling", "rope_scaling.factor is missing", { rope_type: "llama3" }, "file"],
     ["rope_scaling", "supported are", { rope_type: "llama3", factor: 0.5, low_freq_factor: 1, high_freq_factor: 4 }, "unsupported"],
-    ["rope_parameters", "rope_parameters.factor must be a positive number, and is missing", { rope_type: "yarn" }, "file"],
-    ["attention_bias", "attention_bias is true, and layers with bias are not known here", true, "unsupported"],
-    ["attention_bias", 'attention_bias must be true or false, and is "yes"', "yes", "file"],
-    ["mlp_bias", "mlp_bias is true, and layers with bias are not known here", true, "unsupported"],
-    ["use_sliding_window", "use_sliding_window is true, and attention over a window is not known here", true, "unsupported"],
-    ["head_dim", "heads of 66; a multiple of 4 is needed", 66, "unsupported"],
-    ["tie_word_embeddings", "tie_word_embeddings must be true or false, and is 1", 1, "file"],
+    ["rope_parameters", "rope_parameters.factor is missing", { rope_type: "yarn" }, "file"],
+    ["attention_bias", "attention_bias is true, but layers with bias are not supported", true, "unsupported"],
+    ["attention_bias", 'attention_bias must be true or false, not "yes"', "yes", "file"],
+    ["mlp_bias", "mlp_bias is true, but layers with bias are not supported", true, "unsupported"],
+    ["use_sliding_window", "use_sliding_window is true, but sliding-window attention is not supported", true, "unsupported"],
+    ["head_dim", "heads of 66 dimensions, but a multiple of 4", 66, "unsupported"],
+    ["tie_word_embeddings", "tie_word_embeddings must be true or false, not 1", 1, "file"],
     ["quantization_config", "quantization_config.quant_method is missing", 7, "unsupported"],
-    ["num_hidden_layers", "num_hidden_layers must be a positive number, and is missing", undefined, "file"],
-    ["hidden_size", "hidden_size must be a positive number, and is -256", -256, "file"],
+    ["num_hidden_layers", "num_hidden_layers is missing", undefined, "file"],
+    ["hidden_size", "hidden_size must be a positive number, not -256", -256, "file"],
     ["hidden_size", "hidden size 250 over 4 heads gives heads of 62.5", 250, "unsupported"],
     ["hidden_size", "hidden size 264 over 4 heads gives heads of 66", 264, "unsupported"],
-    ["num_attention_heads", "num_attention_heads must be a positive number, and is missing", undefined, "file"],
+    ["num_attention_heads", "num_attention_heads is missing", undefined, "file"],
     ["num_attention_heads", "gives heads of 85.33", 3, "unsupported"],
-    ["num_key_value_heads", "num_key_value_heads must be a positive number, and is 0", 0, "file"],
+    ["num_key_value_heads", "num_key_value_heads must be a positive number, not 0", 0, "file"],
     ["architectures", 'architectures[0] is "QLlamaForCausalLM", deepgrove\'s Bonsai, whose', ["QLlamaForCausalLM"], "unsupported"],
     ["architectures", '"Qwen3_5ForCausalLM", Qwen3.5 or Bonsai 2, whose', ["Qwen3_5ForCausalLM"], "unsupported"],
     [
       "quantization",
-      "quantization is MLX's (2 bits, groups of 128), which is not read; get the model's GGUF",
+      "quantization is MLX quantisation (2 bits, groups of 128), which is not supported; get the model's GGUF",
       { bits: 2, group_size: 128 },
       "unsupported",
     ],
     [
       "quantization_config",
-      "quantization_config is MLX's (4 bits, groups of 64)",
+      "quantization_config is MLX quantisation (4 bits, groups of 64)",
       { bits: 4, group_size: 64, mode: "affine" },
       "unsupported",
     ],
-    ["intermediate_size", "intermediate_size must be a positive number, and is missing", undefined, "file"],
+    ["intermediate_size", "intermediate_size is missing", undefined, "file"],
     ["intermediate_size", "feed-forward size 770 and all heads' size 256 must be multiples of 8", 770, "unsupported"],
-    ["vocab_size", "vocab_size must be a positive number, and is missing", undefined, "file"],
-    ["vocab_size", "vocabSize is 4096.5, which is no whole number", 4096.5, "unsupported"],
-    ["vocab_size", "vocabSize is 1e+308, and at most 16777216 is possible here", 1e308, "unsupported"],
-    ["max_position_embeddings", "max_position_embeddings must be a positive number, and is missing", undefined, "file"],
-    ["max_position_embeddings", "contextLength is 2000000, and at most 1000000", 2e6, "unsupported"],
-    ["rope_theta", "rope_theta must be a positive number, and is missing", undefined, "file"],
-    ["rms_norm_eps", "rms_norm_eps must be a positive number, and is missing", undefined, "file"],
+    ["vocab_size", "vocab_size is missing", undefined, "file"],
+    ["vocab_size", "vocabSize is 4096.5, which is not a whole number", 4096.5, "unsupported"],
+    ["vocab_size", "vocabSize is 1e+308, but at most 16777216 is supported", 1e308, "unsupported"],
+    ["max_position_embeddings", "max_position_embeddings is missing", undefined, "file"],
+    ["max_position_embeddings", "contextLength is 2000000, but at most 1000000", 2e6, "unsupported"],
+    ["rope_theta", "rope_theta is missing", undefined, "file"],
+    ["rms_norm_eps", "rms_norm_eps is missing", undefined, "file"],
   ])("%s: %s", async (key, message, value, code) => {
     const error = await errorOf(() => readConfig(withConfig(packed, { [key]: value })));
     expect(error).toMatchObject({ code, file: PACKED });
@@ -377,7 +377,7 @@ describe("SafeTensors that are refused", () => {
   ])("quantization_config.%s %j", async (key, value, shown) => {
     const error = await errorOf(() => readConfig(withConfig(packed, quantization({ [key]: value }))));
     expect(error.code).toBe("unsupported");
-    expect(error.message).toBe(`${PACKED}: config.json: quantization_config.${key} is ${shown}, which is not known here`);
+    expect(error.message).toBe(`${PACKED}: config.json: quantization_config.${key} is ${shown}, which is not supported`);
   });
 
   test.each([
@@ -391,7 +391,7 @@ describe("SafeTensors that are refused", () => {
       readConfig(withConfig(packed, { quantization_config: { quant_method: method, bits: 4, group_size: 128 } })),
     );
     expect(error).toMatchObject({ code: "unsupported" });
-    expect(error.message).toContain(`quantization_config.quant_method is "${method}": the weights are in the form of ${name}`);
+    expect(error.message).toContain(`quantization_config.quant_method is "${method}": the weights are in ${name}`);
   });
 
   test("rotated weights", async () => {
@@ -426,7 +426,7 @@ describe("SafeTensors that are refused", () => {
     else {
       const error = await errorOf(() => readConfig(checkpoint));
       expect(error).toMatchObject({ code: "unsupported" });
-      expect(error.message).toContain(`modules_to_not_convert has ${JSON.stringify(module)}, and layers that are exempt`);
+      expect(error.message).toContain(`modules_to_not_convert has ${JSON.stringify(module)}, but linear layers that are not ternary`);
     }
   });
 

@@ -19,7 +19,7 @@ import { ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
 export { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type Activation, type Activations } from "./architectures.js";
 export type { HfPacking } from "./quantization.js";
 
-/** A network's hyper-parameters, from either container, every one of them said by the file or fixed by the architecture table. */
+/** A network's hyper-parameters, from either container, each stated by the file or fixed by the architecture table. */
 export interface ModelConfig {
   /** As the file names it: `bitnet-b1.58`, `llama`, `BitNetForCausalLM`. */
   readonly architecture: string;
@@ -32,12 +32,12 @@ export interface ModelConfig {
   readonly attentionSize: number;
   readonly ffnSize: number;
   readonly vocabSize: number;
-  /** Positions the model was made for. */
+  /** Context length the model was trained for. */
   readonly contextLength: number;
   readonly ropeTheta: number;
   /** [headDim/2] f32: what the frequencies of RoPE are divided by; undefined: 1. */
   readonly ropeFactors: readonly number[] | undefined;
-  /** How RoPE is stretched over a longer context; undefined: it isn't. */
+  /** How RoPE is scaled for a longer context; undefined: it isn't. */
   readonly ropeScaling: RopeScaling | undefined;
   readonly rmsNormEps: number;
   readonly activation: Activation;
@@ -50,9 +50,9 @@ export interface ModelConfig {
    * to the first.
    */
   readonly rope: "neox" | "norm";
-  /** What ternary layers multiply: inputs in 8 bits, one scale a token (BitNet), or as they are. */
+  /** Inputs of ternary layers: in 8 bits with one scale per token (BitNet), or unquantised. */
   readonly activations: Activations;
-  /** Neither the file nor its architecture nor the user says which: it is what most models of the kind do. */
+  /** Neither the file nor its architecture nor the user states which: it is what most models of the kind do. */
   readonly activationsAssumed: boolean;
   /** Float weights that are not ternary are masters, made ternary at load; else they are an error. */
   readonly masters: boolean;
@@ -69,7 +69,7 @@ const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ["silu", "silu"],
 ]);
 
-/** What the user says about a model whose file doesn't. */
+/** What the user states about a model whose file doesn't. */
 export interface ConfigOptions {
   /** The activation function, where the file names none. */
   readonly activation?: Activation | undefined;
@@ -90,12 +90,12 @@ export async function readConfig(checkpoint: Checkpoint, options: ConfigOptions 
   return config;
 }
 
-/** The activation that the file says, else the one the user says, else undefined. */
+/** The activation that the file states, else the one the user states, else undefined. */
 function activationOf(said: unknown, key: string, { activation }: ConfigOptions, path: string): Activation | undefined {
   if (said === undefined) return activation;
   const inFile = known(ACTIVATIONS, said, key, path);
   if (activation === undefined || activation === inFile) return inFile;
-  throw new BitnetError("usage", `${path}: the activation function was said to be ${activation}, but ${key} is ${show(said)}`, {
+  throw new BitnetError("usage", `${path}: the option activation is ${activation}, but ${key} is ${show(said)}; leave the option out`, {
     file: path,
   });
 }
@@ -114,13 +114,13 @@ function activationsOf(
     throw new BitnetError("usage", `activations must be one of ${ACTIVATIONS_NAMES.join(", ")}, not ${show(asked)}`);
   const isFixed = fixedBy !== undefined || !activationsVary;
   if (isFixed && asked !== undefined && asked !== activations) {
-    const why = `${fixedBy ?? "its architecture"} means ${activations === "int8" ? "8 bits" : "that they are not quantised"}`;
-    throw new BitnetError("usage", `${path}: activations were said to be ${asked}, but ${why}; leave the option out`, { file: path });
+    const why = `${fixedBy ?? "its architecture"} requires ${activations === "int8" ? "8 bits" : "unquantised activations"}`;
+    throw new BitnetError("usage", `${path}: the option activations is ${asked}, but ${why}; leave the option out`, { file: path });
   }
   return { activations: asked ?? activations, activationsAssumed: !isFixed && asked === undefined };
 }
 
-const UNROTATED = "is not undone here; get the first generation, Ternary-Bonsai, whose weights are plain";
+const UNROTATED = "is not supported; get the first generation, Ternary-Bonsai, whose weights are not rotated";
 
 /** Says that weights are rotated: PrismML's Bonsai 2. */
 const ROTATION_KEYS = "prism.hadamard.";
@@ -129,9 +129,9 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
   const { metadata, path } = checkpoint;
   const rotated = [...metadata.keys()].find((key) => key.startsWith(ROTATION_KEYS));
   if (rotated !== undefined)
-    refuse(path, `the metadata ${quote(rotated)} says that the weights are rotated, as Bonsai 2's are, and that ${UNROTATED}`);
+    refuse(path, `the metadata ${quote(rotated)} says that the weights are rotated, as in Bonsai 2, which ${UNROTATED}`);
   const name = metadata.get("general.architecture");
-  if (typeof name !== "string") throw new BitnetError("file", `${path}: metadata has no general.architecture`, { file: path });
+  if (typeof name !== "string") throw new BitnetError("file", `${path}: the metadata has no general.architecture`, { file: path });
   const architecture = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
   const value = (key: string): MetadataValue | undefined => metadata.get(`${name}.${key}`);
   const number = (key: string, fallback?: MetadataValue): number => positive(value(key) ?? fallback, `${name}.${key}`, path);
@@ -143,13 +143,13 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
   if (activation === undefined && name === "bitnet-b1.58" && metadata.get("tokenizer.ggml.model") !== "gpt2") {
     refuse(
       path,
-      `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and ${name}.hidden_activation doesn't say; say which it is (activation, --activation silu or relu2)`,
+      `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and it has no ${name}.hidden_activation; set the activation function (activation, --activation silu or relu2)`,
     );
   }
   for (const key of ["rope.dimension_count", "attention.value_length"]) {
     const length = value(key);
     if (length !== undefined && length !== headDim) {
-      refuse(path, `${name}.${key} is ${show(length)}, and only the head size (${headDim}) is known here`);
+      refuse(path, `${name}.${key} is ${show(length)}, but only the head size (${headDim}) is supported`);
     }
   }
   const contextLength = number("context_length");
@@ -191,17 +191,17 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   // The classes' default, which newer versions of the library leave out when they save.
   const flag = (key: string): boolean => {
     if (typeof (json[key] ?? false) !== "boolean")
-      throw new BitnetError("file", `${path}: ${inFile(key)} must be true or false, and is ${show(json[key])}`, { file: path });
+      throw new BitnetError("file", `${path}: ${inFile(key)} must be true or false, not ${show(json[key])}`, { file: path });
     return json[key] === true;
   };
   requireNoMlx(json, path);
   if ((await checkpoint.sidecar("hadamard.json")) !== undefined)
-    refuse(path, `hadamard.json beside the weights says that they are rotated, as Bonsai 2's are, and that ${UNROTATED}`);
+    refuse(path, `hadamard.json beside the weights says that they are rotated, as in Bonsai 2, which ${UNROTATED}`);
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
   const architecture = known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   for (const key of ["attention_bias", "mlp_bias"])
-    if (flag(key)) refuse(path, `config.json: ${key} is true, and layers with bias are not known here`);
-  if (flag("use_sliding_window")) refuse(path, "config.json: use_sliding_window is true, and attention over a window is not known here");
+    if (flag(key)) refuse(path, `config.json: ${key} is true, but layers with bias are not supported`);
+  if (flag("use_sliding_window")) refuse(path, "config.json: use_sliding_window is true, but sliding-window attention is not supported");
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
   const headDim = headSize(json.head_dim == null ? hiddenSize / heads : number("head_dim"), hiddenSize, heads, path);
@@ -241,7 +241,7 @@ function headSize(headDim: number, hiddenSize: number, heads: number, path: stri
   if (Number.isInteger(headDim) && headDim % 4 === 0 && headDim <= MAX_HEAD_SIZE) return headDim;
   return refuse(
     path,
-    `hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim}; a multiple of 4 is needed, at most ${MAX_HEAD_SIZE}`,
+    `hidden size ${hiddenSize} over ${heads} heads gives heads of ${headDim} dimensions, but a multiple of 4 up to ${MAX_HEAD_SIZE} is required`,
   );
 }
 
@@ -263,15 +263,15 @@ function checkShape(config: ModelConfig, file: string): void {
     vocabSize: config.vocabSize,
     contextLength: config.contextLength,
   })) {
-    if (!Number.isInteger(size)) refuse(file, `${name} is ${size}, which is no whole number`);
+    if (!Number.isInteger(size)) refuse(file, `${name} is ${size}, which is not a whole number`);
     const most = name === "contextLength" ? MAX_POSITIONS : MAX_SIZE;
-    if (size > most) refuse(file, `${name} is ${size}, and at most ${most} is possible here`);
+    if (size > most) refuse(file, `${name} is ${size}, but at most ${most} is supported`);
   }
   // Below 1, angles would grow without bounds along the head.
-  if (ropeTheta < 1) refuse(file, `ropeTheta is ${ropeTheta}, and at least 1 is needed`);
+  if (ropeTheta < 1) refuse(file, `ropeTheta is ${ropeTheta}, but at least 1 is required`);
   if (rmsNormEps >= 1 || Math.fround(rmsNormEps) === 0)
-    refuse(file, `rmsNormEps is ${rmsNormEps}, which is no small number above 0 in f32`);
-  if (config.qkNorms && headDim % 8 !== 0) refuse(file, `heads that are normed have ${headDim} dimensions; a multiple of 8 is needed`);
+    refuse(file, `rmsNormEps is ${rmsNormEps}, but a small number above 0 in f32 is required`);
+  if (config.qkNorms && headDim % 8 !== 0) refuse(file, `heads with norms have ${headDim} dimensions, but a multiple of 8 is required`);
   if (heads % kvHeads !== 0) refuse(file, `${heads} heads can't share ${kvHeads} key-value heads evenly`);
   if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0 || attentionSize % 8 !== 0)
     refuse(file, `hidden size ${hiddenSize}, feed-forward size ${ffnSize} and all heads' size ${attentionSize} must be multiples of 8`);

@@ -17,7 +17,10 @@ export function requireNoMlx(json: JsonObject, path: string): void {
     const given = json[key];
     if (!isObject(given) || given.quant_method != null || given.bits === undefined || given.group_size === undefined) continue;
     const form = `${show(given.bits)} bits, groups of ${show(given.group_size)}`;
-    refuse(path, `config.json: ${key} is MLX's (${form}), which is not read; get the model's GGUF, or its "unpacked" SafeTensors`);
+    refuse(
+      path,
+      `config.json: ${key} is MLX quantisation (${form}), which is not supported; get the model's GGUF, or its "unpacked" SafeTensors`,
+    );
   }
 }
 
@@ -64,14 +67,14 @@ function exemption(modules: readonly string[], layers: number): string | undefin
 /** Missing keys mean what the Hugging Face class `BitNetQuantConfig` defaults to: bitlinear, offline. */
 export function hfPacking(json: unknown, layers: number, path: string): HfPacking {
   const odd = (key: string, got: unknown): never =>
-    refuse(path, `config.json: quantization_config.${key} is ${show(got)}, which is not known here`);
+    refuse(path, `config.json: quantization_config.${key} is ${show(got)}, which is not supported`);
   if (!isObject(json)) return odd("quant_method", undefined);
   if (json.quant_method !== "bitnet") {
     const other = typeof json.quant_method === "string" ? QUANT_METHODS.get(json.quant_method) : undefined;
     if (other === undefined) odd("quant_method", json.quant_method);
     refuse(
       path,
-      `config.json: quantization_config.quant_method is ${show(json.quant_method)}: the weights are in the form of ${other}, and ternary ones ("bitnet") and plain floats are read here`,
+      `config.json: quantization_config.quant_method is ${show(json.quant_method)}: the weights are in ${other} format, but only ternary weights ("bitnet") and plain floats are supported`,
     );
   }
   const linear = json.linear_class ?? "bitlinear";
@@ -85,7 +88,7 @@ export function hfPacking(json: unknown, layers: number, path: string): HfPackin
   if (exempt !== undefined) {
     refuse(
       path,
-      `config.json: quantization_config.modules_to_not_convert has ${show(exempt)}, and layers that are exempt from being ternary are not known here`,
+      `config.json: quantization_config.modules_to_not_convert has ${show(exempt)}, but linear layers that are not ternary are not supported`,
     );
   }
   return { mode, inverseScale: linear === "bitlinear" };

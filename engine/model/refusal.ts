@@ -1,15 +1,16 @@
 import { show } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
 
-/** A number of a file. @throws BitnetError file, naming the key: it is no positive number */
+/** A number from a file. @throws BitnetError file, naming the key: it is missing or not a positive number */
 export function positive(value: unknown, key: string, path: string): number {
   if (typeof value !== "number" || !(value > 0) || !Number.isFinite(value)) {
-    throw new BitnetError("file", `${path}: ${key} must be a positive number, and is ${show(value)}`, { file: path });
+    const what = value === undefined ? "is missing" : `must be a positive number, not ${show(value)}`;
+    throw new BitnetError("file", `${path}: ${key} ${what}`, { file: path });
   }
   return value;
 }
 
-/** A sound file that says something this engine doesn't do. */
+/** Refuses a valid file that needs something this engine does not support. */
 export function refuse(file: string, what: string): never {
   throw new BitnetError("unsupported", `${file}: ${what}`, { file });
 }

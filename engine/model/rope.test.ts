@@ -85,9 +85,9 @@ describe("rope.scaling of a GGUF, as llama.cpp takes it", () => {
 
   test("what YaRN can't be computed with", async () => {
     const fraction = await errorOf(() => ofGguf({ ...YARN, original_context_length: 512.5 }));
-    expect(fraction.message).toContain("rope.scaling.original_context_length is 512.5, which is no number of positions");
+    expect(fraction.message).toContain("rope.scaling.original_context_length is 512.5, which is not a number of positions");
     const base = await errorOf(() => ofGguf(YARN, { "bitnet-b1.58.rope.freq_base": 1 }));
-    expect(base.message).toContain("ropeTheta is 1, and more than 1 is needed for yarn");
+    expect(base.message).toContain("ropeTheta is 1, but yarn requires more than 1");
   });
 });
 
@@ -102,7 +102,7 @@ describe("config.json, as transformers takes it", () => {
     ["yarn of the model's own context", { type: "yarn", factor: 4 }, yarn(CONTEXT)],
     ["yarn's factor by the contexts", { rope_type: "yarn", original_max_position_embeddings: 512 }, yarn(512)],
     ["a factor beside contexts of another ratio", { ...HF, original_max_position_embeddings: 1500 }, yarn(1500)],
-    ["attention in place of YaRN's own", { ...HF, attention_factor: 1 }, yarn(512, 1)],
+    ["attention instead of YaRN's own", { ...HF, attention_factor: 1 }, yarn(512, 1)],
     ["attention of mscale", { ...HF, mscale: 0.7, mscale_all_dim: 0.4 }, yarn(512, Math.fround(1.0394038191422568))],
     ["one weight alone counts nothing", { ...HF, mscale: 0.7 }, yarn(512)],
     ["other turns", { ...HF, beta_fast: 16, beta_slow: 2 }, yarn(512, M4, { fast: 16, slow: 2 })],
@@ -128,11 +128,11 @@ describe("config.json, as transformers takes it", () => {
   });
 
   test.each<[object, string]>([
-    [{ ...HF, truncate: "no" }, 'rope_scaling.truncate is "no", and must be true or false'],
-    [{ ...HF, attention_factor: -1 }, "rope_scaling.attention_factor must be a positive number, and is -1"],
-    [{ ...HF, beta_fast: "32" }, 'rope_scaling.beta_fast must be a positive number, and is "32"'],
-    [{ ...HF, factor: 0.5 }, "rope_scaling.factor is 0.5, and at least 1 is needed"],
-    [{ ...HF, original_max_position_embeddings: 0 }, "rope_scaling.original_max_position_embeddings must be a positive number, and is 0"],
+    [{ ...HF, truncate: "no" }, 'rope_scaling.truncate is "no", but must be true or false'],
+    [{ ...HF, attention_factor: -1 }, "rope_scaling.attention_factor must be a positive number, not -1"],
+    [{ ...HF, beta_fast: "32" }, 'rope_scaling.beta_fast must be a positive number, not "32"'],
+    [{ ...HF, factor: 0.5 }, "rope_scaling.factor is 0.5, but at least 1 is required"],
+    [{ ...HF, original_max_position_embeddings: 0 }, "rope_scaling.original_max_position_embeddings must be a positive number, not 0"],
     [{ ...HF, beta_fast: 1, beta_slow: 32 }, "rope_scaling: beta_fast 1 and beta_slow 32 leave no ramp in a context of 512"],
   ])("refuses %j", async (rope, message) => {
     expect((await errorOf(() => scaled(rope))).message).toContain(message);

@@ -17,10 +17,10 @@ export async function readRopeFactors(checkpoint: Checkpoint, headDim: number): 
     throw new BitnetError("tensor", `${file}: tensor ${name} ${what}`, { file, tensor: name, offset: tensor.offset });
   };
   if (type !== "F32" || shape.length !== 1 || shape[0] !== headDim / 2)
-    fail(`is ${type} [${shape.join(", ")}] where F32 [${headDim / 2}] is needed`);
+    fail(`is ${type} [${shape.join(", ")}], but must be F32 [${headDim / 2}]`);
   const factors = Array.from(new Float32Array((await checkpoint.read(tensor, 0, tensor.byteLength)).buffer));
   // Below 1, angles would leave the range in which their sines are exact.
-  for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`holds ${factor}, and at least 1 is needed`);
+  for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`contains ${factor}, but at least 1 is required`);
   return factors;
 }
 
@@ -34,19 +34,19 @@ function positiveF32(value: unknown, key: string, path: string): number {
 /** By what positions are divided. Below 1, angles would leave the range in which their sines are exact. */
 function factorOf(value: unknown, key: string, path: string): number {
   const factor = positiveF32(value, key, path);
-  return factor >= 1 ? factor : refuse(path, `${key} is ${show(value)}, and at least 1 is needed`);
+  return factor >= 1 ? factor : refuse(path, `${key} is ${show(value)}, but at least 1 is required`);
 }
 
 /** Positions that a model was first trained on. */
 function originalContextOf(value: unknown, key: string, path: string): number {
   const context = positive(value, key, path);
   if (Number.isInteger(context) && context < 2 ** 32) return context;
-  return refuse(path, `${key} is ${show(value)}, which is no number of positions`);
+  return refuse(path, `${key} is ${show(value)}, which is not a number of positions`);
 }
 
 /** YaRN counts pairs by logarithms of the base. */
 function requireBase(theta: number, path: string): void {
-  if (theta <= 1) refuse(path, `ropeTheta is ${theta}, and more than 1 is needed for yarn`);
+  if (theta <= 1) refuse(path, `ropeTheta is ${theta}, but yarn requires more than 1`);
 }
 
 function scalingOf(type: RopeScaling["type"], factor: number, attention: number, ramp: YarnRamp | undefined): RopeScaling | undefined {
@@ -123,13 +123,13 @@ export function hfRope(
   const number = (of: string): number => positive(said[of], name(of), path);
   const ropeTheta = positive(said.rope_theta ?? json.rope_theta ?? fallback, "config.json: rope_theta", path);
   for (const [of, value] of Object.entries(said)) {
-    if (isObject(value)) refuse(path, `${name(of)} is ${show(value)}, and settings for each kind of layer are not supported`);
+    if (isObject(value)) refuse(path, `${name(of)} is ${show(value)}, but settings for each kind of layer are not supported`);
   }
   for (const [of, value] of [
     ["config.json: partial_rotary_factor", json.partial_rotary_factor],
     [name("partial_rotary_factor"), said.partial_rotary_factor],
   ] as const) {
-    if (value != null && value !== 1) refuse(path, `${of} is ${show(value)}, and only whole heads are rotated here`);
+    if (value != null && value !== 1) refuse(path, `${of} is ${show(value)}, but only rotation of whole heads is supported`);
   }
   const plain = { ropeTheta, ropeFactors: undefined, ropeScaling: undefined };
   // The library's default, where nothing else in it would be scaling.
@@ -153,7 +153,7 @@ export function hfRope(
 }
 
 /**
- * YaRN as transformers reads it (modeling_rope_utils.py): the factor as it is said, else the ratio of the contexts; `attention_factor`, else of
+ * YaRN as transformers reads it (modeling_rope_utils.py): the factor as stated, else the ratio of the contexts; `attention_factor`, else of
  * `mscale` and `mscale_all_dim`, else YaRN's own; falsy turns are the defaults.
  */
 function hfYarn(
@@ -170,7 +170,7 @@ function hfYarn(
   const ratio = original == null ? undefined : contextLength / originalContext;
   const factor = factorOf(said.factor ?? ratio, name("factor"), path);
   const { truncate = true } = said;
-  if (typeof truncate !== "boolean") return refuse(path, `${name("truncate")} is ${show(truncate)}, and must be true or false`);
+  if (typeof truncate !== "boolean") return refuse(path, `${name("truncate")} is ${show(truncate)}, but must be true or false`);
   const ramp = { originalContext, fast: optional("beta_fast", YARN_FAST), slow: optional("beta_slow", YARN_SLOW), truncate };
   requireBase(ropeTheta!, path);
   const [low, high] = yarnRange(ropeTheta!, headDim, ramp);

@@ -77,7 +77,7 @@ describe("tensors that are passed over", () => {
     [I2S, "blk.0.attn_rot_embd.bias"],
     [I2S, "rope_freqs.bias"],
   ])("%s: not %s", async (path, name) => {
-    expect((await errorOf(() => weights(path, { [name]: { shape: [32] } }))).message).toContain("has no role");
+    expect((await errorOf(() => weights(path, { [name]: { shape: [32] } }))).message).toContain("is unknown in the architecture");
   });
 });
 
@@ -117,42 +117,48 @@ describe("refused", () => {
     ["a missing norm", I2S, NORM, undefined, "is missing"],
     ["a missing embedding", I2S, "token_embd.weight", undefined, "is missing"],
     ["a missing scale", PACKED, HF_Q.replace("weight", "weight_scale"), undefined, "is missing"],
-    ["another shape", I2S, Q, { shape: [256, 128] }, "has the shape [256, 128] where the configuration asks for [256, 256]"],
-    ["a transposed layer", I2S, "blk.0.ffn_up.weight", { shape: [256, 768] }, "asks for [768, 256]"],
+    ["another shape", I2S, Q, { shape: [256, 128] }, "has the shape [256, 128], but the configuration requires [256, 256]"],
+    ["a transposed layer", I2S, "blk.0.ffn_up.weight", { shape: [256, 768] }, "requires [768, 256]"],
     ["another rank", I2S, NORM, { shape: [1, 768] }, "has the shape [1, 768]"],
-    ["packed rows that aren't", PACKED, HF_Q, { shape: [256, 256] }, "asks for [64, 256]"],
-    ["a scale of each row", PACKED, HF_Q.replace("weight", "weight_scale"), { shape: [256] }, "asks for [1]"],
+    ["packed rows that aren't", PACKED, HF_Q, { shape: [256, 256] }, "requires [64, 256]"],
+    ["a scale of each row", PACKED, HF_Q.replace("weight", "weight_scale"), { shape: [256] }, "requires [1]"],
     [
       "a type this engine can't read",
       I2S,
       Q,
       { type: "Q4_K" },
-      "is Q4_K; known here are I2_S, TQ1_0, TQ2_0, Q2_0, Q2_0_128, F32, F16, BF16",
+      "is Q4_K; supported are I2_S, TQ1_0, TQ2_0, Q2_0, Q2_0_128, F32, F16, BF16",
     ],
-    ["a quantised norm", I2S, NORM, { type: "Q8_0" }, "is Q8_0; known here are F32, F16, BF16"],
+    ["a quantised norm", I2S, NORM, { type: "Q8_0" }, "is Q8_0; supported are F32, F16, BF16"],
     ["an embedding of a type this engine can't read", I2S, "token_embd.weight", { type: "IQ4_NL" }, "is IQ4_NL"],
-    ["floats where codes should be", PACKED, HF_Q, { type: "BF16" }, "is BF16; known here are U8"],
+    ["floats where codes should be", PACKED, HF_Q, { type: "BF16" }, "is BF16; supported are U8"],
     [
       "a scale for each row",
       PACKED,
       HF_Q.replace("weight", "weight_scale"),
       { shape: [256] },
-      "has the shape [256] where the configuration asks for [1]",
+      "has the shape [256], but the configuration requires [1]",
     ],
-    ["MLX's codes", PACKED, HF_Q, { type: "U32" }, "is U32, as MLX packs weights; known here are U8"],
+    ["MLX's codes", PACKED, HF_Q, { type: "U32" }, "is U32, as MLX packs weights; supported are U8"],
     [
       "an embedding model's norm",
       I2S,
       "blk.0.attn_q_norm_in.weight",
       {},
-      "is an embedding model's (bitnet-embedding), which gives vectors",
+      "belongs to an embedding model (bitnet-embedding), which does not generate text",
     ],
-    ["an embedding model's norm", PACKED, "layers.0.self_attn.q_proj.norm.weight", {}, "is an embedding model's"],
-    ["codes where masters should be", BF16, HF_Q, { type: "U8" }, "is U8; known here are F32, F16, BF16"],
-    ["a bias", I2S, "blk.1.attn_q.bias", { shape: [256] }, "has no role in bitnet-b1.58, so the model is not the one it says it is"],
-    ["a layer too many", I2S, "blk.4.attn_q.weight", {}, "has no role"],
-    ["frequencies for RoPE", I2S, "rope_freqs.weight", { shape: [32] }, "has no role"],
-    ["an inner norm", PACKED, "model.layers.0.mlp.down_proj.rms_norm.weight", {}, "has no role in BitNetForCausalLM"],
+    ["an embedding model's norm", PACKED, "layers.0.self_attn.q_proj.norm.weight", {}, "belongs to an embedding model"],
+    ["codes where masters should be", BF16, HF_Q, { type: "U8" }, "is U8; supported are F32, F16, BF16"],
+    [
+      "a bias",
+      I2S,
+      "blk.1.attn_q.bias",
+      { shape: [256] },
+      "is unknown in the architecture bitnet-b1.58, so the model is of another kind than it states",
+    ],
+    ["a layer too many", I2S, "blk.4.attn_q.weight", {}, "is unknown in the architecture"],
+    ["frequencies for RoPE", I2S, "rope_freqs.weight", { shape: [32] }, "is unknown in the architecture"],
+    ["an inner norm", PACKED, "model.layers.0.mlp.down_proj.rms_norm.weight", {}, "is unknown in the architecture BitNetForCausalLM"],
   ])("%s", async (_, path, name, change, message) => {
     const error = await errorOf(() => weights(path, { [name]: change }));
     expect(error).toMatchObject({ code: "tensor", tensor: name });
@@ -161,9 +167,9 @@ describe("refused", () => {
     expect(error.message.startsWith(path)).toBe(true);
   });
 
-  test("GPTQ's codes in place of weights", async () => {
+  test("GPTQ's codes instead of weights", async () => {
     const error = await errorOf(() => weights(PACKED, { [HF_Q]: undefined, [HF_Q.replace("weight", "qweight")]: {} }));
-    expect(error.message).toContain(`tensor ${HF_Q} is missing, and in its place is a qweight, as GPTQ and AWQ have`);
+    expect(error.message).toContain(`tensor ${HF_Q} is missing, but there is a qweight, as in GPTQ and AWQ models`);
   });
 
   test("a count of layers that only the configuration has", async () => {
@@ -173,6 +179,6 @@ describe("refused", () => {
 
   test("a name that would steer a terminal is escaped", async () => {
     const error = await errorOf(() => weights(I2S, { "x\u001b[2J\n": {} }));
-    expect(error.message).toContain('tensor "x\\u001b[2J\\n" has no role');
+    expect(error.message).toContain('tensor "x\\u001b[2J\\n" is unknown');
   });
 });

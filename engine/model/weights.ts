@@ -130,7 +130,7 @@ const INNER_NORMS = /_norm_in\.weight$|(?:^|\.)layers\.\d+\.(?:self_attn|mlp)\.[
 function requireNoEmbedder({ tensors }: Checkpoint): void {
   for (const { name, file, offset } of tensors.values()) {
     if (!INNER_NORMS.test(name)) continue;
-    const message = `${file}: tensor ${quote(name)} is an embedding model's (bitnet-embedding), which gives vectors and no text, and is not known here`;
+    const message = `${file}: tensor ${quote(name)} belongs to an embedding model (bitnet-embedding), which does not generate text and is not supported`;
     throw new BitnetError("tensor", message, { file, tensor: name, offset });
   }
 }
@@ -158,7 +158,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
     const tensor = checkpoint.tensors.get(name);
     if (tensor === undefined) {
       const packed = checkpoint.tensors.has(name.replace(/weight$/, "qweight"))
-        ? ", and in its place is a qweight, as GPTQ and AWQ have"
+        ? ", but there is a qweight, as in GPTQ and AWQ models, which are not supported"
         : "";
       throw new BitnetError("tensor", `${checkpoint.path}: tensor ${name} is missing${packed}`, { file: checkpoint.path, tensor: name });
     }
@@ -166,10 +166,10 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
       throw new BitnetError("tensor", `${tensor.file}: tensor ${name} ${what}`, { file: tensor.file, tensor: name, offset: tensor.offset });
     };
     if (!types.includes(tensor.type))
-      refuse(`is ${tensor.type}${tensor.type === "U32" ? ", as MLX packs weights" : ""}; known here are ${types.join(", ")}`);
+      refuse(`is ${tensor.type}${tensor.type === "U32" ? ", as MLX packs weights" : ""}; supported are ${types.join(", ")}`);
     const isOne = shape.length === 1 && shape[0] === 1 && tensor.shape.every((n) => n === 1); // one value is one value: [], [1], [1, 1]
     if (!isOne && (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i]))) {
-      refuse(`has the shape [${tensor.shape.join(", ")}] where the configuration asks for [${shape.join(", ")}]`);
+      refuse(`has the shape [${tensor.shape.join(", ")}], but the configuration requires [${shape.join(", ")}]`);
     }
     used.add(name);
     return tensor;
@@ -217,7 +217,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
     if (!used.has(name) && !isPassedOver(name)) {
       throw new BitnetError(
         "tensor",
-        `${tensor.file}: tensor ${quote(name)} has no role in ${config.architecture}, so the model is not the one it says it is`,
+        `${tensor.file}: tensor ${quote(name)} is unknown in the architecture ${config.architecture}, so the model is of another kind than it states`,
         {
           file: tensor.file,
           tensor: name,

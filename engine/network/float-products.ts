@@ -1,7 +1,7 @@
 import { compileModule } from "../compute/tier.js";
 import type { FloatProducts } from "./reference-linear.js";
 
-/** The exports of kernels/assembly/products.ts, which see. */
+/** The exports of kernels/assembly/products.ts; see there. */
 interface Module {
   readonly memory: WebAssembly.Memory;
   products(

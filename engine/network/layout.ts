@@ -22,7 +22,7 @@ export interface LinearPlan {
  */
 export type HeadKind = "bf16" | "f32" | "scan";
 
-/** What a plan hangs on besides the model. */
+/** What a plan depends on besides the model. */
 export interface PlanOptions {
   readonly tier: Tier;
   readonly kv: KvType;

@@ -117,9 +117,9 @@ describe("damaged weights", () => {
   const LAYER = "blk.2.ffn_up.weight";
   const SCALE = "model.layers.2.mlp.up_proj.weight_scale";
   const I2S_SCALE = (768 * 256) / 4;
-  const scale = /: the scale of tensor .* is .*, which no scale can be: the file is damaged/;
-  const number = /: tensor .* holds a number that is infinite or not one, near byte \d+: the file is damaged/;
-  const code = /: tensor .* has the code 3 at byte \d+, which no ternary weight has/;
+  const scale = /: the scale of tensor .* is .*, but scales must be positive and finite: the file is damaged/;
+  const number = /: tensor .* contains an infinity or NaN near byte \d+: the file is damaged/;
+  const code = /: tensor .* has the code 3 at byte \d+, which is not a ternary weight/;
 
   test.each<[string, string, string, number, (bytes: Buffer, at: number) => number, RegExp]>([
     ["I2_S scale 0", I2S, LAYER, I2S_SCALE, f32(0), scale],
@@ -214,9 +214,9 @@ describe("too large", () => {
     for (const [options, message] of [
       [
         { threads: 2, head: "exact" },
-        /^the model needs \d+ MiB of memory and WebAssembly has 4096 MiB \(output head 5120 MiB, .*: even a context of 32 tokens/,
+        /^the model needs \d+ MiB of memory, but WebAssembly can address 4096 MiB \(output head 5120 MiB, .*: even a context of 32 tokens/,
       ],
-      [REFERENCE, /^the weights take 10243 MiB on the reference path, and at most 4096 MiB are possible/],
+      [REFERENCE, /^the weights need 10243 MiB on the reference path, but at most 4096 MiB are possible/],
     ] as const) {
       const error = await outcome(path, options);
       expect(error?.code).toBe("memory");

@@ -28,7 +28,7 @@ export interface LoadNeeds {
   readonly statPieces: number;
 }
 
-/** What came of a load: all is there, or what the plan has to be made anew with. */
+/** What came of a load: everything is loaded, or what the plan has to be made again with. */
 export type LoadOutcome = "loaded" | "f32 head" | "scale groups";
 
 /** Looks at every ternary layer's encoding. @throws BitnetError tensor */

@@ -83,7 +83,7 @@ describe("a plan over 4 GiB", () => {
     const error = refused({ contextLength: 131072 });
     expect(error.code).toBe("memory");
     expect(error.message).toMatch(
-      /^the model needs \d+ MiB of memory and WebAssembly has 4096 MiB \(KV cache 19200 MiB, output head 627 MiB, weights \d+ MiB\): /,
+      /^the model needs \d+ MiB of memory, but WebAssembly can address 4096 MiB \(KV cache 19200 MiB, output head 627 MiB, weights \d+ MiB\): /,
     );
     const fitting = fittingIn(error);
     expect(fitting % 32).toBe(0);
@@ -148,7 +148,7 @@ describe("a plan over 4 GiB", () => {
       expect(fitting).toBeLessThan(OPTIONS.contextLength);
       expect(limited(bytes - 2 ** 24, fitting).pages).toBeGreaterThan(0);
       const error = thrownBy(() => limited(2 ** 20));
-      expect(error).toMatchObject({ code: "memory", message: expect.stringMatching(/ and the cgroup of this process leaves it 1 MiB \(/) });
+      expect(error).toMatchObject({ code: "memory", message: expect.stringMatching(/ but the cgroup of this process allows 1 MiB \(/) });
     }
   });
 

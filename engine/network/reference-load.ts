@@ -30,7 +30,7 @@ export function loadReference(
     const mib = Math.ceil(bytes / 2 ** 20);
     throw new BitnetError(
       "memory",
-      `the weights take ${mib} MiB on the reference path, and at most 4096 MiB are possible: use a smaller model`,
+      `the weights need ${mib} MiB on the reference path, but at most 4096 MiB are possible: use a smaller model`,
     );
   }
   const read = (tensor: TensorInfo, start: number, length: number): Uint8Array => {

@@ -297,9 +297,9 @@ describe("ternary block types", () => {
     const form = FORMS[type]!;
     const bytes = new Uint8Array(4 * form.bytes);
     const half = errorOf(() => openPacking(layer(type, 8, form.elements / 2, bytes)));
-    expect(half.message).toContain(`${type} holds only multiples of ${form.elements}`);
+    expect(half.message).toContain(`${type} requires a multiple of ${form.elements}`);
     const short = errorOf(() => openPacking(layer(type, 4, form.elements, bytes.subarray(1))));
-    expect(short.message).toContain(`has ${bytes.length - 1} bytes where ${type} [4, ${form.elements}] takes ${bytes.length}`);
+    expect(short.message).toContain(`has ${bytes.length - 1} bytes, but ${type} [4, ${form.elements}] requires ${bytes.length}`);
   });
 });
 
@@ -336,7 +336,7 @@ test.each([
 ] as const)("%s of the wrong number of bytes is refused", (type, length) => {
   const error = errorOf(() => openPacking(layer(type, 256, 256, new Uint8Array(length))));
   expect(error).toMatchObject({ code: "tensor", tensor: "some.layer" });
-  expect(error.message).toContain(`has ${length} bytes where ${type} [256, 256] takes`);
+  expect(error.message).toContain(`has ${length} bytes, but ${type} [256, 256] requires`);
 });
 
 describe("one layer, packed by llama.cpp's quantiser", () => {

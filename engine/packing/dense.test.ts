@@ -176,7 +176,7 @@ describe("master weights", () => {
     const source = layer(type, rows, columns, bytes);
     const error = errorOf(() => decode(source, bytes));
     expect(error).toMatchObject({ code: "file", tensor: "some.layer", file: "some.file" });
-    expect(error.message).toContain("tensor some.layer holds a number that is infinite or not one");
+    expect(error.message).toContain("tensor some.layer contains an infinity or NaN");
     const { start } = densePacking(source).piece(densePacking(source).pieces - 1);
     expect(error.offset).toBe(4096 + start);
   });

@@ -27,7 +27,7 @@ export function readFloats(type: string, bytes: Uint8Array, out: Float32Array, c
 export function notFinite(tensor: TensorInfo, offset: number): BitnetError {
   return new BitnetError(
     "file",
-    `${tensor.file}: tensor ${tensor.name} holds a number that is infinite or not one, near byte ${offset}: the file is damaged`,
+    `${tensor.file}: tensor ${tensor.name} contains an infinity or NaN near byte ${offset}: the file is damaged`,
     {
       file: tensor.file,
       tensor: tensor.name,
@@ -38,13 +38,13 @@ export function notFinite(tensor: TensorInfo, offset: number): BitnetError {
 
 /** What to do with weights that are not ternary: with SafeTensors, and with GGUF. */
 const GET_TERNARY =
-  'get its packed or written-out form (of Falcon-E the revision main or bfloat16), or, if these are masters of a ternary model, say so in config.json: "quantization_config": {"quant_method": "bitnet", "quantization_mode": "online", "linear_class": "autobitlinear"}';
+  'get its packed or unpacked form (for Falcon-E the revision main or bfloat16), or, if these are master weights of a ternary model, state it in config.json: "quantization_config": {"quant_method": "bitnet", "quantization_mode": "online", "linear_class": "autobitlinear"}';
 const GET_GGUF = "get the model as I2_S, TQ1_0, TQ2_0 or Q2_0";
 
 function notTernary({ file, name }: TensorInfo, offset: number): BitnetError {
   return new BitnetError(
     "tensor",
-    `${file}: tensor ${name} holds weights of many magnitudes (near byte ${offset}), so this is no ternary model, or its master weights without a word that they are: ${name.startsWith("blk.") ? GET_GGUF : GET_TERNARY}`,
+    `${file}: tensor ${name} has weights of many magnitudes (near byte ${offset}), so this is not a ternary model, or these are its master weights and the file does not state it: ${name.startsWith("blk.") ? GET_GGUF : GET_TERNARY}`,
     { file, tensor: name, offset },
   );
 }

@@ -131,7 +131,7 @@ const rms = (values: Float32Array, other: Float32Array): number =>
   Math.sqrt(values.reduce((sum, x, i) => sum + (x - other[i]!) ** 2, 0) / values.length);
 
 describe("tables", () => {
-  it("Q8_0 is off by half a unit at the most", () => {
+  it("Q8_0 is off by at most half a unit", () => {
     const values = table(3200, 1);
     values.fill(0, 32, 64);
     const after = decodeFloats("Q8_0", encodeQ8(values), values.length);

@@ -96,7 +96,7 @@ export function groupedPacking(source: LinearSource, encoding: GroupEncoding): P
   if (columns % elements !== 0) {
     throw new BitnetError(
       "tensor",
-      `${tensor.file}: tensor ${tensor.name} has rows of ${columns}, and ${tensor.type} holds only multiples of ${elements}`,
+      `${tensor.file}: tensor ${tensor.name} has rows of ${columns} elements, but ${tensor.type} requires a multiple of ${elements}`,
       { file: tensor.file, tensor: tensor.name },
     );
   }
@@ -114,7 +114,7 @@ export function groupedPacking(source: LinearSource, encoding: GroupEncoding): P
           const offset = tensor.offset + piece(index).start + i * blockBytes + scaleAt;
           throw new BitnetError(
             "file",
-            `${tensor.file}: a scale of tensor ${tensor.name} is ${scale}, at byte ${offset}, which no scale can be: the file is damaged`,
+            `${tensor.file}: a scale of tensor ${tensor.name} is ${scale} (at byte ${offset}), but scales must be finite and not negative: the file is damaged`,
             { file: tensor.file, tensor: tensor.name, offset },
           );
         }

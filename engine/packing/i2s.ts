@@ -89,7 +89,7 @@ function rows4Packing(source: LinearSource): Packing {
 function wrongRows({ tensor, layout }: LinearSource, what: string, known: string): BitnetError {
   return new BitnetError(
     "tensor",
-    `${tensor.file}: tensor ${tensor.name} is I2_S (${layout}) with ${what}, and only ${known} are known here`,
+    `${tensor.file}: tensor ${tensor.name} is I2_S (${layout}) with ${what}, but only ${known} are supported`,
     {
       file: tensor.file,
       tensor: tensor.name,
@@ -105,7 +105,7 @@ export function codeThree(source: LinearSource, start: number, bytes: Uint8Array
   const where = source.tensor.type === "I2_S" ? `not in the layout ${source.layout}` : "not in this layout";
   return new BitnetError(
     "file",
-    `${tensor.file}: tensor ${tensor.name} has the code 3 at byte ${offset}, which no ternary weight has: the file is damaged or ${where}`,
+    `${tensor.file}: tensor ${tensor.name} has the code 3 at byte ${offset}, which is not a ternary weight: the file is damaged or ${where}`,
     {
       file: tensor.file,
       tensor: tensor.name,

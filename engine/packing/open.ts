@@ -23,7 +23,7 @@ export function openPacking(source: LinearSource): Packing {
   if (tensor.byteLength !== bytes) {
     throw new BitnetError(
       "tensor",
-      `${tensor.file}: tensor ${tensor.name} has ${tensor.byteLength} bytes where ${tensor.type} [${rows}, ${columns}] takes ${bytes}`,
+      `${tensor.file}: tensor ${tensor.name} has ${tensor.byteLength} bytes, but ${tensor.type} [${rows}, ${columns}] requires ${bytes}`,
       {
         file: tensor.file,
         tensor: tensor.name,

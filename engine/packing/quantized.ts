@@ -1,6 +1,6 @@
 /**
  * ggml's block types that embeddings and output heads come in, to f32. At most one step rounds, the last: d has 11 significant bits, a
- * group's scale 8 and a code at most 8, so that whoever computes (d · scale) · code in f32 gets these bits.
+ * group's scale 8 and a code at most 8, so that any engine that computes (d · scale) · code in f32 gets these bits.
  */
 import { readHalf } from "./half.js";
 

@@ -29,8 +29,12 @@ export function foldScales(source: LinearSource, least: number, most: number): n
 export function checkScale(source: LinearSource, scale: number): number {
   if (scale > 0 && Number.isFinite(scale)) return scale;
   const { file, name } = source.scale ?? source.tensor;
-  throw new BitnetError("file", `${file}: the scale of tensor ${name} is ${scale}, which no scale can be: the file is damaged`, {
-    file,
-    tensor: name,
-  });
+  throw new BitnetError(
+    "file",
+    `${file}: the scale of tensor ${name} is ${scale}, but scales must be positive and finite: the file is damaged`,
+    {
+      file,
+      tensor: name,
+    },
+  );
 }

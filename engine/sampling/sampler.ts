@@ -13,16 +13,16 @@ const FIRST_SELECTION = 256;
 /** Beyond these a penalty could push a float32 logit to infinity; useful ones lie between 0.8 and 2. */
 const PENALTY_RANGE = [0.01, 100] as const;
 
-/** Tokens by the upper 16 bits of their logit, counted anew in each selection. */
+/** Tokens by the upper 16 bits of their logit, counted again in each selection. */
 const histogram = new Uint32Array(0x10000);
 
 /** Checks every field's range; throws a `usage` error that names the first bad one. */
 export function checkSampling(options: SamplingOptions): void {
   const rules: readonly [keyof SamplingOptions, (value: number) => boolean, string][] = [
-    ["temperature", (value) => value >= 0 && value < Infinity, "a number from 0 (greedy) up"],
-    ["topK", (value) => Number.isSafeInteger(value) && value >= 0, "a whole number from 0 (all) up"],
-    ["topP", (value) => value >= 0 && value <= 1, "a number from 0 to 1 (all)"],
-    ["minP", (value) => value >= 0 && value <= 1, "a number from 0 (all) to 1"],
+    ["temperature", (value) => value >= 0 && value < Infinity, "a number of at least 0 (0: greedy)"],
+    ["topK", (value) => Number.isSafeInteger(value) && value >= 0, "a whole number of at least 0 (0: all)"],
+    ["topP", (value) => value >= 0 && value <= 1, "a number from 0 to 1 (1: all)"],
+    ["minP", (value) => value >= 0 && value <= 1, "a number from 0 to 1 (0: all)"],
     [
       "repetitionPenalty",
       (value) => value >= PENALTY_RANGE[0] && value <= PENALTY_RANGE[1],

@@ -75,7 +75,7 @@ describe("tokens in text", () => {
       [tokens, []],
       [[], tokens],
     ] as const) {
-      expect(scan(added, special, text, [])).toEqual([text]); // 512 million steps, if each place were walked anew
+      expect(scan(added, special, text, [])).toEqual([text]); // 512 million steps, if each place were walked again
     }
     const runs = Array.from({ length: 255 }, (_, i): Token => [" ".repeat(i + 1), i]);
     expect(scan(runs, [], text)).toHaveLength(Math.ceil(2_000_000 / 255));
@@ -144,7 +144,7 @@ describe("literal ranges of a text", () => {
     ],
   ] as [string, TextRanges][])("%s is refused in a text of two characters", async (shown, literal) => {
     expect(await errorOf(() => tokenizer.encode("ab", { literal }))).toBe(
-      `usage: literal must be ascending ranges [start, end) of the text's 2 UTF-16 units, none over another; ${shown} is not`,
+      `usage: literal must be ascending ranges [start, end) of the text's 2 UTF-16 units, without overlaps; ${shown} is not`,
     );
   });
 });

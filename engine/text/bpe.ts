@@ -65,7 +65,7 @@ export class MergeTable {
       const areTokens = middles[i]! < to && leftId >= 0 && rightId >= 0;
       mergedId = areTokens ? table.findJoined(mergedId, bytes, starts[rank]!, middles[i]!, to) : -1;
       if (mergedId < 0) {
-        throw new TableError(`has ${quote(merges.at(rank)!)} at ${rank}, which does not name two tokens that make a third`);
+        throw new TableError(`has ${quote(merges.at(rank)!)} at ${rank}, which is not two tokens that form a third`);
       }
       this.left[rank] = leftId;
       this.right[rank] = rightId;

@@ -4,7 +4,7 @@ export const Class = { letter: 1, number: 2, space: 4, punctuation: 8 } as const
 /** Set in the table once a character's class is known. */
 const known = 16;
 
-/** [characters] by code point; 0 where nobody asked yet. */
+/** [characters] by code point; 0 if not looked up yet. */
 const classes = new Uint8Array(0x110000);
 
 function look(code: number): number {

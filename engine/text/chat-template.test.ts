@@ -109,7 +109,7 @@ test("a template that takes too much is refused, and the next one renders", asyn
       /more than \d+ steps|more than \d+ characters in all/,
     ],
     ["{{ 'x' * 5000000 }}", /a text of more than 4194304 characters/],
-    ["x".repeat(2e6), /has 2000000 characters, more than the 1048576/],
+    ["x".repeat(2e6), /has 2000000 characters, but the limit is 1048576/],
     ["{{ messages.constructor.constructor('return process')().pid }}", /has no attribute 'constructor'/],
   ] as const) {
     expect(await errorOf(() => render(source))).toMatch(new RegExp(`^tokenizer: m\\.gguf: the chat template .*(?:${message.source})`));
@@ -138,7 +138,7 @@ test("a rendered chat is no longer than its context can hold; who made it too lo
 test("a conversation too long for any context is refused before it is sent anywhere", async () => {
   const template = createChatTemplate("{{ messages[0].content }}", "m.gguf", tokenizer);
   const long = [{ role: "user", content: "x".repeat(5e6) }];
-  expect(await errorOf(() => template.render(long))).toBe("usage: the messages have more than the 4194304 characters that a chat may have");
+  expect(await errorOf(() => template.render(long))).toBe("usage: the messages exceed the limit of 4194304 characters in a chat");
   expect(await template.render([{ role: "user", content: "é".repeat(4e6) }])).toHaveLength(4e6);
 });
 
@@ -199,10 +199,10 @@ describe("options", () => {
       'True[{"type": "function"}]1.5',
     );
     for (const [template, message] of [
-      [{ messages: [] }, "usage: the template's variable messages can't be set: it has a meaning of its own"],
-      [{ bos_token: "x" }, "usage: the template's variable bos_token can't be set: it has a meaning of its own"],
-      [{ "a b": 1 }, `usage: "a b" can't be the name of a template's variable`],
-      [{ tools: {} }, "usage: the template's variable tools must be a list of objects, or null"],
+      [{ messages: [] }, "usage: the template variable messages can't be set: it is reserved"],
+      [{ bos_token: "x" }, "usage: the template variable bos_token can't be set: it is reserved"],
+      [{ "a b": 1 }, `usage: "a b" can't be the name of a template variable`],
+      [{ tools: {} }, "usage: the template variable tools must be a list of objects, or null"],
       [{ f: () => 1 }, "usage: template.f is a function, which is not JSON data"],
       [{ d: new Map() }, "usage: template.d is a object, which is not JSON data"],
     ] as const) {
@@ -217,10 +217,12 @@ describe("options", () => {
     expect(compose(source, { date: new Date(2024, 1, 3, 4, 5) })).toBe("03 Feb 2024 04:05");
     expect(compose(source, { template: { date: "2024-12-31" } })).toBe("31 Dec 2024 00:00");
     expect(await errorOf(async () => compose(source, {}))).toBe(
-      "usage: the chat template of m.gguf writes a date, which must be given: as the option date, or --template-var date=2025-07-31",
+      "usage: the chat template of m.gguf writes a date, which must be given with the option date or --template-var date=2025-07-31",
     );
     for (const date of ["today", "2024-02-30", "2024-13-01", new Date(Number.NaN), ""]) {
-      expect(await errorOf(async () => compose(source, { date }))).toMatch(/^usage: date is .*: wanted a Date, or text such as 2025-07-31/);
+      expect(await errorOf(async () => compose(source, { date }))).toMatch(
+        /^usage: date is .*: expected a Date, or a string such as 2025-07-31/,
+      );
     }
   });
 
@@ -234,10 +236,10 @@ describe("options", () => {
     expect(compose(source, options, begun(" "))).toBe("user: Hi;assistant: ");
     expect(compose(source, {}, begun("Once"))).toBe("user: Hi;assistant: Once;assistant: ");
     expect(await errorOf(async () => compose(source, options))).toBe(
-      "usage: continueFinalMessage wants a last message of the assistant, and message 0 is the user's",
+      "usage: continueFinalMessage requires the last message to be the assistant's, but message 0 is the user's",
     );
     expect(await errorOf(async () => compose("{{ messages[0].content }}", options, begun("Once")))).toBe(
-      "usage: the chat template of m.gguf does not write the last message as it is, so it can't be continued",
+      "usage: the chat template of m.gguf does not write the last message unchanged, so it can't be continued",
     );
   });
 });

@@ -23,7 +23,7 @@ interface Sources {
 
 /**
  * The chat template in the model's files: GGUF's `tokenizer.chat_template`; else `chat_template.jinja`, else tokenizer_config.json's
- * `chat_template`, of several the one named "default", and with tools the one named "tool_use"; one beside a tokenizer that was given in place of the
+ * `chat_template`, of several the one named "default", and with tools the one named "tool_use"; one beside a tokenizer that was given instead of the
  * model's comes before them all. Undefined if there is none. It is parsed when it is first rendered, so a broken one does not keep a model from
  * running. Throws a BitnetError `tokenizer` if it is no text.
  */
@@ -128,7 +128,7 @@ export function createChatTemplate(
     const known = parsed.get(chosen);
     if (known) return known;
     if (chosen.length > maxSource) {
-      const message = `${file}: the chat template has ${chosen.length} characters, more than the ${maxSource} this engine takes`;
+      const message = `${file}: the chat template has ${chosen.length} characters, but the limit is ${maxSource}`;
       throw new BitnetError("tokenizer", message, { file });
     }
     const made = new Template(chosen);
@@ -175,7 +175,7 @@ export function createChatTemplate(
     if (continueFinalMessage && last.role !== "assistant") {
       throw new BitnetError(
         "usage",
-        `continueFinalMessage wants a last message of the assistant, and message ${messages.length - 1} is the ${last.role}'s`,
+        `continueFinalMessage requires the last message to be the assistant's, but message ${messages.length - 1} is the ${last.role}'s`,
       );
     }
     const begun = continueFinalMessage && typeof last.content === "string" ? last.content : "";
@@ -211,7 +211,7 @@ function cutBehind({ value, marks }: Text, begun: string, file: string): { value
   const trimmed = begun.trim();
   const at = value.lastIndexOf(trimmed);
   if (at < 0)
-    throw new BitnetError("usage", `the chat template of ${file} does not write the last message as it is, so it can't be continued`);
+    throw new BitnetError("usage", `the chat template of ${file} does not write the last message unchanged, so it can't be continued`);
   const whole = begun.trimStart();
   const end = at + (value.startsWith(whole, at) ? whole : trimmed).length;
   return { value: value.slice(0, end), marks: sliceMarks(marks, 0, end) };
@@ -229,7 +229,7 @@ function failure({ kind, message }: TemplateFault, file: string): BitnetError {
     case "no date":
       return new BitnetError(
         "usage",
-        `the chat template of ${file} writes a date, which must be given: as the option date, or --template-var date=2025-07-31`,
+        `the chat template of ${file} writes a date, which must be given with the option date or --template-var date=2025-07-31`,
         { file },
       );
     default:

@@ -9,7 +9,7 @@ export type Refuse = (message: string) => never;
 /** What differs from one kind of tokenizer to another: how a stretch of text becomes ids, and what a token stands for. */
 export interface Codec {
   readonly spacePrefix: SpacePrefix;
-  /** Whether the token was recognised as such in text, so that text after it begins anew. */
+  /** Whether the token was recognised as such in text, so that the text after it starts afresh. */
   isBorder(id: number): boolean;
   /** Text as the tokenizer's normaliser makes it, and where ranges of it are then; `encode` takes either. `prefixed` puts a space before it. */
   normalize(text: string, prefixed: boolean, ranges: TextRanges): { readonly text: string; readonly ranges: TextRanges };

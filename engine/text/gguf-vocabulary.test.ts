@@ -42,7 +42,7 @@ describe("tokenizer.ggml.pre that says nothing", () => {
       const { notes, ...vocabulary } = readGgufVocabulary(checkpoint(changes));
       expect({ ...vocabulary, notes: [] }).toEqual(named);
       expect(notes).toEqual([
-        `tokenizer.ggml.pre is ${shown}: LLaMA-3's tokenizer is assumed, the only one that ${architecture} models were published with`,
+        `tokenizer.ggml.pre is ${shown}: assuming LLaMA-3's tokenizer, which all published ${architecture} models use`,
       ]);
       expect((await load(changes)).notes).toEqual(notes);
       expect((await load({ ...changes, "tokenizer.ggml.add_bos_token": false })).encode("ab")).toEqual([256]);
@@ -51,9 +51,9 @@ describe("tokenizer.ggml.pre that says nothing", () => {
 
   test.each(["llama", "qwen3", "bitnet"])("is refused in a %s model", async (architecture) => {
     for (const [pre, message] of [
-      [undefined, "tokenizer.ggml.pre is missing, so how to split text is not known"],
-      ["", "tokenizer.ggml.pre is missing, so how to split text is not known"],
-      ["default", 'tokenizer.ggml.pre is "default"; this engine knows'],
+      [undefined, "tokenizer.ggml.pre is missing, so it is not known how to split text"],
+      ["", "tokenizer.ggml.pre is missing, so it is not known how to split text"],
+      ["default", 'tokenizer.ggml.pre is "default"; supported are'],
     ] as const) {
       const error = await refused({ "general.architecture": architecture, "tokenizer.ggml.pre": pre });
       expect(error).toContain(message);
@@ -65,7 +65,7 @@ describe("tokenizer.ggml.pre that says nothing", () => {
 describe("a BOS token that no key names", () => {
   const none = { "tokenizer.ggml.bos_token_id": undefined };
   const noText = { "tokenizer.ggml.tokens": [...byteCharacters, "ab", "<|x|>", ...specials.slice(1)] };
-  const missing = "tokenizer: fake: text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing";
+  const missing = "tokenizer: fake: text should begin with a BOS token, but tokenizer.ggml.bos_token_id is missing";
 
   test.each(["falcon3", "falcon_e"])("is not put first with %s, unless the file says that one is", async (pre) => {
     const tokenizer = await load({ ...none, "tokenizer.ggml.pre": pre });
@@ -113,14 +113,14 @@ describe("ends", () => {
 describe("types of tokens that are missing or wrong", () => {
   test("tokens that look like control tokens are some, with a note", async () => {
     for (const [types, words] of [
-      [undefined, "is missing, so"],
-      [Array<number>(262).fill(1), "doesn't say that"],
+      [undefined, "is missing:"],
+      [Array<number>(262).fill(1), "does not mark all control tokens:"],
     ] as const) {
       const tokenizer = await load({ "tokenizer.ggml.token_type": types });
       expect(tokenizer.encode("ab<|eot_id|><|turn|>")).toEqual([257, 256, 259, 260]);
       expect(tokenizer.decode([256, 258, 259], { special: false })).toBe("ab");
       expect(tokenizer.notes).toEqual([
-        `tokenizer.ggml.token_type ${words} "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>" and 2 more are control tokens: assumed by the text`,
+        `tokenizer.ggml.token_type ${words} "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>" and 2 more are treated as control tokens, judging by the text`,
       ]);
     }
   });

@@ -114,11 +114,10 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
 
   const model = text("tokenizer.ggml.model") ?? refuse(`the file has no tokenizer (tokenizer.ggml.model is missing); ${passAnother}`);
   if (model !== "gpt2" && model !== "llama") {
-    refuse(
-      `tokenizer.ggml.model is ${quote(model)}; this engine knows "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`,
-    );
+    refuse(`tokenizer.ggml.model is ${quote(model)}; supported are "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`);
   }
-  if (flag("tokenizer.ggml.add_eos_token")) refuse("tokenizer.ggml.add_eos_token is true, and this engine puts no token after a text");
+  if (flag("tokenizer.ggml.add_eos_token"))
+    refuse("tokenizer.ggml.add_eos_token is true, but adding a token after a text is not supported");
   const tokens = strings("tokenizer.ggml.tokens");
   const sameLength = (key: string, list: NumberList): void => {
     if (list.length !== tokens.length) refuse(`${key} has ${list.length} entries, but tokenizer.ggml.tokens has ${tokens.length}`);
@@ -128,8 +127,9 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   if (types) sameLength("tokenizer.ggml.token_type", types);
   for (let i = 0; types && i < types.length; i++) {
     if (types[i] === normal) continue;
-    const kind = tokenTypes.get(types[i]!) ?? refuse(`tokenizer.ggml.token_type is ${types[i]} for token ${i}, which is no type of token`);
-    if (kind === "byte" && model === "gpt2") refuse(`tokenizer.ggml.token_type is 6 for token ${i}, which byte-level BPE does not have`);
+    const kind = tokenTypes.get(types[i]!) ?? refuse(`tokenizer.ggml.token_type is ${types[i]} for token ${i}, which is not a token type`);
+    if (kind === "byte" && model === "gpt2")
+      refuse(`tokenizer.ggml.token_type is 6 (byte) for token ${i}, which byte-level BPE does not use`);
     plain.set(i, kind);
   }
   const ids = readGgufIds(checkpoint, tokens.length);
@@ -144,7 +144,7 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   if (controls.length > 0) {
     const shown = controls.slice(0, 3).map((control) => quote(tokens.at(control)!));
     notes.push(
-      `tokenizer.ggml.token_type ${types ? "doesn't say that" : "is missing, so"} ${shown.join(", ")}${controls.length > 3 ? ` and ${controls.length - 3} more` : ""} ${controls.length > 1 ? "are control tokens" : "is a control token"}: assumed by the text`,
+      `tokenizer.ggml.token_type ${types ? "does not mark all control tokens" : "is missing"}: ${shown.join(", ")}${controls.length > 3 ? ` and ${controls.length - 3} more` : ""} ${controls.length > 1 ? "are treated as control tokens" : "is treated as a control token"}, judging by the text`,
     );
   }
 
@@ -161,7 +161,7 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
 
   if (merges === undefined) {
     if (flag("tokenizer.ggml.remove_extra_whitespaces")) {
-      refuse("tokenizer.ggml.remove_extra_whitespaces is true, and this engine doesn't change text before it is tokenized");
+      refuse("tokenizer.ggml.remove_extra_whitespaces is true, but changing text before it is tokenized is not supported");
     }
     const scores = numbers("tokenizer.ggml.scores") ?? refuse("tokenizer.ggml.scores is missing");
     sameLength("tokenizer.ggml.scores", scores);
@@ -181,15 +181,15 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   if ((given === "" || given === "default") && llama3Architectures.includes(architecture)) {
     pre = "llama-bpe";
     notes.push(
-      `tokenizer.ggml.pre is ${given === "" ? "missing" : quote(given)}: LLaMA-3's tokenizer is assumed, the only one that ${architecture} models were published with`,
+      `tokenizer.ggml.pre is ${given === "" ? "missing" : quote(given)}: assuming LLaMA-3's tokenizer, which all published ${architecture} models use`,
     );
   }
   const rule = preTokenizers.get(pre);
   if (rule === undefined) {
     return refuse(
       pre === ""
-        ? `tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows ${known}); ${passAnother}`
-        : `tokenizer.ggml.pre is ${quote(pre)}; this engine knows ${known}; ${passAnother}`,
+        ? `tokenizer.ggml.pre is missing, so it is not known how to split text (supported are ${known}); ${passAnother}`
+        : `tokenizer.ggml.pre is ${quote(pre)}; supported are ${known}; ${passAnother}`,
     );
   }
   return {

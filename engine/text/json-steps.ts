@@ -23,7 +23,7 @@ export function readNormalizer(normalizer: unknown, refuse: Refuse): boolean {
   const steps = stepsOf(normalizer, "normalizers");
   const nfc = steps?.length === 1 && isObject(steps[0]) && steps[0].type === "NFC";
   if (nfc || steps?.length === 0) return nfc;
-  return refuse(`normalizer is ${show(normalizer)}; this engine knows "NFC", or none`);
+  return refuse(`normalizer is ${show(normalizer)}; supported are "NFC", or none`);
 }
 
 /** How a pre_tokenizer of byte-level BPE cuts text: "ByteLevel" with what stands before and after it. */
@@ -31,7 +31,7 @@ export function readSplit(preTokenizer: unknown, refuse: Refuse): SplitRule {
   const steps = stepsOf(preTokenizer, "pretokenizers");
   const unknown = (): never =>
     refuse(
-      `pre_tokenizer is ${show(preTokenizer)}; this engine knows "ByteLevel" and, before or after it, "Split" (behavior "Isolated"), "Punctuation" and "Digits"`,
+      `pre_tokenizer is ${show(preTokenizer)}; supported are "ByteLevel" and, before or after it, "Split" (behavior "Isolated"), "Punctuation" and "Digits"`,
     );
   if (steps === undefined) return unknown();
   const rule: SplitStep[] = [];
@@ -39,7 +39,7 @@ export function readSplit(preTokenizer: unknown, refuse: Refuse): SplitRule {
   for (const step of steps) {
     if (!isObject(step)) return unknown();
     if (step.type === "ByteLevel" && !spelled) {
-      if (step.add_prefix_space === true) refuse("pre_tokenizer adds a space before text (add_prefix_space), which this engine doesn't do");
+      if (step.add_prefix_space === true) refuse("pre_tokenizer adds a space before text (add_prefix_space), which is not supported");
       if (step.use_regex !== false) rule.push("gpt2"); // true where it isn't said
       spelled = true;
     } else if (step.type === "Split" && step.behavior === "Isolated" && step.invert !== true) {
@@ -59,7 +59,7 @@ export function readSplit(preTokenizer: unknown, refuse: Refuse): SplitRule {
     }
   }
   if (!spelled) return unknown();
-  if (rule.length === 0) refuse("pre_tokenizer doesn't split text at all (use_regex is false), which this engine doesn't do");
+  if (rule.length === 0) refuse("pre_tokenizer does not split text at all (use_regex is false), which is not supported");
   return rule;
 }
 
@@ -68,7 +68,7 @@ function readPattern({ pattern }: JsonObject, refuse: Refuse): SplitStep {
   const regex = isObject(pattern) ? pattern.Regex : undefined;
   for (const [step, known] of Object.entries(splitPatterns)) if (regex === known) return step as keyof typeof splitPatterns;
   const shown = typeof regex === "string" ? inOneLine(JSON.stringify(regex.slice(0, maxPattern))) : show(pattern);
-  return refuse(`pre_tokenizer splits text by ${shown}; this engine runs no rule but LLaMA-3's, GPT-2's, Qwen2's and "[0-9][0-9][0-9]"`);
+  return refuse(`pre_tokenizer splits text by ${shown}; supported are only LLaMA-3's, GPT-2's and Qwen2's patterns, and "[0-9][0-9][0-9]"`);
 }
 
 /**
@@ -84,7 +84,7 @@ export function readSpaces(
   const spaces = isAbsent(preTokenizer) ? spacesOfNormalizer(normalizer) : spacesOfMetaspace(normalizer, preTokenizer);
   if (spaces === undefined) {
     return refuse(
-      `normalizer is ${show(normalizer)} and pre_tokenizer ${show(preTokenizer)}; with byte_fallback this engine knows "Replace" with or without "Prepend", or "Metaspace" (split false)`,
+      `normalizer is ${show(normalizer)} and pre_tokenizer ${show(preTokenizer)}; with byte_fallback, supported are "Replace" with or without "Prepend", or "Metaspace" (split false)`,
     );
   }
   const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
@@ -96,9 +96,7 @@ export function readSpaces(
   ];
   const steps = stepsOf(decoder, "decoders");
   if (steps?.length !== known.length || !known.every((step, i) => isSame(steps[i], step))) {
-    refuse(
-      `decoder is ${show(decoder)}; with byte_fallback this engine knows ${known.map(({ type }) => `"${type}"`).join(", ")} in sequence`,
-    );
+    refuse(`decoder is ${show(decoder)}; with byte_fallback, supported are ${known.map(({ type }) => `"${type}"`).join(", ")} in sequence`);
   }
   return spaces;
 }

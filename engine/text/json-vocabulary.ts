@@ -32,7 +32,7 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
     inMain(`decoder is ${show(main.decoder)}, not of type "ByteLevel"`);
   }
   const { tokens, merges, ignoreMerges } = readModel(main.model, inMain);
-  if (isPieces && ignoreMerges) inMain("model.ignore_merges is true, which this engine doesn't do with byte_fallback");
+  if (isPieces && ignoreMerges) inMain("model.ignore_merges is true, which is not supported with byte_fallback");
   const plain = new Map<number, PlainKind>();
   if (isPieces) for (const [id, token] of tokens.entries()) if (token !== undefined && byteToken.test(token)) plain.set(id, "byte");
   const normalized = new Set<number>();
@@ -52,14 +52,14 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
   const templateBos = readTemplateBos(main.post_processor, inMain);
   const configBos = idOf("bos_token");
   if (templateBos !== undefined && configBos !== undefined && templateBos !== configBos) {
-    inMain(`post_processor begins text with token ${templateBos}, but bos_token is ${configBos}`);
+    inMain(`post_processor starts text with token ${templateBos}, but bos_token is ${configBos}`);
   }
   const flag = (key: string): boolean | undefined => {
     const value = config[key];
     if (isAbsent(value) || typeof value === "boolean") return value ?? undefined;
     return refuse(`tokenizer_config.json: ${key} is ${show(value)}, not true or false`);
   };
-  if (flag("add_eos_token")) refuse("tokenizer_config.json: add_eos_token is true, and this engine puts no token after a text");
+  if (flag("add_eos_token")) refuse("tokenizer_config.json: add_eos_token is true, but adding a token after a text is not supported");
   const eosId = idOf("eos_token");
   const common = {
     source: "tokenizer.json",
@@ -81,10 +81,10 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
 
 function readModel(model: unknown, refuse: Refuse): { tokens: string[]; merges: string[]; ignoreMerges: boolean } {
   if (!isObject(model)) return refuse("model is missing");
-  if (model.type !== "BPE") refuse(`model.type is ${show(model.type)}; this engine knows "BPE"`);
+  if (model.type !== "BPE") refuse(`model.type is ${show(model.type)}; only "BPE" is supported`);
   if (!isAbsent(model.dropout) && model.dropout !== 0) refuse(`model.dropout is ${show(model.dropout)}, so tokens would be random`);
   for (const key of ["continuing_subword_prefix", "end_of_word_suffix"]) {
-    if (!isAbsent(model[key]) && model[key] !== "") refuse(`model.${key} is ${show(model[key])}, which this engine doesn't do`);
+    if (!isAbsent(model[key]) && model[key] !== "") refuse(`model.${key} is ${show(model[key])}, which is not supported`);
   }
   const { vocab, merges } = model;
   if (!isObject(vocab)) return refuse("model.vocab is not an object of tokens and ids");
@@ -102,7 +102,7 @@ function readModel(model: unknown, refuse: Refuse): { tokens: string[]; merges: 
 /** Puts a token at its id, which must be free, and gives the id. Ids that stay free are found at the end (`requireAll`). */
 function place(tokens: string[], id: unknown, token: string, key: string, refuse: Refuse): number {
   if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= maxEntries) {
-    return refuse(`${key} has ${quote(token)} with ${show(id)} for an id`);
+    return refuse(`${key} has ${quote(token)} with the id ${show(id)}`);
   }
   if (tokens[id] !== undefined) refuse(`${key} has two tokens with the id ${id}, ${quote(tokens[id])} and ${quote(token)}`);
   tokens[id] = token;
@@ -121,10 +121,10 @@ function listed(decoder: unknown): unknown {
 function readAddedTokens(list: unknown, tokens: string[], plain: Map<number, PlainKind>, normalized: Set<number>, refuse: Refuse): void {
   if (!Array.isArray(list)) refuse("added_tokens is not a list");
   for (const token of list as readonly unknown[]) {
-    if (!isObject(token) || typeof token.content !== "string") refuse(`added_tokens has ${show(token)}, which is no token`);
+    if (!isObject(token) || typeof token.content !== "string") refuse(`added_tokens has ${show(token)}, which is not a token`);
     const { id, content } = token;
     for (const key of ["lstrip", "rstrip", "single_word"]) {
-      if (token[key] === true) refuse(`added_tokens has ${quote(content)} with ${key}, which this engine doesn't do`);
+      if (token[key] === true) refuse(`added_tokens has ${quote(content)} with ${key}, which is not supported`);
     }
     // The model's own vocabulary may have it already.
     const known = typeof id === "number" && tokens[id] === content;
@@ -144,14 +144,14 @@ function readTemplateBos(postProcessor: unknown, refuse: Refuse): number | undef
     if (isObject(step) && step.type === "ByteLevel") continue; // concerns offsets only
     const single: unknown = isObject(step) && step.type === "TemplateProcessing" ? step.single : undefined;
     if (!isObject(step) || !Array.isArray(single) || bos !== undefined) {
-      return refuse(`post_processor is ${show(postProcessor)}; this engine knows "ByteLevel" and one "TemplateProcessing"`);
+      return refuse(`post_processor is ${show(postProcessor)}; supported are "ByteLevel" and one "TemplateProcessing"`);
     }
     const pieces = single.map((piece: unknown) => (isObject(piece) ? piece : {}));
     if (pieces.length === 1 && isObject(pieces[0]!.Sequence)) continue;
     const name =
       pieces.length === 2 && isObject(pieces[1]!.Sequence) && isObject(pieces[0]!.SpecialToken) ? pieces[0]!.SpecialToken.id : undefined;
     if (typeof name !== "string")
-      return refuse(`post_processor makes ${show(single)} of a text; this engine knows a text with one token before it`);
+      return refuse(`post_processor turns a text into ${show(single)}; only one token before the text is supported`);
     const known = step.special_tokens;
     const entry: unknown = isObject(known) && Object.hasOwn(known, name) ? known[name] : undefined;
     const ids: unknown = isObject(entry) ? entry.ids : undefined;

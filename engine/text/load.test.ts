@@ -79,23 +79,23 @@ describe("GGUF", () => {
       expect([type, tokenizer.isSpecial(257), tokenizer.encode("<s>", { bos: false }).length === 1]).toEqual([type, special, found]);
     }
     expect(await errorOf(() => loadGguf(types(6)))).toBe(
-      "tokenizer: fake: tokenizer.ggml.token_type is 6 for token 257, which byte-level BPE does not have",
+      "tokenizer: fake: tokenizer.ggml.token_type is 6 (byte) for token 257, which byte-level BPE does not use",
     );
   });
 
   test.each<[string, Record<string, MetadataValue | undefined>]>([
     [`the file has no tokenizer (tokenizer.ggml.model is missing); ${passAnother}`, { "tokenizer.ggml.model": undefined }],
     [
-      `tokenizer.ggml.model is "t5"; this engine knows "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`,
+      `tokenizer.ggml.model is "t5"; supported are "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`,
       { "tokenizer.ggml.model": "t5" },
     ],
-    ["tokenizer.ggml.add_eos_token is true, and this engine puts no token after a text", { "tokenizer.ggml.add_eos_token": true }],
+    ["tokenizer.ggml.add_eos_token is true, but adding a token after a text is not supported", { "tokenizer.ggml.add_eos_token": true }],
     ["tokenizer.ggml.model is not a string", { "tokenizer.ggml.model": 2 }],
     [
-      `tokenizer.ggml.pre is missing, so how to split text is not known (this engine knows ${knownPre}); ${passAnother}`,
+      `tokenizer.ggml.pre is missing, so it is not known how to split text (supported are ${knownPre}); ${passAnother}`,
       { "tokenizer.ggml.pre": undefined },
     ],
-    [`tokenizer.ggml.pre is "default"; this engine knows ${knownPre}; ${passAnother}`, { "tokenizer.ggml.pre": "default" }],
+    [`tokenizer.ggml.pre is "default"; supported are ${knownPre}; ${passAnother}`, { "tokenizer.ggml.pre": "default" }],
     ["tokenizer.ggml.tokens is missing", { "tokenizer.ggml.tokens": undefined }],
     ["tokenizer.ggml.tokens is not a list of strings", { "tokenizer.ggml.tokens": [1, 2] }],
     ["tokenizer.ggml.token_type has 1 entries, but tokenizer.ggml.tokens has 259", { "tokenizer.ggml.token_type": [1] }],
@@ -103,7 +103,7 @@ describe("GGUF", () => {
     ["tokenizer.ggml.bos_token_id is not a number", { "tokenizer.ggml.bos_token_id": "257" }],
     ["tokenizer.ggml.bos_token_id is 259, but the vocabulary has the ids 0 to 258", { "tokenizer.ggml.bos_token_id": 259 }],
     ["tokenizer.ggml.add_bos_token is not true or false", { "tokenizer.ggml.add_bos_token": 1 }],
-    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", { "tokenizer.ggml.bos_token_id": undefined }],
+    ["text should begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", { "tokenizer.ggml.bos_token_id": undefined }],
   ])("refused: %s", async (message, changes) => {
     expect(await errorOf(() => loadGguf(changes))).toBe(`tokenizer: fake: ${message}`);
   });
@@ -180,7 +180,7 @@ describe("tokenizer.json", () => {
     expect((await wideWith({ type: "Sequence", pretokenizers: [{ type: "ByteLevel" }] })).encode("1234")).toEqual([258]);
     expect((await wideWith(splitThenBytes({ pattern: { Regex: splitPatterns.llama3 } }))).encode("1234")).toHaveLength(4);
     expect(await errorOf(() => numbers("\\p{N}|\\s+"))).toBe(
-      `tokenizer: fake: tokenizer.json: pre_tokenizer splits text by "\\\\p{N}|\\\\s+"; this engine runs no rule but LLaMA-3's, GPT-2's, Qwen2's and "[0-9][0-9][0-9]"`,
+      `tokenizer: fake: tokenizer.json: pre_tokenizer splits text by "\\\\p{N}|\\\\s+"; supported are only LLaMA-3's, GPT-2's and Qwen2's patterns, and "[0-9][0-9][0-9]"`,
     );
     expect(await errorOf(() => numbers("a\u0085\u009b"))).toContain('splits text by "a\\u{85}\\u{9b}"'); // nothing that steers a terminal
   });
@@ -203,14 +203,14 @@ describe("tokenizer.json", () => {
   });
 
   test.each<[string, Json, Json?]>([
-    ['normalizer is {"type":"NFKC"}; this engine knows "NFC", or none', { normalizer: { type: "NFKC" } }],
+    ['normalizer is {"type":"NFKC"}; supported are "NFC", or none', { normalizer: { type: "NFKC" } }],
     ['decoder is null, not of type "ByteLevel"', { decoder: null }],
     ["model is missing", { model: 3 }],
     ['model.type is "Unigram"', { model: { ...model, type: "Unigram" } }],
     ["model.vocab is not an object", { model: { ...model, vocab: ["a"] } }],
-    ['model.vocab has "a" with -1 for an id', { model: { ...model, vocab: { a: -1 } } }],
-    ['model.vocab has "a" with 1e+99 for an id', { model: { ...model, vocab: { a: 1e99 } } }],
-    ['model.vocab has "a" with "zero" for an id', { model: { ...model, vocab: { a: "zero" } } }],
+    ['model.vocab has "a" with the id -1', { model: { ...model, vocab: { a: -1 } } }],
+    ['model.vocab has "a" with the id 1e+99', { model: { ...model, vocab: { a: 1e99 } } }],
+    ['model.vocab has "a" with the id "zero"', { model: { ...model, vocab: { a: "zero" } } }],
     ['model.vocab has two tokens with the id 7, "a" and "b"', { model: { ...model, vocab: { a: 7, b: 7 } } }],
     ["no token has the id 0, but there are higher ones", { model: { ...model, vocab: { a: 1 } } }],
     ["model.merges is not a list of pairs", { model: { ...model, merges: [["a"]] } }],
@@ -218,27 +218,27 @@ describe("tokenizer.json", () => {
     ["model.dropout is", { model: { ...model, dropout: 0.1 } }],
     ["model.end_of_word_suffix is", { model: { ...model, end_of_word_suffix: "</w>" } }],
     ["pre_tokenizer adds a space", { pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } }],
-    ["pre_tokenizer doesn't split", { pre_tokenizer: byteLevel }],
+    ["pre_tokenizer does not split", { pre_tokenizer: byteLevel }],
     ["pre_tokenizer is", { pre_tokenizer: { type: "Metaspace" } }],
     ["pre_tokenizer is", { pre_tokenizer: null }],
     ["pre_tokenizer is", { pre_tokenizer: { type: "Sequence", pretokenizers: {} } }],
     ["pre_tokenizer is", { pre_tokenizer: splitThenBytes({ behavior: "Removed", pattern: { Regex: splitPatterns.gpt2 } }) }],
     ["pre_tokenizer splits text by", { pre_tokenizer: splitThenBytes({ pattern: { String: " " } }) }],
     ["added_tokens is not a list", { added_tokens: {} }],
-    ["added_tokens has 7, which is no token", { added_tokens: [7] }],
+    ["added_tokens has 7, which is not a token", { added_tokens: [7] }],
     ['added_tokens has "<s>" with lstrip', { added_tokens: [{ ...special(257, "<s>"), lstrip: true }] }],
     ['added_tokens has "<s>" with single_word', { added_tokens: [{ ...special(257, "<s>"), single_word: true }] }],
     ['two tokens with the id 38, "&" and "<s>"', { added_tokens: [special(38, "<s>")] }],
     ["no token has the id 257", { added_tokens: [special(999, "<s>")] }],
     ["post_processor is", { post_processor: { type: "BertProcessing" } }],
-    ["post_processor makes", { post_processor: { ...bosTemplate, single: [...bosTemplate.single, ...bosTemplate.single] } }],
+    ["post_processor turns a text into", { post_processor: { ...bosTemplate, single: [...bosTemplate.single, ...bosTemplate.single] } }],
     ["post_processor.processors is not a list", { post_processor: { type: "Sequence" } }],
-    ["post_processor begins text with token 257, but bos_token is 258", { post_processor: bosTemplate }, { bos_token: "</s>" }],
+    ["post_processor starts text with token 257, but bos_token is 258", { post_processor: bosTemplate }, { bos_token: "</s>" }],
     ['eos_token is "<none>", which is not in the vocabulary', {}, { eos_token: "<none>" }],
     ["bos_token is", {}, { bos_token: 257 }],
     ["add_bos_token is", {}, { add_bos_token: "yes" }],
-    ["text is to begin with a BOS token, but bos_token is missing", {}, { add_bos_token: true }],
-    ['tokenizer_config.json: added_tokens has "x" with NaN for an id', {}, { added_tokens_decoder: { x: special(0, "x") } }],
+    ["text should begin with a BOS token, but bos_token is missing", {}, { add_bos_token: true }],
+    ['tokenizer_config.json: added_tokens has "x" with the id NaN', {}, { added_tokens_decoder: { x: special(0, "x") } }],
   ])("refused: %s", async (message, changes, config) => {
     const error = await errorOf(() => loadJson(changes, config));
     expect(error).toMatch(/^tokenizer: fake: .*[^.]$/);
@@ -255,7 +255,7 @@ describe("tokenizer.json", () => {
   });
 });
 
-describe("a tokenizer in place of the model's own", () => {
+describe("a tokenizer instead of the model's own", () => {
   const directory = mkdtempSync(join(tmpdir(), "bitnet-tokenizer-"));
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
   const own = join(directory, "mine.json");

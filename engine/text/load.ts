@@ -8,7 +8,7 @@ import { createTokenizer } from "./tokenizer.js";
 import type { Tokenizer } from "./types.js";
 import type { Vocabulary } from "./vocabulary.js";
 
-/** Where a tokenizer is to come from in place of the model's own: a tokenizer.json, or a directory with one. */
+/** Where to take a tokenizer from instead of the model's own: a tokenizer.json, or a directory with one. */
 export async function openTokenizerFiles(path: FilePath | undefined): Promise<SidecarFiles | undefined> {
   return path === undefined ? undefined : openSidecars(pathFrom("tokenizer", path), "tokenizer.json");
 }

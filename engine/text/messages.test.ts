@@ -60,24 +60,21 @@ test.each([
   [[], "the conversation has no messages"],
   [[undefined], "message 0 is null, not an object"],
   [[{ role: "user", content: "a" }, "b"], 'message 1 is "b", not an object'],
-  [[{ content: "a" }], "message 0 has no role: known roles are system"],
+  [[{ content: "a" }], "message 0 has no role: supported roles are system"],
   [[{ role: 7, content: "a" }], "message 0 has the role 7"],
   [[{ role: "bot", content: "a" }], 'message 0 has the unknown role "bot"'],
   [[{ role: "user" }], "message 0 has no content"],
   [[{ role: "assistant", content: null, tool_calls: [] }], "message 0 has no content"],
   [[{ role: "user", content: 5 }], "message 0: content is 5, not a text"],
-  [
-    [{ role: "user", content: [{ type: "image_url" }] }],
-    'message 0: part 0 of content is of the type "image_url": this engine takes text alone',
-  ],
-  [[{ role: "user", content: [{ type: "text" }] }], "message 0: part 0 of content has a text that is missing"],
+  [[{ role: "user", content: [{ type: "image_url" }] }], 'message 0: part 0 of content is of the type "image_url": only text is supported'],
+  [[{ role: "user", content: [{ type: "text" }] }], "message 0: part 0 of content: text is missing, not a string"],
   [[{ role: "user", content: [7] }], "message 0: part 0 of content is 7"],
   [
     [{ role: "user", content: "", tool_calls: [{ function: { name: "f" } }] }],
     "message 0 has tool_calls, which only an assistant's message may have",
   ],
   [[{ role: "assistant", tool_calls: {} }], "message 0: tool_calls is {}, not a list"],
-  [[{ role: "assistant", tool_calls: [{}] }], "message 0: tool call 0 has no name"],
+  [[{ role: "assistant", tool_calls: [{}] }], "message 0: tool call 0 has no function name"],
   [[{ role: "assistant", tool_calls: [{ function: { name: "f", arguments: 7 } }] }], "message 0: tool call 0: arguments is 7"],
   [[{ role: "user", content: "a", name: 5 }], "message 0: name is 5, not a text"],
   [[{ role: "user", content: "a", x: () => 1 }], "message 0.x is a function, which is not JSON data"],
@@ -91,5 +88,5 @@ test("what is too deep, or in itself, is refused", async () => {
   deep.self = deep;
   expect(await errorOf(async () => read([deep]))).toMatch(/^usage: message 0\.self.* is nested more than 32 levels deep$/);
   const many = Array.from({ length: 300_000 }, () => 0);
-  expect(await errorOf(async () => read([{ role: "user", content: "a", many }]))).toMatch(/part of more than 262144 values/);
+  expect(await errorOf(async () => read([{ role: "user", content: "a", many }]))).toMatch(/exceeds the limit of 262144 values/);
 });

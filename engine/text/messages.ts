@@ -31,14 +31,14 @@ function refuse(message: string): never {
 
 /** A copy of plain JSON data. @throws BitnetError usage: it is something else, too deep or too much */
 function copy(value: unknown, where: string, amount: Amount, depth = 0): Data {
-  if (++amount.values > maxValues) refuse(`${where} is part of more than ${maxValues} values, the most that a chat may have`);
+  if (++amount.values > maxValues) refuse(`${where} exceeds the limit of ${maxValues} values in a chat`);
   switch (typeof value) {
     case "string":
       amount.characters += value.length;
-      if (amount.characters > maxChat) refuse(`the messages have more than the ${maxChat} characters that a chat may have`);
+      if (amount.characters > maxChat) refuse(`the messages exceed the limit of ${maxChat} characters in a chat`);
       return value;
     case "number":
-      return Number.isFinite(value) ? value : refuse(`${where} is ${value}, which is not a number of JSON`);
+      return Number.isFinite(value) ? value : refuse(`${where} is ${value}, which is not a JSON number`);
     case "boolean":
       return value;
     case "object": {
@@ -82,8 +82,8 @@ function readMessage(given: unknown, where: string, amount: Amount): MessageData
   if (!isObject(message)) return refuse(`${where} is ${show(message)}, not an object with role and content`);
   const { role } = message;
   if (typeof role !== "string")
-    return refuse(`${where} has ${role === undefined ? "no role" : `the role ${show(role)}`}: known roles are ${roles.join(", ")}`);
-  if (!roles.includes(role)) return refuse(`${where} has the unknown role ${quote(role)}: known roles are ${roles.join(", ")}`);
+    return refuse(`${where} has ${role === undefined ? "no role" : `the role ${show(role)}`}: supported roles are ${roles.join(", ")}`);
+  if (!roles.includes(role)) return refuse(`${where} has the unknown role ${quote(role)}: supported roles are ${roles.join(", ")}`);
   const calls = readCalls(message.tool_calls, role, where);
   const content = readContent(message.content, where, calls !== undefined);
   for (const key of ["name", "tool_call_id", "reasoning_content"]) {
@@ -110,8 +110,8 @@ function readContent(content: Data | undefined, where: string, hasCalls: boolean
     const at = `${where}: part ${i} of content`;
     if (typeof part === "string") return part;
     if (!isObject(part)) return refuse(`${at} is ${show(part)}, not { "type": "text", "text": "…" }`);
-    if (part.type !== "text") return refuse(`${at} is of the type ${show(part.type)}: this engine takes text alone`);
-    return typeof part.text === "string" ? part.text : refuse(`${at} has a text that is ${show(part.text)}`);
+    if (part.type !== "text") return refuse(`${at} is of the type ${show(part.type)}: only text is supported`);
+    return typeof part.text === "string" ? part.text : refuse(`${at}: text is ${show(part.text)}, not a string`);
   });
   return texts.join("");
 }
@@ -129,8 +129,8 @@ function readCalls(calls: Data | undefined, role: string, where: string): Data[]
       ? call.function
       : call.function === undefined
         ? call
-        : refuse(`${at}: function is ${show(call.function)}`);
-    if (typeof own.name !== "string") return refuse(`${at} has no name of a function`);
+        : refuse(`${at}: function is ${show(call.function)}, not an object`);
+    if (typeof own.name !== "string") return refuse(`${at} has no function name`);
     const inside: DataObject = own.arguments === undefined ? own : { ...own, arguments: readArguments(own.arguments, at) };
     return own === call ? inside : { ...call, function: inside };
   });
@@ -138,7 +138,7 @@ function readCalls(calls: Data | undefined, role: string, where: string): Data[]
 
 function readArguments(given: Data, at: string): Data {
   if (isObject(given)) return given;
-  if (typeof given !== "string") return refuse(`${at}: arguments is ${show(given)}, neither an object nor one as JSON`);
+  if (typeof given !== "string") return refuse(`${at}: arguments is ${show(given)}, neither an object nor a JSON string of one`);
   if (given.trim() === "") return {};
   try {
     const parsed = copy(JSON.parse(given), at, { characters: 0, values: 0 });
@@ -149,7 +149,7 @@ function readArguments(given: Data, at: string): Data {
   return given;
 }
 
-/** What a template has anyway: nobody may put something else there. */
+/** Variables that every template has; they can't be replaced. */
 const reserved = [
   ...[
     "messages",
@@ -171,12 +171,12 @@ const reserved = [
 export function readVariables(given: unknown, amount: Amount): DataObject {
   if (given === undefined || given === null) return {};
   const variables = typeof given === "object" ? copy(given, "template", amount) : null;
-  if (!isObject(variables)) return refuse("template must be an object: the template's variables by their names");
+  if (!isObject(variables)) return refuse("template must be an object with the template's variables by name");
   for (const [name, value] of Object.entries(variables)) {
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) refuse(`${quote(name)} can't be the name of a template's variable`);
-    if (reserved.includes(name)) refuse(`the template's variable ${name} can't be set: it has a meaning of its own`);
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) refuse(`${quote(name)} can't be the name of a template variable`);
+    if (reserved.includes(name)) refuse(`the template variable ${name} can't be set: it is reserved`);
     if ((name === "tools" || name === "documents") && value !== null && !(Array.isArray(value) && value.every(isObject))) {
-      refuse(`the template's variable ${name} must be a list of objects, or null`);
+      refuse(`the template variable ${name} must be a list of objects, or null`);
     }
   }
   return variables;
@@ -200,6 +200,6 @@ export function readDate(given: unknown): Date | undefined {
     if (isSame) return date;
   }
   return refuse(
-    `date is ${given instanceof Date ? "not a date" : show(given)}: wanted a Date, or text such as 2025-07-31 or 2025-07-31T12:00`,
+    `date is ${given instanceof Date ? "not a date" : show(given)}: expected a Date, or a string such as 2025-07-31 or 2025-07-31T12:00`,
   );
 }

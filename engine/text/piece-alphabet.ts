@@ -5,7 +5,7 @@ export const spaceMark = "▁";
 const mark = Uint8Array.of(0xe2, 0x96, 0x81);
 const space = 0x20;
 
-/** SentencePiece's spelling: text as it is, but for its mark in place of spaces. */
+/** SentencePiece's spelling: text as it is, but for its mark instead of spaces. */
 export const pieceAlphabet: Alphabet = {
   maxSpelling: mark.length,
   spell(bytes, length, out, at) {

@@ -172,16 +172,16 @@ describe("scores", () => {
     ["tokenizer.ggml.scores is missing", { "tokenizer.ggml.scores": undefined }],
     ["tokenizer.ggml.scores has 1 entries, but tokenizer.ggml.tokens has 260", { "tokenizer.ggml.scores": [1] }],
     [
-      "tokenizer.ggml.scores is NaN for token 7, by which nothing can be ordered",
+      "tokenizer.ggml.scores is NaN for token 7, which is not a finite number",
       { "tokenizer.ggml.scores": Float32Array.from({ length: 260 }, (_, i) => (i === 7 ? Number.NaN : 0)) },
     ],
     [
-      "tokenizer.ggml.scores is -Infinity for token 0, by which nothing can be ordered",
+      "tokenizer.ggml.scores is -Infinity for token 0, which is not a finite number",
       { "tokenizer.ggml.scores": new Float32Array(260).fill(Number.NEGATIVE_INFINITY) },
     ],
-    ["tokenizer.ggml.token_type is 7 for token 0, which is no type of token", { "tokenizer.ggml.token_type": Array(260).fill(7) }],
+    ["tokenizer.ggml.token_type is 7 for token 0, which is not a token type", { "tokenizer.ggml.token_type": Array(260).fill(7) }],
     [
-      'tokenizer.ggml.tokens has "<0X41>" at 68 for a byte, not one such as "<0x0A>"',
+      'tokenizer.ggml.tokens has "<0X41>" at 68 for a byte, but a form such as "<0x0A>" is required',
       { "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", ...without(0x41), "a"] },
     ],
     [
@@ -193,10 +193,10 @@ describe("scores", () => {
       { "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", ...bytePieces, "<0x00>"] },
     ],
     ["tokenizer.ggml.bos_token_id is 260, but the vocabulary has the ids 0 to 259", { "tokenizer.ggml.bos_token_id": 260 }],
-    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", { "tokenizer.ggml.bos_token_id": undefined }],
-    ["tokenizer.ggml.add_eos_token is true, and this engine puts no token after a text", { "tokenizer.ggml.add_eos_token": true }],
+    ["text should begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", { "tokenizer.ggml.bos_token_id": undefined }],
+    ["tokenizer.ggml.add_eos_token is true, but adding a token after a text is not supported", { "tokenizer.ggml.add_eos_token": true }],
     [
-      "tokenizer.ggml.remove_extra_whitespaces is true, and this engine doesn't change text before it is tokenized",
+      "tokenizer.ggml.remove_extra_whitespaces is true, but changing text before it is tokenized is not supported",
       { "tokenizer.ggml.remove_extra_whitespaces": true },
     ],
   ])("refused: %s", async (message, changes) => {

@@ -27,8 +27,7 @@ export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
   const { order } = vocabulary;
   if ("scores" in order) {
     for (let id = 0; id < order.scores.length; id++) {
-      if (!Number.isFinite(order.scores[id]))
-        refuse(`${keys.scores} is ${order.scores[id]} for token ${id}, by which nothing can be ordered`);
+      if (!Number.isFinite(order.scores[id])) refuse(`${keys.scores} is ${order.scores[id]} for token ${id}, which is not a finite number`);
     }
   }
   const scored = "scores" in order ? new ScoreMerger(table, order.scores) : undefined;
@@ -84,7 +83,8 @@ function readBytes({ source, tokens, plain }: PieceVocabulary, refuse: Refuse): 
   for (const [id, kind] of plain) {
     if (kind !== "byte") continue;
     const [, hex] =
-      byteToken.exec(tokens.at(id)!) ?? refuse(`${key} has ${quote(tokens.at(id)!)} at ${id} for a byte, not one such as "<0x0A>"`);
+      byteToken.exec(tokens.at(id)!) ??
+      refuse(`${key} has ${quote(tokens.at(id)!)} at ${id} for a byte, but a form such as "<0x0A>" is required`);
     const byte = Number.parseInt(hex!, 16);
     byteIds[byte] = id;
     byteOf.set(id, byte);

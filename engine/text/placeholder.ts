@@ -47,7 +47,7 @@ export const bitnetTemplate =
 export const bitnetTurnEnd = "<|eot_id|>";
 
 export const placeholderNote =
-  "the file's chat template is a placeholder of bitnet.cpp's converter, so chats are written as BitNet b1.58 2B4T's own template does: User: …<|eot_id|>Assistant: ";
+  "the file's chat template is a placeholder from bitnet.cpp's converter; using BitNet b1.58 2B4T's own template instead: User: …<|eot_id|>Assistant: ";
 
 export const keptPlaceholderNote =
-  "the file's chat template is a placeholder of bitnet.cpp's converter, and its vocabulary has no <|eot_id|> to end turns with: pass the model's own template with --tokenizer";
+  "the file's chat template is a placeholder from bitnet.cpp's converter, and its vocabulary has no <|eot_id|> to end turns with: pass the model's own template (--tokenizer, or the option tokenizer)";

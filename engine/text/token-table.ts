@@ -63,7 +63,7 @@ const own = 2 * batch;
 /** Numbers of a key. */
 const keyLength = 5;
 
-export const collide = "are made to collide in a hash table";
+export const collide = "are constructed to collide in a hash table";
 
 /** Why a table refuses an entry. */
 export class TableError extends Error {}
@@ -97,7 +97,7 @@ export class TokenTable {
     this.spelled = new Uint8Array(length);
     let longest = 0;
     for (let id = 0; id < length; id++) longest = Math.max(longest, this.maxBytes(id));
-    if (longest > maxBytes) throw new TableError(`has a token of ${longest} bytes, more than the ${maxBytes} this engine takes`);
+    if (longest > maxBytes) throw new TableError(`has a token of ${longest} bytes, but the limit is ${maxBytes}`);
     this.longest = longest;
     for (let start = 0; start < length; start += batch) {
       const count = Math.min(batch, length - start);

@@ -325,24 +325,22 @@ describe("a vocabulary that is refused", () => {
     ["tokenizer.ggml.bos_token_id is 256, but the vocabulary has the ids 0 to 255", [], { bosId: 256 }],
     ["tokenizer.ggml.bos_token_id is -1, but the vocabulary has the ids 0 to 255", [], { bosId: -1 }],
     ["tokenizer.ggml.eos_token_id is 1.5, but the vocabulary has the ids 0 to 255", [], { eosIds: [1.5] }],
-    ["text is to begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", [], { addsBos: true }],
-    ['tokenizer.ggml.merges has "a b" at 0, which does not name two tokens that make a third', [], { merges: ["a b"] }],
-    ['tokenizer.ggml.merges has "ab c" at 1, which does not name two tokens that make a third', ["ab"], { merges: ["a b", "ab c"] }],
-    ['tokenizer.ggml.merges has "ab" at 0, which does not name two tokens that make a third', ["ab"], { merges: ["ab"] }],
-    ['tokenizer.ggml.merges has "a  b" at 0, which does not name two tokens that make a third', ["ab"], { merges: ["a  b"] }],
-    ['tokenizer.ggml.merges has "" at 0, which does not name two tokens that make a third', ["ab"], { merges: [""] }],
-    ['tokenizer.ggml.merges has "a 中" at 0, which does not name two tokens that make a third', ["ab"], { merges: [["a", "中"]] }],
-    ["tokenizer.ggml.tokens has a token of 4097 bytes, more than the 4096 this engine takes", ["a".repeat(4097)], {}],
+    ["text should begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", [], { addsBos: true }],
+    ['tokenizer.ggml.merges has "a b" at 0, which is not two tokens that form a third', [], { merges: ["a b"] }],
+    ['tokenizer.ggml.merges has "ab c" at 1, which is not two tokens that form a third', ["ab"], { merges: ["a b", "ab c"] }],
+    ['tokenizer.ggml.merges has "ab" at 0, which is not two tokens that form a third', ["ab"], { merges: ["ab"] }],
+    ['tokenizer.ggml.merges has "a  b" at 0, which is not two tokens that form a third', ["ab"], { merges: ["a  b"] }],
+    ['tokenizer.ggml.merges has "" at 0, which is not two tokens that form a third', ["ab"], { merges: [""] }],
+    ['tokenizer.ggml.merges has "a 中" at 0, which is not two tokens that form a third', ["ab"], { merges: [["a", "中"]] }],
+    ["tokenizer.ggml.tokens has a token of 4097 bytes, but the limit is 4096", ["a".repeat(4097)], {}],
   ])("%s", async (message, more, changes) => {
     expect(await refused(more, changes)).toBe(`tokenizer: small.gguf: ${message}`);
   });
 
   test("special tokens too long, or too many", async () => {
     const special = (tokens: readonly string[]) => refused(tokens, { plain: new Map(tokens.map((_, i) => [256 + i, "special"])) });
-    expect(await special(["<".repeat(257)])).toContain("longer than the 256 characters this engine takes");
-    expect(await special(Array.from({ length: 2000 }, (_, i) => `${"<".repeat(200)}${i}`))).toContain(
-      "more than the 262144 this engine takes",
-    );
+    expect(await special(["<".repeat(257)])).toContain("longer than the limit of 256 characters");
+    expect(await special(Array.from({ length: 2000 }, (_, i) => `${"<".repeat(200)}${i}`))).toContain("but the limit is 262144");
   });
 
   test("tokens made to collide in the hash table", async () => {
@@ -357,6 +355,6 @@ describe("a vocabulary that is refused", () => {
       );
       if (slotOfHash(hashBytes(bytes), 2048) === 7) colliding.push(String.fromCharCode(...bytes)); // 656 tokens get 2,048 slots
     }
-    expect(await refused(colliding, {})).toBe("tokenizer: small.gguf: tokenizer.ggml.tokens are made to collide in a hash table");
+    expect(await refused(colliding, {})).toBe("tokenizer: small.gguf: tokenizer.ggml.tokens are constructed to collide in a hash table");
   });
 });

@@ -24,15 +24,15 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     throw new BitnetError("tokenizer", `${vocabulary.file}: ${message}`, { file: vocabulary.file });
   };
   const size = tokens.length;
-  if (size > maxEntries) refuse(`${keys.tokens} has ${size} tokens, more than the ${maxEntries} this engine takes`);
+  if (size > maxEntries) refuse(`${keys.tokens} has ${size} tokens, but the limit is ${maxEntries}`);
   const merges = vocabulary.kind === "byte-level" ? vocabulary.merges : "merges" in vocabulary.order ? vocabulary.order.merges : undefined;
   if (merges !== undefined && merges.length > maxEntries) {
-    refuse(`${keys.merges} has ${merges.length} merges, more than the ${maxEntries} this engine takes`);
+    refuse(`${keys.merges} has ${merges.length} merges, but the limit is ${maxEntries}`);
   }
   const isId = (id: number) => Number.isInteger(id) && id >= 0 && id < size;
   if (bosId !== undefined && !isId(bosId)) refuse(`${keys.bos} is ${bosId}, but the vocabulary has the ids 0 to ${size - 1}`);
   for (const id of eosIds) if (!isId(id)) refuse(`${keys.eos} is ${id}, but the vocabulary has the ids 0 to ${size - 1}`);
-  if (addsBos && bosId === undefined) refuse(`text is to begin with a BOS token, but ${keys.bos} is missing`);
+  if (addsBos && bosId === undefined) refuse(`text should begin with a BOS token, but ${keys.bos} is missing`);
   const codec = vocabulary.kind === "byte-level" ? byteLevelCodec(vocabulary, refuse) : pieceCodec(vocabulary, refuse);
 
   const { normalized = new Set<number>() } = vocabulary;
@@ -143,7 +143,7 @@ function checkRanges(ranges: TextRanges, length: number): void {
     if (!(Number.isInteger(start) && Number.isInteger(end) && before <= start && start <= end && end <= length)) {
       throw new BitnetError(
         "usage",
-        `literal must be ascending ranges [start, end) of the text's ${length} UTF-16 units, none over another; [${start}, ${end}) is not`,
+        `literal must be ascending ranges [start, end) of the text's ${length} UTF-16 units, without overlaps; [${start}, ${end}) is not`,
       );
     }
     before = end;
@@ -161,12 +161,11 @@ function readAddedTokens({ source, plain, tokens }: Vocabulary, refuse: Refuse):
     if (text === "") continue; // a filler
     if (text.search(loneSurrogate) >= 0) refuse(`${key} has half a character in the special token ${id}`);
     if (text.length > maxAddedLength) {
-      refuse(`${key} has the special token ${quote(text)}, longer than the ${maxAddedLength} characters this engine takes`);
+      refuse(`${key} has the special token ${quote(text)}, longer than the limit of ${maxAddedLength} characters`);
     }
     total += text.length;
     found.push([text, id]);
   }
-  if (total > maxAddedTotal)
-    refuse(`${key} has special tokens of ${total} characters in all, more than the ${maxAddedTotal} this engine takes`);
+  if (total > maxAddedTotal) refuse(`${key} has special tokens of ${total} characters in all, but the limit is ${maxAddedTotal}`);
   return found;
 }

@@ -55,7 +55,7 @@ export const SUMMARY_FILE = "acceptance_summary.json";
 export const BANNER_FILE = "platform_banner.json";
 export const PARITY_FILE = "parity_report.json";
 
-/** Runs the checks and writes the artifacts. A failed check is no error here: `acceptanceFailure` makes it one. @throws BitnetError io */
+/** Runs the checks and writes the artifacts. A failed check is not an error here: `acceptanceFailure` makes it one. @throws BitnetError io */
 export async function runAcceptance(options: AcceptanceOptions): Promise<AcceptanceSummary> {
   const { cliArgs, seed, deterministic, date, signal, out, root = dirname(PACKAGE_FILE), checks = CHECKS } = options;
   const record = { cliArgs, seed, deterministic, date };

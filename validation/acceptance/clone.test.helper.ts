@@ -87,7 +87,7 @@ export class Clone {
     return readFileSync(join(this.root, path), "utf8");
   }
 
-  /** Puts another text in place of what is in a file. */
+  /** Puts another text instead of what is in a file. */
   edit(path: string, from: string | RegExp, to: string): void {
     const text = this.read(path);
     const edited = text.replace(from, to);

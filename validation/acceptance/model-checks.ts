@@ -47,16 +47,16 @@ const fail = (reason: string, figures?: Finding["figures"]): Finding => ({ statu
 
 /** Parts (a) to (e) of acceptance: what a model's two forms are and compute. */
 export const MODEL_CHECKS: readonly Check[] = [
-  { id: "a.introspection", title: "both formats say the same of the model", run: introspection },
+  { id: "a.introspection", title: "both formats describe the same network", run: introspection },
   { id: "a.weights", title: "weights of both formats are sound", run: weights },
   { id: "b.round-trip", title: "text to ids and back, both formats", run: roundTrips },
-  { id: "b.stored-ids", title: "ids are the stored ones", run: storedIds },
+  { id: "b.stored-ids", title: "ids match the stored ones", run: storedIds },
   { id: "c.fp32-fp32", title: "parity of the formats in float32", run: (context) => lane(context, "fp32-fp32") },
   { id: "c.quant-fp32", title: "parity of kernels and float32", run: (context) => lane(context, "quant-fp32") },
   { id: "c.oracle", title: "parity with other implementations", run: (context) => lane(context, "oracle") },
   { id: "d.environment", title: "deterministic environment", run: environment },
-  { id: "d.logits", title: "same bits: runs, threads, tiers", run: determinism },
-  { id: "e.greedy", title: "greedy texts are the stored ones", run: greedy },
+  { id: "d.logits", title: "same bits for all runs, threads and tiers", run: determinism },
+  { id: "e.greedy", title: "greedy texts match the stored ones", run: greedy },
   { id: "e.receipt", title: "a receipt of real kernels replays", run: receipt },
 ];
 
@@ -107,16 +107,18 @@ async function roundTrips(context: Context): Promise<Finding> {
   const texts = [...TEXTS.map(({ text }) => text), ...readReferences().tokenizer.map(({ text }) => text)];
   const wrong = texts.filter((text) => left!.decode(left!.encode(text, { bos: false })) !== text);
   const figures = { texts: texts.length, tokenizer: hashes[0]!.slice(0, 16) };
-  return wrong.length > 0 ? fail(`${wrong.length} texts come back changed, first ${JSON.stringify(wrong[0])}`, figures) : pass(figures);
+  return wrong.length > 0
+    ? fail(`${wrong.length} texts are not restored from their ids, first ${JSON.stringify(wrong[0])}`, figures)
+    : pass(figures);
 }
 
 async function storedIds(context: Context): Promise<Finding> {
-  if (!context.embedded) return { status: "SKIP", reason: "ids are stored for the embedded model alone", ship: false };
+  if (!context.embedded) return { status: "SKIP", reason: "ids are stored only for the embedded model", ship: false };
   const stored = readReferences().tokenizer;
   for (const tokenizer of await tokenizers(context)) {
     for (const { text, ids } of stored) {
       const own = tokenizer.encode(text, { bos: false });
-      if (own.join() !== ids.join()) return fail(`${JSON.stringify(text)} gives the ids ${own.join()}, and stored are ${ids.join()}`);
+      if (own.join() !== ids.join()) return fail(`${JSON.stringify(text)} gives the ids ${own.join()}, but stored are ${ids.join()}`);
     }
   }
   return pass({ texts: stored.length });
@@ -151,7 +153,10 @@ async function lane(context: Context, name: LaneName): Promise<Finding> {
   const prompts = wrong.flatMap((one) => one.prompts.filter(({ verdict }) => verdict === "FAIL").map(({ id }) => id));
   if (wrong.length === 0) return pass(figures);
   const gates = [...new Set(wrong.flatMap(({ failed }) => failed))].join(", ");
-  return fail(`gates ${gates}; prompts ${prompts.join(", ") || "in the mean"}: bitnet replay shows one of parity_failures.jsonl`, figures);
+  return fail(
+    `gates ${gates}; prompts ${prompts.join(", ") || "in the mean"}: bitnet replay repeats one from parity_failures.jsonl`,
+    figures,
+  );
 }
 
 /** The worst prompt's figures, what the gate demands, and how far inside it is. */
@@ -173,7 +178,7 @@ async function environment({ models: [, path], files, kernels, record }: Context
     const { threads } = await model.describe();
     const figures = { deterministic: record.deterministic, seed: record.seed, threads };
     if (kernels.threads !== undefined && threads !== usefulThreads(kernels.threads))
-      return fail(`${kernels.threads} threads were asked for, and there are ${threads}`, figures);
+      return fail(`${kernels.threads} threads were requested, but ${threads} run`, figures);
     return pass(figures);
   } finally {
     await model.close();
@@ -224,21 +229,21 @@ async function determinism(context: Context): Promise<Finding> {
   const [first] = hashes;
   const other = hashes.find(({ sha256 }) => sha256 !== first!.sha256);
   const figures = { runs: hashes.length, logits: first!.sha256.slice(0, 16) };
-  if (other) return fail(`${other.run} give other logits than ${first!.run}`, figures);
+  if (other) return fail(`${other.run} gives other logits than ${first!.run}`, figures);
   const { logits } = readReferences();
   if (!embedded) return pass(figures);
   if (logits.numerics_version !== NUMERICS_VERSION)
-    return fail(`the stored hash is of numerics ${logits.numerics_version}, and these are ${NUMERICS_VERSION}`, figures);
+    return fail(`the stored hash is for numerics version ${logits.numerics_version}, but this is version ${NUMERICS_VERSION}`, figures);
   return logits.sha256 === first!.sha256
     ? pass({ ...figures, stored: true })
-    : fail("all runs agree, and not with the stored hash", figures);
+    : fail("all runs agree, but not with the stored hash", figures);
 }
 
 /** Where two logits are this near, another implementation that sums in another order may choose the other one. */
 const GREEDY_TIE = 0.02;
 
 async function greedy(context: Context): Promise<Finding> {
-  if (!context.embedded) return { status: "SKIP", reason: "texts are stored for the embedded model alone", ship: false };
+  if (!context.embedded) return { status: "SKIP", reason: "texts are stored only for the embedded model", ship: false };
   const { kernels, signal, models } = context;
   const oracle = readOracles().oracles.find(({ record }) => record.kernels === "hf-packed");
   if (!oracle) throw new BitnetError("internal", "the package has no stored greedy texts");
@@ -267,7 +272,7 @@ async function greedy(context: Context): Promise<Finding> {
     }
   }
   const figures = { texts: stored.length * models.length, same, ties };
-  return wrong.length > 0 ? fail(`other texts than the stored ones: ${wrong.join("; ")}`, figures) : pass(figures);
+  return wrong.length > 0 ? fail(`texts differ from the stored ones: ${wrong.join("; ")}`, figures) : pass(figures);
 }
 
 /** Tokens of the answer that is replayed. */
@@ -283,7 +288,7 @@ async function receipt({ models: [, path], files, kernels, signal, record, out }
     const result = await model
       .generate(prompt, { seed: record.seed ?? 0, maxTokens: TRACED, trace: true, ...(signal && { signal }) })
       .result();
-    if (!result.trace) throw new BitnetError("internal", "an answer that was to be traced has no trace");
+    if (!result.trace) throw new BitnetError("internal", "an answer has no trace, although one was requested");
     const { kernelCalls } = result.trace;
     const calls = Object.values(kernelCalls).reduce((sum, count) => sum + count, 0);
     const products = Object.entries(kernelCalls).filter(([name]) => name.startsWith("ternary"));
@@ -293,7 +298,7 @@ async function receipt({ models: [, path], files, kernels, signal, record, out }
       ternary_calls: products.reduce((sum, [, count]) => sum + count, 0),
     };
     if (figures.steps === 0 || figures.ternary_calls === 0)
-      return fail("the answer was not computed by the kernels: their counters stand still", figures);
+      return fail("the answer was not computed by the kernels: their counters did not change", figures);
     await writeRecord(file, "receipt", await makeReceipt(model, { ...result, trace: result.trace }, { ...record, path, load: files }));
     await model.close();
     await verifyReceipt(file, { load: { threads: threads === 1 ? 2 : 1, crowded: true, ...(signal && { signal }) } });

@@ -30,8 +30,8 @@ const PRETENDED: Rule = {
 const LEFT_OVER: readonly Rule[] = [
   { what: "a breakpoint", pattern: /^\s*debugge[r]\b/, applies: always },
   { what: "prints", pattern: /\bconsol[e]\s*\.\s*\w+\s*\(/, applies: (path) => isShipped(path) && !path.startsWith("cli/") },
-  { what: "leaves other tests out", pattern: /\b(?:describe|it|test|suite)\.onl[y]\b/, applies: isTest },
-  { what: "something to be done", pattern: /\b(?:TOD[O]|FIXM[E]|XX[X]|HAC[K])\b/, applies: always },
+  { what: "runs only some of the tests", pattern: /\b(?:describe|it|test|suite)\.onl[y]\b/, applies: isTest },
+  { what: "a to-do note", pattern: /\b(?:TOD[O]|FIXM[E]|XX[X]|HAC[K])\b/, applies: always },
 ];
 
 /** Pretended implementations in a source or in a bundle. */

@@ -14,20 +14,20 @@ import { type Fault, faultText, leftOver, pretended, pretendedInBundle } from ".
 /** Parts (f) and (g) of acceptance: what was measured, and whether the house is in order. */
 export const SIGN_OFF: readonly Check[] = [
   { id: "f.performance", title: "performance of both formats, fresh", run: performanceRecords },
-  { id: "f.render", title: "performance page equals its records", run: render },
-  { id: "g.sources", title: "nothing pretended in the sources", run: (context) => scanSources(context, pretended) },
-  { id: "g.bundle", title: "nothing pretended in the bundle", run: scanBundle },
+  { id: "f.render", title: "performance page matches its records", run: render },
+  { id: "g.sources", title: "no pretended computation in the sources", run: (context) => scanSources(context, pretended) },
+  { id: "g.bundle", title: "no pretended computation in the bundle", run: scanBundle },
   { id: "g.debugging", title: "nothing left over from debugging", run: (context) => scanSources(context, leftOver) },
   { id: "g.schemas", title: "every kind of record has its schema", run: schemas },
-  { id: "g.records", title: "records are of their schemas", run: records },
-  { id: "g.docs", title: "README and docs are there", run: docs },
+  { id: "g.records", title: "records match their schemas", run: records },
+  { id: "g.docs", title: "README and docs exist", run: docs },
   { id: "g.changelog", title: "changelog has the version", run: changelog },
   { id: "g.clean-tree", title: "clean tree", run: cleanTree },
 ];
 
 const RESULTS = "bench/results";
 
-const notHere = (what: string): Finding => ({ status: "SKIP", reason: `${what}: only a clone has it`, ship: false });
+const notHere = (what: string): Finding => ({ status: "SKIP", reason: `${what}: only in a clone`, ship: false });
 
 /** Where a file is: as a release would put it there, or as it is. */
 function placeOf({ root, overlay }: Context, path: string): string {
@@ -63,12 +63,12 @@ async function performanceRecords(context: Context): Promise<Finding> {
   const wrong: string[] = [];
   for (const { model, path, at, sha256 } of found) {
     if (at === undefined) {
-      wrong.push(`there is no ${path}`);
+      wrong.push(`${path} does not exist`);
       continue;
     }
     const record = await readPerf(at);
     const reasons = await staleReasons(record);
-    if (record.provenance.model_sha256 !== sha256) reasons.push(`it is not of ${model}`);
+    if (record.provenance.model_sha256 !== sha256) reasons.push(`it belongs to another model than ${model}`);
     wrong.push(...[...new Set(reasons)].map((reason) => `${path} is stale: ${reason}`));
     figures[`${record.model.format}.decode`] = Number(record.metrics.decode_tokens_per_second.median.toFixed(1));
     figures[`${record.model.format}.samples`] = record.settings.iterations;
@@ -89,7 +89,7 @@ async function render(context: Context): Promise<Finding> {
     return !existsSync(at) || readFileSync(at, "utf8") !== text;
   });
   if (other.length > 0)
-    return { status: "FAIL", reason: `${other.map(([path]) => path).join(", ")} is not what the records give: bitnet perf render` };
+    return { status: "FAIL", reason: `${other.map(([path]) => path).join(", ")} does not match the records: run bitnet perf render` };
   return { status: "PASS", figures: { records: paths.length, files: rendered.length } };
 }
 
@@ -129,7 +129,7 @@ function scanBundle({ root }: Context): Finding {
   let bytes = 0;
   for (const name of BUNDLE) {
     const at = join(root, "dist/bundle", name);
-    if (!existsSync(at)) return { status: "FAIL", reason: `there is no dist/bundle/${name}: npm run build` };
+    if (!existsSync(at)) return { status: "FAIL", reason: `dist/bundle/${name} does not exist: run npm run build` };
     const text = readFileSync(at, "utf8");
     bytes += text.length;
     found.push(...pretendedInBundle(`dist/bundle/${name}`, text));
@@ -146,7 +146,7 @@ function schemas(): Finding {
       if (error instanceof BitnetError && error.code === "file") continue;
       throw error;
     }
-    return { status: "FAIL", reason: `schemas/${kind}.v1.schema.json takes an empty record` };
+    return { status: "FAIL", reason: `schemas/${kind}.v1.schema.json accepts an empty record` };
   }
   return { status: "PASS", figures: { schemas: RECORD_KINDS.length } };
 }
@@ -186,9 +186,9 @@ function docs(context: Context): Finding {
     const at = placeOf(context, path);
     return !existsSync(at) || statSync(at).size === 0;
   });
-  if (missing.length > 0) return { status: "FAIL", reason: `${missing.join(", ")}: not there, or empty` };
+  if (missing.length > 0) return { status: "FAIL", reason: `${missing.join(", ")}: missing or empty` };
   const dead = context.clone ? PAGES.flatMap((path) => deadLinks(context, path)) : [];
-  if (dead.length > 0) return { status: "FAIL", reason: `links that lead nowhere: ${dead.join("; ")}` };
+  if (dead.length > 0) return { status: "FAIL", reason: `broken links: ${dead.join("; ")}` };
   return { status: "PASS", figures: { pages: PAGES.length } };
 }
 
@@ -201,7 +201,7 @@ function deadLinks(context: Context, path: string): string[] {
 
 function changelog(context: Context): Finding {
   const at = placeOf(context, CHANGELOG_FILE);
-  if (!existsSync(at)) return { status: "FAIL", reason: `there is no ${CHANGELOG_FILE}` };
+  if (!existsSync(at)) return { status: "FAIL", reason: `${CHANGELOG_FILE} does not exist` };
   const { version } = JSON.parse(readFileSync(placeOf(context, "package.json"), "utf8")) as { version: string };
   const fault = changelogFault(readFileSync(at, "utf8"), version);
   return fault === undefined ? { status: "PASS", figures: { version } } : { status: "FAIL", reason: fault };
@@ -211,8 +211,8 @@ function cleanTree(context: Context): Finding {
   if (!context.clone) return notHere("git's folder");
   const ship = context.release ? {} : { ship: false as const };
   const state = gitState(context.root);
-  if (!state?.changed) return { status: "SKIP", reason: "git's folder is not there or can't be read", ...ship };
-  // What a release that was interrupted has put there already is no change.
+  if (!state?.changed) return { status: "SKIP", reason: "the .git folder is missing or can't be read", ...ship };
+  // Files that an interrupted release has already written do not count as changes.
   const changed = state.changed.filter((path) => {
     const put = context.overlay === undefined ? undefined : join(context.overlay, path);
     return (
@@ -226,5 +226,5 @@ function cleanTree(context: Context): Finding {
   if (changed.length === 0) return { status: "PASS", figures };
   const list = `${changed.slice(0, 5).join(", ")}${changed.length > 5 ? ", …" : ""}`;
   if (context.release) return { status: "FAIL", reason: `changed since the commit: ${list}`, figures };
-  return { status: "SKIP", reason: `changed since the commit: ${list} (a release may not go out so)`, figures, ...ship };
+  return { status: "SKIP", reason: `changed since the commit: ${list} (this blocks a release)`, figures, ...ship };
 }

@@ -17,9 +17,9 @@ export interface Changes {
   readonly tier?: Tier;
   /** Columns that share a scale. */
   readonly scaleBlock?: number;
-  /** Another module in place of the tier's. */
+  /** Another module instead of the tier's. */
   readonly module?: WebAssembly.Module;
-  /** Other kernels in place of the module's. */
+  /** Other kernels instead of the module's. */
   readonly kernels?: (kernels: Kernels, plan: NetworkPlan, memory: WebAssembly.Memory) => Partial<Kernels>;
   /** After loading. */
   readonly memory?: (memory: WebAssembly.Memory, plan: NetworkPlan) => void;

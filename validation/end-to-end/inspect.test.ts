@@ -114,7 +114,7 @@ describe("the checks fail on a damaged copy, and on nothing else", () => {
       "an infinite embedding",
       only("token_embd.weight", (bytes) => bytes.set([0, 0x7c], 99998)),
       ["readable"],
-      "token_embd.weight holds a number",
+      "token_embd.weight contains an infinity or NaN",
     ],
     ["an embedding of zeros", only("token_embd.weight", (bytes) => bytes.fill(0)), ["tables"], "token_embd.weight has 0;"],
   ];
@@ -157,7 +157,7 @@ describe("scales divided by", () => {
         name,
       ).toEqual(["multiplied scales"]);
       const { finding } = inspection.checks.find(({ rule }) => rule === "multiplied scales")!;
-      expect(finding).toContain("dividing by weight_scale where the model multiplies");
+      expect(finding).toContain("because it divides by weight_scale where the model multiplies");
       expect(finding).toContain("bitnet convert");
     }
   });
@@ -256,6 +256,6 @@ describe("probe", () => {
     const { readings, right } = await probeModel(file, options);
     expect(right).toBeUndefined();
     expect(readings.map(({ meanNll }) => meanNll === undefined)).toEqual([true, false, false]);
-    expect(readings[0]!.fault).toContain("rows of 144, and only multiples of 32");
+    expect(readings[0]!.fault).toContain("rows of 144, but only multiples of 32");
   });
 });

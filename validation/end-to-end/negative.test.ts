@@ -68,7 +68,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
 
   const wrong: readonly (readonly [name: string, changes: Changes, path: string | undefined])[] = [
     [
-      "SiLU in place of ReLU²",
+      "SiLU instead of ReLU²",
       {
         kernels: (_, __, memory) => ({
           reluSquaredMul: (out, gate, up, n) => {
@@ -114,7 +114,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
       undefined,
     ],
     [
-      "NORM rope in place of NEOX",
+      "NORM rope instead of NEOX",
       {
         kernels: (_, __, memory) => ({
           rope: (out, x, heads, headDim, angles) => {

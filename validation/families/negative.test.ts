@@ -28,7 +28,7 @@ interface Mistake {
   readonly weights?: (weights: ReferenceWeights) => ReferenceWeights;
   /** Inputs of ternary layers in 8 bits. */
   readonly int8?: boolean;
-  /** The SafeTensors in place of the GGUF. */
+  /** The SafeTensors instead of the GGUF. */
   readonly safetensors?: boolean;
 }
 
@@ -42,7 +42,7 @@ const scaling = (changes: Partial<RopeScaling>): Mistake => ({
 /** The mistakes that each shape's model must show. */
 const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
   bitnet: {
-    "ReLU² in place of SiLU": silu,
+    "ReLU² instead of SiLU": silu,
     "no attention sub-norm": { layer: () => ({ mixer: { attnSubNorm: undefined } }) },
     "no feed-forward sub-norm": { layer: () => ({ feedForward: { ffnSubNorm: undefined } }) },
     "norms before and behind attention exchanged": {
@@ -53,7 +53,7 @@ const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
     "activations in 8 bits": { int8: true },
   },
   llama: {
-    "ReLU² in place of SiLU": silu,
+    "ReLU² instead of SiLU": silu,
     "q and k left permuted": { config: (config) => ({ ...config, rope: "neox" }) },
     "q and k of SafeTensors taken for permuted": { safetensors: true, config: (config) => ({ ...config, rope: "norm" }) },
     "scales taken for their inverses": {
@@ -78,7 +78,7 @@ const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
     "YaRN's attention factor without its frequencies": scaling({ type: "linear", factor: 1, ramp: undefined }),
     "all pairs stretched": scaling({ type: "linear", ramp: undefined }),
     "a ramp of the stretched context": scaling({ ramp: { originalContext: 512, fast: 32, slow: 1, truncate: true } }),
-    "a ramp over dimensions in place of pairs": {
+    "a ramp over dimensions instead of pairs": {
       config: (config) => {
         const { factor, attention, ramp } = config.ropeScaling!;
         const [low, high] = yarnRange(config.ropeTheta, config.headDim, ramp!);
@@ -91,7 +91,7 @@ const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
     },
   },
   qwen3: {
-    "ReLU² in place of SiLU": silu,
+    "ReLU² instead of SiLU": silu,
     "no norm of q": { layer: ({ mixer }) => ({ mixer: { qNorm: mixer.qNorm!.map(() => 1) } }) },
     "no norm of k": { layer: ({ mixer }) => ({ mixer: { kNorm: mixer.kNorm!.map(() => 1) } }) },
     "neither norm": { layer: () => ({ mixer: { qNorm: undefined, kNorm: undefined } }) },

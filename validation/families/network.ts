@@ -1,7 +1,7 @@
 /**
  * The families' network a second time, in f64 and from the numbers themselves: written after the papers and Hugging Face's classes, with
  * nothing of the engine in it. llama.cpp's logits confirm it where llama.cpp can say something; where it can't (activations in 8 bits as the
- * models define them), this is what the engine is held against.
+ * models define them), this is what the engine is checked against.
  */
 import { dequantized, type FamilyModel, type Layer, LINEARS, type Linear, type LinearName, type YarnScaling } from "./model.js";
 import { ropeFactors } from "./write-gguf.js";

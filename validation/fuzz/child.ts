@@ -16,7 +16,7 @@ export interface Job {
   readonly directory: string;
 }
 
-/** What a child says: a case begins, or ended with this; at the end, how much memory the process has had at the most. */
+/** What a child says: a case begins, or ended with this; at the end, the peak memory of the process. */
 export type Said =
   | { readonly begins: number; readonly what: string; readonly kind: string }
   | { readonly ended: number; readonly outcome: Outcome }

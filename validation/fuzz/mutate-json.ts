@@ -10,7 +10,7 @@ const raw = (text: string): string => RAW + text;
 
 const nested = (levels: number): string => raw("[".repeat(levels) + "]".repeat(levels));
 
-/** What may stand in place of any value. */
+/** What may replace any value. */
 function oddValue(random: Random): Json {
   const long = 10 ** (1 + random.below(6));
   return random.pick<() => Json>([

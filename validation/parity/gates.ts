@@ -46,7 +46,7 @@ const EMBEDDED_ORACLES: Readonly<Record<string, Thresholds>> = {
 /** The repository's own gate for a lane of the embedded pair. */
 export function embeddedGate({ name, sides }: Pick<MeasuredLane, "name" | "sides">): Thresholds {
   const gate = name === "oracle" ? EMBEDDED_ORACLES[sides.a.kernels] : EMBEDDED[name];
-  if (!gate) throw new BitnetError("internal", `no gate for the stored outputs of ${sides.a.kernels}`);
+  if (!gate) throw new BitnetError("internal", `there is no gate for the stored outputs of ${sides.a.kernels}`);
   return gate;
 }
 
@@ -144,9 +144,9 @@ export function judge(lane: MeasuredLane, thresholds: Thresholds, provenance: Pr
 }
 
 const SAID: Readonly<Record<Gate, string>> = {
-  nll: "the likelihoods differ by more than is allowed",
-  tau: "the tokens are ranked otherwise than is allowed",
-  greedy: "the greedy text is not the stored one",
+  nll: "likelihoods differ by more than allowed",
+  tau: "token ranks differ by more than allowed",
+  greedy: "greedy text differs from the stored text",
 };
 
 /** What a report's failure is as an error, or undefined if all passed: its code, the gravest of all lanes, is the exit code. @param failures path of the rows */
@@ -157,7 +157,7 @@ export function parityFailure({ lanes }: ParityReport, failures?: string): Bitne
   const failing = lanes
     .filter(({ failed }) => failed.includes(gate))
     .map(({ name, sides }) => `${name} (${sides.b.path ?? sides.b.kernels})`);
-  const where = failures === undefined ? "" : `; the prompts are in ${failures}: bitnet replay shows one`;
+  const where = failures === undefined ? "" : `; the failed prompts are in ${failures}: bitnet replay repeats one`;
   return new BitnetError(gate, `parity: ${SAID[gate]} in ${failing.join(", ")}${where}`);
 }
 

@@ -49,7 +49,7 @@ export function readOracles(folder = join(EMBEDDED_FOLDER, "oracle")): { models:
     const path = join(folder, file);
     const bytes = readFileSync(path);
     if (createHash("sha256").update(bytes).digest("hex") !== sha256) {
-      throw new BitnetError("file", `${path}: is not the file whose hash oracle.json has: install the package anew`, { file: path });
+      throw new BitnetError("file", `${path} does not have the hash listed in oracle.json: install the package again`, { file: path });
     }
     const positions = requests.reduce((sum, { ids }) => sum + ids.length, 0);
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);

@@ -99,7 +99,7 @@ describe("negative controls: each fails the promise's gates", () => {
 
   it("a swapped layout", async () => {
     const swap = parity(PACKED, EMBEDDED, "--i2s-layout", "block64", "--lane", "fp32-fp32");
-    expect(swap).toMatchObject({ code: 5, stderr: expect.stringMatching(/^error: parity: the likelihoods differ .*\n$/) });
+    expect(swap).toMatchObject({ code: 5, stderr: expect.stringMatching(/^error: parity: likelihoods differ .*\n$/) });
     expect((await failures())[0]).toMatchObject({
       lane: "fp32-fp32",
       sides: { b: { options: { i2s_layout: "block64" } } },
@@ -157,7 +157,7 @@ describe("the other exit codes", () => {
       "ranks.gguf",
       swapped(Array.from({ length: free.length >> 1 }, (_, i) => [free[i]!, free[i + (free.length >> 1)]!])),
     );
-    expect(parity(PACKED, path)).toMatchObject({ code: 6, stderr: expect.stringContaining("ranked otherwise") });
+    expect(parity(PACKED, path)).toMatchObject({ code: 6, stderr: expect.stringContaining("token ranks differ") });
     for (const row of await failures()) {
       expect(row.failed).toEqual(["tau"]);
       expect(Math.abs(row.figures.delta_nll!)).toBeLessThan(0.01);
@@ -176,7 +176,7 @@ describe("the other exit codes", () => {
     const rows = await failures();
     expect(rows.every(({ failed, lane }) => failed.join() === "greedy" && lane === "oracle")).toBe(true);
     expect(rows[0]!.greedy).toMatchObject({ chosen: other });
-    expect(replay("--row", "1")).toMatchObject({ code: 7, stdout: expect.stringMatching(/^FAIL: greedy, the same figures/m) });
+    expect(replay("--row", "1")).toMatchObject({ code: 7, stdout: expect.stringMatching(/^FAIL: greedy, with the same results/m) });
     expect(await replayRow(rowsFile, 1, { modelB: EMBEDDED })).toMatchObject({ failed: [], error: undefined });
   });
 
@@ -201,7 +201,7 @@ describe("the other exit codes", () => {
       expect(ended).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(/^error: [^\n]+\n$/) });
       expect(ended.stderr).toContain(said);
     }
-    expect(parity("--lane", "fp16")).toMatchObject({ code: 2, stderr: expect.stringContaining("Lanes are") });
+    expect(parity("--lane", "fp16")).toMatchObject({ code: 2, stderr: expect.stringContaining("The lanes are") });
     await expect(parityCommand(PACKED, undefined, { topK: 50, out })).rejects.toMatchObject({ code: "usage" });
   });
 });
@@ -223,7 +223,7 @@ describe("bitnet replay", () => {
     writeFileSync(path, readFileSync(EMBEDDED));
     const mended = replay("--row", "1");
     expect({ code: mended.code, stderr: mended.stderr }).toEqual({ code: 0, stderr: "" });
-    expect(mended.stdout).toMatch(/^since then: .*mended\.gguf is another file than it was$/m);
+    expect(mended.stdout).toMatch(/^changed since then: .*mended\.gguf has changed$/m);
     expect(mended.stdout).toMatch(/^PASS: fixed$/m);
   });
 
@@ -233,12 +233,15 @@ describe("bitnet replay", () => {
     const [row] = await failures();
     const write = (altered: unknown): void => writeFileSync(rowsFile, `${JSON.stringify(altered)}\n`);
     write({ ...row, figures: { ...row!.figures, nll_b: row!.figures.nll_b! + 1e-9 } });
-    expect(replay("--row", "1")).toMatchObject({ code: 12, stderr: expect.stringContaining("not its figures") });
+    expect(replay("--row", "1")).toMatchObject({ code: 12, stderr: expect.stringContaining("but the results don't") });
     write({ ...row, thresholds: { tau_median: 0, delta_nll: 9 } }); // would pass
     await expect(replayRow(rowsFile, 1)).rejects.toMatchObject({ code: "receipt" });
     write({ ...row, verdict: "PASS" });
     await expect(replayRow(rowsFile, 1)).rejects.toMatchObject({ code: "file", message: expect.stringContaining("/verdict") });
     write(row);
-    await expect(replayRow(rowsFile, 2)).rejects.toMatchObject({ code: "usage", message: expect.stringContaining("has 1 rows") });
+    await expect(replayRow(rowsFile, 2)).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringContaining("the number of its rows is 1"),
+    });
   });
 });

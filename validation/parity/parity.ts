@@ -13,7 +13,7 @@ import { LANES, type LaneName, type ParityFailure, type ParityReport, type Polic
 
 /** What to measure. */
 export interface ParityOptions extends Omit<ProvenanceOptions, "model"> {
-  /** Two forms of one model, the reference first; default: the embedded model's two, held to the repository's own gates. */
+  /** Two forms of one model, the reference first; default: the embedded model's two, checked with the repository's own gates. */
   readonly models?: readonly [a: string, b: string] | undefined;
   /** Default: all that can be measured. */
   readonly lanes?: readonly LaneName[] | undefined;
@@ -49,7 +49,7 @@ export function failuresPath(report: string): string {
 
 /**
  * Measures how alike two forms of a model are, and the embedded one and independent implementations.
- * A failed gate is no error here: `parityFailure` makes it one.
+ * A failed gate is not an error here: `parityFailure` makes it one.
  * @throws BitnetError: a file is bad, or the two are not forms of one model; tokenizer: they split a text differently
  */
 export async function runParity(options: ParityOptions): Promise<ParityReport> {
@@ -66,7 +66,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
   try {
     const quant = await open(pathB, "kernels", filesB);
     const known = stored?.models.includes(quant.record.sha256) ?? false;
-    // Asked for by name, the stored outputs are held against any model of their vocabulary: a damaged copy, say.
+    // If requested by name, the stored outputs are compared with any model of their vocabulary, such as a damaged copy.
     const oracle = stored && (known || options.lanes?.includes("oracle")) ? stored : undefined;
     const between = lanes.has("fp32-fp32") || lanes.has("quant-fp32");
     const a = between ? await open(pathA, "reference", files) : undefined;
@@ -112,7 +112,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
       lanes: reports,
       skipped: LANES.filter((name) => !reports.some((lane) => lane.name === name)).map((name) => ({
         name,
-        reason: lanes.has(name) ? "no outputs of other implementations are stored for this model" : "not asked for",
+        reason: lanes.has(name) ? "no outputs of other implementations are stored for this model" : "not requested",
       })),
       verdict: reports.every(({ verdict }) => verdict === "PASS") ? "PASS" : "FAIL",
     };
@@ -159,7 +159,7 @@ async function tokenPaths(a: Side, b: Side, options: ParityOptions): Promise<Tok
     if (ids.join() !== b.model.tokenizer.encode(text).join()) {
       throw new BitnetError(
         "tokenizer",
-        `${a.record.path} and ${b.record.path} split the text ${id} into different tokens: one has another tokenizer (--tokenizer gives both the same)`,
+        `${a.record.path} and ${b.record.path} split the text ${id} into different tokens: their tokenizers differ (--tokenizer uses one for both)`,
       );
     }
     const bos = policy.bos ? ids.slice(0, 1) : [];
@@ -176,7 +176,7 @@ async function tokenPaths(a: Side, b: Side, options: ParityOptions): Promise<Tok
       if (window.length + more.length >= 2) prompts.push({ id: part === 1 ? id : `${id}, window ${part}`, ids: [...window, ...more] });
     }
   }
-  if (prompts.length === 0) throw new BitnetError("usage", "there is no text to compare on: every prompt is empty (--prompts)");
+  if (prompts.length === 0) throw new BitnetError("usage", "there is no text to compare: every prompt is empty (--prompts)");
   return { policy, prompts };
 }
 
@@ -243,6 +243,6 @@ export function checkStored({ model, record }: Side, oracles: readonly StoredOra
   if (most < model.config.vocabSize && longest <= model.contextLength) return;
   throw new BitnetError(
     "usage",
-    `${record.path}: stored outputs are there only for the embedded model and copies of it: leave out the lane oracle`,
+    `${record.path}: outputs are stored only for the embedded model and copies of it: leave out the lane oracle (--lane)`,
   );
 }

@@ -11,7 +11,7 @@ import type { Figures, Gate, Greedy, ParityFailure, SideRecord } from "./types.j
 
 /** Which row, and where its models are now. */
 export interface ReplayOptions {
-  /** In place of the row's paths. */
+  /** Used instead of the row's paths. */
   readonly modelA?: string | undefined;
   readonly modelB?: string | undefined;
   readonly kernels?: KernelOptions | undefined;
@@ -34,12 +34,12 @@ export interface Replay {
 /**
  * Reproduces a failing row of parity from the row alone: the same token path through the same models, under the row's thresholds.
  * @param number of the row, from 1
- * @throws BitnetError usage: there is no such row; file; receipt: nothing has changed, and yet the figures or the verdict are not the row's
+ * @throws BitnetError usage: there is no such row; file; receipt: nothing has changed, but the figures or the verdict differ from the row
  */
 export async function replayRow(path: string, number: number, options: ReplayOptions = {}): Promise<Replay> {
   const rows = await readRows<ParityFailure>(path, "parity-failure");
   const row = rows[number - 1];
-  if (!row) throw new BitnetError("usage", `${path} has ${rows.length} rows, so there is no row ${number}`);
+  if (!row) throw new BitnetError("usage", `${path} has no row ${number}: the number of its rows is ${rows.length}`);
   const where = `${path}, row ${number}`;
   const { figures, greedy, changed } = await measureAgain(row, where, options);
   const failed = failedGates(figures, row.thresholds, greedy ?? undefined);
@@ -48,7 +48,7 @@ export async function replayRow(path: string, number: number, options: ReplayOpt
     if (JSON.stringify([inOrder(figures, row.figures), greedy && inOrder(greedy, row.greedy), failed]) !== was) {
       throw new BitnetError(
         "receipt",
-        `${where}: models and kernels are those of the row, but not its figures: it says ${say(row.figures, row.failed)}, and the replay gives ${say(figures, failed)}`,
+        `${where}: models and kernels match the row, but the results don't: the row has ${say(row.figures, row.failed)}, the replay gives ${say(figures, failed)}`,
         { file: path },
       );
     }
@@ -68,15 +68,15 @@ async function measureAgain(
     const arithmetic = record.kernels;
     const from = path ?? record.path;
     if (from === null || (arithmetic !== "reference" && arithmetic !== "kernels")) {
-      throw new BitnetError("file", `${where}: says that a model ran on ${arithmetic}, which is no arithmetic of this engine`);
+      throw new BitnetError("file", `${where}: names the arithmetic ${arithmetic}, which this engine does not have`);
     }
     const side = await openSide(from, arithmetic, fileOptionsOf(record), kernels, signal);
     opened.push(side);
-    if (side.record.sha256 !== record.sha256) changed.push(`${from} is another file than it was`);
+    if (side.record.sha256 !== record.sha256) changed.push(`${from} has changed`);
     return side;
   };
-  if (provenance.kernel_sha256 !== kernelSha256()) changed.push("the kernels are others");
-  if (provenance.numerics_version !== NUMERICS_VERSION) changed.push("the numerics have another version");
+  if (provenance.kernel_sha256 !== kernelSha256()) changed.push("the kernels have changed");
+  if (provenance.numerics_version !== NUMERICS_VERSION) changed.push("the numerics version has changed");
   try {
     const b = await open(sides.b, modelB);
     if (lane === "oracle") {
@@ -85,7 +85,7 @@ async function measureAgain(
       if (!oracle || !answer || answer.ids.join() !== prompt.ids.join()) {
         throw new BitnetError("receipt", `${where}: this package has no outputs of ${sides.a.kernels} for ${prompt.id}`);
       }
-      if (oracle.record.sha256 !== sides.a.sha256) changed.push("the stored outputs are others");
+      if (oracle.record.sha256 !== sides.a.sha256) changed.push("the stored outputs have changed");
       const { measured, greedy } = await measureAnswer(answer, b, signal);
       return { figures: figuresOf(measured), greedy: greedy ?? null, changed };
     }

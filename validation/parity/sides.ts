@@ -89,6 +89,6 @@ export function checkAlike(a: Side, b: Side): void {
   if (left === right) return;
   throw new BitnetError(
     "usage",
-    `${a.record.path} has a vocabulary of ${left} tokens and ${b.record.path} one of ${right}: parity compares two forms of one model`,
+    `${a.record.path} has a vocabulary of ${left} tokens and ${b.record.path} one of ${right}: they must be two forms of one model`,
   );
 }

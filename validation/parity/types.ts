@@ -30,7 +30,7 @@ export interface SideRecord {
   readonly options?: SideOptions;
 }
 
-/** a: the reference; b: what is held against it. */
+/** a: the reference; b: what is compared with it. */
 export interface Sides {
   readonly a: SideRecord;
   readonly b: SideRecord;

@@ -25,14 +25,14 @@ export function comparePerf(record: PerfRecord, baseline: PerfRecord, path: stri
     "context length": settings.context_length,
     "KV cache": settings.kv,
     "output head": settings.head,
-    "tokens of the prompt": settings.prompt_tokens,
-    "tokens written": settings.decode_tokens,
+    "prompt tokens": settings.prompt_tokens,
+    "generated tokens": settings.decode_tokens,
   });
   const [now, before] = [facts(record), facts(baseline)];
   const other = Object.keys(now).filter((name) => now[name] !== before[name]);
   if (other.length > 0) {
     const list = other.map((name) => `${name} ${String(before[name])} there, ${String(now[name])} here`).join("; ");
-    throw new BitnetError("usage", `--baseline ${path} was measured on something else: ${list}`);
+    throw new BitnetError("usage", `--baseline ${path} can't be compared, it was measured under other conditions: ${list}`);
   }
   return METRIC_NAMES.map((metric) => {
     const [was, is] = [baseline.metrics[metric].median, record.metrics[metric].median];

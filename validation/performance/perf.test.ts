@@ -64,7 +64,7 @@ it("holds each figure of a stored record against its samples", async () => {
       message: expect.stringContaining(`/metrics/load_ms/${figure} is `),
     });
   }
-  await expect(read(withSamples("load_ms", [1, 2]))).rejects.toThrow(/samples are not as many as the iterations/);
+  await expect(read(withSamples("load_ms", [1, 2]))).rejects.toThrow(/samples has 2 entries, but \/settings\/iterations is \d+/);
 });
 
 describe("a baseline", () => {
@@ -133,16 +133,16 @@ describe("the page", () => {
       "| environment | SafeTensors | GGUF |",
       "| weights | U8 \\| &lt;x>, embedding F16 | I2_S, embedding F16 |",
       "| processor | Some CPU, 2 cores | Some CPU, 2 cores |",
-      "| runs | 5 processes, 1 run to warm up in each | 5 processes, 1 run to warm up in each |",
+      "| runs | 5 processes, each with 1 warm-up run | 5 processes, each with 1 warm-up run |",
       "| load, ms | SafeTensors | 21.00 | 24.40 | 19.00 | 25.00 | 2.30 | 5 |",
       "| load, ms | GGUF | 3.00 | 8.80 | 1.00 | 10.00 | 3.54 | 5 |",
       "| load, ms | less | 21.00 | 3.00 | 7.000 |",
       "| prefill, tokens/s | more | 3.00 | 3.00 | 1.000 |",
-      "![The samples of each metric, of SafeTensors and GGUF](perf-one.svg)",
+      "![Samples of each metric for SafeTensors and GGUF](perf-one.svg)",
     ]) {
       expect(page.split("\n")).toContain(line);
     }
-    expect(page).not.toContain("Not measured alike");
+    expect(page).not.toContain("under different conditions");
   });
 
   it("changes with every figure and every field of the provenance that is shown", () => {
@@ -159,10 +159,12 @@ describe("the page", () => {
 
   it("says what was not alike, and refuses two records of a format, or two models of one name", () => {
     const unlike = { ...safetensors, provenance: { ...safetensors.provenance, threads: 1 } };
-    expect(renderPerf([record, unlike]).get(PERF_PAGE)).toContain("Not measured alike (threads): the ratios mix that in.");
+    expect(renderPerf([record, unlike]).get(PERF_PAGE)).toContain(
+      "Measured under different conditions (threads), which the ratios include.",
+    );
     expect(() => renderPerf([record, record])).toThrow(/2 records of one as gguf/);
     const larger = { ...safetensors, model: { ...safetensors.model, parameters: 1 } };
-    expect(() => renderPerf([record, larger])).toThrow(/of two models/);
+    expect(() => renderPerf([record, larger])).toThrow(/of different models/);
   });
 
   it("has pictures with every sample inside its panel and axes from zero, in colours for light and dark", () => {
@@ -191,8 +193,8 @@ it("is stale when kernels or model are others, not when the commit is", async ()
     provenance: { ...present.provenance, kernel_sha256: "1".repeat(64), model_sha256: "2".repeat(64), model_hash: "2".repeat(16) },
   };
   expect(await staleReasons(other)).toEqual([
-    expect.stringMatching(/^it is of the kernels 1{16}, and these are [0-9a-f]{16}$/),
-    expect.stringMatching(/^it is of the model 2{16}, and models.*gguf is 3b6ffbad956fd373$/),
+    expect.stringMatching(/^it was measured with the kernels 1{16}, and these are [0-9a-f]{16}$/),
+    expect.stringMatching(/^it was measured with the model 2{16}, and models.*gguf is 3b6ffbad956fd373$/),
   ]);
 });
 

@@ -149,7 +149,7 @@ async function measureOnce(job: PerfJob, signal: AbortSignal | undefined): Promi
     const failed = ended.then(([code, by]): PerfAnswer => {
       signal?.throwIfAborted();
       const how = String(by ?? code);
-      return { error: { code: "internal", message: `the process that measures the model ended (${how}) before it had the figures` } };
+      return { error: { code: "internal", message: `the measuring process ended (${how}) before it had a result` } };
     });
     const answered = once(child, "message").then(([answer]) => answer as PerfAnswer);
     child.send(job, () => {}); // if it can't be sent, the process has ended
@@ -191,10 +191,10 @@ export function perfPath({ model }: PerfRecord): string {
   return join("bench/results", `perf-${model.name}-${model.format}.json`);
 }
 
-/** Relative: whoever else computes a figure may add in another order. */
+/** Relative: other tools that compute a statistic may add in another order. */
 const ROUNDING = 1e-9;
 
-/** Reads a record, and holds its figures against its samples. @throws BitnetError file, io */
+/** Reads a record, and checks its statistics against its samples. @throws BitnetError file, io */
 export async function readPerf(path: string): Promise<PerfRecord> {
   const record = await readRecord<PerfRecord>(path, "perf-record");
   for (const metric of METRIC_NAMES) {
@@ -202,11 +202,15 @@ export async function readPerf(path: string): Promise<PerfRecord> {
     const computed = distribution(stored.unit, stored.samples);
     for (const figure of ["median", "p95", "min", "max", "stddev"] as const) {
       if (Math.abs(stored[figure] - computed[figure]) <= ROUNDING * Math.abs(computed[figure])) continue;
-      const what = `${stored[figure]}, and its samples give ${computed[figure]}`;
+      const what = `${stored[figure]}, but its samples give ${computed[figure]}`;
       throw new BitnetError("file", `${path}: /metrics/${metric}/${figure} is ${what}`, { file: path });
     }
     if (stored.samples.length !== record.settings.iterations) {
-      throw new BitnetError("file", `${path}: /metrics/${metric}/samples are not as many as the iterations`, { file: path });
+      throw new BitnetError(
+        "file",
+        `${path}: /metrics/${metric}/samples has ${stored.samples.length} entries, but /settings/iterations is ${record.settings.iterations}`,
+        { file: path },
+      );
     }
   }
   return record;

@@ -12,8 +12,8 @@ const TITLE = 26;
 const AXIS = 34;
 
 /**
- * The samples of each metric as SVG: a panel a metric with an axis of its own from zero, a row a format; dots are samples, the thick mark is the
- * median, the thin one p95.
+ * The samples of each metric as SVG: a panel for each metric, with its own axis from zero, and a row for each format. Dots are samples, the thick
+ * mark is the median, the thin one p95.
  */
 export function perfPicture(pair: readonly PerfRecord[]): string {
   const panel = TITLE + ROW * pair.length + AXIS;
@@ -25,7 +25,7 @@ export function perfPicture(pair: readonly PerfRecord[]): string {
     `Samples of ${model.name}: ${METRIC_NAMES.map((metric) => TITLES[metric]).join("; ")}`,
     [
       `<text class="title" x="12" y="24">${escapeXml(model.name)}</text>`,
-      `<text class="soft" x="${WIDTH - 12}" y="24" text-anchor="end">${escapeXml(`${on}; a dot is a process, the thick mark the median, the thin one p95`)}</text>`,
+      `<text class="soft" x="${WIDTH - 12}" y="24" text-anchor="end">${escapeXml(`${on}; dots: samples, thick mark: median, thin mark: p95`)}</text>`,
       ...METRIC_NAMES.flatMap((metric, i) => drawPanel(metric, pair, TOP + panel * i)),
     ],
   );

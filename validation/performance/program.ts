@@ -47,7 +47,7 @@ function peakRss(): number {
   return process.resourceUsage().maxRSS * 1024;
 }
 
-/** Whoever asked has gone: nobody will read the answer. */
+/** The asking process has gone: the answer will not be read. */
 const stop = () => process.kill(process.pid, "SIGKILL");
 process.once("disconnect", stop);
 

@@ -3,14 +3,14 @@ import { FORMATS, figure, TITLES } from "./figures.js";
 import { METRIC_NAMES, METRICS, type PerfRecord } from "./perf.js";
 import { perfPicture } from "./picture.js";
 
-/** The page, and the folder of its pictures, in a clone. */
+/** The page in a clone; its pictures are in the same folder. */
 export const PERF_PAGE = "docs/PERF_COMPARISON.md";
 
 /** Records of one model, at most one a format: SafeTensors first. */
 type Pair = readonly PerfRecord[];
 
 /**
- * The page and its pictures, by path. The same records give the same bytes, in whichever order they come: there is no clock and no other source.
+ * The page and its pictures, by path. The same records give the same bytes, in any order: there is no clock and no other source.
  * @throws BitnetError usage: two records of one model and format, or two models of one name
  */
 export function renderPerf(records: readonly PerfRecord[]): Map<string, string> {
@@ -29,12 +29,13 @@ function pairUp(records: readonly PerfRecord[]): Pair[] {
   return names.map((name) => {
     const pair = Object.keys(FORMATS).flatMap((format) => {
       const found = records.filter(({ model }) => model.name === name && model.format === format);
-      if (found.length > 1) throw new BitnetError("usage", `there are ${found.length} records of ${name} as ${format}: give one of them`);
+      if (found.length > 1)
+        throw new BitnetError("usage", `there are ${found.length} records of ${name} as ${format}: give only one of them`);
       return found;
     });
     const models = new Set(pair.map(({ model, provenance: from }) => `${model.parameters} ${from.tokenizer_sha256}`));
     if (models.size > 1) {
-      throw new BitnetError("usage", `the records of ${name} are of two models: number of parameters or tokenizer differ`);
+      throw new BitnetError("usage", `the records of ${name} are of different models: the number of parameters or the tokenizer differs`);
     }
     return pair;
   });
@@ -44,9 +45,9 @@ const INTRODUCTION = `# Performance of both formats
 
 <!-- Rendered by \`bitnet perf render\` from bench/results/perf-*.json. Do not edit: \`bitnet perf render --check\` compares. -->
 
-The same model as SafeTensors and as GGUF. Each sample is a process of its own: it loads the model, reads a prompt and writes tokens once to warm up,
-and once more for the figures. p95 is linear between neighbours in order; the standard deviation is that of a sample (n − 1). All samples, and where
-they come from, are in the records; [performance.md](performance.md) has more measurements, and how to repeat them.`;
+The same model as SafeTensors and as GGUF. Each sample is a separate process: it loads the model, then processes a prompt and generates tokens,
+once to warm up and once for the measurement. p95 is interpolated linearly; the standard deviation is that of a sample (n − 1). The records contain
+all samples and their provenance. [performance.md](performance.md) has more measurements, and the commands to repeat them.`;
 
 function section(pair: Pair): string {
   const { name } = pair[0]!.model;
@@ -63,16 +64,20 @@ function section(pair: Pair): string {
     "",
     table(["metric", "format", "median", "p95", "min", "max", "std. dev.", "samples"], metricRows(pair)),
     ...(pair.length === 2
-      ? ["", ...(unlike.length > 0 ? [`Not measured alike (${unlike.join(", ")}): the ratios mix that in.`, ""] : []), ratios(pair)]
+      ? [
+          "",
+          ...(unlike.length > 0 ? [`Measured under different conditions (${unlike.join(", ")}), which the ratios include.`, ""] : []),
+          ratios(pair),
+        ]
       : []),
     "",
-    `![The samples of each metric, of ${heads.join(" and ")}](${pictureName(pair)})`,
+    `![Samples of each metric for ${heads.join(" and ")}](${pictureName(pair)})`,
   ].join("\n");
 }
 
 type Row = readonly [label: string, values: readonly string[]];
 
-/** Where it was measured and what. */
+/** What was measured and where. */
 function environment(pair: Pair): Row[] {
   const row = (label: string, value: (record: PerfRecord) => string): Row => [label, pair.map(value)];
   return [
@@ -80,7 +85,7 @@ function environment(pair: Pair): Row[] {
     row("SHA-256", ({ provenance: from }) => code(from.model_hash ?? "")),
     row("weights", ({ model }) => `${model.quantisation.linears}, embedding ${model.quantisation.embedding}`),
     row("measured", ({ provenance: from }) => from.date.slice(0, 10)),
-    row("load before", ({ load_average }) => load_average.toFixed(2)),
+    row("load average before", ({ load_average }) => load_average.toFixed(2)),
     row("commit", ({ provenance: from }) =>
       from.git_commit === null ? "none" : `${code(from.git_commit)}${from.git_dirty ? ", changed" : ""}`,
     ),
@@ -104,14 +109,14 @@ function conditions(pair: Pair): Row[] {
     row("kernels", ({ provenance: from }) => `${from.kernel_tier}, ${code(from.kernel_sha256.slice(0, 16))}`),
     row("threads", ({ provenance: from }) => String(from.threads)),
     row("context", ({ settings }) => `${settings.context_length} positions, KV ${settings.kv}, head ${settings.head}`),
-    row("work", ({ settings }) => `prompt of ${settings.prompt_tokens} tokens, ${settings.decode_tokens} tokens behind it`),
-    row("prompts", ({ policy }) => `${policy.prompts}${policy.bos ? ", BOS first" : ", no BOS"}`),
+    row("work", ({ settings }) => `prompt of ${settings.prompt_tokens} tokens, ${settings.decode_tokens} tokens generated`),
+    row("prompts", ({ policy }) => `${policy.prompts}${policy.bos ? ", with BOS" : ", no BOS"}`),
     row(
       "policy",
       ({ policy }) =>
-        `temperature ${policy.temperature}, repetition penalty ${policy.repetition_penalty}, ${policy.ignore_eos ? "goes on after EOS" : "ends at EOS"}, ${policy.speculate ? "speculates" : "one token a pass"}`,
+        `temperature ${policy.temperature}, repetition penalty ${policy.repetition_penalty}, ${policy.ignore_eos ? "continues after EOS" : "ends at EOS"}, ${policy.speculate ? "with speculation" : "no speculation"}`,
     ),
-    row("runs", ({ settings }) => `${settings.iterations} processes, ${settings.warmup} run to warm up in each`),
+    row("runs", ({ settings }) => `${settings.iterations} processes, each with ${settings.warmup} warm-up run`),
     row("seed", ({ provenance: from }) => `${from.seed}${from.deterministic ? ", deterministic environment" : ""}`),
   ];
 }
@@ -131,7 +136,7 @@ function ratios([safetensors, gguf]: Pair): string {
     const [a, b] = [safetensors!.metrics[metric].median, gguf!.metrics[metric].median];
     return [TITLES[metric], METRICS[metric].more ? "more" : "less", figure(metric, a), figure(metric, b), (a / b).toFixed(3)];
   });
-  return table(["medians", "better", FORMATS.safetensors, FORMATS.gguf, "SafeTensors ÷ GGUF"], rows);
+  return table(["medians", "better is", FORMATS.safetensors, FORMATS.gguf, "SafeTensors ÷ GGUF"], rows);
 }
 
 /** A table; columns of which the first row is a figure are aligned right. */

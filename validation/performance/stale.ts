@@ -13,11 +13,12 @@ export async function staleReasons({ provenance: from, model }: PerfRecord): Pro
   const reasons: string[] = [];
   const kernels = kernelSha256();
   if (from.kernel_sha256 !== kernels)
-    reasons.push(`it is of the kernels ${from.kernel_sha256.slice(0, 16)}, and these are ${kernels.slice(0, 16)}`);
+    reasons.push(`it was measured with the kernels ${from.kernel_sha256.slice(0, 16)}, and these are ${kernels.slice(0, 16)}`);
   const path = [join(dirname(PACKAGE_FILE), model.path), model.path].find((one) => existsSync(one));
   if (path !== undefined) {
     const { sha256 } = await describeModel(path);
-    if (from.model_sha256 !== sha256) reasons.push(`it is of the model ${from.model_hash}, and ${model.path} is ${sha256.slice(0, 16)}`);
+    if (from.model_sha256 !== sha256)
+      reasons.push(`it was measured with the model ${from.model_hash}, and ${model.path} is ${sha256.slice(0, 16)}`);
   }
   return reasons;
 }

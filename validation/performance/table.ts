@@ -16,6 +16,6 @@ export function perfTable({ model, provenance: from, settings, metrics }: PerfRe
   const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]!.length)));
   const line = (row: readonly string[]): string =>
     row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join("  ");
-  const facts = `${model.name}, ${model.format}: prompt of ${settings.prompt_tokens}, ${settings.decode_tokens} tokens behind it, ${settings.iterations} processes; ${from.kernel_tier} kernels, ${from.threads === 1 ? "1 thread" : `${from.threads} threads`}`;
+  const facts = `${model.name}, ${model.format}: prompt of ${settings.prompt_tokens} tokens, ${settings.decode_tokens} generated, ${settings.iterations} processes; ${from.kernel_tier} kernels, ${from.threads === 1 ? "1 thread" : `${from.threads} threads`}`;
   return `${[facts, "", line(head), ...rows.map(line)].map((text) => text.trimEnd()).join("\n")}\n`;
 }

@@ -289,7 +289,7 @@ async function writeLlama3(folder: string): Promise<string> {
   });
 }
 
-/** SpectraSuite's TriLM: a plain LLaMA of floats that are ternary, with GPT-NeoX's runs of spaces, no word about quantisation, and more rows than tokens. */
+/** SpectraSuite's TriLM: a plain LLaMA of floats that are ternary, with GPT-NeoX's runs of spaces, no statement about quantisation, and more rows than tokens. */
 async function writeTriLm(folder: string): Promise<string> {
   const model = smallModel("llama", { tied: false, theta: 10_000 });
   const { json } = vocabularyOf(model.shape);

@@ -66,7 +66,7 @@ describe("bitnet run --receipt", () => {
     expect(bitnet(...RUN, "--receipt", at("none.json"), "--temperature", "0", "--ctx", "4").code).toBe(2);
     expect(readdirSync(folder)).toEqual(before);
     const refused = bitnet(...RUN, "--receipt", join(EMBEDDED, "none.json"));
-    expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/^error: --receipt: there is no folder .*\.gguf;/)]);
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/^error: --receipt: the folder .*\.gguf does not exist:/)]);
   });
 
   it("nor where it was interrupted", async () => {
@@ -116,7 +116,10 @@ describe("bitnet verify", () => {
       steps: 24,
     });
     const other = bitnet("verify", at("moved.json"), "--model", "models/bitnet-stories-4m/packed");
-    expect([other.code, other.stderr]).toEqual([12, expect.stringMatching(/model_sha256 is not that of .*packed.*another model file\n$/)]);
+    expect([other.code, other.stderr]).toEqual([
+      12,
+      expect.stringMatching(/model_sha256 differs from that of .*packed.*another model file\n$/),
+    ]);
   });
 
   it("ends with 12 and one line that says what is wrong", () => {
@@ -127,7 +130,7 @@ describe("bitnet verify", () => {
       expect(stderr).toMatch(/^error: .*wrong\.json: [^\n]+\n$/);
       return stderr;
     };
-    expect(said({ ...receipt, text: "Another story." })).toMatch(/it was altered: its digest/);
+    expect(said({ ...receipt, text: "Another story." })).toMatch(/the receipt was altered: its digest/);
     expect(said(redigested({ ...receipt, provenance: { ...receipt.provenance, kernel_sha256: "0".repeat(64) } }))).toMatch(/kernel_sha256/);
     writeFileSync(at("wrong.json"), readFileSync(at("receipt.json")).subarray(0, 900));
     expect(bitnet("verify", at("wrong.json"))).toMatchObject({ code: 12, stderr: expect.stringMatching(/is not JSON/) as string });
@@ -169,7 +172,7 @@ function redigested<T extends object>(changed: T): T & { digest: string } {
   return { ...changed, digest: receiptDigest(changed) };
 }
 
-/** What is said of a receipt that does not hold; undefined: it does. */
+/** The error for an invalid receipt; undefined: it is valid. */
 async function wrongWith(changed: object, load: Load = {}): Promise<string | undefined> {
   const path = at("altered.json");
   writeFileSync(path, JSON.stringify(changed));
@@ -188,7 +191,7 @@ describe("a receipt altered in any field does not verify", () => {
     for (const path of paths) {
       const place = `/${path.slice(0, 2).join("/")}`; // ajv names the place, or one around it
       const said = await wrongWith(altered(path, path.length));
-      expect(said ?? "it holds", path.join("/")).toMatch(/^(it was altered|\/\S* )/);
+      expect(said ?? "it holds", path.join("/")).toMatch(/^(the receipt was altered|\/\S* )/);
       if (said!.startsWith("/")) expect(said, path.join("/")).toContain(`/${place.split("/")[1]}`);
     }
     await fc.assert(
@@ -210,30 +213,38 @@ describe("a receipt altered in any field does not verify", () => {
   const settings = (change: object): object => ({ settings: { ...receipt.settings, ...change } });
   const provenance = (change: object): object => ({ provenance: { ...receipt.provenance, ...change } });
   const changes: [name: string, change: () => object, said: RegExp][] = [
-    ["an id", () => step(7, { id: receipt.steps[7]!.id + 1 }), /^step 8 of 24: its id is \d+, and that of the replay \d+$/],
+    ["an id", () => step(7, { id: receipt.steps[7]!.id + 1 }), /^step 8 of 24: its id is \d+, but \d+ in the replay$/],
     ["a hidden state", () => step(23, { hidden: "0".repeat(64) }), /^step 24 of 24: its hidden state differs/],
-    ["one step less", () => ({ steps: receipt.steps.slice(0, -1) }), /^step 24: the receipt has 23 steps, and the replay 24$/],
-    ["one step more", () => ({ steps: [...receipt.steps, receipt.steps[0]] }), /^step 25: the receipt has 25 steps, and the replay 24$/],
+    ["one step less", () => ({ steps: receipt.steps.slice(0, -1) }), /^step 24: the receipt has 23 steps, but the replay has 24$/],
+    [
+      "one step more",
+      () => ({ steps: [...receipt.steps, receipt.steps[0]] }),
+      /^step 25: the receipt has 25 steps, but the replay has 24$/,
+    ],
     ["the chain", () => ({ chain: "0".repeat(64) }), /^chain differs/],
     ["the text", () => ({ text: `${receipt.text}!` }), /^text differs/],
-    ["the reason", () => ({ stop_reason: "eos" }), /^stop_reason is eos, and that of the replay length$/],
+    ["the reason", () => ({ stop_reason: "eos" }), /^stop_reason is eos, but length in the replay$/],
     ["the prompt", () => ({ prompt_ids: [...receipt.prompt_ids.slice(0, -1), 447] }), /^step 1 of 24: its hidden state differs/],
     ["an id of no token", () => ({ prompt_ids: [2 ** 31 - 1] }), /^can't be replayed: token id 2147483647 .* outside the vocabulary/],
-    ["the seed alone", () => settings({ seed: 6 }), /^provenance\/seed is not settings\/seed$/],
+    ["the seed alone", () => settings({ seed: 6 }), /^provenance\/seed differs from settings\/seed$/],
     ["the seed", () => ({ ...settings({ seed: 6 }), ...provenance({ seed: 6 }) }), /^step \d+ of 24: its (id|hidden)/],
     ["the temperature", () => settings({ temperature: 5 }), /^step \d+ of 24: its (id|hidden)/],
-    ["a limit", () => settings({ max_tokens: 23 }), /^step 24: the receipt has 24 steps, and the replay 23$/],
+    ["a limit", () => settings({ max_tokens: 23 }), /^step 24: the receipt has 24 steps, but the replay has 23$/],
     ["a stop", () => settings({ stop_ids: [receipt.steps[3]!.id] }), /^step \d+: the receipt has 24 steps/],
-    ["ends of a turn", () => settings({ eos_ids: [1] }), /^settings\/eos_ids is not what/],
-    ["the cache", () => ({ model: { ...receipt.model, kv: "q8" } }), /^kernel_calls has storeKeyValue, which relaxed kernels with a q8/],
+    ["ends of a turn", () => settings({ eos_ids: [1] }), /^settings\/eos_ids differs from what/],
+    [
+      "the cache",
+      () => ({ model: { ...receipt.model, kv: "q8" } }),
+      /^kernel_calls contains storeKeyValue, which relaxed kernels with a q8/,
+    ],
     ["the tier", () => provenance({ kernel_tier: "plain" }), /^kernel_calls (has ternaryRelaxed|lacks ternaryPlain)/],
-    ["a count", () => ({ kernel_calls: { ...receipt.kernel_calls, rope: 1 } }), /^kernel_calls differ from those of the replay/],
-    ["the kernels", () => provenance({ kernel_sha256: "0".repeat(64) }), /^kernel_sha256 is not that of the kernels here/],
-    ["the numerics", () => provenance({ numerics_version: 99 }), /^numerics_version is 99 and here 1/],
-    ["the model", () => provenance({ model_hash: "0".repeat(16), model_sha256: "0".repeat(64) }), /^model_sha256 is not that of /],
-    ["the tokenizer", () => provenance({ tokenizer_sha256: "0".repeat(64) }), /^tokenizer_sha256 is not that of /],
+    ["a count", () => ({ kernel_calls: { ...receipt.kernel_calls, rope: 1 } }), /^kernel_calls differ from the replay/],
+    ["the kernels", () => provenance({ kernel_sha256: "0".repeat(64) }), /^kernel_sha256 differs from that of these kernels/],
+    ["the numerics", () => provenance({ numerics_version: 99 }), /^numerics_version is 99, but 1 here/],
+    ["the model", () => provenance({ model_hash: "0".repeat(16), model_sha256: "0".repeat(64) }), /^model_sha256 differs from that of /],
+    ["the tokenizer", () => provenance({ tokenizer_sha256: "0".repeat(64) }), /^tokenizer_sha256 differs from that of /],
   ];
-  it.each(changes)("by the replay, if its digest is made anew: %s", async (_, change, said) => {
+  it.each(changes)("by the replay, if its digest is recomputed: %s", async (_, change, said) => {
     expect(await wrongWith(redigested({ ...receipt, ...change() }), with2)).toMatch(said);
   });
 
@@ -245,7 +256,7 @@ describe("a receipt altered in any field does not verify", () => {
 // Written on Node 20 by 2 threads of relaxed kernels; any Node, thread count and tier must come to the same.
 describe("the stored receipt", () => {
   const stored = JSON.parse(readFileSync("validation/fixtures/receipt.json", "utf8")) as Receipt;
-  // The kernels may have been built anew since then: what they compute may not have changed.
+  // The kernels may have been built again since then: what they compute may not have changed.
   const today = { ...stored, provenance: { ...stored.provenance, kernel_sha256: kernelSha256() } };
 
   it.each([

@@ -15,7 +15,7 @@ import { canonicalJson, type Receipt, receiptDigest, receiptSettings } from "./r
 export interface VerifyOptions {
   /** Where the model is now; default: where the receipt says. */
   readonly model?: string | undefined;
-  /** Where a tokenizer given in place of the model's own is now. */
+  /** Where a tokenizer that was given instead of the model's own is now. */
   readonly tokenizer?: string | undefined;
   readonly load: Pick<LoadOptions, "threads" | "crowded" | "tier" | "reference" | "onProgress" | "signal">;
 }
@@ -39,12 +39,14 @@ export async function verifyReceipt(path: string, options: VerifyOptions): Promi
     throw new BitnetError("receipt", `${path}: ${what}`, { file: path });
   };
   const { provenance, model: loaded } = receipt;
-  if (receiptDigest(receipt) !== receipt.digest) fail("it was altered: its digest is not that of its other fields");
+  if (receiptDigest(receipt) !== receipt.digest) fail("the receipt was altered: its digest does not match its other fields");
   if (provenance.numerics_version !== NUMERICS_VERSION)
-    fail(`numerics_version is ${provenance.numerics_version} and here ${NUMERICS_VERSION}: replay it with a package of its time`);
+    fail(
+      `numerics_version is ${provenance.numerics_version}, but ${NUMERICS_VERSION} here: replay it with the package version that wrote it`,
+    );
   if (provenance.kernel_sha256 !== kernelSha256())
-    fail("kernel_sha256 is not that of the kernels here: replay it with the package that wrote it");
-  if (provenance.seed !== receipt.settings.seed) fail("provenance/seed is not settings/seed");
+    fail("kernel_sha256 differs from that of these kernels: replay it with the package version that wrote it");
+  if (provenance.seed !== receipt.settings.seed) fail("provenance/seed differs from settings/seed");
   const misfit = callsMisfit(receipt);
   if (misfit !== undefined) fail(misfit);
 
@@ -63,15 +65,15 @@ export async function verifyReceipt(path: string, options: VerifyOptions): Promi
   });
   try {
     const { sha256, kernels, threads } = await model.describe();
-    if (sha256 !== provenance.model_sha256) fail(`model_sha256 is not that of ${model.path}: it is another model file`);
+    if (sha256 !== provenance.model_sha256) fail(`model_sha256 differs from that of ${model.path}: it is another model file`);
     if (tokenizerSha256(model.tokenizer) !== provenance.tokenizer_sha256)
-      fail(`tokenizer_sha256 is not that of the tokenizer of ${tokenizer ?? model.path}: it is another tokenizer`);
+      fail(`tokenizer_sha256 differs from that of ${tokenizer ?? model.path}: it is another tokenizer`);
     const result = await replay(path, receipt, model, options.load.signal);
     const difference = firstDifference(receipt, result);
     if (difference !== undefined) fail(difference);
     const callsCompared = kernels.tier === provenance.kernel_tier && threads === provenance.threads;
     if (callsCompared && canonicalJson(receipt.kernel_calls) !== canonicalJson(result.trace.kernelCalls))
-      fail("kernel_calls differ from those of the replay, which has the same tier and threads");
+      fail("kernel_calls differ from the replay, which has the same tier and threads");
     return { receipt, tier: kernels.tier, threads, callsCompared };
   } finally {
     await model.close();
@@ -102,7 +104,7 @@ function callsMisfit({ kernel_calls: calls, provenance: { kernel_tier: tier }, m
   for (const [of, names] of Object.entries(KERNELS_OF)) {
     const expected = tier !== "none" && steps.length > 0 && (of === tier || of === kv);
     const called = names.filter((name) => calls[name] !== undefined);
-    if (!expected && called.length > 0) return `kernel_calls has ${called[0]}, which ${tier} kernels with a ${kv} cache don't call`;
+    if (!expected && called.length > 0) return `kernel_calls contains ${called[0]}, which ${tier} kernels with a ${kv} cache don't call`;
     if (expected && called.length === 0) return `kernel_calls lacks ${names[0]}, which ${tier} kernels with a ${kv} cache call`;
   }
   return undefined;
@@ -142,20 +144,20 @@ function firstDifference(receipt: Receipt, { trace, text, stopReason }: Traced):
   const settings = receiptSettings(trace.settings);
   for (const [name, value] of Object.entries(receipt.settings)) {
     if (canonicalJson(value) !== canonicalJson(settings[name as keyof typeof settings]))
-      return `settings/${name} is not what the model's files and the receipt give here`;
+      return `settings/${name} differs from what the model's files and the receipt give here`;
   }
   const shared = Math.min(steps.length, receipt.steps.length);
   for (let i = 0; i < shared; i++) {
     const [was, now] = [receipt.steps[i]!, steps[i]!];
     const step = `step ${i + 1} of ${receipt.steps.length}`;
-    if (was.hidden !== now.hidden) return `${step}: its hidden state differs from that of the replay`;
-    if (was.id !== now.id) return `${step}: its id is ${was.id}, and that of the replay ${now.id}`;
+    if (was.hidden !== now.hidden) return `${step}: its hidden state differs from the replay`;
+    if (was.id !== now.id) return `${step}: its id is ${was.id}, but ${now.id} in the replay`;
   }
   if (steps.length !== receipt.steps.length) {
-    return `step ${shared + 1}: the receipt has ${receipt.steps.length} steps, and the replay ${steps.length}`;
+    return `step ${shared + 1}: the receipt has ${receipt.steps.length} steps, but the replay has ${steps.length}`;
   }
-  if (receipt.stop_reason !== stopReason) return `stop_reason is ${receipt.stop_reason}, and that of the replay ${stopReason}`;
-  if (receipt.text !== text) return "text differs from that of the replay";
-  if (receipt.chain !== trace.chain) return "chain differs from that of the replay";
+  if (receipt.stop_reason !== stopReason) return `stop_reason is ${receipt.stop_reason}, but ${stopReason} in the replay`;
+  if (receipt.text !== text) return "text differs from the replay";
+  if (receipt.chain !== trace.chain) return "chain differs from the replay";
   return undefined;
 }

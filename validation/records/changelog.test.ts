@@ -41,7 +41,7 @@ it("says what a version lacks", () => {
   expect(changelogFault(LOG, "1.0.0")).toBeUndefined();
   expect(changelogFault(LOG, "1.0.1")).toMatch(/no section/);
   expect(changelogFault(LOG, "Unreleased")).toMatch(/no date/);
-  expect(changelogFault(LOG.replace("### Added\n\n- All.", ""), "1.0.0")).toMatch(/says nothing/);
+  expect(changelogFault(LOG.replace("### Added\n\n- All.", ""), "1.0.0")).toMatch(/has no entry/);
   expect(changelogFault(LOG.replace("## [1.0.0]", "## 1.0.0"), "1.0.0")).toMatch(/neither/);
   expect(changelogFault(LOG.slice(2), "1.0.0")).toMatch(/begin/);
 });

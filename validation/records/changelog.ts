@@ -34,7 +34,7 @@ export function changelogFault(markdown: string, version: string): string | unde
   if (!own) return `${CHANGELOG_FILE} has no section "## [${version}] - YYYY-MM-DD"`;
   if (own.date === undefined) return `${CHANGELOG_FILE}: the section of ${version} has no date`;
   if (!/^### (?:Added|Changed|Deprecated|Removed|Fixed|Security)$/m.test(own.text)) {
-    return `${CHANGELOG_FILE}: the section of ${version} says nothing under "### Added", "### Changed" or the like`;
+    return `${CHANGELOG_FILE}: the section of ${version} has no entry under "### Added", "### Changed" or the like`;
   }
   return undefined;
 }
@@ -48,7 +48,7 @@ export function releaseChangelog(markdown: string, version: string, date: string
   if (sections.some((section) => section.version === version)) return markdown;
   const unreleased = sections.find((section) => section.version === "Unreleased");
   if (!unreleased || unreleased.text === "") {
-    throw new BitnetError("usage", `${CHANGELOG_FILE} says nothing of ${version}: write what changed under "## [Unreleased]"`);
+    throw new BitnetError("usage", `${CHANGELOG_FILE} has no entries for ${version}: describe the changes under "## [Unreleased]"`);
   }
   return markdown.replace(/^## \[Unreleased\].*$/m, `## [Unreleased]\n\n## [${version}] - ${date}`);
 }

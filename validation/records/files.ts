@@ -69,7 +69,7 @@ function isRunning(pid: number): boolean {
     process.kill(pid, 0); // asks, and sends nothing
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM"; // somebody else's
+    return (error as NodeJS.ErrnoException).code === "EPERM"; // belongs to another user
   }
 }
 
@@ -77,6 +77,6 @@ function isRunning(pid: number): boolean {
 export function ioFailure(doing: "read" | "write", path: string, error: unknown): BitnetError {
   if (error instanceof BitnetError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
-  const why = code === "ENOENT" ? "there is no such file or directory" : message;
+  const why = code === "ENOENT" ? "no such file or directory" : message;
   return new BitnetError("io", `can't ${doing} ${path}: ${why}`, { file: path }, { cause: error });
 }

@@ -90,7 +90,7 @@ function readPacked(path: string, offset: number, folders: readonly string[]): G
     at += 20;
   }
   if (size > MAX_OBJECT) throw new Error(`an object of ${size} bytes is too large`);
-  // How long the compressed form is nobody says: no longer than what it holds, and a little.
+  // The length of the compressed form is not stored: it is at most a little longer than its contents.
   const data = inflateSync(readSome(path, offset + at, size + (size >> 8) + 64), {
     maxOutputLength: MAX_OBJECT,
     finishFlush: constants.Z_SYNC_FLUSH,

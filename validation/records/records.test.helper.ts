@@ -94,7 +94,7 @@ export const EXAMPLES = {
         title: "Both formats agree",
         ship: true,
         status: "SKIP",
-        reason: "not asked for",
+        reason: "not requested",
         figures: { tau: 0.99, of: null },
       },
     ],

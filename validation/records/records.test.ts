@@ -79,7 +79,7 @@ describe.each(Object.keys(EXAMPLES) as (keyof typeof EXAMPLES)[])("the schema of
     const { provenance, ...rest } = example;
     expect(refused(rest as Json)).toBe(`x.json: / must have required property 'provenance' (schemas/${kind}.v1.schema.json)`);
     const other = { ...rest, provenance: { ...provenance, model_hash: "0123456789abcdef" } };
-    expect(refused(other as Json)).toMatch(/model_hash is not the beginning of model_sha256/);
+    expect(refused(other as Json)).toMatch(/model_hash does not match the beginning of model_sha256/);
   });
 });
 

@@ -46,14 +46,14 @@ export function checkRecord(kind: RecordKind, value: unknown, where: string): vo
   if (!validate(value)) throw bad(kind, where, validate.errors?.[0]);
   const { provenance } = value as { readonly provenance?: { readonly model_hash: string | null; readonly model_sha256: string | null } };
   if (provenance && (provenance.model_sha256?.slice(0, 16) ?? null) !== provenance.model_hash) {
-    throw new BitnetError("file", `${where}: /provenance/model_hash is not the beginning of model_sha256`, { file: where });
+    throw new BitnetError("file", `${where}: /provenance/model_hash does not match the beginning of model_sha256`, { file: where });
   }
 }
 
 function bad(kind: RecordKind, where: string, error: ErrorObject | undefined): BitnetError {
   const { additionalProperty, allowedValue, allowedValues } = (error?.params ?? {}) as Record<string, unknown>;
   const named = additionalProperty ?? allowedValue ?? (Array.isArray(allowedValues) ? allowedValues.join(", ") : undefined);
-  const what = `${error?.message ?? "is wrong"}${named === undefined ? "" : `: ${String(named)}`}`;
+  const what = `${error?.message ?? "is invalid"}${named === undefined ? "" : `: ${String(named)}`}`;
   return new BitnetError("file", `${where}: ${error?.instancePath || "/"} ${what} (schemas/${kind}.v1.schema.json)`, { file: where });
 }
 

@@ -30,7 +30,7 @@ export async function packArtifacts(
 ): Promise<{ readonly archive: Uint8Array; readonly manifest: Uint8Array }> {
   const sorted = files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
   const digests = sorted.map(({ path, data }) => digestOf(path, data));
-  // Its provenance is that of the results: when and by which command they were packed changes nothing of them.
+  // Its provenance is that of the results: when and how they were packed does not change them.
   const record = { kind: "manifest", provenance: summary.provenance, version, files: digests };
   checkRecord("manifest", record, MANIFEST_FILE);
   const manifest = Buffer.from(`${JSON.stringify(record, undefined, 2)}\n`);

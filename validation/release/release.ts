@@ -38,9 +38,9 @@ export interface ReleaseOptions
   readonly dryRun: boolean;
   /** The release's folder; one that is there already is replaced, if it is one. */
   readonly out: string;
-  /** Folder with the artifacts of `bitnet validate`, to be packed in place of a new run's. */
+  /** Folder with the artifacts of `bitnet validate`, to be packed instead of a new run's. */
   readonly results?: string | undefined;
-  /** Measure performance anew where it is not stale, too. */
+  /** Measure performance again even if it is not stale. */
   readonly perf?: boolean | undefined;
   /** Samples of each format. Default 10. */
   readonly iterations?: number;
@@ -80,7 +80,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
   const out = resolve(options.out);
   const git = stateOf(root);
   if (existsSync(out) && !existsSync(join(out, MARK)))
-    throw new BitnetError("usage", `${options.out} is there already, and no release: name another folder (--out)`);
+    throw new BitnetError("usage", `${options.out} already exists and is not a release: choose another folder (--out)`);
   const staging = temporaryPath(out);
   const overlay = join(staging, TREE);
   const name = `bitnet-ts-v${version}`;
@@ -147,7 +147,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
 function stateOf(root: string): GitState {
   const git = isClone(root) ? gitState(root) : undefined;
   if (git) return git;
-  throw new BitnetError("usage", `${root} is not a clone with a commit: a release is prepared in a clone`);
+  throw new BitnetError("usage", `${root} is not a clone with a commit: prepare releases in a clone`);
 }
 
 /** package.json, package-lock.json and the changelog as the release has them; only what differs. */
@@ -178,7 +178,7 @@ async function performance(options: ReleaseOptions, root: string, overlay: strin
   if (options.results !== undefined) {
     throw new BitnetError(
       "stale",
-      `${stale.map(({ path }) => path).join(", ")}: missing or stale, so that recorded results can't be packed: bitnet perf`,
+      `${stale.map(({ path }) => path).join(", ")}: missing or stale, so recorded results can't be packed: measure with bitnet perf`,
     );
   }
   for (const [i, { model, path }] of stale.entries()) {
@@ -224,14 +224,14 @@ async function take(from: string, to: string, git: GitState, dryRun: boolean): P
   const { git_commit, git_dirty, kernel_sha256 } = summary.provenance;
   const wrong = [
     ...(git_commit === null || !git.commit.startsWith(git_commit)
-      ? [`they are of commit ${git_commit ?? "none"}, and this is ${git.commit.slice(0, 12)}`]
+      ? [`they are from commit ${git_commit ?? "none"}, but this is ${git.commit.slice(0, 12)}`]
       : []),
-    ...(git_dirty && !dryRun ? ["they are of a tree that was changed since its commit"] : []),
-    ...(kernel_sha256 !== kernelSha256() || parity.provenance.kernel_sha256 !== kernel_sha256 ? ["they are of other kernels"] : []),
-    ...(summary.quick ? ["they are of a quick run"] : []),
+    ...(git_dirty && !dryRun ? ["they are from a tree that was changed since its commit"] : []),
+    ...(kernel_sha256 !== kernelSha256() || parity.provenance.kernel_sha256 !== kernel_sha256 ? ["they are from other kernels"] : []),
+    ...(summary.quick ? ["they are from a quick run"] : []),
   ];
   if (wrong.length > 0)
-    throw new BitnetError("stale", `the results in ${from} can't be released: ${wrong.join("; ")}: bitnet validate makes new ones`);
+    throw new BitnetError("stale", `the results in ${from} can't be released: ${wrong.join("; ")}: run bitnet validate again`);
   await writeRecord(join(to, SUMMARY_FILE), "acceptance-summary", summary);
   await writeRecord(join(to, PARITY_FILE), "parity-report", parity);
   await writeRecord(join(to, BANNER_FILE), "platform-banner", banner);

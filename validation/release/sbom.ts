@@ -21,7 +21,7 @@ export function bundledPackages(licenses: string): { readonly name: string; read
     .map((part) => {
       const [, name, version] = part.match(/^(\S+) (\d+\.\d+\.\d+\S*)\n/) ?? [];
       if (name === undefined || version === undefined)
-        throw new BitnetError("file", "dist/bundle/LICENSES.txt is not as the build writes it");
+        throw new BitnetError("file", "dist/bundle/LICENSES.txt does not have the form that the build writes");
       return { name, version };
     });
 }
@@ -41,7 +41,7 @@ export function sbom(root: string, version: string, time: number): object {
   const components = bundled.map(({ name: of, version: at }) => {
     const path = Object.keys(lock.packages).find((one) => one.endsWith(`node_modules/${of}`) && lock.packages[one]?.version === at);
     const locked = path === undefined ? undefined : lock.packages[path];
-    if (!locked) throw new BitnetError("file", `package-lock.json has no ${of} ${at}, which is in the bundle: build again`);
+    if (!locked) throw new BitnetError("file", `package-lock.json has no ${of} ${at}, which is in the bundle: run npm run build again`);
     const [algorithm, digest] = locked.integrity?.split("-") ?? [];
     const [, group, rest] = of.match(/^(@[^/]+)\/(.+)$/) ?? [];
     return {

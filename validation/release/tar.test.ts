@@ -29,7 +29,7 @@ it("zlib reads what gzip writes, and it says nothing of when and where", () => {
   }
 });
 
-it("the system's tar lists and unpacks the archive: sorted, of one time, of nobody", async () => {
+it("the system's tar lists and unpacks the archive: sorted, with one time and no owner", async () => {
   const path = join(folder, "archive.tar.gz");
   writeFileSync(path, gzip(await tar(FILES, TIME)));
   const list = spawnSync("tar", ["-tf", path], { encoding: "utf8", env: { ...process.env, LC_ALL: "C.UTF-8" } });

@@ -19,7 +19,7 @@ const isGiven = (value: Value | undefined): value is Value => value !== undefine
 
 function indent(value: Value, width: Value | undefined, first: boolean, blank: boolean, meter: Meter): Text {
   if (value instanceof Undefined) fail(value.why);
-  if (!(value instanceof Text)) return fail(`indent wants a text, not ${typeName(value)}`);
+  if (!(value instanceof Text)) return fail(`indent requires a string, not ${typeName(value)}`);
   const spaces = width instanceof Text ? 0 : width === undefined ? 4 : Math.max(0, toIndex(width, "the width"));
   meter.text(spaces);
   const indention = width instanceof Text ? width : new Text(" ".repeat(spaces));
@@ -91,9 +91,9 @@ function jsonIndent(value: Value | undefined, meter: Meter): string | undefined 
 
 function separators(value: Value | undefined, isIndented: boolean): [Text, Text] {
   if (!isGiven(value)) return [new Text(isIndented ? "," : ", "), new Text(": ")];
-  if (!(value instanceof List || value instanceof Tuple)) return fail("separators must be two texts");
+  if (!(value instanceof List || value instanceof Tuple)) return fail("separators must be two strings");
   const [item, key] = value.items;
-  return value.items.length === 2 && item instanceof Text && key instanceof Text ? [item, key] : fail("separators must be two texts");
+  return value.items.length === 2 && item instanceof Text && key instanceof Text ? [item, key] : fail("separators must be two strings");
 }
 
 const escaped = ofText(escapeMarkup);
@@ -182,7 +182,7 @@ export const textFilters: Filters = {
         const points = lengthOf(value, meter);
         if (points === undefined) fail(`object of type '${typeName(value)}' has no len()`);
         const most = (length === undefined ? 255 : toIndex(length, "the length")) + (isGiven(leeway) ? toIndex(leeway, "the leeway") : 5);
-        return points <= most ? value : fail(`truncate wants a text, not ${typeName(value)}`);
+        return points <= most ? value : fail(`truncate requires a string, not ${typeName(value)}`);
       }
       return truncate(
         value,

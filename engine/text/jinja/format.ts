@@ -210,7 +210,7 @@ export function percent(text: Text, values: Value, meter: Meter): Text {
       builder.addPart(text, start, start + 1);
       continue;
     }
-    const count = (given: string | undefined) => (given === "*" ? toIndex(next(), "* wants an int, which") : Number(given ?? 0));
+    const count = (given: string | undefined) => (given === "*" ? toIndex(next(), "* requires an int, which") : Number(given ?? 0));
     let width = count(widthText);
     const precision = precisionText === undefined ? undefined : count(precisionText);
     let value: Value;

@@ -62,7 +62,7 @@ export function globals(now: Date | undefined, meter: Meter): Map<string, Value>
     namespace: (args, keywords) => {
       const made = new Namespace();
       for (const [key, value] of members("namespace", args, keywords, meter).members.values()) {
-        made.values.set(key instanceof Text ? key.value : fail(`a namespace has no name that is ${typeName(key)}`), value);
+        made.values.set(key instanceof Text ? key.value : fail(`a namespace can't have a name of type ${typeName(key)}`), value);
       }
       return made;
     },
@@ -82,8 +82,8 @@ export function globals(now: Date | undefined, meter: Meter): Map<string, Value>
     },
     strftime_now: (args, keywords) => {
       const [format] = bind("strftime_now", signature("format"), args, keywords);
-      if (!(format instanceof Text)) return fail("strftime_now wants a text as its format");
-      if (!now) throw new TemplateFault("no date", "it writes the date, and none is given");
+      if (!(format instanceof Text)) return fail("strftime_now requires a string as its format");
+      if (!now) throw new TemplateFault("no date", "it writes the date, but none was given");
       meter.text(20 * format.value.length);
       const written = strftime(now, format.value);
       return format.isMarked ? Text.marked(written) : new Text(written);

@@ -192,7 +192,7 @@ export class Interpreter {
     } else {
       const items = iterate(value, this.#meter);
       if (items.length !== target.items.length) {
-        fail(`${target.items.length} values are wanted here, and ${items.length} are given`);
+        fail(`${target.items.length} values are needed here, but ${items.length} are given`);
       }
       for (const [i, item] of items.entries()) this.#assign(target.items[i]!, item, scope);
     }
@@ -382,5 +382,5 @@ function plain(text: Text): Text {
 
 /** A failure that no template makes by itself: the stack is at its end, or a text longer than JavaScript's. */
 export function asFault(error: unknown): unknown {
-  return error instanceof RangeError ? new TemplateFault("limit", "it goes deeper than this process has stack for") : error;
+  return error instanceof RangeError ? new TemplateFault("limit", "it goes deeper than the stack of this process allows") : error;
 }

@@ -23,7 +23,7 @@ const scannedPerStep = 32;
 const maxDepth = 800;
 
 /**
- * Counts what a rendering takes, before it is taken. A template is a program by whoever made the file, and it may never end. The count depends on
+ * Counts what a rendering takes, before it is taken. A template is a program from an untrusted file, and may never end. The count depends on
  * nothing but template and input, so a chat that renders on one machine renders on all.
  */
 export class Meter {
@@ -70,7 +70,7 @@ export class Meter {
     this.#make(count * elementSize);
   }
 
-  /** One level deeper; `leave` ends it. A rendering that fails ends as a whole, so nobody needs to leave then. */
+  /** One level deeper; `leave` ends it. A rendering that fails ends as a whole, so `leave` is not needed then. */
   enter(): void {
     this.step();
     if (++this.#depth > maxDepth) throw new TemplateFault("limit", `it goes more than ${maxDepth} levels deep`);

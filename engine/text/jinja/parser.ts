@@ -185,7 +185,7 @@ class Parser {
       }
       case "break":
       case "continue":
-        if (this.#loops === 0) this.#fail(`${word} stands in no loop`, at);
+        if (this.#loops === 0) this.#fail(`${word} is outside a loop`, at);
         return [{ kind: word, at }];
     }
     return this.#fail(
@@ -526,7 +526,7 @@ class Parser {
     const at = this.#token.at;
     this.#take("operator", "(");
     const must = (holds: boolean): void => {
-      if (!holds) this.#fail("the arguments of a call are in an order they can't have", at);
+      if (!holds) this.#fail("the arguments of a call are in an invalid order", at);
     };
     this.#items(")", () => {
       const after = this.#tokens[this.#next + 1];

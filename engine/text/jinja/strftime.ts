@@ -61,7 +61,7 @@ export function strftime(date: Date, format: string): string {
     const isBare = format[i + 1] === "-";
     if (isBare) i++;
     const letter = format[++i];
-    if (letter === undefined || !Object.hasOwn(fields, letter)) fail(`strftime_now doesn't know %${letter ?? ""}`);
+    if (letter === undefined || !Object.hasOwn(fields, letter)) fail(`strftime_now does not support %${letter ?? ""}`);
     const field = fields[letter]!;
     text += isBare ? field.replace(/^[0 ]+(?=[0-9])/, "") : field;
   }

@@ -173,7 +173,7 @@ export function keyOf(value: Value, meter: Meter): Key {
     let key = "t";
     for (const item of value.items) {
       const part = keyOf(item, meter);
-      if (typeof part !== "string") return value; // compared by identity: nobody has functions in a key
+      if (typeof part !== "string") return value; // compared by identity: functions do not occur in keys
       meter.text(key.length + part.length);
       key += `${part.length},${part}`;
     }
