@@ -56,6 +56,8 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
       );
     });
     sources.push(source);
+    if ((await sniff(source)) === "gguf")
+      throw new BitnetError("file", `${path}: is a GGUF file, though ${index.path} names it as a part of the model`, { file: path });
     for (const tensor of (await readSafetensors(source)).tensors) {
       if (weightMap.get(tensor.name) !== shard) {
         throw new BitnetError(

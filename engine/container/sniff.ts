@@ -68,6 +68,12 @@ function textKind(head: string): string {
   return "is a text file, not a model";
 }
 
+/** What a text is that should be a JSON file, by its beginning; undefined: nothing is known. */
+export function insteadOfJson(text: string): string | undefined {
+  const what = text === "" ? undefined : instead(text.slice(0, SNIFF_BYTES), "");
+  return what?.replace(/, not (?:a model|the model itself);/, ", not the file itself;");
+}
+
 /** What a file is. @throws BitnetError file: it is no model, and what it is instead */
 export async function sniff(source: ByteSource): Promise<"gguf" | "safetensors" | "index"> {
   const { path, size } = source;
