@@ -20,15 +20,18 @@ export const maxPieceBytes = 512;
  * piece is spelled in tokens of single bytes.
  */
 export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
-  const { plain, spacePrefix, keepsSpace } = vocabulary;
+  const { plain, normalized, spacePrefix, keepsSpace } = vocabulary;
   const keys = vocabularyKeys[vocabulary.source];
   const table = tableOf(vocabulary, pieceAlphabet, refuse, maxPieceBytes);
   const { byteIds, byteOf } = readBytes(vocabulary, refuse);
   const { order } = vocabulary;
   const scored = "scores" in order ? new ScoreMerger(table, readScores(vocabulary, order.scores, refuse)) : undefined;
+  // Merges make "▁" of spaces, and tokens that are looked for in normalised text may stand there otherwise: these can come of merges.
+  const isApart = (id: number): boolean =>
+    (plain.get(id) === "special" || plain.get(id) === "added") && !normalized?.has(id) && !vocabulary.tokens.at(id)!.includes(spaceMark);
   const paired =
     "merges" in order
-      ? new PairMerger(orRefuse(() => new MergeTable(order.merges, table, lastCounts(vocabulary)), keys.merges, refuse))
+      ? new PairMerger(orRefuse(() => new MergeTable(order.merges, table, lastCounts(vocabulary), isApart), keys.merges, refuse))
       : undefined;
 
   return {
