@@ -171,6 +171,16 @@ describe("shards", () => {
     );
   });
 
+  test.each([
+    ["version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", /00002-of-00002.*is a git-lfs pointer/],
+    ["<html>403</html>", /00002-of-00002.*is a web page/],
+    ["GGUF\x03\0\0\0", /00002-of-00002.*is a GGUF file, but .*index\.json lists it/],
+  ])("a shard that is %j", async (content, message) => {
+    const path = await shards();
+    await writeFile(join(path, "model-00002-of-00002.safetensors"), content);
+    expect(await failure(path)).toMatchObject({ code: "file", message: expect.stringMatching(message) });
+  });
+
   test("a missing shard, a shard of another model, a tensor that no shard has", async () => {
     const path = await shards();
     const second = join(path, "model-00002-of-00002.safetensors");
@@ -224,6 +234,17 @@ describe("a hub's cache of a model", () => {
     expect((await failure(await cache(["a", "b"], "c"))).message).toMatch(/several snapshots/);
     expect((await failure(await cache([]))).message).toMatch(/without a snapshot; the download is incomplete/);
     expect((await failure(join(await cache(["a"]), ".."))).message).toMatch(/a download cache of several models; .*"models--x--y"/);
+  });
+
+  test("parts of a cache that people name", async () => {
+    const one = await cache(["a"]);
+    expect(await opened(join(one, "snapshots"))).toEqual([join(one, "snapshots", "a", "model.gguf")]);
+    expect((await failure(join(await cache(["a", "b"]), "snapshots"))).message).toMatch(/several snapshots, .*give the path of one/);
+    await rm(join(one, "snapshots"), { recursive: true });
+    expect((await failure(one)).message).toMatch(/without a snapshot; the download is incomplete/);
+    const home = await mkdtemp(join(directory, "home-"));
+    await cp(join(await cache(["a"]), ".."), join(home, "hub"), { recursive: true, verbatimSymlinks: true });
+    expect((await failure(home)).message).toMatch(/a download cache of several models; .*"hub\/models--x--y"/);
   });
 
   test("a snapshot that leads back to its cache ends", async () => {
@@ -303,6 +324,14 @@ describe("what doesn't open", () => {
       message: expect.stringMatching(/"a.gguf", "b.gguf"; give the path of one file/),
     });
   });
+
+  test.each(["model.safetensors.part", "model.gguf.crdownload", "model.gguf.aria2", "2f8e.incomplete", "model.safetensors.ab12.tmp"])(
+    "an incomplete download: %s",
+    async (name) => {
+      const error = await failure(await folder({ [name]: "GGUF", "config.json": "{}" }));
+      expect(error).toMatchObject({ code: "usage", message: expect.stringContaining(`the download of "${name}" is incomplete`) });
+    },
+  );
 
   test("a sidecar that is a directory or not text", async () => {
     const path = await folder({

@@ -58,6 +58,8 @@ async function openShards(index: ByteSource, sources: ByteSource[]): Promise<Ten
       );
     });
     sources.push(source);
+    if ((await sniff(source)) === "gguf")
+      throw new BitnetError("file", `${path}: is a GGUF file, but ${index.path} lists it as a part of the model`, { file: path });
     for (const tensor of (await readSafetensors(source)).tensors) {
       if (weightMap.get(tensor.name) !== shard) {
         throw new BitnetError(

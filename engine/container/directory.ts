@@ -8,6 +8,9 @@ import { directoryOf, fileName, inDirectory, kindIfAny, listDirectory, readText 
 /** Names that a message lists. */
 const MAX_LISTED = 12;
 
+/** Names of incomplete downloads. */
+const UNFINISHED = /\.(?:safetensors|gguf)\.(?:part|partial|crdownload|download|incomplete|aria2|tmp|\w+\.tmp)$|\.incomplete$/i;
+
 /** A commit's id has 40 characters, a branch's name may have some more. */
 const MAX_REF_BYTES = 1000;
 
@@ -74,13 +77,19 @@ function noIndex(path: string, parts: readonly string[], index: string): never {
   return usage(path, `${fileName(path) === parts[0] ? "is" : "contains"} ${some}: download the missing files, too`);
 }
 
+const NO_SNAPSHOT = "is a download cache without a snapshot; the download is incomplete";
+
 /**
  * The snapshot in a hub's cache of a model (`models--ORG--NAME`, with blobs, refs and snapshots in it): the one that refs/main names, or the
  * only one. undefined: the directory is no such cache.
  */
 async function snapshotIn(directory: string, names: readonly string[]): Promise<string | undefined> {
+  if (fileName(directory) === "snapshots" && (await kindIfAny(inDirectory(directoryOf(directory), "blobs"))) === "directory")
+    return snapshotIn(directoryOf(directory), ["snapshots"]);
   const snapshots = inDirectory(directory, "snapshots");
-  if (!names.includes("snapshots") || (await kindIfAny(snapshots)) !== "directory") return undefined;
+  if (!names.includes("snapshots") || (await kindIfAny(snapshots)) !== "directory") {
+    return names.includes("blobs") ? usage(directory, NO_SNAPSHOT) : undefined;
+  }
   const revisions = await listDirectory(snapshots);
   const main = (await readText(inDirectory(inDirectory(directory, "refs"), "main"), MAX_REF_BYTES))?.trim();
   const [only] = revisions;
@@ -90,18 +99,23 @@ async function snapshotIn(directory: string, names: readonly string[]): Promise<
   return usage(
     directory,
     only === undefined
-      ? "is a download cache without a snapshot; the download is incomplete"
+      ? NO_SNAPSHOT
       : `is a download cache with several snapshots, and refs/main names none of them; give the path of one: ${list(which)}`,
   );
 }
 
 /** Says what is in a directory without a model. */
-function noModel(directory: string, names: readonly string[]): never {
+async function noModel(directory: string, names: readonly string[]): Promise<never> {
+  const unfinished = names.find((name) => UNFINISHED.test(name));
+  if (unfinished !== undefined) usage(directory, `contains no model; the download of ${quote(unfinished)} is incomplete`);
   for (const [pattern, what] of OTHER_FORMATS) {
     const name = names.find((one) => pattern.test(one));
     if (name !== undefined) usage(directory, `contains no supported model, only ${quote(name)} in ${what} format; ${SAVE_ANEW}`);
   }
-  const caches = names.filter((name) => name.startsWith("models--"));
+  // A hub keeps its cache in a directory of its own, beside other things.
+  const isHome = names.includes("hub") && (await kindIfAny(inDirectory(directory, "hub"))) === "directory";
+  const inHub = isHome ? (await listDirectory(inDirectory(directory, "hub"))).map((name) => inDirectory("hub", name)) : [];
+  const caches = [...names, ...inHub].filter((name) => fileName(name).startsWith("models--"));
   if (caches.length > 0) usage(directory, `is a download cache of several models; give the directory of one: ${list(caches)}`);
   const found = names.length === 0 ? "nothing" : `only ${list(names)}`;
   return usage(directory, `contains no model; a .gguf or .safetensors file is needed, found ${found}`);

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -148,6 +148,9 @@ describe("a split GGUF", () => {
     const missing = { code: "file", file: second, message: expect.stringContaining("is missing") };
     expect(await failure(path)).toMatchObject(missing);
     expect(await failure(join(path, nameOf(3, 3)))).toMatchObject(missing);
+    writeFileSync(second, "version https://git-lfs.github.com/spec/v1\n");
+    expect(await failure(path)).toMatchObject({ code: "file", message: expect.stringMatching(/00002-of-00003.*git-lfs pointer/) });
+    rmSync(second);
     renameSync(join(path, "elsewhere"), join(path, "other.gguf"));
     expect(await failure(path)).toMatchObject({ code: "usage", message: expect.stringContaining("give the path of one file") });
     expect(await failure(join(path, "other.gguf"))).toMatchObject({

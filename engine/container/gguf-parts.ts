@@ -1,6 +1,7 @@
 import { BitnetError } from "../errors.js";
 import { type GgufEntry, type GgufFile, readGguf } from "./gguf.js";
 import { quote, show } from "./quote.js";
+import { sniff } from "./sniff.js";
 import { type ByteSource, directoryOf, fileName, inDirectory, openSource } from "./source.js";
 import type { MetadataValue, TensorInfo } from "./tensor.js";
 
@@ -87,6 +88,7 @@ export async function openParts(
           });
         });
     sources.push(source);
+    if (!isOpen && (await sniff(source)) !== "gguf") fail(path, `is not a GGUF file, but has the name of a part of ${opened.path}`);
     const gguf = isOpen ? openedGguf : await readGguf(source);
     const own = metadataOf(gguf);
     if (countOf(own) !== count)

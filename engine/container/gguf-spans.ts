@@ -29,7 +29,7 @@ interface Room {
 
 /**
  * Tensors with their types and their places in the file. A type id is trusted only if the bytes agree: each tensor must take just the room
- * up to the next, but for the padding, since ids mean different things in different forks. Of the types with one id the first is taken that
+ * up to the next, but for the padding, since ids mean different things in different forks. Of the types with one id the one is taken that
  * fits all tensors with it. Behind the last tensor there may be anything: downloads that reserve their room leave zeros, and no reader looks.
  * @throws BitnetError file: a tensor not aligned, beyond the end of the file, or of another size than its type and shape take
  */
@@ -63,16 +63,14 @@ export function placeTensors(tensors: readonly UnplacedTensor[], dataOffset: num
     const types = GGML_TYPES.filter((type) => type.id === id);
     const all = tensors.filter(({ typeId }) => typeId === id);
     const ends = (exactly: boolean) => types.filter((type) => all.every((tensor) => fits(type, tensor, exactly)));
-    const [exact] = ends(true);
-    const [loose, other] = exact ? [exact] : ends(false);
+    const exact = ends(true);
+    const [first, other] = exact.length > 0 ? exact : ends(false);
     if (other) {
       const names = types.map(({ name }) => name).join(" and ");
-      fail(
-        all[0]!,
-        `could have any of the types ${names}, which share the id ${id}: with bytes after the last tensor, they can't be told apart`,
-      );
+      const why = exact.length > 0 ? "with such wide padding between tensors" : "with bytes after the last tensor";
+      fail(all[0]!, `could have any of the types ${names}, which share the id ${id}: ${why}, they can't be told apart`);
     }
-    typeOf.set(id, loose ?? types[0]!);
+    typeOf.set(id, first ?? types[0]!);
   }
 
   return tensors.map((tensor) => {

@@ -1,6 +1,7 @@
 import { BitnetError } from "../errors.js";
 import { MAX_SIDECAR_BYTES } from "./checkpoint.js";
 import { MAX_JSON_VALUES } from "./json.js";
+import { insteadOfJson } from "./sniff.js";
 import { directoryOf, fileName, inDirectory, pathKind, readText } from "./source.js";
 
 /** A JSON object of unknown content. Names that come from a file are looked up with `Object.hasOwn` only. */
@@ -51,7 +52,7 @@ export async function readJsonSidecar(files: SidecarFiles, name: string, code: "
     // No JSON at all: refused below.
   }
   if (isObject(value)) return value;
-  throw new BitnetError(code, `${files.path}: ${name} is not a JSON object`, { file: files.path });
+  throw new BitnetError(code, `${files.path}: ${name} ${insteadOfJson(text) ?? "is not a JSON object"}`, { file: files.path });
 }
 
 /** JSON.parse makes of each value up to 60 bytes, of a `{}` too: a text of tens of MB could take all of the heap, and that can't be caught. */

@@ -68,6 +68,12 @@ function textKind(head: string): string {
   return "is a text file, not a model";
 }
 
+/** What a text that should be JSON is instead, by its beginning; undefined if that is not known. */
+export function insteadOfJson(text: string): string | undefined {
+  const what = text === "" ? undefined : instead(text.slice(0, SNIFF_BYTES), "");
+  return what?.replace(/, not (?:a model|the model itself);/, ", not the file itself;");
+}
+
 /** The format of a file. @throws BitnetError file: it is not a model, and what it is instead */
 export async function sniff(source: ByteSource): Promise<"gguf" | "safetensors" | "index"> {
   const { path, size } = source;

@@ -4,7 +4,7 @@ import type { FilePath } from "../container/path.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { layerLinears, layerNorms } from "../model/layers.js";
-import { isPassedOver, type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
+import { isFrequencies, type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
 import { CALLBACK, type Given, type Rules, readOptions, SIGNAL, type Signal, throwIfAborted } from "../options.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
@@ -71,7 +71,7 @@ export async function inspectModel(path?: FilePath | null, given?: Given<Inspect
     };
     const inspected: TensorInspection[] = [];
     for (const tensor of tensors) {
-      const unused = { role: isPassedOver(tensor.name) ? ("frequencies" as const) : ("other" as const), linear: undefined };
+      const unused = { role: isFrequencies(tensor.name) ? ("frequencies" as const) : ("other" as const), linear: undefined };
       const { role, linear } = roles.get(tensor.name) ?? unused;
       inspected.push(await inspect(tensor, role, linear, config, read));
       done += tensor.byteLength;

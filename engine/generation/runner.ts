@@ -5,7 +5,7 @@ import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
 import { PATH } from "../container/path.js";
 import { type FileStamp, packageFile } from "../container/source.js";
 import { BitnetError } from "../errors.js";
-import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, type ModelConfig } from "../model/config.js";
+import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, MAX_POSITIONS, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import type { KvType } from "../numerics.js";
 import {
@@ -152,7 +152,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
   try {
     const { config, sources, stamps = new Map() } = await header;
     const { contextLength = Math.min(config.contextLength, DEFAULT_CONTEXT) } = options;
-    checkArgument("contextLength", contextLength, wholeNumber(1, config.contextLength));
+    checkArgument("contextLength", contextLength, wholeNumber(1, Math.min(config.contextLength, MAX_POSITIONS)));
     const request: LoadRequest = {
       config,
       sources,

@@ -79,6 +79,17 @@ describe("sound files", () => {
       { [`${ARCH}.hidden_activation`]: "relu2", "tokenizer.ggml.model": "llama" },
       { activation: "relu2" },
     ],
+    [
+      "a value for each layer, if they are the same",
+      { [`${ARCH}.attention.head_count`]: Uint32Array.of(4, 4, 4, 4), [`${ARCH}.attention.head_count_kv`]: [2, 2, 2, 2] },
+      { heads: 4, kvHeads: 2 },
+    ],
+    [
+      "keys of other networks with the values that change nothing",
+      { [`${ARCH}.attention.causal`]: true, [`${ARCH}.expert_count`]: 0, [`${ARCH}.nextn_predict_layers`]: 0 },
+      { heads: 4 },
+    ],
+    ["a context longer than can be used", { [`${ARCH}.context_length`]: 2 ** 20 }, { contextLength: 2 ** 20 }],
     ["RoPE scaled by 1 is not scaled", { [`${ARCH}.rope.scaling.type`]: "linear", [`${ARCH}.rope.scaling.factor`]: 1 }, { rope: "neox" }],
     ["a head size in so many words", { [`${ARCH}.attention.key_length`]: 64, [`${ARCH}.attention.value_length`]: 64 }, { headDim: 64 }],
     [
@@ -128,6 +139,17 @@ describe("sound files", () => {
       { architectures: ["Qwen3ForCausalLM"], hidden_act: "silu", use_sliding_window: false, quantization_config: undefined },
       { qkNorms: true, activations: "float", masters: false },
     ],
+    ["swish is SiLU", { architectures: ["LlamaForCausalLM"], hidden_act: "swish" }, { activation: "silu" }],
+    [
+      "layers of the one kind, and heads rotated by halves",
+      { layer_types: Array(4).fill("full_attention"), rope_interleaved: false },
+      { heads: 4 },
+    ],
+    [
+      "RoPE in the newer place, for the one kind of layer",
+      { rope_theta: undefined, rope_parameters: { full_attention: { rope_type: "linear", factor: 4, rope_theta: 7e4 } } },
+      { ropeTheta: 7e4, ropeScaling: { factor: 4 } },
+    ],
     ["RoPE in the newer place", { rope_theta: undefined, rope_parameters: { rope_type: "default", rope_theta: 7e4 } }, { ropeTheta: 7e4 }],
   ])("SafeTensors: %s", async (_, changes, expected) => {
     expect(await readConfig(withConfig(packed, changes))).toMatchObject(expected);
@@ -165,7 +187,12 @@ describe("GGUF files that are refused", () => {
     ["block_count", 'block_count must be a positive number, not "4"', "4", "file"],
     ["block_count", "block_count must be a positive number, not NaN", Number.NaN, "file"],
     ["block_count", "block_count must be a positive number, not 18446744073709551615", 2n ** 64n - 1n, "file"],
-    ["attention.head_count", "head_count must be a positive number, not [4,4]", [4, 4], "file"],
+    ["attention.head_count", "head_count is [4,4,4,2], but layers that differ are not supported", [4, 4, 4, 2], "unsupported"],
+    ["attention.head_count", "head_count must be a positive number, not []", [], "file"],
+    ["attention.causal", "attention.causal is false, which changes what is computed and is not supported", false, "unsupported"],
+    ["expert_count", "expert_count is 8, which changes what is computed", 8, "unsupported"],
+    ["nextn_predict_layers", "nextn_predict_layers is 1, which changes what is computed", 1, "unsupported"],
+    ["context_length", "contextLength is 20000000, but at most 16777216 is supported", 2e7, "unsupported"],
     ["attention.head_count_kv", "head_count_kv must be a positive number, not 0", 0, "file"],
     ["attention.head_count_kv", "4 heads can't share 3 key-value heads evenly", 3, "unsupported"],
     ["attention.head_count_kv", "4 heads can't share 8 key-value heads evenly", 8, "unsupported"],
@@ -308,7 +335,7 @@ describe("SafeTensors that are refused", () => {
     [
       "rope_parameters",
       'rope_parameters.full_attention is {"rope_type":"default"}, but settings for each kind of layer are not supported',
-      { full_attention: { rope_type: "default" } },
+      { full_attention: { rope_type: "default" }, sliding_attention: { rope_type: "default" } },
       "unsupported",
     ],
     [
@@ -327,7 +354,7 @@ describe("SafeTensors that are refused", () => {
     ["use_sliding_window", "use_sliding_window is true, but sliding-window attention is not supported", true, "unsupported"],
     ["head_dim", "heads of 66 dimensions, but a multiple of 4", 66, "unsupported"],
     ["tie_word_embeddings", "tie_word_embeddings must be true or false, not 1", 1, "file"],
-    ["quantization_config", "quantization_config.quant_method is missing", 7, "unsupported"],
+    ["quantization_config", "quantization_config must be an object with a quant_method, not 7", 7, "unsupported"],
     ["num_hidden_layers", "num_hidden_layers is missing", undefined, "file"],
     ["hidden_size", "hidden_size must be a positive number, not -256", -256, "file"],
     ["hidden_size", "hidden size 250 over 4 heads gives heads of 62.5", 250, "unsupported"],
@@ -355,7 +382,20 @@ describe("SafeTensors that are refused", () => {
     ["vocab_size", "vocabSize is 4096.5, which is not a whole number", 4096.5, "unsupported"],
     ["vocab_size", "vocabSize is 1e+308, but at most 16777216 is supported", 1e308, "unsupported"],
     ["max_position_embeddings", "max_position_embeddings is missing", undefined, "file"],
-    ["max_position_embeddings", "contextLength is 2000000, but at most 1000000", 2e6, "unsupported"],
+    ["max_position_embeddings", "contextLength is 20000000, but at most 16777216", 2e7, "unsupported"],
+    [
+      "layer_types",
+      'layer_types has "sliding_attention", but only full_attention is supported',
+      ["full_attention", "sliding_attention"],
+      "unsupported",
+    ],
+    ["rope_interleaved", "rope_interleaved is true, but only RoPE over the halves of each head is supported", true, "unsupported"],
+    [
+      "quantization_config",
+      "quantization_config.load_in_4bit is true: the weights are in bitsandbytes' 4 or 8 bits format",
+      { load_in_4bit: true },
+      "unsupported",
+    ],
     ["rope_theta", "rope_theta is missing", undefined, "file"],
     ["rms_norm_eps", "rms_norm_eps is missing", undefined, "file"],
   ])("%s: %s", async (key, message, value, code) => {
@@ -438,6 +478,22 @@ describe("SafeTensors that are refused", () => {
     const error = await errorOf(() => readConfig({ ...packed, sidecar: async () => text }));
     expect(error.code).toBe("file");
     expect(error.message).toBe(`${PACKED}: ${message}`);
+  });
+
+  test.each([
+    ["version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "config.json is a git-lfs pointer, not the file itself; fetch the file"],
+    ["<!DOCTYPE html>", "config.json is a web page, not the file itself; the download returned an error page"],
+  ])("config.json is %j, by name", async (text, message) => {
+    const error = await errorOf(() => readConfig({ ...packed, sidecar: async () => text }));
+    expect(error.message).toContain(message);
+  });
+
+  test("an adapter without its model", async () => {
+    const sidecar = async (name: string) => (name === "adapter_config.json" ? "{}" : undefined);
+    expect(await errorOf(() => readConfig({ ...packed, sidecar }))).toMatchObject({
+      code: "unsupported",
+      message: expect.stringContaining("is an adapter (LoRA), not a model; merge it into its base model first"),
+    });
   });
 });
 

@@ -1,6 +1,7 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
 import { quote, show } from "../container/quote.js";
 import { readJsonSidecar } from "../container/sidecar.js";
+import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import type { RopeScaling } from "../rope.js";
 import {
@@ -67,6 +68,7 @@ const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ["relu2", "relu2"],
   ["relu_squared", "relu2"],
   ["silu", "silu"],
+  ["swish", "silu"], // PyTorch's SiLU under its other name, for transformers too
 ]);
 
 /** What the user states about a model whose file doesn't. */
@@ -125,6 +127,21 @@ const UNROTATED = "is not supported; get the first generation, Ternary-Bonsai, w
 /** Says that weights are rotated: PrismML's Bonsai 2. */
 const ROTATION_KEYS = "prism.hadamard.";
 
+/** A value that may be a list with one for each layer. @throws BitnetError unsupported: they differ */
+function sameForAll(value: MetadataValue | undefined, key: string, path: string): MetadataValue | undefined {
+  if (typeof value !== "object" || value instanceof StringList) return value;
+  const [first] = value;
+  for (const other of value) if (other !== first) return refuse(path, `${key} is ${show(value)}, but layers that differ are not supported`);
+  return first ?? value;
+}
+
+/** Keys by which other networks share an architecture's name, with the values that change nothing. */
+const NEUTRAL: Readonly<Record<string, (value: MetadataValue) => boolean>> = {
+  "attention.causal": (value) => value === true,
+  expert_count: (value) => value === 0,
+  nextn_predict_layers: (value) => value === 0,
+};
+
 async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { metadata, path } = checkpoint;
   const rotated = [...metadata.keys()].find((key) => key.startsWith(ROTATION_KEYS));
@@ -133,8 +150,13 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") throw new BitnetError("file", `${path}: the metadata has no general.architecture`, { file: path });
   const architecture = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
-  const value = (key: string): MetadataValue | undefined => metadata.get(`${name}.${key}`);
+  const value = (key: string): MetadataValue | undefined => sameForAll(metadata.get(`${name}.${key}`), `${name}.${key}`, path);
   const number = (key: string, fallback?: MetadataValue): number => positive(value(key) ?? fallback, `${name}.${key}`, path);
+  for (const [key, isNeutral] of Object.entries(NEUTRAL)) {
+    const said = value(key);
+    if (said !== undefined && !isNeutral(said))
+      refuse(path, `${name}.${key} is ${show(said)}, which changes what is computed and is not supported`);
+  }
   const heads = number("attention.head_count");
   const hiddenSize = number("embedding_length");
   const headDim = headSize(number("attention.key_length", hiddenSize / heads), hiddenSize, heads, path);
@@ -185,6 +207,8 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   const inFile = (key: string): string => `config.json: ${key}`;
   const json = await readJsonSidecar(checkpoint, "config.json", "file");
   if (json === undefined) {
+    if ((await checkpoint.sidecar("adapter_config.json")) !== undefined)
+      refuse(path, "is an adapter (LoRA), not a model; merge it into its base model first (merge_and_unload, then save_pretrained)");
     throw new BitnetError("file", `${path}: there is no config.json beside the SafeTensors file`, { file: path });
   }
   const number = (key: string, fallback?: number): number => positive(json[key] ?? fallback, inFile(key), path);
@@ -206,6 +230,11 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   const hiddenSize = number("hidden_size");
   const headDim = headSize(json.head_dim == null ? hiddenSize / heads : number("head_dim"), hiddenSize, heads, path);
   const contextLength = number("max_position_embeddings");
+  for (const layerType of Array.isArray(json.layer_types) ? (json.layer_types as unknown[]) : [])
+    if (layerType !== "full_attention")
+      refuse(path, `config.json: layer_types has ${show(layerType)}, but only full_attention is supported`);
+  if (flag("rope_interleaved"))
+    refuse(path, "config.json: rope_interleaved is true, but only RoPE over the halves of each head is supported");
   const rope = hfRope(json, { headDim, contextLength, ropeTheta: architecture.ropeTheta }, path);
   const layers = number("num_hidden_layers");
   const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, layers, path);
@@ -247,8 +276,8 @@ function headSize(headDim: number, hiddenSize: number, heads: number, path: stri
 
 /** Larger than any extent of a network that 32-bit addresses reach; products of two are exact. */
 const MAX_SIZE = 2 ** 24;
-/** Beyond it the sines and cosines of RoPE are not exact (engine/math.ts). */
-const MAX_POSITIONS = 1_000_000;
+/** Beyond it the sines and cosines of RoPE are not exact (engine/math.ts). Models made for more can be used up to here. */
+export const MAX_POSITIONS = 1_000_000;
 
 /** What the kernels need of the sizes. */
 function checkShape(config: ModelConfig, file: string): void {
@@ -264,8 +293,7 @@ function checkShape(config: ModelConfig, file: string): void {
     contextLength: config.contextLength,
   })) {
     if (!Number.isInteger(size)) refuse(file, `${name} is ${size}, which is not a whole number`);
-    const most = name === "contextLength" ? MAX_POSITIONS : MAX_SIZE;
-    if (size > most) refuse(file, `${name} is ${size}, but at most ${most} is supported`);
+    if (size > MAX_SIZE) refuse(file, `${name} is ${size}, but at most ${MAX_SIZE} is supported`);
   }
   // Below 1, angles would grow without bounds along the head.
   if (ropeTheta < 1) refuse(file, `ropeTheta is ${ropeTheta}, but at least 1 is required`);

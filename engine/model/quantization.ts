@@ -68,13 +68,17 @@ function exemption(modules: readonly string[], layers: number): string | undefin
 export function hfPacking(json: unknown, layers: number, path: string): HfPacking {
   const odd = (key: string, got: unknown): never =>
     refuse(path, `config.json: quantization_config.${key} is ${show(got)}, which is not supported`);
-  if (!isObject(json)) return odd("quant_method", undefined);
-  if (json.quant_method !== "bitnet") {
-    const other = typeof json.quant_method === "string" ? QUANT_METHODS.get(json.quant_method) : undefined;
-    if (other === undefined) odd("quant_method", json.quant_method);
+  if (!isObject(json)) return refuse(path, `config.json: quantization_config must be an object with a quant_method, not ${show(json)}`);
+  // Versions of bitsandbytes' files before there was a quant_method.
+  const old = json.quant_method == null ? ["load_in_4bit", "load_in_8bit"].find((key) => json[key] === true) : undefined;
+  const [key, method] = old === undefined ? ["quant_method", json.quant_method] : [old, true];
+  if (method !== "bitnet") {
+    const other =
+      old !== undefined ? QUANT_METHODS.get("bitsandbytes") : typeof method === "string" ? QUANT_METHODS.get(method) : undefined;
+    if (other === undefined) odd(key, method);
     refuse(
       path,
-      `config.json: quantization_config.quant_method is ${show(json.quant_method)}: the weights are in ${other} format, but only ternary weights ("bitnet") and plain floats are supported`,
+      `config.json: quantization_config.${key} is ${show(method)}: the weights are in ${other} format, but only ternary weights ("bitnet") and plain floats are supported`,
     );
   }
   const linear = json.linear_class ?? "bitlinear";

@@ -115,9 +115,12 @@ export function hfRope(
   { headDim, contextLength, ropeTheta: fallback }: Surroundings,
   path: string,
 ): { ropeTheta: number; ropeFactors: readonly number[] | undefined; ropeScaling: RopeScaling | undefined } {
-  const key = json.rope_parameters == null ? "rope_scaling" : "rope_parameters";
-  const said = json[key] ?? {};
+  const from = json.rope_parameters == null ? "rope_scaling" : "rope_parameters";
   const supported = `supported are the types default, linear, llama3 and yarn`;
+  // Newer files may have settings for each kind of layer, of which there is one here.
+  const isNested = isObject(json[from]) && isObject(json[from].full_attention) && Object.keys(json[from]).length === 1;
+  const key = isNested ? `${from}.full_attention` : from;
+  const said = (isNested ? (json[from] as JsonObject).full_attention : json[from]) ?? {};
   if (!isObject(said)) return refuse(path, `config.json: ${key} is ${show(said)}; ${supported}`);
   const name = (of: string): string => `config.json: ${key}.${of}`;
   const number = (of: string): number => positive(said[of], name(of), path);

@@ -64,13 +64,21 @@ describe("tensors that are passed over", () => {
   test.each([
     [PACKED, "model.layers.0.self_attn.rotary_emb.inv_freq"],
     [BF16, "model.rotary_emb.inv_freq"],
+    [BF16, "model.layers.0.self_attn.rotary_emb.cos_cached"],
+    [BF16, "model.layers.0.self_attn.masked_bias"],
     [I2S, "blk.3.attn_rot_embd"],
     [I2S, "blk.0.attn_rot_embd.weight"],
   ])("%s: %s", (path, name) => {
     expect(weights(path, { [name]: { shape: [32], type: "F32" } })).toEqual(weights(path));
   });
 
+  test("one without a number", () => {
+    const changes = { "model.layers.0.self_attn.q_proj.bias": { shape: [0], byteLength: 0 } };
+    expect(weights(PACKED, changes)).toEqual(weights(PACKED));
+  });
+
   test.each([
+    [PACKED, "model.layers.0.self_attn.bias"],
     [PACKED, "model.layers.0.self_attn.q_proj.bias"],
     [PACKED, "model.layers.0.self_attn.rotary_emb.inv_freq.bias"],
     [PACKED, "model.layers.0.self_attn.inv_freq"],
@@ -148,7 +156,13 @@ describe("refused", () => {
       "belongs to an embedding model (bitnet-embedding), which does not generate text",
     ],
     ["an embedding model's norm", PACKED, "layers.0.self_attn.q_proj.norm.weight", {}, "belongs to an embedding model"],
-    ["codes where masters should be", BF16, HF_Q, { type: "U8" }, "is U8; supported are F32, F16, BF16"],
+    [
+      "codes where masters should be",
+      BF16,
+      HF_Q,
+      { type: "U8" },
+      "is U8, as packed weights are, but config.json doesn't state that they are packed",
+    ],
     [
       "a bias",
       I2S,

@@ -118,9 +118,17 @@ export interface WeightOptions {
 /** The frequencies of RoPE, which follow from the configuration: old versions of Hugging Face's library stored them in each layer. */
 const FREQUENCIES = /(?:^|\.)rotary_emb\.inv_freq$|^blk\.\d+\.attn_rot_embd(?:\.weight)?$/;
 
+/** Other buffers of such checkpoints that are no weights: RoPE's angles, and what a masked score is. */
+const BUFFERS = /(?:^|\.)rotary_emb\.(?:cos|sin)_cached$|(?:^|\.)(?:self_attn|attention|attn)\.masked_bias$/;
+
+/** Whether a tensor holds the frequencies of RoPE, by its name. */
+export function isFrequencies(name: string): boolean {
+  return FREQUENCIES.test(name);
+}
+
 /** Whether a tensor is one that readers of the model pass over, by its name. */
 export function isPassedOver(name: string): boolean {
-  return FREQUENCIES.test(name);
+  return isFrequencies(name) || BUFFERS.test(name);
 }
 
 /** Norms before single linear layers, which no model has that writes text. */
@@ -139,6 +147,11 @@ function requireNoEmbedder({ tensors }: Checkpoint): void {
 const FLOATS = ["F32", "F16", "BF16"];
 /** What embeddings and output heads come in. */
 const TABLES = [...FLOATS, "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_0", "Q2_0_128"];
+/** What types mean that are supported only if config.json states them. */
+const ODD_TYPES: ReadonlyMap<string, string> = new Map([
+  ["U32", ", as MLX packs weights"],
+  ["U8", ", as packed weights are, but config.json doesn't state that they are packed (quantization_config, quantization_mode offline)"],
+]);
 /** GGUF's ternary encodings. */
 const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128"];
 
@@ -165,8 +178,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
     const refuse = (what: string): never => {
       throw new BitnetError("tensor", `${tensor.file}: tensor ${name} ${what}`, { file: tensor.file, tensor: name, offset: tensor.offset });
     };
-    if (!types.includes(tensor.type))
-      refuse(`is ${tensor.type}${tensor.type === "U32" ? ", as MLX packs weights" : ""}; supported are ${types.join(", ")}`);
+    if (!types.includes(tensor.type)) refuse(`is ${tensor.type}${ODD_TYPES.get(tensor.type) ?? ""}; supported are ${types.join(", ")}`);
     const isOne = shape.length === 1 && shape[0] === 1 && tensor.shape.every((n) => n === 1); // one value is one value: [], [1], [1, 1]
     if (!isOne && (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i]))) {
       refuse(`has the shape [${tensor.shape.join(", ")}], but the configuration requires [${shape.join(", ")}]`);
@@ -214,7 +226,8 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   if (config.tiedHead) used.add(`${names.head}.weight`);
   if (config.ropeFactors) used.add(ROPE_FACTORS); // read with the configuration
   for (const [name, tensor] of checkpoint.tensors) {
-    if (!used.has(name) && !isPassedOver(name)) {
+    // A tensor without a number changes nothing.
+    if (!used.has(name) && !isPassedOver(name) && tensor.byteLength > 0) {
       throw new BitnetError(
         "tensor",
         `${tensor.file}: tensor ${quote(name)} is unknown in the architecture ${config.architecture}, so the model is of another kind than it states`,

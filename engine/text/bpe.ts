@@ -20,6 +20,15 @@ function halve(merges: StringList, start: number, count: number, table: TokenTab
   }
 }
 
+/** Whether a merge names two tokens that make a third, and one of the three stands apart. */
+function isOfApart(merge: string, table: TokenTable, apart: (id: number) => boolean): boolean {
+  const [left, right, ...others] = merge.split(" ");
+  if (!left || !right || others.length > 0) return false;
+  const utf8 = new TextEncoder();
+  const ids = [left, right, left + right].map((text) => table.findAny(utf8.encode(text)));
+  return ids.every((id) => id >= 0) && ids.some(apart);
+}
+
 /** Pairs of token ids → rank (0 merges first) and the token they make. */
 export class MergeTable {
   /** [merges] Id of the token that a merge makes. */
@@ -31,9 +40,10 @@ export class MergeTable {
 
   /**
    * Each merge as "left right" in the alphabet of the table. Of one that is there twice the first counts, or the last if `last` is true. Throws a
-   * TableError that says which names what is no token.
+   * TableError that says which names what is not a token. @param apart tokens at which text is split before merging: some files have merges of and to them, which
+   * never happen
    */
-  constructor(merges: StringList, table: TokenTable, last: boolean) {
+  constructor(merges: StringList, table: TokenTable, last: boolean, apart: (id: number) => boolean = () => false) {
     const { length } = merges;
     this.merged = new Int32Array(length);
     this.left = new Int32Array(length);
@@ -47,14 +57,22 @@ export class MergeTable {
       halve(merges, start, count, table, middles);
       table.touch(2 * count);
       table.findPrepared(2 * count, merges.bytes, ids);
-      this.join(merges, start, count, table, middles, ids);
+      this.join(merges, start, count, table, middles, ids, apart);
       this.touch(start, count);
       this.insert(start, count, last);
     }
   }
 
   /** Notes what the merges make of their halves. */
-  private join(merges: StringList, start: number, count: number, table: TokenTable, middles: Int32Array, ids: Int32Array): void {
+  private join(
+    merges: StringList,
+    start: number,
+    count: number,
+    table: TokenTable,
+    middles: Int32Array,
+    ids: Int32Array,
+    apart: (id: number) => boolean,
+  ): void {
     const { bytes, starts } = merges;
     let mergedId = start === 0 ? 0 : this.merged[start - 1]!;
     for (let i = 0; i < count; i++) {
@@ -64,11 +82,12 @@ export class MergeTable {
       const rightId = ids[2 * i + 1]!;
       const areTokens = middles[i]! < to && leftId >= 0 && rightId >= 0;
       mergedId = areTokens ? table.findJoined(mergedId, bytes, starts[rank]!, middles[i]!, to) : -1;
-      if (mergedId < 0) {
+      if (mergedId < 0 && !isOfApart(merges.at(rank)!, table, apart)) {
         throw new TableError(`has ${quote(merges.at(rank)!)} at ${rank}, which is not two tokens that form a third`);
       }
-      this.left[rank] = leftId;
-      this.right[rank] = rightId;
+      const never = mergedId < 0;
+      this.left[rank] = never ? -1 : leftId;
+      this.right[rank] = never ? -1 : rightId;
       this.merged[rank] = mergedId;
     }
   }
@@ -84,6 +103,7 @@ export class MergeTable {
   private insert(start: number, count: number, last: boolean): void {
     const { slots, left, right } = this;
     for (let rank = start; rank < start + count; rank++) {
+      if (left[rank]! < 0) continue;
       const slot = this.search(left[rank]!, right[rank]!);
       if (slot === slots.length) throw new TableError(collide);
       if (slots[slot] === 0 || last) slots[slot] = rank + 1;

@@ -20,11 +20,14 @@ export function byteLevelCodec(vocabulary: ByteLevelVocabulary, refuse: Refuse):
   const one = new Uint8Array(1);
   for (let byte = 0; byte < 256; byte++) {
     one[0] = byte;
-    byteIds[byte] = table.find(one, 1);
+    // A file may call the token of a byte a special one, such as "!" for padding; it still is the only one.
+    byteIds[byte] = Math.max(table.find(one, 1), table.findPlain(one));
   }
   const bytesWithout = byteIds.indexOf(-1);
   if (bytesWithout >= 0) refuse(`${keys.tokens} has no token for the byte 0x${bytesWithout.toString(16).padStart(2, "0")}`);
-  const merger = new PairMerger(orRefuse(() => new MergeTable(vocabulary.merges, table, lastCounts(vocabulary)), keys.merges, refuse));
+  const isApart = (id: number): boolean => plain.get(id) === "special" || plain.get(id) === "added";
+  const merges = orRefuse(() => new MergeTable(vocabulary.merges, table, lastCounts(vocabulary), isApart), keys.merges, refuse);
+  const merger = new PairMerger(merges);
 
   let word = new Uint8Array(1024); // the bytes of one word
   const byteId = (at: number) => byteIds[word[at]!]!;

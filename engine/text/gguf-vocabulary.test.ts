@@ -29,6 +29,8 @@ const checkpoint = (changes: Changes) => {
 const load = (changes: Changes) => loadTokenizer(checkpoint(changes));
 const refused = (changes: Changes) => errorOf(() => load(changes));
 
+const missingBos = "tokenizer: fake: text should begin with a BOS token, but tokenizer.ggml.bos_token_id is missing";
+
 describe("tokenizer.ggml.pre that says nothing", () => {
   test.each(["bitnet-b1.58", "bitnet-25"])("is LLaMA-3's in a %s model, with a note", async (architecture) => {
     const named = readGgufVocabulary(checkpoint({ "general.architecture": architecture }));
@@ -65,14 +67,13 @@ describe("tokenizer.ggml.pre that says nothing", () => {
 describe("a BOS token that no key names", () => {
   const none = { "tokenizer.ggml.bos_token_id": undefined };
   const noText = { "tokenizer.ggml.tokens": [...byteCharacters, "ab", "<|x|>", ...specials.slice(1)] };
-  const missing = "tokenizer: fake: text should begin with a BOS token, but tokenizer.ggml.bos_token_id is missing";
 
   test.each(["falcon3", "falcon_e"])("is not put first with %s, unless the file says that one is", async (pre) => {
     const tokenizer = await load({ ...none, "tokenizer.ggml.pre": pre });
     expect(tokenizer).toMatchObject({ bosId: undefined, addsBos: false });
     expect(tokenizer.encode("ab")).toEqual([256]);
     expect((await load({ "tokenizer.ggml.pre": pre })).encode("ab")).toEqual([257, 256]); // it names one
-    expect(await refused({ ...none, "tokenizer.ggml.pre": pre, "tokenizer.ggml.add_bos_token": true })).toBe(missing);
+    expect(await refused({ ...none, "tokenizer.ggml.pre": pre, "tokenizer.ggml.add_bos_token": true })).toBe(missingBos);
   });
 
   test("is <|begin_of_text|> with LLaMA-3's, if the vocabulary has it", async () => {
@@ -81,9 +82,46 @@ describe("a BOS token that no key names", () => {
       for (const pre of ["llama-bpe", "llama3", "llama-v3"]) {
         expect((await load({ ...changes, "tokenizer.ggml.pre": pre })).encode("ab")).toEqual([257, 256]);
       }
-      expect(await refused({ ...changes, ...noText })).toBe(missing);
+      expect(await refused({ ...changes, ...noText })).toBe(missingBos);
     }
     expect((await load({ ...none, ...noText, "tokenizer.ggml.add_bos_token": false })).encode("ab")).toEqual([256]);
+  });
+});
+
+describe("values in the form of other converters", () => {
+  test.each([-1, 2 ** 32 - 1])("the id %s is no token", async (none) => {
+    const ids = Object.fromEntries(
+      ["bos", "eos", "eot", "eom", "fim_pad", "padding"].map((name) => [`tokenizer.ggml.${name}_token_id`, none]),
+    );
+    const tokenizer = await load({ ...ids, "tokenizer.ggml.pre": "qwen2" });
+    expect(tokenizer).toMatchObject({ bosId: undefined, eosIds: [], endIds: [] });
+    expect(tokenizer.encode("ab")).toEqual([256]);
+    // Where text is to begin with BOS, it is found by its text, as if no key named it.
+    expect((await load(ids)).encode("ab")).toEqual([257, 256]);
+  });
+
+  test("the type 0 of a token says no more than no type", async () => {
+    const types = [...Array<number>(257).fill(0), ...specials.map(() => 3)];
+    for (const array of [types, Uint8Array.from(types), Uint32Array.from(types)]) {
+      const tokenizer = await load({ "tokenizer.ggml.token_type": array });
+      expect(tokenizer.encode("ab<|eot_id|>")).toEqual([257, 256, 259]);
+      expect(tokenizer.decode([256, 259], { special: false })).toBe("ab");
+      expect(tokenizer.notes).toEqual([]);
+    }
+  });
+
+  test("SentencePiece's BOS is <s> where no key names it", async () => {
+    const pieces = {
+      "tokenizer.ggml.model": "llama",
+      "tokenizer.ggml.merges": undefined,
+      "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", ...bytePieces, "▁", "a"],
+      "tokenizer.ggml.scores": new Float32Array(261),
+      "tokenizer.ggml.token_type": [2, 3, 3, ...bytePieces.map(() => 6), 1, 1],
+      "tokenizer.ggml.bos_token_id": undefined,
+      "tokenizer.ggml.eos_token_id": 2,
+    };
+    expect((await load(pieces)).encode("a")).toEqual([1, 259, 260]);
+    expect(await refused({ ...pieces, "tokenizer.ggml.tokens": ["<unk>", "<bos>", "</s>", ...bytePieces, "▁", "a"] })).toBe(missingBos);
   });
 });
 
@@ -102,7 +140,7 @@ describe("ends", () => {
 
   test.each([
     ["eot_token_id is 262, but the vocabulary has the ids 0 to 261", { "tokenizer.ggml.eot_token_id": 262 }],
-    ["eom_token_id is -1, but the vocabulary has the ids 0 to 261", { "tokenizer.ggml.eom_token_id": -1 }],
+    ["eom_token_id is -2, but the vocabulary has the ids 0 to 261", { "tokenizer.ggml.eom_token_id": -2 }],
     ["eos_token_ids is 999, but the vocabulary has the ids 0 to 261", { "tokenizer.ggml.eos_token_ids": [258, 999] }],
     ["eot_token_id is not a number", { "tokenizer.ggml.eot_token_id": "x" }],
   ] as [string, Changes][])("refused: %s", async (message, changes) => {

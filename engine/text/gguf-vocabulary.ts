@@ -39,8 +39,12 @@ export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
 /** Architectures that were only ever published with LLaMA-3's tokenizer where it is of the kind "gpt2"; Microsoft's own files don't say which it is. */
 const llama3Architectures: readonly MetadataValue[] = ["bitnet-b1.58", "bitnet-25"];
 
-/** LLaMA-3's BOS, where no key names it. */
+/** BOS of LLaMA-3 and of SentencePiece's vocabularies, where no key names it. */
 const llama3Bos = "<|begin_of_text|>";
+const piecesBos = "<s>";
+
+/** Converters write −1 for a special token that there is none of, which as u32 is this. */
+const noToken: readonly MetadataValue[] = [-1, 2 ** 32 - 1];
 
 /** Keys of ends besides EOS: of a turn and of a message; llama.cpp ends an answer at these three of fill-in-the-middle, too. */
 const endKeys = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"].map((name) => `tokenizer.ggml.${name}_token_id`);
@@ -48,8 +52,8 @@ const endKeys = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"].map((name) => `t
 /** Our own key for ends that have no key in llama.cpp; `convert` writes it where there are more than three. */
 export const moreEndsKey = "tokenizer.ggml.eos_token_ids";
 
-/** `tokenizer.ggml.token_type` of a token that takes part in merges. */
-const normal = 1;
+/** Values of `tokenizer.ggml.token_type` for a token that takes part in merges: "undefined" says no more than a file without types. */
+const normal: readonly number[] = [0, 1];
 
 /** The other values. */
 const tokenTypes: ReadonlyMap<number, PlainKind> = new Map([
@@ -78,7 +82,10 @@ function reader({ metadata, path: file }: Checkpoint) {
   return {
     refuse,
     text: (key: string) => value(key, "a string", (v) => typeof v === "string"),
-    id: (key: string) => value(key, "a number", (v) => typeof v === "number"),
+    id: (key: string) => {
+      const id = value(key, "a number", (v) => typeof v === "number");
+      return id !== undefined && noToken.includes(id) ? undefined : id;
+    },
     flag: (key: string) => value(key, "true or false", (v) => typeof v === "boolean"),
     numbers: (key: string) => value(key, "a list of numbers", isNumbers),
     strings: (key: string): StringList => {
@@ -126,7 +133,7 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   const types = numbers("tokenizer.ggml.token_type");
   if (types) sameLength("tokenizer.ggml.token_type", types);
   for (let i = 0; types && i < types.length; i++) {
-    if (types[i] === normal) continue;
+    if (normal.includes(types[i]!)) continue;
     const kind = tokenTypes.get(types[i]!) ?? refuse(`tokenizer.ggml.token_type is ${types[i]} for token ${i}, which is not a token type`);
     if (kind === "byte" && model === "gpt2")
       refuse(`tokenizer.ggml.token_type is 6 (byte) for token ${i}, which byte-level BPE does not use`);
@@ -163,7 +170,9 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
     if (flag("tokenizer.ggml.remove_extra_whitespaces")) {
       refuse("tokenizer.ggml.remove_extra_whitespaces is true, but changing text before it is tokenized is not supported");
     }
-    const scores = numbers("tokenizer.ggml.scores") ?? refuse("tokenizer.ggml.scores is missing");
+    const scores =
+      numbers("tokenizer.ggml.scores") ??
+      refuse(`tokenizer.ggml.scores is missing, so it is not known which pieces to merge first; ${passAnother}`);
     sameLength("tokenizer.ggml.scores", scores);
     return {
       ...common,
@@ -171,7 +180,7 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
       order: { scores },
       spacePrefix: (flag("tokenizer.ggml.add_space_prefix") ?? true) ? "always" : "never",
       keepsSpace: false,
-      ...bosOf(true, undefined),
+      ...bosOf(true, piecesBos),
     };
   }
   const known = [...preTokenizers.keys()].map(quote).join(", ");

@@ -8,6 +8,9 @@ import { byteToken } from "./pieces.js";
 import { maxEntries } from "./token-table.js";
 import { type PlainKind, passAnother, type Vocabulary } from "./vocabulary.js";
 
+/** What to do with a tokenizer's older files. */
+const makeOne = "if there is a tokenizer.model or a vocab.json, convert it with transformers (AutoTokenizer, then save_pretrained)";
+
 /**
  * The tokenizer of tokenizer.json, with BOS and EOS from tokenizer_config.json or special_tokens_map.json: byte-level BPE, or SentencePiece's
  * where the model has `byte_fallback`. Throws a BitnetError `tokenizer` that names file and key for what is missing, malformed, or asks for
@@ -21,7 +24,7 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
   const [main, config = {}, specialMap = {}] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map((name) => readJsonSidecar(files, name, "tokenizer")),
   );
-  if (main === undefined) return refuse(`the model has no tokenizer (tokenizer.json is missing); ${passAnother}`);
+  if (main === undefined) return refuse(`the model has no tokenizer (tokenizer.json is missing); ${makeOne}, or ${passAnother}`);
   const inMain: Refuse = (message) => refuse(`tokenizer.json: ${message}`);
 
   const isPieces = isObject(main.model) && main.model.byte_fallback === true;

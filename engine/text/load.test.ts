@@ -247,7 +247,9 @@ describe("tokenizer.json", () => {
 
   test("refused: a file that is missing, or no JSON object", async () => {
     const load = (sidecars: Record<string, string>) => errorOf(() => loadTokenizer(fakeCheckpoint({ sidecars })));
-    expect(await load({})).toBe(`tokenizer: fake: the model has no tokenizer (tokenizer.json is missing); ${passAnother}`);
+    expect(await load({})).toBe(
+      `tokenizer: fake: the model has no tokenizer (tokenizer.json is missing); if there is a tokenizer.model or a vocab.json, convert it with transformers (AutoTokenizer, then save_pretrained), or ${passAnother}`,
+    );
     for (const text of ["", "{", "[]", "null", '"text"']) {
       expect(await load({ "tokenizer.json": text })).toBe("tokenizer: fake: tokenizer.json is not a JSON object");
     }

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import type { MetadataValue } from "../container/checkpoint.js";
 import { bytePieces, errorOf, fakeCheckpoint, type GoldenStrings, llama2Json, llama2Metadata, readJson } from "./fixtures.test.helper.js";
 import { loadTokenizer } from "./load.js";
+import { passAnother } from "./vocabulary.js";
 
 const json = llama2Json();
 const fromGguf = await loadTokenizer(fakeCheckpoint({ metadata: llama2Metadata() }));
@@ -167,16 +168,25 @@ describe("scores", () => {
     expect(plain.decode([260])).toBe(" a");
   });
 
+  test("tokens that take part in no merge need none", async () => {
+    const scores = Float32Array.from([Number.NaN, Number.NEGATIVE_INFINITY, 0, ...bytePieces.map(() => Number.NaN), -3, -1, -2, -4]);
+    const tokenizer = await small(["a", "aa", "▁a", "▁"], [0, 0, 0, 0], { "tokenizer.ggml.scores": scores });
+    expect(tokenizer.encode("aa").map(tokenizer.textOf)).toEqual(["<s>", " ", "aa"]);
+  });
+
   const without = (byte: number) => bytePieces.map((piece, i) => (i === byte ? "<0X41>" : piece));
   test.each<[string, Record<string, MetadataValue | undefined>]>([
-    ["tokenizer.ggml.scores is missing", { "tokenizer.ggml.scores": undefined }],
+    [
+      `tokenizer.ggml.scores is missing, so it is not known which pieces to merge first; ${passAnother}`,
+      { "tokenizer.ggml.scores": undefined },
+    ],
     ["tokenizer.ggml.scores has 1 entries, but tokenizer.ggml.tokens has 260", { "tokenizer.ggml.scores": [1] }],
     [
-      "tokenizer.ggml.scores is NaN for token 7, which is not a finite number",
-      { "tokenizer.ggml.scores": Float32Array.from({ length: 260 }, (_, i) => (i === 7 ? Number.NaN : 0)) },
+      "tokenizer.ggml.scores is NaN for token 259, which is not a finite number",
+      { "tokenizer.ggml.scores": Float32Array.from({ length: 260 }, (_, i) => (i === 259 ? Number.NaN : 0)) },
     ],
     [
-      "tokenizer.ggml.scores is -Infinity for token 0, which is not a finite number",
+      "tokenizer.ggml.scores is -Infinity for token 259, which is not a finite number",
       { "tokenizer.ggml.scores": new Float32Array(260).fill(Number.NEGATIVE_INFINITY) },
     ],
     ["tokenizer.ggml.token_type is 7 for token 0, which is not a token type", { "tokenizer.ggml.token_type": Array(260).fill(7) }],
@@ -193,7 +203,6 @@ describe("scores", () => {
       { "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", ...bytePieces, "<0x00>"] },
     ],
     ["tokenizer.ggml.bos_token_id is 260, but the vocabulary has the ids 0 to 259", { "tokenizer.ggml.bos_token_id": 260 }],
-    ["text should begin with a BOS token, but tokenizer.ggml.bos_token_id is missing", { "tokenizer.ggml.bos_token_id": undefined }],
     ["tokenizer.ggml.add_eos_token is true, but adding a token after a text is not supported", { "tokenizer.ggml.add_eos_token": true }],
     [
       "tokenizer.ggml.remove_extra_whitespaces is true, but changing text before it is tokenized is not supported",

@@ -20,20 +20,18 @@ export const maxPieceBytes = 512;
  * piece is spelled in tokens of single bytes.
  */
 export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
-  const { plain, spacePrefix, keepsSpace } = vocabulary;
+  const { plain, normalized, spacePrefix, keepsSpace } = vocabulary;
   const keys = vocabularyKeys[vocabulary.source];
   const table = tableOf(vocabulary, pieceAlphabet, refuse, maxPieceBytes);
   const { byteIds, byteOf } = readBytes(vocabulary, refuse);
   const { order } = vocabulary;
-  if ("scores" in order) {
-    for (let id = 0; id < order.scores.length; id++) {
-      if (!Number.isFinite(order.scores[id])) refuse(`${keys.scores} is ${order.scores[id]} for token ${id}, which is not a finite number`);
-    }
-  }
-  const scored = "scores" in order ? new ScoreMerger(table, order.scores) : undefined;
+  const scored = "scores" in order ? new ScoreMerger(table, readScores(vocabulary, order.scores, refuse)) : undefined;
+  // Merges make "▁" of spaces, and tokens that are looked for in normalised text may stand there otherwise: these can come of merges.
+  const isApart = (id: number): boolean =>
+    (plain.get(id) === "special" || plain.get(id) === "added") && !normalized?.has(id) && !vocabulary.tokens.at(id)!.includes(spaceMark);
   const paired =
     "merges" in order
-      ? new PairMerger(orRefuse(() => new MergeTable(order.merges, table, lastCounts(vocabulary)), keys.merges, refuse))
+      ? new PairMerger(orRefuse(() => new MergeTable(order.merges, table, lastCounts(vocabulary), isApart), keys.merges, refuse))
       : undefined;
 
   return {
@@ -73,6 +71,15 @@ export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
     },
     idOf: (text) => Math.max(table.findPlain(text), table.find(text, text.length)),
   };
+}
+
+/** The scores of pieces; tokens that take part in no merge need none, and have 0. */
+function readScores({ source, plain }: PieceVocabulary, scores: ArrayLike<number>, refuse: Refuse): Float64Array {
+  return Float64Array.from(scores, (score, id) => {
+    if (plain.has(id)) return 0;
+    if (Number.isFinite(score)) return score;
+    return refuse(`${vocabularyKeys[source].scores} is ${score} for token ${id}, which is not a finite number`);
+  });
 }
 
 /** The tokens of single bytes: all 256 must be there, or some text could not be told. */

@@ -181,6 +181,12 @@ export class TokenTable {
     return id >= 0 && this.spelled[id] === 0 ? id : -1;
   }
 
+  /** The id of the token that the file spells so, −1 if there is none. */
+  findAny(text: Uint8Array): number {
+    this.prepare(own, text, 0, text.length);
+    return Math.max(this.search(own, text), -1);
+  }
+
   /** The id of the token that the alphabet spells as bytes[from, to), −1 if there is none. */
   findSpelled(bytes: Uint8Array, from: number, to: number): number {
     this.prepare(own, bytes, from, to);

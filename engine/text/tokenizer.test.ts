@@ -305,6 +305,29 @@ describe("fillers of a vocabulary", () => {
   });
 });
 
+describe("a special token that merges make, or that is a byte", () => {
+  const bang = 0x21;
+  const changes: SmallChanges = { plain: new Map([[257, "special"]]), merges: ["a b", "ab !"] };
+
+  test("is found in text, and not made by merges where it is not looked for", () => {
+    const tokenizer = createTokenizer(smallVocabulary(["ab", "ab!"], changes));
+    expect(tokenizer.encode("ab!")).toEqual([257]);
+    expect(tokenizer.encode("ab!", { special: false })).toEqual([256, bang]);
+  });
+
+  test("a byte has its token, and merges with it are passed over", () => {
+    const plain = new Map<number, "special">([[bang, "special"]]);
+    const tokenizer = createTokenizer(smallVocabulary(["ab", "ab!"], { plain, merges: ["a b", "ab !"] }));
+    for (const special of [true, false]) expect(tokenizer.encode("ab!", { special })).toEqual([256, bang]);
+    expect(tokenizer.decode([256, bang])).toBe("ab!");
+  });
+
+  test("an unused one is none that text is cut at", async () => {
+    const refused = await errorOf(() => createTokenizer(smallVocabulary(["ab"], { plain: new Map([[256, "unused"]]), merges: ["a b"] })));
+    expect(refused).toContain("which is not two tokens that form a third");
+  });
+});
+
 test("of a merge that is there twice the first counts in GGUF, and the last in tokenizer.json", () => {
   const merges = ["a b", "b c", "a b"];
   const encode = (source: "gguf" | "tokenizer.json") => createTokenizer(smallVocabulary(["ab", "bc"], { source, merges })).encode("abc");

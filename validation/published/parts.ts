@@ -14,6 +14,23 @@ export const STORY_PACKED = "models/bitnet-stories-4m/packed";
 
 export type Json = Readonly<Record<string, unknown>>;
 
+export interface Standin {
+  readonly name: string;
+  /** The public repository whose file this stands for. */
+  readonly repository: string;
+  /**
+   * `dump`: every key was seen in a full listing; `part`: some were; `source`: from the converter or class that writes such files, which was read;
+   * `inferred`: the rest follows from siblings.
+   */
+  readonly known: "dump" | "part" | "source" | "inferred";
+  /** Writes it. @returns the path to give as a model */
+  readonly write: (folder: string) => Promise<string>;
+}
+
+/** The turns of many published models. */
+export const CHATML =
+  "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
 /** Metadata in the order of the file: `A.` in a key stands for the architecture. Whole numbers are u32 and fractions f32, as converters write them. */
 export function entries(architecture: string, keys: Readonly<Record<string, unknown>>): GgufEntry[] {
   return Object.entries(keys).map(([name, value]): GgufEntry => {

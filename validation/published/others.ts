@@ -1,0 +1,91 @@
+/** Stand-ins of published models that are not computed here. Nothing behind the place of the refusal is like theirs: it isn't read. */
+import { vocabularyOf } from "../families/vocabulary.js";
+import { familyTensors } from "../families/write-gguf.js";
+import { configOf, familySafetensors } from "../families/write-safetensors.js";
+import { entries, type Json, type Standin, smallModel, writeDirectory, writeGgufFile } from "./parts.js";
+
+const MODEL = smallModel("qwen3", { tied: true, theta: 1_000_000 });
+const { shape: SHAPE } = MODEL;
+
+/** A GGUF of another architecture, or with keys and tensors that change what is computed. */
+async function writeOther(folder: string, name: string, architecture: string, more: Json, tensorNames: readonly string[] = []) {
+  const keys = {
+    "general.architecture": architecture,
+    "A.block_count": SHAPE.layers,
+    "A.context_length": 32_768,
+    "A.embedding_length": SHAPE.hidden,
+    "A.feed_forward_length": SHAPE.ffn,
+    "A.attention.head_count": SHAPE.heads,
+    "A.attention.head_count_kv": SHAPE.kvHeads,
+    "A.attention.key_length": SHAPE.headDim,
+    "A.attention.value_length": SHAPE.headDim,
+    "A.rope.freq_base": SHAPE.theta,
+    "A.attention.layer_norm_rms_epsilon": SHAPE.eps,
+    ...more,
+  };
+  const extra = tensorNames.map((of) => ({ name: of, shape: [SHAPE.hidden], type: "F32", data: new Uint8Array(4 * SHAPE.hidden) }));
+  const { metadata } = vocabularyOf(SHAPE);
+  return writeGgufFile(folder, name, [...entries(architecture, keys), ...metadata], [...familyTensors(MODEL, "I2_S"), ...extra]);
+}
+
+/** Bonsai 2's keys: its weights are rotated. */
+const HADAMARD = {
+  "prism.hadamard.version": 1,
+  "prism.hadamard.block_size": 256,
+  "prism.hadamard.transform": "normalized-sylvester-walsh-hadamard",
+  "prism.hadamard.axis": "input-last-dimension",
+  "prism.hadamard.sign_mode": "identity",
+  "prism.hadamard.weight_names": ["blk.0.attn_q.weight"],
+};
+
+/** deepgrove's Bonsai: latent weights in BF16 beside `.scales`. */
+async function writeQLlama(folder: string): Promise<string> {
+  const model = smallModel("llama", { tied: true, theta: 10_000 });
+  const { json, config } = vocabularyOf(model.shape);
+  return writeDirectory(folder, familySafetensors(model, false), {
+    "config.json": { ...configOf(model.shape), architectures: ["QLlamaForCausalLM"], quantization_config: null },
+    "tokenizer.json": json,
+    "tokenizer_config.json": config,
+  });
+}
+
+export const OTHERS: readonly Standin[] = [
+  {
+    name: "bitcpm",
+    repository: "openbmb/BitCPM4-1B-GGUF",
+    known: "part",
+    write: (folder) => writeOther(folder, "BitCPM4-1B-tq2_0.gguf", "minicpm", { "A.embedding_scale": 12, "A.residual_scale": 0.25 }),
+  },
+  {
+    name: "maple",
+    repository: "deepgrove/maple-preview",
+    known: "source",
+    write: (folder) => writeOther(folder, "maple-TQ2_0.gguf", "maple", { "A.expert_count": 256, "A.expert_used_count": 8 }),
+  },
+  {
+    name: "bonsai-2",
+    repository: "prism-ml/Ternary-Bonsai-2-4B-gguf",
+    known: "part",
+    write: (folder) => writeOther(folder, "Bonsai-2-4B-PQ2_0.gguf", "qwen35", { "A.full_attention_interval": 4, ...HADAMARD }),
+  },
+  {
+    name: "bonsai-2-of-qwen3",
+    repository: "a rotated qwen3 file of PrismML's fork",
+    known: "source",
+    write: (folder) => writeOther(folder, "rotated-Q2_0-prism-fork-required.gguf", "qwen3", HADAMARD),
+  },
+  {
+    name: "bitnet-embedding",
+    repository: "microsoft/bitnet-embedding-0.6b",
+    known: "source",
+    write: (folder) =>
+      writeOther(folder, "bitnet-embeddings-0.6b-bf16-i2_s.gguf", "qwen3", { "A.pooling_type": 1 }, ["blk.0.attn_q_norm_in.weight"]),
+  },
+  {
+    name: "image-encoder",
+    repository: "the mmproj file beside a Bonsai",
+    known: "inferred",
+    write: (folder) => writeOther(folder, "mmproj-F16.gguf", "clip", { "clip.has_vision_encoder": true }),
+  },
+  { name: "bonsai-deepgrove", repository: "deepgrove/Bonsai", known: "source", write: writeQLlama },
+];
