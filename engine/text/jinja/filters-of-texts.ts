@@ -76,7 +76,9 @@ function roundTo(value: Value, precision: number, method: string): Value {
   if (method === "common") return round(given, precision);
   if (method !== "ceil" && method !== "floor") fail("method must be common, ceil or floor");
   const unit = arithmetic("**", 10n, BigInt(precision));
-  const scaled = toFloat(arithmetic("*", given, unit));
+  const scaled = arithmetic("*", given, unit);
+  if (typeof scaled === "bigint") return arithmetic("/", scaled, unit);
+  if (!Number.isFinite(scaled)) fail("cannot convert a float that is not finite to an integer");
   return arithmetic("/", BigInt(method === "ceil" ? Math.ceil(scaled) : Math.floor(scaled)), unit);
 }
 

@@ -90,7 +90,11 @@ export function isPrintable(character: string): boolean {
 function escapeCharacter(character: string): string {
   const short = shortEscapes[character];
   if (short !== undefined) return short;
-  if (isPrintable(character)) return character;
+  return isPrintable(character) ? character : escapeCode(character);
+}
+
+/** A character by its code: \x, \u or \U. */
+export function escapeCode(character: string): string {
   const code = character.codePointAt(0)!;
   if (code < 0x100) return `\\x${code.toString(16).padStart(2, "0")}`;
   return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
