@@ -1,5 +1,5 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { BitnetError } from "../errors.js";
+import { BitnetError, systemReason } from "../errors.js";
 import { kernelFiles } from "./kernel-files.js";
 import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
 
@@ -98,7 +98,15 @@ export function deathOf(thread: number, threads: number, cause: Error & { readon
     case "ERR_WORKER_INIT_FAILED":
       return new BitnetError(
         "memory",
-        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit of processes (ulimit -u) or memory`,
+        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit of processes (ulimit -u), open files (ulimit -n) or memory`,
+        {},
+        { cause },
+      );
+    case "EMFILE":
+    case "ENFILE":
+      return new BitnetError(
+        "io",
+        `worker ${thread + 1} of ${threads} can't read its program: ${systemReason(cause)} (ulimit -n)`,
         {},
         { cause },
       );

@@ -44,7 +44,8 @@ function copy(value: unknown, where: string, amount: Amount, depth = 0): Data {
     case "object": {
       if (value === null) return null;
       if (depth === maxDepth) refuse(`${where} is nested more than ${maxDepth} levels deep`);
-      if (Array.isArray(value)) return value.map((item: unknown, i) => copy(item, `${where}[${i}]`, amount, depth + 1));
+      if (Array.isArray(value))
+        return Array.from(value as readonly unknown[], (item, i) => copy(item, `${where}[${i}]`, amount, depth + 1));
       const prototype: unknown = Object.getPrototypeOf(value);
       if (prototype !== null && Object.getPrototypeOf(prototype) !== null) break;
       const members: [string, Data][] = [];
@@ -74,7 +75,7 @@ export function readMessages(given: unknown, amount: Amount): MessageData[] {
     return refuse(`the conversation is ${found}, not a list of messages: [{ "role": "user", "content": "…" }, …]`);
   }
   if (given.length === 0) refuse("the conversation has no messages");
-  return given.map((one: unknown, i) => readMessage(one, `message ${i}`, amount));
+  return Array.from(given as readonly unknown[], (one, i) => readMessage(one, `message ${i}`, amount)); // holes too
 }
 
 function readMessage(given: unknown, where: string, amount: Amount): MessageData {
