@@ -80,6 +80,8 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
   EMFILE: "too many open files",
   ENFILE: "too many open files",
   ELOOP: "its symbolic links lead in a circle",
+  ERR_ACCESS_DENIED:
+    "Node's permission model does not allow it; start Node with --allow-fs-read=*, and --allow-fs-write for what is to be written",
   EIO: "the device reports an input/output error",
 };
 

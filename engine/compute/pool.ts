@@ -102,6 +102,13 @@ export function deathOf(thread: number, threads: number, cause: Error & { readon
         {},
         { cause },
       );
+    case "ERR_ACCESS_DENIED":
+      return new BitnetError(
+        "io",
+        "Node's permission model does not allow workers, and the kernels run in them: start Node with --allow-worker",
+        {},
+        { cause },
+      );
     case "EMFILE":
     case "ENFILE":
       return new BitnetError(

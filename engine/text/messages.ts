@@ -183,15 +183,25 @@ export function readVariables(given: unknown, amount: Amount): DataObject {
   return variables;
 }
 
+/** A copy of a Date of any realm (a sandbox has a class of its own); undefined for what is none. */
+export function dateFrom(value: unknown): Date | undefined {
+  try {
+    return new Date(Date.prototype.getTime.call(value));
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * The conversation's date, in UTC fields what it is where the caller is.
  * @throws BitnetError usage
  */
 export function readDate(given: unknown): Date | undefined {
   if (given === undefined || given === null) return undefined;
-  if (given instanceof Date && !Number.isNaN(given.getTime())) {
-    const [year, month, day] = [given.getFullYear(), given.getMonth(), given.getDate()];
-    return new Date(Date.UTC(year, month, day, given.getHours(), given.getMinutes(), given.getSeconds(), given.getMilliseconds()));
+  const here = dateFrom(given);
+  if (here && !Number.isNaN(here.getTime())) {
+    const [year, month, day] = [here.getFullYear(), here.getMonth(), here.getDate()];
+    return new Date(Date.UTC(year, month, day, here.getHours(), here.getMinutes(), here.getSeconds(), here.getMilliseconds()));
   }
   const match = typeof given === "string" ? /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?$/.exec(given) : null;
   if (match) {
@@ -200,7 +210,5 @@ export function readDate(given: unknown): Date | undefined {
     const isSame = date.getUTCMonth() === month! - 1 && date.getUTCDate() === day && hour < 24 && minute < 60 && second < 60;
     if (isSame) return date;
   }
-  return refuse(
-    `date is ${given instanceof Date ? "not a date" : show(given)}: wanted a Date, or text such as 2025-07-31 or 2025-07-31T12:00`,
-  );
+  return refuse(`date is ${here ? "not a date" : show(given)}: wanted a Date, or text such as 2025-07-31 or 2025-07-31T12:00`);
 }
