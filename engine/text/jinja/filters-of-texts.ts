@@ -20,8 +20,7 @@ const isGiven = (value: Value | undefined): value is Value => value !== undefine
 function indent(value: Value, width: Value | undefined, first: boolean, blank: boolean, meter: Meter): Text {
   if (value instanceof Undefined) fail(value.why);
   if (!(value instanceof Text)) return fail(`indent requires a string, not ${typeName(value)}`);
-  const indention =
-    width instanceof Text ? width : spacesOf(width === undefined ? 4 : Math.max(0, toIndex(width, "the width")), meter);
+  const indention = width instanceof Text ? width : spacesOf(width === undefined ? 4 : Math.max(0, toIndex(width, "the width")), meter);
   const lines = splitLines(concat(value, new Text("\n"), meter), false, meter).items as readonly Text[];
   const builder = new TextBuilder(meter);
   for (const [i, line] of lines.entries()) {
