@@ -34,22 +34,26 @@ export class Conversation {
    */
   async ask(said: string, options: GenerateOptions): Promise<{ answer: Generation; forgotten: number; answered: (text: string) => void }> {
     const question: ChatMessage = { role: "user", content: said };
-    const turns = await this.#withRoom(question, options.maxTokens);
+    const { turns, fits } = await this.#withRoom(question, options.maxTokens);
+    const forgotten = fits ? (this.#turns.length - turns.length) / 2 : 0; // what can't be asked makes nothing forgotten
     const answer = this.#speaker.chat([...this.#system, ...turns, question], options);
     const answered = (text: string): void => {
       if (text !== "") this.#turns = [...turns, question, { role: "assistant", content: text }];
     };
-    return { answer, forgotten: (this.#turns.length - turns.length) / 2, answered };
+    return { answer, forgotten, answered };
   }
 
-  /** The turns sent with a question: all, or the newest. */
-  async #withRoom(question: ChatMessage, maxTokens = Infinity): Promise<ChatMessage[]> {
+  /** The turns sent with a question: all, or the newest. Whether it fits the context is asked only where turns had to go. */
+  async #withRoom(question: ChatMessage, maxTokens = Infinity): Promise<{ turns: ChatMessage[]; fits: boolean }> {
     const { contextLength } = this.#speaker;
     let turns = this.#turns;
     const tokens = (): Promise<number> => this.#speaker.count([...this.#system, ...turns, question]);
-    if (turns.length === 0 || (await tokens()) + Math.min(maxTokens, contextLength * ROOM) <= contextLength) return turns;
-    do turns = turns.slice(2);
-    while (turns.length > 0 && (await tokens()) > contextLength * KEPT);
-    return turns;
+    let count = turns.length === 0 ? 0 : await tokens();
+    if (count + Math.min(maxTokens, contextLength * ROOM) <= contextLength) return { turns, fits: true };
+    do {
+      turns = turns.slice(2);
+      count = await tokens();
+    } while (turns.length > 0 && count > contextLength * KEPT);
+    return { turns, fits: count < contextLength };
   }
 }

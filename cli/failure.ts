@@ -1,5 +1,5 @@
 import { CommanderError } from "commander";
-import { BitnetError, type ErrorCode } from "../engine/errors.js";
+import { BitnetError, type ErrorCode, systemReason } from "../engine/errors.js";
 
 /** The exit code of each kind of mistake; what is not here is 1. */
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
@@ -54,6 +54,7 @@ const FLAGS: Readonly<Record<string, string>> = {
 const COMMANDER_HINTS: Readonly<Record<string, string>> = {
   "commander.excessArguments": " Put text with spaces in quotes.",
   "commander.unknownCommand": ": bitnet help lists the commands",
+  "commander.unknownOption": ": --help lists the flags",
   "commander.help": "unknown command: bitnet help lists the commands",
 };
 
@@ -63,9 +64,15 @@ const COMMANDER_HINTS: Readonly<Record<string, string>> = {
  */
 export function errorLine(error: unknown): string {
   let message = error instanceof Error ? error.message || error.name : String(error);
-  if (error instanceof CommanderError && !message.includes("Did you mean")) message += COMMANDER_HINTS[error.code] ?? "";
+  if (error instanceof CommanderError && !message.includes("Did you mean")) message += hintOf(error);
   if (error instanceof BitnetError && error.code === "usage") message = message.replace(/^\w+(?= must be )/, (name) => FLAGS[name] ?? name);
   return `error: ${printable(message.replace(/^error: |^\(outputHelp\)/, "").trim())}`;
+}
+
+/** A text in the place of a command is meant for `run`. */
+function hintOf({ code, message }: CommanderError): string {
+  const text = code === "commander.unknownCommand" ? / '(.*\s.*)'$/s.exec(message)?.[1] : undefined;
+  return text === undefined ? (COMMANDER_HINTS[code] ?? "") : `: to continue a text, put run before it: bitnet run "${text.slice(0, 60)}"`;
 }
 
 /** What can steer a terminal or change the order of its text: control characters but line ends and tabs, and Unicode's line and direction marks. */
@@ -91,13 +98,5 @@ function escaped(char: string): string {
 
 /** Turns the system's refusal to read or write `what` into one sentence. */
 export function ioError(doing: string, error: unknown): BitnetError {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const reasons: Record<string, string> = {
-    ENOENT: "no such file or directory",
-    EACCES: "permission denied",
-    EISDIR: "it is a directory",
-    ENOTDIR: "a part of its path is not a directory",
-    ENOSPC: "the disk is full",
-  };
-  return new BitnetError("io", `can't ${doing}: ${(code && reasons[code]) ?? message}`, {}, { cause: error });
+  return new BitnetError("io", `can't ${doing}: ${systemReason(error)}`, {}, { cause: error });
 }

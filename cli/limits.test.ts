@@ -1,12 +1,14 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeAtomic } from "../engine/container/source.js";
 import { replayRow } from "../validation/parity/replay.js";
 import { verifyReceipt } from "../validation/receipts/verify.js";
+import { writeWhole } from "../validation/records/files.js";
 import { perfRender } from "./perf-render.js";
-import { readBytes, readFlagFile } from "./terminal.js";
+import { readBytes, readFlagFile, requireOutput } from "./terminal.js";
 import { tokenize } from "./tokenize.js";
 
 // What the system gives less of than usual, and files that are none.
@@ -96,6 +98,31 @@ describe.runIf(process.platform !== "win32")("what is no file", () => {
       await expect(readFlagFile(name, "--prompts"), name).rejects.toMatchObject(ofFlag);
     }
     await expect(readBytes(at("pipe"), "--file")).rejects.toThrow(/^--file: [^\n]*pipe, not a regular file; to read a pipe, use -$/);
+  });
+
+  it("is never replaced by an output", async () => {
+    for (const [name, message] of [
+      [at("pipe"), "is a pipe, not a regular file"],
+      [at("link"), "is a pipe, not a regular file"],
+      [at("folder"), "is a directory, where a file is needed"],
+      ["/dev/null", "is a device, not a regular file"],
+    ] as const) {
+      const before = lstatSync(name).ino;
+      const error = { code: "io", message: expect.stringContaining(message) };
+      for (const flag of ["--receipt", "--out"]) await expect(requireOutput(flag, name), name).rejects.toMatchObject(error);
+      if (name.startsWith("/dev")) continue; // should it fail, the machine must not pay
+      await expect(writeWhole(name, "x"), name).rejects.toMatchObject(error);
+      await expect(
+        writeAtomic(name, async () => {}),
+        name,
+      ).rejects.toMatchObject(error);
+      expect(lstatSync(name).ino, name).toBe(before);
+    }
+  });
+
+  it.runIf(existsSync("/dev/full"))("is a full disk: one sentence", () => {
+    const { code, stderr } = run("sh", "-c", `exec "${process.execPath}" ${MAIN} --help >/dev/full`);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: "error: can't write to standard output: no space left on the device\n" });
   });
 
   it("standard input without an end", () => {

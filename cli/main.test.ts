@@ -161,6 +161,17 @@ describe("bitnet run", () => {
     expect(json<RunJson>([...rest, "--file", file])).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
   });
 
+  it("asks for a prompt where there is none, and says so where the model has nothing to add", () => {
+    expect(bitnet(["run"], "")).toMatchObject({
+      code: 2,
+      stdout: "",
+      stderr: expect.stringMatching(/^error: there is no prompt, [^\n]*\n$/),
+    });
+    const { code, stdout, stderr } = bitnet(["run", "Write a story about a red ball."]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "\n" });
+    expect(stderr).toMatch(/^note: the model ended the text at once: [^\n]*bitnet chat[^\n]*\nload /);
+  });
+
   it("answers a prompt through the chat template with --system", () => {
     const { promptIds } = json<RunJson>(["run", "--system", "You are kind.", "-n", "1"], "Hi\n");
     const { text } = json<{ text: string }>(["tokenize", "--decode", promptIds.join(",")]);

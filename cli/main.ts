@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { errorLine, exitCodeOf } from "./failure.js";
+import { errorLine, exitCodeOf, ioError } from "./failure.js";
 import { buildProgram } from "./program.js";
 import { style } from "./terminal.js";
 
@@ -15,7 +15,7 @@ function fail(error: unknown): void {
 // The reader has gone (`bitnet run | head`): there is nothing left to do.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
-  fail(error);
+  fail(ioError("write to standard output", error));
   process.exit();
 });
 process.stderr.on("error", () => process.exit(1)); // no place left to report it

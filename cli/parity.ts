@@ -7,7 +7,7 @@ import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
 import { PARITY_OUT } from "./flags.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
-import { readFlagFile, requireFolder, style, write, writeJson } from "./terminal.js";
+import { readFlagFile, requireOutput, style, write, writeJson } from "./terminal.js";
 
 export interface ParityFlags extends Omit<FileFlags, "model">, Pick<ModelFlags, "threads" | "tier"> {
   readonly lane?: readonly LaneName[];
@@ -27,7 +27,7 @@ export async function parity(a: string | undefined, b: string | undefined, flags
       "give two forms of a model, the reference first: bitnet parity A B; without arguments, the two forms of the embedded model are compared",
     );
   }
-  if (flags.out !== PARITY_OUT) requireFolder("--out", flags.out);
+  if (flags.out !== PARITY_OUT) await requireOutput("--out", flags.out);
   const report = await interruptible("comparing", async (status, signal) =>
     runParity({
       ...recordOptions(),

@@ -5,7 +5,7 @@ import { removeStale } from "../validation/records/files.js";
 import { writeRecord } from "../validation/records/records.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { fileOptions, type ModelFlags } from "./model.js";
-import { requireFolder, write, writeJson } from "./terminal.js";
+import { requireOutput, write, writeJson } from "./terminal.js";
 
 export interface PerfFlags extends ModelFlags {
   readonly out?: string;
@@ -20,7 +20,7 @@ export interface PerfFlags extends ModelFlags {
 export async function perf(flags: PerfFlags): Promise<void> {
   const baseline = flags.baseline === undefined ? undefined : await readPerf(flags.baseline);
   if (flags.out !== undefined) {
-    requireFolder("--out", flags.out);
+    await requireOutput("--out", flags.out);
     await removeStale(flags.out);
   }
   await interruptible("measuring", async (status, signal) => {

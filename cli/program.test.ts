@@ -19,6 +19,13 @@ async function refusal(...args: string[]): Promise<[number, string]> {
 describe("usage errors name the flag", () => {
   const mistakes: [args: string[], said: RegExp][] = [
     [["speak"], /unknown command 'speak': bitnet help lists the commands$/],
+    [["Once upon a time"], /unknown command 'Once upon a time': to continue a text, put run before it: bitnet run "Once upon a time"$/],
+    [["run", "-x"], /unknown option '-x': --help lists the flags$/],
+    [["run", "x", "-n=5"], /'=5' is invalid.* A short flag takes no equals sign: -n 5, or --max-tokens=5\.$/],
+    [["run", "--file", ""], /--file <path>' argument '' is invalid. It must not be empty/],
+    [["score", "--file", ""], /--file <path>' argument '' is invalid. It must not be empty/],
+    [["tokenize", "--file", ""], /--file <path>' argument '' is invalid. It must not be empty/],
+    [["tokenize", "--chat", ""], /--chat <path>' argument '' is invalid. It must not be empty/],
     [["runn"], /unknown command 'runn' \(Did you mean run\?\)/],
     [["run", "--fast"], /unknown option '--fast'/],
     [["run", "--prompt"], /--prompt <text>' argument missing/],

@@ -94,7 +94,7 @@ function addRun(program: Command): void {
   const run = command(program, "run", "continue a prompt, or answer it (with --system)", 'bitnet run "Once upon a time" --max-tokens 64')
     .argument("[prompt]", "text to continue; - reads standard input")
     .option("-p, --prompt <text>", "the prompt, for example one that begins with a hyphen")
-    .option("--file <path>", "read the prompt from a file, byte for byte; - reads standard input")
+    .option("--file <path>", "read the prompt from a file, byte for byte; - reads standard input", nonEmpty)
     .option("--system <text>", "answer the prompt as a chat message, using the chat template and this system message", nonEmpty)
     .option("--json", "print one JSON object instead of the text")
     .option("--jsonl", "print JSON lines: one for each piece of text, then the object that --json prints")
@@ -117,7 +117,7 @@ function addChat(program: Command): void {
 function addScore(program: Command): void {
   const score = command(program, "score", "measure how likely a text is (perplexity)", "bitnet score --file story.txt --json")
     .option("--text <text>", "text to score; - reads standard input")
-    .option("--file <path>", "file to score, byte for byte; - reads standard input")
+    .option("--file <path>", "file to score, byte for byte; - reads standard input", nonEmpty)
     .option("--ids <ids>", "token ids to score, without adding BOS: 1,2,3", parseIds)
     .option("--reference", "compute with the scalar reference instead of the kernels: slow, same bits")
     .option("--no-activation-quant", "with --reference: compute with unquantised activations")
@@ -130,9 +130,9 @@ function addScore(program: Command): void {
 function addTokenize(program: Command): void {
   const tokenize = command(program, "tokenize", "convert text to token ids and back", 'bitnet tokenize --text "Once upon a time" --json')
     .option("--text <text>", "text to encode; - reads standard input")
-    .option("--file <path>", "file to encode, byte for byte; - reads standard input")
+    .option("--file <path>", "file to encode, byte for byte; - reads standard input", nonEmpty)
     .option("--decode <ids>", "token ids to convert to text: 1,2,3", parseIds)
-    .option("--chat <path>", "JSON file with a conversation to render with the chat template and encode; - reads standard input")
+    .option("--chat <path>", "JSON file with a conversation to render with the chat template and encode; - reads standard input", nonEmpty)
     .option("--no-special", "add no BOS and treat special tokens as plain text; with --decode, omit them")
     .option("--json", "print one JSON object with ids and tokens, or text, or prompt and ids")
     .action(async (flags: TokenizeFlags) => (await import("./tokenize.js")).tokenize(flags));
@@ -147,9 +147,15 @@ function addBench(program: Command): void {
     "measure prompt and generation speed",
     "bitnet bench --pp 512 --tg 64 --depth 0,1024 --threads 1,2",
   )
-    .option("--pp <tokens>", "prompt lengths to measure; 0: none", integers(0, MAX_TOKENS), [128, 512])
-    .option("--tg <tokens>", "numbers of tokens to generate; 0: none", integers(0, MAX_TOKENS), [64])
-    .option("--depth <tokens>", "numbers of tokens already in the cache before generating", integers(0, MAX_TOKENS), [0, 512, 2048])
+    .addOption(
+      new Option("--pp <tokens>", "prompt lengths to measure; 0: none").argParser(integers(0, MAX_TOKENS)).default([128, 512], "128,512"),
+    )
+    .addOption(new Option("--tg <tokens>", "numbers of tokens to generate; 0: none").argParser(integers(0, MAX_TOKENS)).default([64], "64"))
+    .addOption(
+      new Option("--depth <tokens>", "numbers of tokens already in the cache before generating")
+        .argParser(integers(0, MAX_TOKENS))
+        .default([0, 512, 2048], "0,512,2048"),
+    )
     .option("-r, --repetitions <n>", "measurements of each test, after one warm-up run", integer(1, 1000), 5)
     .option("--json", "print one JSON object")
     .option("--markdown", "print a Markdown table")

@@ -4,7 +4,7 @@ import type { GenerateOptions, Generation, GenerationResult, Model } from "../en
 import { escapeControls, INTERRUPTED } from "./failure.js";
 import { fileOptions, generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
 import type { TemplateVars } from "./template-vars.js";
-import { readBytes, readText, requireFolder, style, write, writeJson, writeText } from "./terminal.js";
+import { readBytes, readText, requireOutput, style, write, writeJson, writeText } from "./terminal.js";
 import { readEnvironment } from "./values.js";
 
 export interface RunFlags extends ModelFlags, SamplingFlags {
@@ -17,12 +17,16 @@ export interface RunFlags extends ModelFlags, SamplingFlags {
   readonly receipt?: string;
 }
 
+/** A question, or a sentence that is complete, has no continuation. */
+const NOTHING_MORE =
+  "note: the model ended the text at once: run continues a text; to have it answered, use bitnet chat, or run with --system";
+
 /** `bitnet run`: continues a prompt, or answers it. */
 export async function run(text: string | undefined, flags: RunFlags): Promise<void> {
   if (flags.json && flags.jsonl) throw new BitnetError("usage", "give one of --json and --jsonl, not both");
   if (flags.templateVar && flags.system === undefined)
     throw new BitnetError("usage", "--template-var requires --system, which uses the chat template");
-  if (flags.receipt !== undefined) requireFolder("--receipt", flags.receipt);
+  if (flags.receipt !== undefined) await requireOutput("--receipt", flags.receipt);
   const environment = readEnvironment(process.env);
   const prompt = await readPrompt(text, flags);
   const interrupt = new AbortController();
@@ -45,6 +49,9 @@ export async function run(text: string | undefined, flags: RunFlags): Promise<vo
       }
       for await (const piece of generation) await writeText(piece);
       await write("\n");
+      const { text } = await generation.result();
+      if (text === "" && flags.system === undefined && flags.maxTokens !== 0 && !interrupt.signal.aborted)
+        await write(`${NOTHING_MORE}\n`, process.stderr);
       await write(`${style("dim", figures(await generation.result(), model.loadMs), process.stderr)}\n`, process.stderr);
     }
     if (flags.receipt !== undefined) await writeReceipt(flags.receipt, flags, model, await generation.result());
@@ -66,7 +73,11 @@ async function readPrompt(text: string | undefined, flags: RunFlags): Promise<st
   if (said === undefined && process.stdin.isTTY) {
     throw new BitnetError("usage", 'no prompt: try bitnet run "Once upon a time", --file <path>, or pipe text to standard input');
   }
-  return readText(said ?? "-");
+  const read = await readText(said ?? "-");
+  // Nobody asked for standard input: under a scheduler, say, there is none.
+  if (said === undefined && read.length === 0)
+    throw new BitnetError("usage", 'there is no prompt, and standard input is empty: try bitnet run "Once upon a time", or --file <path>');
+  return read;
 }
 
 /** The answer to a prompt: how its text goes on, or with a system message what the model says to a user. */

@@ -2,7 +2,7 @@ import { BitnetError } from "../engine/errors.js";
 import { F32File } from "./f32-file.js";
 import { INTERRUPTED } from "./failure.js";
 import { type ModelFlags, openModel } from "./model.js";
-import { readBytes, readText, requireFolder, Status, write, writeJson } from "./terminal.js";
+import { readBytes, readText, requireOutput, Status, write, writeJson } from "./terminal.js";
 import { onlyOne, readEnvironment } from "./values.js";
 
 export interface ScoreFlags extends ModelFlags {
@@ -25,7 +25,7 @@ export async function score(flags: ScoreFlags): Promise<void> {
       "--no-activation-quant requires --reference: the kernels always quantise activations, as the model defines",
     );
   }
-  if (flags.logitsOut !== undefined) requireFolder("--logits-out", flags.logitsOut);
+  if (flags.logitsOut !== undefined) await requireOutput("--logits-out", flags.logitsOut);
   const environment = readEnvironment(process.env);
   const input =
     source === "ids"

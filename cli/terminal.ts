@@ -69,13 +69,21 @@ export async function readFlagFile(path: string, flag: string, pipe = ""): Promi
 }
 
 /**
- * Fails before any work if the folder of an output file does not exist: creating it would hide a mistyped path.
- * @throws BitnetError usage
+ * Fails before any work if an output file can't be written: its folder does not exist (creating it would hide a mistyped path), or a pipe, a device
+ * or a folder has its name.
+ * @throws BitnetError usage, io
  */
-export function requireFolder(flag: string, path: string): void {
+export async function requireOutput(flag: string, path: string): Promise<void> {
   const folder = dirname(path);
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
-  throw new BitnetError("usage", `${flag}: the folder ${folder} does not exist: create it, or choose another path`);
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+    throw new BitnetError("usage", `${flag}: the folder ${folder} does not exist: create it, or choose another path`);
+  const { requireReplaceable } = await import("../engine/container/source.js");
+  try {
+    requireReplaceable(path);
+  } catch (error) {
+    const { code, message } = error as BitnetError;
+    throw new BitnetError(code, `${flag}: ${message}; choose another path`, { file: path }, { cause: error });
+  }
 }
 
 /** What a text flag says, or for `-` standard input's bytes. */

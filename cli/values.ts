@@ -11,6 +11,9 @@ export const MAX_THREADS = 256;
 /** The seed if neither flag nor environment sets one: runs repeat unless asked to differ. */
 const DEFAULT_SEED = 42;
 
+/** A short flag takes its value as `-n 5` or `-n5`: of `-n=5` the equals sign is a part of it. */
+const EQUALS = " A short flag takes no equals sign: -n 5, or --max-tokens=5.";
+
 function fail(message: string): never {
   throw new InvalidArgumentError(message);
 }
@@ -19,7 +22,9 @@ function fail(message: string): never {
 export function integer(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-    return value >= min && value <= max ? value : fail(`It must be a whole number from ${min} to ${max}.`);
+    return value >= min && value <= max
+      ? value
+      : fail(`It must be a whole number from ${min} to ${max}.${text.startsWith("=") ? EQUALS : ""}`);
   };
 }
 

@@ -147,11 +147,21 @@ export function checkArgument(name: string, value: unknown, rule: Rule): void {
 
 export const TEXT: Rule = { wanted: "a string", holds: (value) => typeof value === "string" };
 /** A Buffer too. */
-export const BYTES: Rule = { wanted: "a Uint8Array", holds: (value) => classOf(value) === "Uint8Array" };
+export const BYTES: Rule = { wanted: "a Uint8Array", holds: (value) => ArrayBuffer.isView(value) && classOf(value) === "Uint8Array" };
 
 /** Lists of ids. Uint8Array is not among them: it contains bytes that were not decoded. */
-const ID_LISTS: readonly string[] = ["Array", "Int32Array", "Uint32Array", "Int16Array", "Uint16Array"];
-export const IDS: Rule = { wanted: "a list of token ids", holds: (value) => ID_LISTS.includes(classOf(value)) };
+const ID_LISTS: readonly string[] = ["Int32Array", "Uint32Array", "Int16Array", "Uint16Array"];
+export const IDS: Rule = {
+  wanted: "a list of token ids",
+  holds: (value) => Array.isArray(value) || (ArrayBuffer.isView(value) && ID_LISTS.includes(classOf(value))),
+};
+
+/** A list in which each item holds, and none is missing: `every` passes over the holes of `new Array(3)`. */
+export function isListOf(value: unknown, holds: (item: unknown) => boolean): boolean {
+  if (!Array.isArray(value)) return false;
+  for (const item of value as readonly unknown[]) if (!holds(item)) return false;
+  return true;
+}
 
 /** One rule or another. */
 export function either(...rules: readonly Rule[]): Rule {

@@ -43,5 +43,10 @@ test("a worker that dies for want of memory or of a thread is not an internal er
   const death = (code?: string) => deathOf(1, 4, Object.assign(new Error("x"), { code }));
   expect(death("ERR_WORKER_OUT_OF_MEMORY")).toMatchObject({ code: "memory", message: expect.stringContaining("--max-old-space-size") });
   expect(death("ERR_WORKER_INIT_FAILED")).toMatchObject({ code: "memory", message: expect.stringMatching(/thread 2 of 4: .*--threads/) });
+  expect(death("ERR_ACCESS_DENIED")).toMatchObject({ code: "io", message: expect.stringContaining("--allow-worker") });
+  expect(death("EMFILE")).toMatchObject({
+    code: "io",
+    message: expect.stringMatching(/worker 2 of 4 .*too many open files \(ulimit -n\)/),
+  });
   expect(death()).toMatchObject({ code: "internal" });
 });

@@ -1,5 +1,5 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { BitnetError } from "../errors.js";
+import { BitnetError, systemReason } from "../errors.js";
 import { kernelFiles } from "./kernel-files.js";
 import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
 
@@ -98,7 +98,22 @@ export function deathOf(thread: number, threads: number, cause: Error & { readon
     case "ERR_WORKER_INIT_FAILED":
       return new BitnetError(
         "memory",
-        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit on processes (ulimit -u) or memory`,
+        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit on processes (ulimit -u), open files (ulimit -n) or memory`,
+        {},
+        { cause },
+      );
+    case "ERR_ACCESS_DENIED":
+      return new BitnetError(
+        "io",
+        "Node's permission model does not allow workers, and the kernels run in them: start Node with --allow-worker",
+        {},
+        { cause },
+      );
+    case "EMFILE":
+    case "ENFILE":
+      return new BitnetError(
+        "io",
+        `worker ${thread + 1} of ${threads} can't read its program: ${systemReason(cause)} (ulimit -n)`,
         {},
         { cause },
       );

@@ -27,7 +27,8 @@ const MAX_LEVELS = 4;
 function begin(value: unknown, level: number): string {
   if (typeof value === "string") return JSON.stringify(value.slice(0, MAX_SHOWN + 1));
   if (typeof value !== "object" || value === null) return String(value);
-  const isList = Symbol.iterator in value;
+  // The iterator of a typed array whose buffer was given away throws.
+  const isList = Symbol.iterator in value && !(ArrayBuffer.isView(value) && value.byteLength === 0);
   const [open, close] = isList ? "[]" : "{}";
   if (level === MAX_LEVELS) return `${open}…${close}`;
   let text = open!;

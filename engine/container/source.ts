@@ -4,7 +4,7 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { BitnetError } from "../errors.js";
+import { BitnetError, systemReason } from "../errors.js";
 import type { FileUrl } from "../options.js";
 
 export function isUtf8(bytes: Uint8Array): boolean {
@@ -59,18 +59,6 @@ const MAX_CALL_BYTES = 2 ** 30;
 /** How much of a file is in memory while it is hashed or copied. */
 const PIECE_BYTES = 2 ** 20;
 
-/** Causes of a failed system call, in words; others are shown by their code. */
-const REASONS: Readonly<Record<string, string>> = {
-  EACCES: "permission denied",
-  EPERM: "not permitted",
-  EISDIR: "it is a directory",
-  ENOSPC: "no space left on the device",
-  EROFS: "the file system is read-only",
-  EMFILE: "too many open files",
-  ELOOP: "its symbolic links lead in a circle",
-  EIO: "the device reports an input/output error",
-};
-
 /** What the system said about `path`, as an error for the user. */
 function systemError(error: unknown, path: string, doing: "read" | "written"): BitnetError {
   if (error instanceof BitnetError) return error;
@@ -89,7 +77,7 @@ function systemError(error: unknown, path: string, doing: "read" | "written"): B
     const what = doing === "read" ? ": no such file or directory" : " can't be written: its directory does not exist";
     return new BitnetError("usage", `${path}${what}; check the path`, { file: path }, options);
   }
-  return new BitnetError("io", `${path} can't be ${doing}: ${REASONS[code] ?? (code || String(error))}`, { file: path }, options);
+  return new BitnetError("io", `${path} can't be ${doing}: ${systemReason(error)}`, { file: path }, options);
 }
 
 /** A FIFO or a device has no size and may block for ever: refuse before opening. */
@@ -103,6 +91,20 @@ function requireFile(path: string, stats: Stats): void {
         ? "is a socket, not a regular file"
         : "is a device, not a regular file";
   throw new BitnetError("io", `${path} ${what}`, { file: path });
+}
+
+/**
+ * For what is to be written under a name: a file may be replaced, but a pipe, a device or a directory would be taken away.
+ * @throws BitnetError io
+ */
+export function requireReplaceable(path: string): void {
+  let stats: Stats | undefined;
+  try {
+    stats = statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return; // whoever writes will be told why
+  }
+  if (stats) requireFile(path, stats);
 }
 
 function requireRange(path: string, size: number, offset: number, length: number, open: boolean): void {
@@ -332,6 +334,7 @@ export async function readText(path: string, maxBytes: number): Promise<string |
  * disk, and is removed on any error. Throws what `fill` throws, `usage` if the directory doesn't exist, `io` if the system refuses.
  */
 export async function writeAtomic(path: string, fill: (sink: ByteSink) => Promise<void>): Promise<void> {
+  requireReplaceable(path);
   const { randomUUID } = await import("node:crypto");
   const temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${randomUUID()}.tmp`);
   let handle: FileHandle;

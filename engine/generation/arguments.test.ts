@@ -23,6 +23,13 @@ async function failure(call: () => unknown): Promise<Error> {
   throw new Error("was not refused");
 }
 
+/** A view of memory that was given away: to read it throws. */
+function detached(): Uint8Array {
+  const view = new Uint8Array(8);
+  structuredClone(view.buffer, { transfer: [view.buffer] });
+  return view;
+}
+
 const WRONG_CALLS: readonly [name: string, call: (model: Model) => unknown, message: string | RegExp][] = [
   ["generate()", (m) => (m.generate as Loose).call(m), "prompt must be a string or a list of token ids, not undefined"],
   ["generate(null)", (m) => (m.generate as Loose).call(m, null), "prompt must be a string or a list of token ids, not null"],
@@ -56,6 +63,19 @@ const WRONG_CALLS: readonly [name: string, call: (model: Model) => unknown, mess
   ["decodeBytes()", (m) => (m.tokenizer.decodeBytes as Loose)(), "ids must be a list of token ids, not undefined"],
   ["decoder, after", (m) => (m.tokenizer.decoder as Loose)({ after: "x" }), 'after must be a token id, not "x"'],
   ["push('x')", (m) => (m.tokenizer.decoder().push as Loose)("x"), 'id must be a token id, not "x"'],
+  ["decode, odd ids", (m) => (m.tokenizer.decode as Loose)([Symbol("x")]), /^token id a symbol is not in the vocabulary/],
+  ["decode, deep ids", (m) => (m.tokenizer.decode as Loose)([{ toString: null }]), /^token id an object is not in the vocabulary/],
+  ["decode, false list", (m) => (m.tokenizer.decode as Loose)({ [Symbol.toStringTag]: "Array" }), /^ids must be a list of token ids/],
+  ["logits, false list", (m) => (m.logits as Loose).call(m, { [Symbol.toStringTag]: "Int32Array" }), /^ids must be a list/],
+  ["encodeBytes, false", (m) => (m.tokenizer.encodeBytes as Loose)({ [Symbol.toStringTag]: "Uint8Array" }), /^bytes must be a Uint8Array/],
+  [
+    "encode, literal with a hole",
+    (m) => (m.tokenizer.encode as Loose)("a", { literal: new Array(1) }),
+    /^literal must be a list of ranges/,
+  ],
+  ["generate, stop with a hole", (m) => (m.generate as Loose).call(m, "a", { stop: new Array(1) }), /^stop must be a list of strings/],
+  ["chat with a hole", (m) => m.chat(new Array(1)).result(), /^message 0 is null, not an object/],
+  ["temperature, detached", (m) => (m.generate as Loose).call(m, "a", { temperature: detached() }), /^temperature must be a number/],
   ["idOf()", (m) => (m.tokenizer.idOf as Loose)(), "token must be a string, not undefined"],
   ["textOf(1e9)", (m) => m.tokenizer.textOf(1e9), "token id 1000000000 is not in the vocabulary, whose ids are 0 to 4095"],
   ["isSpecial('x')", (m) => (m.tokenizer.isSpecial as Loose)("x"), 'id must be a token id, not "x"'],

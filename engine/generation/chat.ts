@@ -1,6 +1,6 @@
 import type { Given } from "../options.js";
 import { encodeRendered } from "../text/chat-template.js";
-import { readMessages, readVariables } from "../text/messages.js";
+import { dateFrom, readMessages, readVariables } from "../text/messages.js";
 import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "../text/types.js";
 import type { GenerationResult } from "./types.js";
 
@@ -71,7 +71,7 @@ export class ChatMemory {
       const asked = {
         continueFinalMessage: options.continueFinalMessage ?? said.at(-1)!.role === "assistant",
         template: readVariables(template, amount),
-        ...(date !== undefined && date !== null && { date: date instanceof Date ? new Date(date) : date }),
+        ...(date !== undefined && date !== null && { date: dateFrom(date) ?? date }),
       };
       return () => this.prompt(said, asked);
     } catch (error) {

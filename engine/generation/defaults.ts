@@ -2,7 +2,7 @@ import type { Checkpoint } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
 import { type JsonObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
-import { ANYTHING, type Given, type Rule, type Rules, readOptions, SIGNAL, type Signal, TRUE_OR_FALSE } from "../options.js";
+import { ANYTHING, type Given, isListOf, type Rule, type Rules, readOptions, SIGNAL, type Signal, TRUE_OR_FALSE } from "../options.js";
 import { checkSampling } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import { endTokens } from "../text/control-tokens.js";
@@ -110,7 +110,7 @@ export async function generationDefaults(checkpoint: Checkpoint, tokenizer: Toke
 
 const TEXTS: Rule = {
   wanted: "a list of strings, none of them empty",
-  holds: (value) => Array.isArray(value) && value.every((text) => typeof text === "string" && text !== ""),
+  holds: (value) => isListOf(value, (text) => typeof text === "string" && text !== ""),
 };
 
 const LIMIT: Rule = {

@@ -1,4 +1,4 @@
-import { BYTES, checkArgument, IDS, type Rule, type Rules, readOptions, TEXT, TRUE_OR_FALSE } from "../options.js";
+import { BYTES, checkArgument, IDS, isListOf, type Rule, type Rules, readOptions, TEXT, TRUE_OR_FALSE } from "../options.js";
 import type { DecodeOptions, EncodeOptions, Tokenizer } from "./types.js";
 
 /** Which there are is checked where they are looked up. `after` may be one that only the network has. */
@@ -7,8 +7,7 @@ const ID: Rule = { wanted: "a token id", holds: (value) => typeof value === "num
 /** Where in the text they may lie is checked where it is scanned. */
 const RANGES: Rule = {
   wanted: "a list of ranges [start, end)",
-  holds: (value) =>
-    Array.isArray(value) && value.every((range) => Array.isArray(range) && range.length === 2 && range.every(Number.isInteger)),
+  holds: (value) => isListOf(value, (range) => isListOf(range, Number.isInteger) && (range as readonly unknown[]).length === 2),
 };
 
 /** A tokenizer that checks what it is called with, for callers of the library. @throws BitnetError usage */

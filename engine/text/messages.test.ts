@@ -1,6 +1,7 @@
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { errorOf } from "./fixtures.test.helper.js";
-import { readMessages } from "./messages.js";
+import { readDate, readMessages } from "./messages.js";
 
 const read = (messages: unknown) => readMessages(messages, { characters: 0, values: 0 });
 
@@ -89,4 +90,19 @@ test("what is too deep, or in itself, is refused", async () => {
   expect(await errorOf(async () => read([deep]))).toMatch(/^usage: message 0\.self.* is nested more than 32 levels deep$/);
   const many = Array.from({ length: 300_000 }, () => 0);
   expect(await errorOf(async () => read([{ role: "user", content: "a", many }]))).toMatch(/exceeds the limit of 262144 values/);
+});
+
+test("a conversation's date may be of another realm, as in a sandbox, and must be one", () => {
+  const date = new Date(2025, 6, 31, 12);
+  expect(readDate(runInNewContext("new Date(time)", { time: date.getTime() }))).toEqual(readDate(date));
+  expect(readDate(date)).toEqual(new Date(Date.UTC(2025, 6, 31, 12)));
+  for (const wrong of [
+    {},
+    { getTime: () => 0 },
+    { [Symbol.toStringTag]: "Date" },
+    new Date(Number.NaN),
+    runInNewContext("new Date(NaN)"),
+  ]) {
+    expect(() => readDate(wrong)).toThrow(expect.objectContaining({ code: "usage", message: expect.stringMatching(/^date is /) }));
+  }
 });

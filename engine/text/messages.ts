@@ -44,7 +44,8 @@ function copy(value: unknown, where: string, amount: Amount, depth = 0): Data {
     case "object": {
       if (value === null) return null;
       if (depth === maxDepth) refuse(`${where} is nested more than ${maxDepth} levels deep`);
-      if (Array.isArray(value)) return value.map((item: unknown, i) => copy(item, `${where}[${i}]`, amount, depth + 1));
+      if (Array.isArray(value))
+        return Array.from(value as readonly unknown[], (item, i) => copy(item, `${where}[${i}]`, amount, depth + 1));
       const prototype: unknown = Object.getPrototypeOf(value);
       if (prototype !== null && Object.getPrototypeOf(prototype) !== null) break;
       const members: [string, Data][] = [];
@@ -74,7 +75,7 @@ export function readMessages(given: unknown, amount: Amount): MessageData[] {
     return refuse(`the conversation is ${found}, not a list of messages: [{ "role": "user", "content": "…" }, …]`);
   }
   if (given.length === 0) refuse("the conversation has no messages");
-  return given.map((one: unknown, i) => readMessage(one, `message ${i}`, amount));
+  return Array.from(given as readonly unknown[], (one, i) => readMessage(one, `message ${i}`, amount)); // holes too
 }
 
 function readMessage(given: unknown, where: string, amount: Amount): MessageData {
@@ -182,15 +183,25 @@ export function readVariables(given: unknown, amount: Amount): DataObject {
   return variables;
 }
 
+/** A copy of a Date of any realm (a sandbox has a class of its own); undefined for what is none. */
+export function dateFrom(value: unknown): Date | undefined {
+  try {
+    return new Date(Date.prototype.getTime.call(value));
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * The conversation's date, in UTC fields what it is where the caller is.
  * @throws BitnetError usage
  */
 export function readDate(given: unknown): Date | undefined {
   if (given === undefined || given === null) return undefined;
-  if (given instanceof Date && !Number.isNaN(given.getTime())) {
-    const [year, month, day] = [given.getFullYear(), given.getMonth(), given.getDate()];
-    return new Date(Date.UTC(year, month, day, given.getHours(), given.getMinutes(), given.getSeconds(), given.getMilliseconds()));
+  const here = dateFrom(given);
+  if (here && !Number.isNaN(here.getTime())) {
+    const [year, month, day] = [here.getFullYear(), here.getMonth(), here.getDate()];
+    return new Date(Date.UTC(year, month, day, here.getHours(), here.getMinutes(), here.getSeconds(), here.getMilliseconds()));
   }
   const match = typeof given === "string" ? /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?$/.exec(given) : null;
   if (match) {
@@ -199,7 +210,5 @@ export function readDate(given: unknown): Date | undefined {
     const isSame = date.getUTCMonth() === month! - 1 && date.getUTCDate() === day && hour < 24 && minute < 60 && second < 60;
     if (isSame) return date;
   }
-  return refuse(
-    `date is ${given instanceof Date ? "not a date" : show(given)}: expected a Date, or a string such as 2025-07-31 or 2025-07-31T12:00`,
-  );
+  return refuse(`date is ${here ? "not a date" : show(given)}: expected a Date, or a string such as 2025-07-31 or 2025-07-31T12:00`);
 }

@@ -1,5 +1,6 @@
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
+import { shown } from "../options.js";
 import { AddedTokens, maxAddedLength, maxAddedTotal, type TextRanges } from "./added-tokens.js";
 import { byteLevelCodec } from "./byte-level.js";
 import type { Refuse } from "./codec.js";
@@ -62,7 +63,7 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
   const decodeBytes: Tokenizer["decodeBytes"] = (ids, { special = true, after } = {}) => {
     let room = 0;
     for (const id of ids) {
-      if (!isId(id)) throw new BitnetError("usage", `token id ${id} is not in the vocabulary, whose ids are 0 to ${size - 1}`);
+      if (!isId(id)) throw new BitnetError("usage", `token id ${shown(id)} is not in the vocabulary, whose ids are 0 to ${size - 1}`);
       room += codec.maxBytes(id);
     }
     const bytes = new Uint8Array(room);

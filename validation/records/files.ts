@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { readBytes } from "../../engine/container/source.js";
-import { BitnetError } from "../../engine/errors.js";
+import { readBytes, requireReplaceable } from "../../engine/container/source.js";
+import { BitnetError, systemReason } from "../../engine/errors.js";
 
 /** The part of a file's name that its temporaries repeat: names have an end. */
 const NAME_PART = 100;
@@ -12,6 +12,7 @@ const NAME_PART = 100;
  * a run that was killed left behind under such a name is removed. @throws BitnetError io
  */
 export async function writeWhole(path: string, data: string | Uint8Array): Promise<void> {
+  requireReplaceable(path);
   const temporary = temporaryPath(path);
   try {
     await mkdir(dirname(path), { recursive: true });
@@ -76,7 +77,5 @@ function isRunning(pid: number): boolean {
 /** The system's refusal to read or write a file, in one sentence. */
 export function ioFailure(doing: "read" | "write", path: string, error: unknown): BitnetError {
   if (error instanceof BitnetError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  const why = code === "ENOENT" ? "no such file or directory" : message;
-  return new BitnetError("io", `can't ${doing} ${path}: ${why}`, { file: path }, { cause: error });
+  return new BitnetError("io", `can't ${doing} ${path}: ${systemReason(error)}`, { file: path }, { cause: error });
 }

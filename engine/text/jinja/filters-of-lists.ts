@@ -68,8 +68,8 @@ function sort(value: Value, [reverse, sensitive, attribute]: readonly (Value | u
   const fold = folded(flag(sensitive), meter);
   const names = attribute instanceof Text ? attribute.value.split(",", 100).map((name) => new Text(name)) : [attribute];
   const getters = names.map((name) => attributeGetter(name, undefined, meter));
-  const key = (item: Value): Value =>
-    attribute === undefined || attribute === null ? fold(item) : new List(getters.map((get) => fold(get(item))));
+  // A list also where there is one key: what has no order, as none, is sorted where all are equal.
+  const key = (item: Value): Value => new List(getters.map((get) => fold(get(item))));
   return new List(sorted(iterate(value, meter), key, flag(reverse), meter));
 }
 
@@ -160,7 +160,11 @@ function batch(value: Value, size: number, fill: Value | undefined, meter: Meter
   const items = iterate(value, meter);
   meter.elements(items.length);
   const rows: List[] = [];
-  if (size < 1) return generator(items.length > 0 ? [new List(items)] : [], meter);
+  if (size < 1) {
+    // No row is ever full. Of size 0 is the one that nothing was put into yet.
+    if (items.length > 0) rows.push(...(size === 0 ? [new List([])] : []), new List(items));
+    return generator(rows, meter);
+  }
   for (let at = 0; at < items.length; at += size) {
     const row = items.slice(at, at + size);
     if (fill !== undefined && fill !== null) {
@@ -220,9 +224,7 @@ function reverse(value: Value, meter: Meter): Value {
   const items = tryIterate(value, meter) ?? fail("argument must be iterable");
   meter.elements(items.length);
   const reversed = items.toReversed();
-  return value instanceof Once || value instanceof Undefined
-    ? new List(reversed)
-    : new Once(`${typeName(value)}_reverseiterator`, reversed);
+  return value instanceof Once ? new List(reversed) : new Once(`${typeName(value)}_reverseiterator`, reversed);
 }
 
 const length: Filter = {

@@ -20,9 +20,7 @@ const isGiven = (value: Value | undefined): value is Value => value !== undefine
 function indent(value: Value, width: Value | undefined, first: boolean, blank: boolean, meter: Meter): Text {
   if (value instanceof Undefined) fail(value.why);
   if (!(value instanceof Text)) return fail(`indent requires a string, not ${typeName(value)}`);
-  const spaces = width instanceof Text ? 0 : width === undefined ? 4 : Math.max(0, toIndex(width, "the width"));
-  meter.text(spaces);
-  const indention = width instanceof Text ? width : new Text(" ".repeat(spaces));
+  const indention = width instanceof Text ? width : spacesOf(width === undefined ? 4 : Math.max(0, toIndex(width, "the width")), meter);
   const lines = splitLines(concat(value, new Text("\n"), meter), false, meter).items as readonly Text[];
   const builder = new TextBuilder(meter);
   for (const [i, line] of lines.entries()) {
@@ -76,17 +74,21 @@ function roundTo(value: Value, precision: number, method: string): Value {
   if (method === "common") return round(given, precision);
   if (method !== "ceil" && method !== "floor") fail("method must be common, ceil or floor");
   const unit = arithmetic("**", 10n, BigInt(precision));
-  const scaled = toFloat(arithmetic("*", given, unit));
+  const scaled = arithmetic("*", given, unit);
+  if (typeof scaled === "bigint") return arithmetic("/", scaled, unit);
+  if (!Number.isFinite(scaled)) fail("cannot convert a float that is not finite to an integer");
   return arithmetic("/", BigInt(method === "ceil" ? Math.ceil(scaled) : Math.floor(scaled)), unit);
 }
 
 /** What json.dumps indents a level by: a number of spaces, or a text. */
-function jsonIndent(value: Value | undefined, meter: Meter): string | undefined {
+function jsonIndent(value: Value | undefined, meter: Meter): Text | undefined {
   if (!isGiven(value)) return undefined;
-  if (value instanceof Text) return value.value;
-  const spaces = Math.max(0, toIndex(value, "the indent"));
-  meter.text(spaces);
-  return " ".repeat(spaces);
+  return value instanceof Text ? value : spacesOf(Math.max(0, toIndex(value, "the indent")), meter);
+}
+
+function spacesOf(count: number, meter: Meter): Text {
+  meter.text(count);
+  return new Text(" ".repeat(count));
 }
 
 function separators(value: Value | undefined, isIndented: boolean): [Text, Text] {

@@ -1,7 +1,7 @@
 import { fail } from "./fault.js";
 import type { Meter } from "./meter.js";
 import { fixed, parseInteger, scaled, toBig, toFloat, toIndex } from "./numbers.js";
-import { exponentText, floatRepr, repr, str } from "./print.js";
+import { escapeCode, exponentText, floatRepr, repr, str } from "./print.js";
 import { Text, TextBuilder } from "./text.js";
 import { Dict, isInteger, isNumber, type Keywords, List, lookUp, Range, Tuple, typeName, Undefined, type Value } from "./values.js";
 
@@ -61,7 +61,7 @@ function general(value: number, precision: number, alternate: boolean): string {
   if (value === 0) return alternate ? `0.${"0".repeat(digits - 1)}` : "0";
   const [mantissa, power] = exponential(value, digits - 1).split("e") as [string, string];
   const exponent = Number(power);
-  const trim = (text: string) => (alternate || !text.includes(".") ? text : text.replace(/\.?0{1,1100}$/, ""));
+  const trim = (text: string) => (alternate || !text.includes(".") ? text : text.replace(/\.?0{0,1100}$/, ""));
   if (exponent < -4 || exponent >= digits) return `${trim(mantissa)}e${exponentText(exponent)}`;
   return trim(fixed(value, digits - 1 - exponent));
 }
@@ -78,9 +78,14 @@ function exponential(value: number, decimals: number): string {
   return `${digits[0]}${decimals > 0 ? `.${digits.slice(1)}` : ""}e${exponentText(exponent)}`;
 }
 
-/** A float without its sign, as a type letter says. */
+/** A float without its sign, as a type letter says. `alternate`: there is a point, whatever comes behind it. */
 function floatDigits(value: number, type: string, precision: number | undefined, alternate: boolean): string {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : "inf";
+  if (!Number.isFinite(value)) return `${Number.isNaN(value) ? "nan" : "inf"}${type === "%" ? "%" : ""}`;
+  const digits = digitsOf(value, type, precision, alternate);
+  return !alternate || digits.includes(".") ? digits : digits.replace(/(?=[e%]|$)/, ".");
+}
+
+function digitsOf(value: number, type: string, precision: number | undefined, alternate: boolean): string {
   switch (type.toLowerCase()) {
     case "f":
       return fixed(value, precision ?? 6);
@@ -97,12 +102,11 @@ function floatDigits(value: number, type: string, precision: number | undefined,
       const digits = Math.max(1, precision);
       const exponent = value === 0 ? 0 : Number(exponential(value, digits - 1).split("e")[1]);
       const text = general(value, precision, alternate);
-      if (exponent >= -4 && exponent < digits && !text.includes(".")) {
-        return exponent === digits - 1
-          ? `${text.slice(0, 1)}${digits > 1 ? `.${text.slice(1)}` : ""}e${exponentText(exponent)}`
-          : `${text}.0`;
+      if (exponent === digits - 1) {
+        const all = text.replace(".", "");
+        return `${all.slice(0, 1)}${digits > 1 ? `.${all.slice(1)}` : ""}e${exponentText(exponent)}`;
       }
-      return text;
+      return exponent >= -4 && exponent < digits && !text.includes(".") ? `${text}.0` : text;
     }
   }
 }
@@ -132,12 +136,17 @@ function unitOfOrEnd(text: Text, point: number, meter: Meter): number {
 function formatNumber(value: bigint | boolean | number, spec: Spec, meter: Meter): string {
   meter.text(spec.width + (spec.precision ?? 0));
   const radix = radixes[spec.type];
+  const cannotGroup = spec.grouping === "," ? /[nxXobc]/ : /[nc]/;
+  if (spec.grouping !== "" && cannotGroup.test(spec.type)) fail(`Cannot specify '${spec.grouping}' with '${spec.type}'.`);
   let digits: string;
   let prefix = "";
   let isNegative: boolean;
   let tail = "";
-  if (isInteger(value) && radix !== undefined) {
+  if (isInteger(value) && (radix !== undefined || spec.type === "c")) {
     if (spec.precision !== undefined) fail("Precision not allowed in integer format specifier");
+    if (spec.type === "c" && (spec.sign !== "" || spec.alternate)) fail("a sign or # is not allowed with the format 'c'");
+  }
+  if (isInteger(value) && radix !== undefined) {
     const big = toBig(value);
     isNegative = big < 0n;
     digits = (isNegative ? -big : big).toString(radix);
@@ -167,7 +176,7 @@ function formatNumber(value: bigint | boolean | number, spec: Spec, meter: Meter
     if (spec.grouping !== "" && spec.fill === "0") {
       // Zeros are grouped, too, and never begin with a separator.
       let filled = digits;
-      while (head.length + group(`0${filled}`, spec.grouping, size).length + tail.length <= spec.width) filled = `0${filled}`;
+      while (head.length + group(filled, spec.grouping, size).length + tail.length < spec.width) filled = `0${filled}`;
       body = upper(group(filled, spec.grouping, size) + tail);
     }
     return head + body.padStart(spec.width - head.length, spec.fill);
@@ -184,6 +193,59 @@ function need(value: Value | undefined, otherwise: string): Value {
 /** What the caller's own format made is all the caller's: its fill characters, too. */
 function own(source: Text, made: Text): Text {
   return source.isMarked ? Text.marked(made.value) : made;
+}
+
+/** %s, %r and %a. */
+function percentText(type: string, value: Value, precision: number | undefined, meter: Meter): Text {
+  const shown = type === "s" ? str(value, meter) : type === "r" ? repr(value, meter) : ascii(value, meter);
+  return precision === undefined ? shown : shown.slice(0, unitOfOrEnd(shown, precision, meter), meter);
+}
+
+/** The other conversions: numbers, and %c. */
+function percentNumber(
+  type: string,
+  flags: string,
+  isLeft: boolean,
+  width: number,
+  precision: number | undefined,
+  value: Value,
+  meter: Meter,
+): Text {
+  if (!/[diouxXeEfFgGc]/.test(type)) fail(`unsupported format character '${type}'`);
+  if (type === "c") {
+    if (value instanceof Text) return value.points(meter) === 1 ? value : fail("%c requires int or char");
+    return isInteger(value) ? format(toBig(value), "c", meter) : fail("%c requires int or char");
+  }
+  if (!isNumber(value)) return fail(`%${type} format: a real number is required, not ${typeName(value)}`);
+  const isWhole = /[diuoxX]/.test(type);
+  if (isWhole && typeof value === "number" && (/[oxX]/.test(type) || !Number.isFinite(value)))
+    fail(`%${type} format: an integer is required`);
+  const number = isWhole && typeof value === "number" ? BigInt(Math.trunc(value)) : value;
+  const fill = flags.includes("0") && !isLeft ? "0" : " ";
+  const spec: Spec = {
+    fill,
+    align: fill === "0" ? "=" : isLeft ? "<" : ">",
+    sign: flags.includes("+") ? "+" : flags.includes(" ") ? " " : "",
+    alternate: flags.includes("#"),
+    width,
+    grouping: "",
+    precision: isWhole ? undefined : (precision ?? 6),
+    type: "diu".includes(type) ? "d" : type,
+  };
+  if (!isWhole || precision === undefined) return new Text(formatNumber(number, spec, meter));
+  // The precision of an integer is how many digits it has at least, whatever stands before them.
+  const { sign, alternate } = spec;
+  const before = (sign !== "" || toFloat(number) < 0 ? 1 : 0) + (alternate && /[oxX]/.test(type) ? 2 : 0);
+  const least = precision + before;
+  return new Text(formatNumber(number, fill === "0" && width > least ? spec : { ...spec, fill: "0", align: "=", width: least }, meter));
+}
+
+/** Python's ascii(): its repr with escapes for all that is beyond ASCII. */
+function ascii(value: Value, meter: Meter): Text {
+  const shown = repr(value, meter);
+  meter.text(10 * shown.value.length);
+  const escaped = shown.value.replace(/[^\0-\x7f]/gu, escapeCode);
+  return escaped === shown.value ? shown : new Text(escaped, shown.isMarked ? [0, escaped.length] : []);
 }
 
 /** Python's `text % values`. */
@@ -224,44 +286,9 @@ export function percent(text: Text, values: Value, meter: Meter): Text {
       isLeft = true;
       width = -width;
     }
-    const isText = "sra".includes(type!);
-    let shown: Text;
-    if (isText) {
-      shown = type === "s" ? str(value, meter) : repr(value, meter);
-      if (precision !== undefined) shown = shown.slice(0, unitOfOrEnd(shown, precision, meter), meter);
-    } else if (type === "c" && value instanceof Text) {
-      if (value.points(meter) !== 1) fail("%c requires int or char");
-      shown = value;
-    } else {
-      if (!/[diouxXeEfFgGc]/.test(type!)) fail(`unsupported format character '${type}'`);
-      if (!isNumber(value)) fail(`%${type} format: a real number is required, not ${typeName(value)}`);
-      const isWhole = /[diuoxX]/.test(type!);
-      if (isWhole && typeof value === "number" && (/[oxX]/.test(type!) || !Number.isFinite(value)))
-        fail(`%${type} format: an integer is required`);
-      const number = isWhole && typeof value === "number" ? BigInt(Math.trunc(value)) : value;
-      const fill = flags.includes("0") && !isLeft ? "0" : " ";
-      let spec: Spec = {
-        fill,
-        align: fill === "0" ? "=" : isLeft ? "<" : ">",
-        sign: flags.includes("+") ? "+" : flags.includes(" ") ? " " : "",
-        alternate: flags.includes("#"),
-        width,
-        grouping: "",
-        precision: isWhole ? undefined : (precision ?? 6),
-        type: isWhole && "diu".includes(type!) ? "d" : type!,
-      };
-      if (isWhole && precision !== undefined) {
-        const digits = formatNumber(
-          number,
-          { ...spec, fill: "0", align: "=", width: precision + (spec.sign || toFloat(number) < 0 ? 1 : 0) },
-          meter,
-        );
-        shown = new Text(digits);
-      } else {
-        if (type === "c") spec = { ...spec, precision: undefined };
-        shown = new Text(formatNumber(number, spec, meter));
-      }
-    }
+    const shown = "sra".includes(type!)
+      ? percentText(type!, value, precision, meter)
+      : percentNumber(type!, flags, isLeft, width, precision, value, meter);
     builder.add(pad(shown, width, isLeft ? "<" : ">", new Text(" "), meter));
   }
   // What can be indexed is a mapping to Python, of which not all needs to be used.

@@ -5,7 +5,7 @@ import { toIndex } from "./numbers.js";
 import { str } from "./print.js";
 import { strftime } from "./strftime.js";
 import { empty, Text } from "./text.js";
-import { Dict, dictOf, Func, iterate, type Keywords, Namespace, Range, Thing, Tuple, typeName, type Value } from "./values.js";
+import { Dict, dictOf, Func, iterate, type Keywords, Namespace, Range, Thing, Tuple, typeName, Undefined, type Value } from "./values.js";
 
 /** Elements that one `range` gives: Jinja's sandbox has the same limit. */
 const maxRange = 100_000;
@@ -24,6 +24,7 @@ function range(args: readonly Value[], keywords: Keywords): Range {
 function members(name: string, args: readonly Value[], keywords: Keywords, meter: Meter): Dict {
   const [from] = bind(name, signature("from=*"), args, new Map());
   const pairs: (readonly [Value, Value])[] = [];
+  if (from instanceof Undefined) fail(from.why);
   if (from instanceof Dict) pairs.push(...from.members.values());
   else if (from !== undefined) {
     for (const item of iterate(from, meter)) {

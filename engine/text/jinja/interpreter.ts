@@ -120,7 +120,7 @@ export class Interpreter {
       }
       case "filter block": {
         const inner = new Scope(scope);
-        out.add(str(this.#filter(statement.filter, this.#write(statement.body, inner), inner), this.#meter));
+        out.add(asText(this.#filter(statement.filter, this.#write(statement.body, inner), inner)));
         return "end";
       }
       case "with": {
@@ -136,8 +136,7 @@ export class Interpreter {
         const { callee, ...given } = statement.call;
         const caller = this.#macro("caller", statement.macro, scope);
         const keywords = new Map([...this.#keywords(given, scope), ["caller", caller]]);
-        const called = this.#call(this.#value(callee, scope), this.#arguments(given, scope), keywords);
-        out.add(str(called, this.#meter));
+        out.add(asText(this.#call(this.#value(callee, scope), this.#arguments(given, scope), keywords)));
         return "end";
       }
       case "generation":
@@ -172,15 +171,19 @@ export class Interpreter {
       (a, b) => equal(a, b, meter),
       (why) => new Undefined(why),
     );
+    let isWhole = false;
     for (const [at, item] of items.entries()) {
       meter.step();
       loop.at = at;
       const inner = new Scope(scope);
       inner.set("loop", loop);
       this.#assign(target, item, inner);
-      if (this.#runAll(body, inner, out) === "break") break;
+      const ending = this.#runAll(body, inner, out);
+      if (ending === "break") break;
+      isWhole ||= ending === "end";
     }
-    if (items.length === 0) this.#runAll(otherwise, new Scope(scope), out);
+    // Jinja's else is for loops of which no round came to its end: one that a break or continue cut short is none.
+    if (!isWhole) this.#runAll(otherwise, new Scope(scope), out);
   }
 
   #assign(target: Target, value: Value, scope: Scope): void {
@@ -373,6 +376,11 @@ export class Interpreter {
     }
     return true;
   }
+}
+
+/** What a filter block or a call block writes: Python joins nothing but texts. */
+function asText(value: Value): Text {
+  return value instanceof Text ? value : fail(`a block can write a text alone, and this one gives ${typeName(value)}`);
 }
 
 /** ~ joins what texts say: nothing is escaped. */

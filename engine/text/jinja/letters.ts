@@ -20,8 +20,11 @@ function title(character: string): string {
   if (code === 0x1fb3 || code === 0x1fbc) return "\u1fbc";
   if (code === 0x1fc3 || code === 0x1fcc) return "\u1fcc";
   if (code === 0x1ff3 || code === 0x1ffc) return "\u1ffc";
+  if (code === 0x149) return "\u02bcN";
   const [first, ...rest] = Array.from(character.toUpperCase());
-  return first + rest.join("").toLowerCase();
+  // A Greek iota below the letter stays there.
+  const tail = rest.join("").toLowerCase();
+  return first + (code > 0x1f80 ? tail.replace(/\u03b9$/, "\u0345") : tail);
 }
 
 function map(text: Text, meter: Meter, change: (value: string) => string): Text {
@@ -37,10 +40,15 @@ export function lower(text: Text, meter: Meter): Text {
   return map(text, meter, (value) => value.toLowerCase());
 }
 
-/** str.casefold: what upper case makes equal is equal, but for the Turkish ı. */
+/** str.casefold: what upper case makes equal is equal, but for the Turkish ı. Cherokee alone folds to its upper case. */
 export function caseFold(text: Text, meter: Meter): Text {
   meter.step(text.value.length);
-  return map(text, meter, (value) => Array.from(value, (one) => (one === "ı" ? one : one.toUpperCase().toLowerCase())).join(""));
+  const fold = (one: string): string => {
+    if (one === "ı") return one;
+    const upper = one.toLowerCase().toUpperCase(); // ẞ is its own upper case
+    return /^[\u13a0-\u13f5]$/.test(upper) ? upper : upper.toLowerCase();
+  };
+  return map(text, meter, (value) => Array.from(value, fold).join(""));
 }
 
 /** str.capitalize */
@@ -102,18 +110,22 @@ export function swapCase(text: Text, meter: Meter): Text {
   );
 }
 
-const identifierStart = /^[\p{ID_Start}_]$/u;
-const identifierPart = /^\p{ID_Continue}$/u;
+const identifierStart = /^[\p{XID_Start}_]$/u;
+const identifierPart = /^\p{XID_Continue}$/u;
+
+/** Han characters that are numbers, of which Unicode has a list. */
+const hanNumbers =
+  "㐅㒃㠪㭍一七万三九二五亖亿什仟仨伍佰億兆兩八六十千卄卅卌叁参參叄四壱壹幺廾廿弌弍弎弐拾捌柒漆玖百肆萬貮貳贰阡陆陌陸零𠀁𠁤𠃢𠄡𠤪𠦃𠦌𠦜𠫪𠫽𠬙𢎐𢦘𣬛𦉭";
 
 /** Tests that hold where there is a character, and all are of a kind. */
 const allOf: Readonly<Record<string, (character: string) => boolean>> = {
   isalpha: (character) => /^\p{L}$/u.test(character),
   isdecimal: (character) => /^\p{Nd}$/u.test(character),
   isdigit: (character) =>
-    /^[\p{Nd}\u00b2\u00b3\u00b9\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792]$/u.test(
+    /^[\p{Nd}\u00b2\u00b3\u00b9\u1369-\u1371\u19da\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792\u{10a40}-\u{10a43}\u{10e60}-\u{10e68}\u{11052}-\u{1105a}\u{1f100}-\u{1f10a}]$/u.test(
       character,
     ),
-  isnumeric: (character) => /^\p{N}$/u.test(character),
+  isnumeric: (character) => /^\p{N}$/u.test(character) || hanNumbers.includes(character.normalize("NFC")),
   isalnum: (character) => /^[\p{L}\p{N}]$/u.test(character),
   isspace: (character) => character.length === 1 && isSpace(character.charCodeAt(0)),
 };

@@ -198,7 +198,9 @@ function partition(text: Text, wanted: Value | undefined, fromRight: boolean, me
   if (separator.value === "") fail("empty separator");
   const at = places(text, separator, 1, fromRight, meter)[0];
   if (at === undefined) return new Tuple(fromRight ? [empty, empty, text] : [text, empty, empty]);
-  return new Tuple([text.slice(0, at, meter), separator, text.slice(at + separator.value.length, text.value.length, meter)]);
+  const end = at + separator.value.length;
+  // The separator as it stands in the text: whose words it is made of, it stays.
+  return new Tuple([text.slice(0, at, meter), text.slice(at, end, meter), text.slice(end, text.value.length, meter)]);
 }
 
 function expandTabs(text: Text, size: number, meter: Meter): Text {

@@ -174,9 +174,9 @@ export function round(value: bigint | number, digits: number): bigint | number {
     return roundRatio(value, unit) * unit;
   }
   if (!Number.isFinite(value) || digits > 323) return value;
-  if (digits < -308) return value < 0 ? -0 : 0;
+  if (digits < -308) return value < 0 || Object.is(value, -0) ? -0 : 0;
   const result = digits >= 0 ? Number(fixed(value, digits)) : Number(scaled(value, digits)) * 10 ** -digits;
-  return result === 0 && value < 0 ? -0 : result;
+  return result === 0 && (value < 0 || Object.is(value, -0)) ? -0 : result;
 }
 
 /** Python's int(text, base); undefined for what is no integer. */

@@ -102,9 +102,17 @@ function missing(value: Value, key: Value): Undefined {
   return new Undefined(`'${typeName(value)} object' has no ${shown}`);
 }
 
+/** Whether a value can be a dict's key. */
+function isHashable(key: Value, meter: Meter): boolean {
+  meter.enter();
+  const holds = key instanceof Tuple ? key.items.every((item) => isHashable(item, meter)) : !(key instanceof List || key instanceof Dict);
+  meter.leave();
+  return holds;
+}
+
 /** `value[key]`, undefined where there is none. */
 function item(value: Value, key: Value, meter: Meter): Value | undefined {
-  if (value instanceof Dict) return key instanceof List || key instanceof Dict ? undefined : lookUp(value, key, meter);
+  if (value instanceof Dict) return isHashable(key, meter) ? lookUp(value, key, meter) : undefined;
   if (!isInteger(key)) return undefined;
   if (value instanceof List || value instanceof Tuple) return value.items.at(toIndex(key));
   if (value instanceof Range) {

@@ -503,7 +503,6 @@ class Parser {
       keys.push(part);
     }
     this.#next++;
-    if (keys.length === 0) this.#fail("an index is missing");
     return { kind: "item", value, key: keys.length === 1 ? keys[0]! : { kind: "tuple", items: keys } };
   }
 

@@ -12,6 +12,7 @@ import {
   equal,
   isNumber,
   type Keywords,
+  keyOf,
   lengthOf,
   Range,
   Thing,
@@ -49,6 +50,11 @@ function isSame(a: Value, b: Value): boolean {
   return a instanceof Text && b instanceof Text && a.value === b.value;
 }
 
+/** Whether a value is one of these names; what can't be a key fails. */
+function isNameIn(names: () => ReadonlySet<string>): Predicate[1] {
+  return (value, _, meter) => keyOf(value, meter) !== undefined && value instanceof Text && names().has(value.value);
+}
+
 const predicates: Readonly<Record<string, Predicate>> = {
   defined: ["*", (value) => !(value instanceof Undefined)],
   undefined: ["*", (value) => value instanceof Undefined],
@@ -72,8 +78,8 @@ const predicates: Readonly<Record<string, Predicate>> = {
   divisibleby: ["num", (value, by, meter) => equal(remainder(value, by, meter), 0n, meter)],
   sameas: ["other", isSame],
   in: ["seq", (value, container, meter) => contains(container, value, meter)],
-  filter: ["*", (value) => value instanceof Text && knownFilters.has(value.value)],
-  test: ["*", (value) => value instanceof Text && Object.hasOwn(predicates, value.value)],
+  filter: ["*", isNameIn(() => knownFilters)],
+  test: ["*", isNameIn(() => predicateNames)],
   eq: isEqual,
   equalto: isEqual,
   "==": isEqual,

@@ -1,6 +1,6 @@
 import { fail } from "./fault.js";
 import type { Meter } from "./meter.js";
-import { Text, TextBuilder } from "./text.js";
+import { concat, Text, TextBuilder } from "./text.js";
 import { Dict, Func, isInteger, List, Once, Range, type Thing, Tuple, typeName, Undefined, type Value, View, viewItems } from "./values.js";
 
 /** Python's str(). */
@@ -90,7 +90,11 @@ export function isPrintable(character: string): boolean {
 function escapeCharacter(character: string): string {
   const short = shortEscapes[character];
   if (short !== undefined) return short;
-  if (isPrintable(character)) return character;
+  return isPrintable(character) ? character : escapeCode(character);
+}
+
+/** A character by its code: \x, \u or \U. */
+export function escapeCode(character: string): string {
   const code = character.codePointAt(0)!;
   if (code < 0x100) return `\\x${code.toString(16).padStart(2, "0")}`;
   return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
@@ -136,7 +140,7 @@ function putEscaped(builder: TextBuilder, text: Text, change: (character: string
 export interface JsonStyle {
   readonly ensureAscii: boolean;
   /** What a level is indented by; undefined: all in one line. */
-  readonly indent: string | undefined;
+  readonly indent: Text | undefined;
   readonly itemSeparator: Text;
   readonly keySeparator: Text;
   readonly sortKeys: boolean;
@@ -144,7 +148,7 @@ export interface JsonStyle {
 
 export function json(value: Value, style: JsonStyle, meter: Meter): Text {
   const builder = new TextBuilder(meter);
-  putJson(builder, value, style, "\n", meter);
+  putJson(builder, value, style, new Text("\n"), meter);
   return builder.text();
 }
 
@@ -170,7 +174,7 @@ function putJsonText(builder: TextBuilder, text: Text, ensureAscii: boolean): vo
   builder.put('"');
 }
 
-function putJson(builder: TextBuilder, value: Value, style: JsonStyle, line: string, meter: Meter): void {
+function putJson(builder: TextBuilder, value: Value, style: JsonStyle, line: Text, meter: Meter): void {
   meter.enter();
   if (value instanceof Text) putJsonText(builder, value, style.ensureAscii);
   else if (value instanceof List || value instanceof Tuple) {
@@ -197,19 +201,19 @@ function putJsonItems<Item>(
   items: readonly Item[],
   close: string,
   style: JsonStyle,
-  line: string,
+  /** A line end and what this level is indented by. */
+  line: Text,
   meter: Meter,
-  put: (item: Item, line: string) => void,
+  put: (item: Item, line: Text) => void,
 ): void {
   builder.put(open);
-  const inner = style.indent === undefined ? line : line + style.indent;
-  meter.join(inner.length, 0);
+  const inner = style.indent === undefined ? line : concat(line, style.indent, meter);
   for (const [i, item] of items.entries()) {
     if (i > 0) builder.add(style.itemSeparator);
-    if (style.indent !== undefined) builder.put(inner);
+    if (style.indent !== undefined) builder.add(inner);
     put(item, inner);
   }
-  if (items.length > 0 && style.indent !== undefined) builder.put(line);
+  if (items.length > 0 && style.indent !== undefined) builder.add(line);
   builder.put(close);
 }
 
