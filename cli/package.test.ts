@@ -120,7 +120,7 @@ it("its files gone, as after bundling, it says in one sentence what to do", () =
   const caught = "(error) => console.log(error.name, error.message)";
   const model = JSON.stringify(join(user, "node_modules/bitnet-ts/models/bitnet-stories-4m/ggml-model-i2_s.gguf"));
   for (const [what, path] of [
-    ["the model in it", ""],
+    ["its embedded model", ""],
     ["its worker", model],
   ]) {
     const sentence = `BitnetError bitnet-ts can't find ${what}: it was bundled without its other files; mark the package "bitnet-ts" as external (esbuild: --external:bitnet-ts), so that it is loaded from node_modules\n`;

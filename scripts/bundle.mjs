@@ -53,7 +53,7 @@ const oldest = engines.node
 /** Refuses an old Node in one sentence, before anything that it lacks is asked for. Its syntax must be that of Node 14. @param {string} refuse a statement that uses `problem` */
 const versionCheck = (refuse) => `{
 	const [major, minor] = (globalThis.process?.versions?.node ?? "${oldest.join(".")}").split(".").map(Number);
-	const problem = "bitnet-ts needs Node.js ${oldest.join(".")} or newer, and this is Node.js " + major + "." + minor + ": get a newer one from https://nodejs.org";
+	const problem = "bitnet-ts requires Node.js ${oldest.join(".")} or newer, but this is Node.js " + major + "." + minor + ": get a newer version from https://nodejs.org";
 	if (major < ${oldest[0]} || (major === ${oldest[0]} && minor < ${oldest[1]})) ${refuse}
 }
 `;

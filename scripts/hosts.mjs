@@ -92,9 +92,9 @@ export async function main(): Promise<GenerationResult> {
 const SIGNALLED =
   'import { loadModel } from "bitnet-ts";\nexport const model = loadModel(new URL("file:///x"), { signal: AbortSignal.timeout(5) });\n';
 
-const OLD = /^bitnet-ts needs Node\.js 20\.19 or newer, and this is Node\.js 1\d\.\d+: get a newer one from https:\/\/nodejs\.org$/m;
+const OLD = /^bitnet-ts requires Node\.js 20\.19 or newer, but this is Node\.js 1\d\.\d+: get a newer version from https:\/\/nodejs\.org$/m;
 const BUNDLED =
-  /^bitnet-ts can't find the model in it: it was bundled without the files that go with it; mark the package "bitnet-ts" as external/;
+  /^bitnet-ts can't find its embedded model: it was bundled without its other files; mark the package "bitnet-ts" as external/;
 
 const rows = [];
 let wanted; // the line that Node's import prints

@@ -3,7 +3,7 @@ import { packageFile } from "../container/source.js";
 
 /** The model in the package: small, trained to tell short stories. */
 function embedded(): string {
-  return packageFile("the model in it", () => new URL("../../../models/bitnet-stories-4m/ggml-model-i2_s.gguf", import.meta.url));
+  return packageFile("its embedded model", () => new URL("../../../models/bitnet-stories-4m/ggml-model-i2_s.gguf", import.meta.url));
 }
 
 /** The path, or without one that of the model in the package. @throws BitnetError usage: as `pathFrom` */

@@ -96,6 +96,6 @@ function parse(text: string, where: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
-    throw new BitnetError("file", `${where}: is not JSON: ${(error as Error).message}`, { file: where });
+    throw new BitnetError("file", `${where} is not JSON: ${(error as Error).message}`, { file: where });
   }
 }
