@@ -9,7 +9,7 @@ const GREEDY = ["run", "--prompt", "Once upon a time", "--temperature", "0", "--
 const TEXT = "Lily had a small dog.";
 
 function run(main: string, args: readonly string[], input = ""): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", timeout: 60_000, input });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", timeout: 600_000, input });
   return { code: status, stdout, stderr };
 }
 

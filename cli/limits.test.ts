@@ -18,7 +18,7 @@ const at = (name: string): string => join(folder, name);
 
 /** The command under other conditions. */
 function run(command: string, ...args: string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", timeout: 600_000 });
   return { code: status, stdout, stderr };
 }
 

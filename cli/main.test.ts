@@ -26,7 +26,7 @@ interface Ended {
 
 function bitnet(args: readonly string[], input: string | Uint8Array = "", env: NodeJS.ProcessEnv = {}): Ended {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^BITNET_|^NO_COLOR$|^FORCE_COLOR$/.test(name)));
-  const options = { input, env: { ...clean, ...env }, timeout: 60_000, maxBuffer: 2 ** 28, encoding: "utf8" } as const;
+  const options = { input, env: { ...clean, ...env }, timeout: 600_000, maxBuffer: 2 ** 28, encoding: "utf8" } as const;
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], options);
   return { code: status, stdout, stderr };
 }

@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), "bitnet-cli-perf-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 function bitnet(...args: string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { cwd: folder, encoding: "utf8", timeout: 110_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { cwd: folder, encoding: "utf8", timeout: 600_000 });
   return { code: status, stdout, stderr };
 }
 

@@ -15,7 +15,7 @@ function blocks(language: string): string[] {
 }
 
 function node(...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8", timeout: 600_000 });
   expect(status, stderr).toBe(0);
   return stdout;
 }

@@ -14,7 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 function bitnet(args: readonly string[], env: NodeJS.ProcessEnv = {}): { code: number | null; stdout: string; stderr: string } {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^BITNET_/.test(name)));
-  const options = { env: { ...clean, NO_COLOR: "1", ...env }, timeout: 110_000, maxBuffer: 2 ** 26, encoding: "utf8" } as const;
+  const options = { env: { ...clean, NO_COLOR: "1", ...env }, timeout: 600_000, maxBuffer: 2 ** 26, encoding: "utf8" } as const;
   const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args], options);
   return { code: status, stdout, stderr };
 }

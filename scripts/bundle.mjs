@@ -147,6 +147,9 @@ if (names.join() !== "bitnet.cjs,validation.cjs" || loaded.length > 0)
   );
 
 // Declarations for require(): those of the modules that index.d.ts leads to, under names that say CommonJS.
+for (const name of readdirSync(join(dist, "engine"), { recursive: true })) {
+  if (name.endsWith(".d.cts")) rmSync(join(dist, "engine", name));
+}
 const declared = new Set();
 (function declare(path) {
   if (declared.has(path)) return;

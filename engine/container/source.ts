@@ -1,12 +1,15 @@
-import { isUtf8 } from "node:buffer";
+import { isUtf8 as isBufferUtf8 } from "node:buffer";
 import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { BitnetError } from "../errors.js";
+import type { FileUrl } from "../options.js";
 
-export { isUtf8 };
+export function isUtf8(bytes: Uint8Array): boolean {
+  return isBufferUtf8(bytes);
+}
 
 /** What tells a state of a file from others without reading it. Its ctime does not: it changes when the file loses its name. */
 export interface FileStamp {
@@ -420,18 +423,18 @@ export async function isSame(a: string, b: string): Promise<boolean> {
 }
 
 /** The path of a file: URL. Throws an Error that says why there is none. */
-export function pathOfUrl(url: URL): string {
-  return fileURLToPath(url);
+export function pathOfUrl(url: FileUrl): string {
+  return fileURLToPath(url.href);
 }
 
 /**
  * The path of a file of this package. `url` is called only here: where a bundler took the URL of modules away it throws. Throws `io` if the file
  * isn't there.
  */
-export function packageFile(what: string, url: () => URL): string {
+export function packageFile(what: string, url: () => FileUrl): string {
   let cause: unknown;
   try {
-    const path = fileURLToPath(url());
+    const path = pathOfUrl(url());
     if (existsSync(path)) return path;
   } catch (error) {
     cause = error;

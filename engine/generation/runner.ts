@@ -105,7 +105,7 @@ export const LOAD_OPTIONS: Rules<LoadOptions> = {
   crowded: { ...TRUE_OR_FALSE, internal: true },
 };
 
-/** A network that can be loaded: its header has been read. */
+/** A network that can be loaded: its header has been read. @internal not in the published types */
 export interface NetworkHeader {
   readonly config: ModelConfig;
   readonly sources: NetworkSources;
@@ -122,6 +122,7 @@ export function threadsOf({ threads, crowded = false }: { readonly threads?: num
 /**
  * Starts the workers, and has them load the network when its header is there: both take their time. The options have been read.
  * @throws BitnetError, what `header` rejects with, or the signal's reason; no worker is left running
+ * @internal not in the published types
  */
 export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
   const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;

@@ -33,7 +33,7 @@ interface Ended {
 function bitnet(...args: string[]): Ended {
   const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args, "--threads", "1"], {
     encoding: "utf8",
-    timeout: 60_000,
+    timeout: 600_000,
   });
   return { code: status, stdout, stderr };
 }

@@ -24,7 +24,7 @@ function bitnet(...args: readonly string[]): { code: number | null; stdout: stri
   const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args], {
     env,
     encoding: "utf8",
-    timeout: 60_000,
+    timeout: 600_000,
   });
   return { code: status, stdout, stderr };
 }
