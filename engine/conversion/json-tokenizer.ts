@@ -63,10 +63,12 @@ export function jsonTokenizer(vocabulary: Vocabulary, chatTemplate: string | und
     model_max_length: contextLength,
     tokenizer_class: "PreTrainedTokenizerFast",
   };
-  const pairs = Array.from(
-    vocabulary.kind === "byte-level" ? countedMerges(vocabulary.source, vocabulary.merges) : mergesOf(vocabulary),
-    (merge) => JSON.stringify(merge),
-  );
+  // Merges of and to added tokens never happen, and of byte-level ones Hugging Face's library would miss the tokens in `vocab`.
+  const contents = new Set(added.map(({ content }) => content));
+  const isPossible = (merge: string): boolean => ![...merge.split(" "), merge.replace(" ", "")].some((text) => contents.has(text));
+  const merges =
+    vocabulary.kind === "byte-level" ? countedMerges(vocabulary.source, vocabulary.merges).filter(isPossible) : mergesOf(vocabulary);
+  const pairs = Array.from(merges, (merge) => JSON.stringify(merge));
   return {
     tokenizer: `${JSON.stringify(head).slice(0, -1)},"model":${JSON.stringify(model).slice(0, -1)},"vocab":{${vocab.join(",")}},"merges":[${pairs.join(",")}]}}\n`,
     config: `${JSON.stringify(config, undefined, 2)}\n`,

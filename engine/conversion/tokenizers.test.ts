@@ -39,6 +39,19 @@ const check = (vocabulary: Vocabulary, golden: GoldenStrings) => {
   for (const { text, ids } of golden) expect(tokenizer.encode(text, { bos: false }), text).toEqual(ids);
 };
 
+test("special tokens that merges make come back the same, in a file that other engines read", async () => {
+  const plain = new Map<number, PlainKind>([[257, "special"]]);
+  const vocabulary = smallVocabulary(["ab", "ab!", "b!"], { plain, merges: ["a b", "ab !", "b !"], split: ["gpt2"] });
+  const text = "ab!ab b!";
+  const ids = createTokenizer(vocabulary).encode(text);
+  for (const copy of [await asGguf(vocabulary), await asJson(vocabulary), await asJson(await asGguf(vocabulary))])
+    expect(createTokenizer(copy).encode(text)).toEqual(ids);
+  const { tokenizer } = jsonTokenizer(vocabulary, undefined, 4096);
+  const { model } = JSON.parse(tokenizer) as { model: { vocab: Record<string, number>; merges: string[] } };
+  expect(model.merges.flatMap((merge) => merge.split(" ")).filter((half) => !(half in model.vocab))).toEqual([]);
+  expect(new HfTokenizer(JSON.parse(tokenizer), {}).encode(text).ids).toEqual(ids);
+});
+
 describe("SentencePiece", () => {
   test("scores become the pairs of LLaMA-2's own tokenizer.json, in its order", () => {
     expect([...mergesOf(llama2)]).toEqual(llama2Json().model.merges);
