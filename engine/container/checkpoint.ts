@@ -131,7 +131,9 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
         return sources.find((source) => source.path === of)!.read(offset + start, length);
       },
       async sidecar(name) {
-        if (!isPlainName(name))
+        const parts = name.split("/");
+        if (parts.length > 2 || !parts.every(isPlainName))
+          // in the directory, or in a folder of it
           throw new BitnetError("usage", `${quote(name)} is not a plain file name, so it can't be beside ${file}`, { file });
         return kind === "gguf" ? undefined : readText(inDirectory(directoryOf(file), name), MAX_SIDECAR_BYTES);
       },

@@ -69,7 +69,7 @@ export class ChatMemory {
       const said = readMessages(messages, amount) as readonly ChatMessage[];
       const { template, date } = options;
       const asked = {
-        continueFinalMessage: options.continueFinalMessage ?? said.at(-1)!.role === "assistant",
+        continueFinalMessage: options.continueFinalMessage ?? isBegun(said.at(-1)!),
         template: readVariables(template, amount),
         ...(date !== undefined && date !== null && { date: dateFrom(date) ?? date }),
       };
@@ -94,6 +94,11 @@ export class ChatMemory {
   #isSpecial(id: number | undefined): boolean {
     return id !== undefined && this.#tokenizer.isSpecial(id);
   }
+}
+
+/** Whether a message is the beginning of an answer: the assistant's, and no call of a tool, which its result would follow. */
+function isBegun({ role, content, tool_calls }: ChatMessage): boolean {
+  return role === "assistant" && typeof content === "string" && tool_calls === undefined;
 }
 
 /**

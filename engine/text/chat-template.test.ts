@@ -234,6 +234,15 @@ describe("options", () => {
     expect(compose(source.replace(" | trim", ""), options, begun(" Once upon "))).toBe("user: Hi;assistant:  Once upon ");
     expect(compose(source, options, begun("Hi"))).toBe("user: Hi;assistant: Hi");
     expect(compose(source, options, begun(" "))).toBe("user: Hi;assistant: ");
+    // What is begun may stand in what the template writes behind it.
+    const words = source.replace("};{%", "}<|end|>{%").replace(" | trim", "");
+    for (const text of ["e", "end|>", "<|end|>", " d ", "\n"]) {
+      expect(compose(words, options, begun(text))).toBe(`user: Hi<|end|>assistant: ${text.trim() === "" ? "" : text}`);
+    }
+    expect(compose(source, options, begun("e\u00a0\x1c"))).toBe("user: Hi;assistant: e"); // Python's white space
+    expect(compose("{{ messages[-1].content | length }}{{ messages[-1].content }}!", options, begun("ab"))).toBe("29ab");
+    const calls: ChatMessage[] = [...hi, { role: "assistant", content: null, tool_calls: [{ function: { name: "f", arguments: {} } }] }];
+    expect(await errorOf(async () => compose(source, options, calls))).toBe("usage: message 1 has no content that could be continued");
     expect(compose(source, {}, begun("Once"))).toBe("user: Hi;assistant: Once;assistant: ");
     expect(await errorOf(async () => compose(source, options))).toBe(
       "usage: continueFinalMessage requires the last message to be the assistant's, but message 0 is the user's",
@@ -277,7 +286,9 @@ describe("special tokens by their names", () => {
       tokenizer,
     ))!;
     const metadata = { "tokenizer.chat_template": "D", "tokenizer.chat_template.tool_use": "T" };
-    for (const template of [found, (await loadChatTemplate(fakeCheckpoint({ metadata }), tokenizer))!]) {
+    const files = { "chat_template.jinja": "D", "additional_chat_templates/tool_use.jinja": "T" };
+    const beside = (await loadChatTemplate(fakeCheckpoint({ sidecars: files }), tokenizer))!;
+    for (const template of [found, beside, (await loadChatTemplate(fakeCheckpoint({ metadata }), tokenizer))!]) {
       expect(template.compose(hi).text).toBe("D");
       expect(template.compose(hi, { template: { tools: [{}] } }).text).toBe("T");
       expect(template.compose(hi, { template: { tools: [] } }).text).toBe("D");
@@ -307,6 +318,22 @@ describe("the placeholder of bitnet.cpp's converter", () => {
       const rendered = template.compose(said, { addGenerationPrompt: add_generation_prompt }).text;
       expect(rendered).toBe(text.replace("<|begin_of_text|>", "<s>"));
     }
+  });
+
+  test("is found however it is written, and wherever it stands", async () => {
+    const variants = [
+      placeholder.replaceAll("\n", "\\n"), // as the converter writes it: the escapes are Jinja's
+      placeholder.replaceAll("\n", "\\\\n"), // escaped once too often
+      placeholder.replaceAll("\n", "\r\n"),
+      placeholder.replaceAll("{%", "\n  {%-").replaceAll("%}", "-%}\n"),
+      placeholder.replaceAll("'", '"'),
+      `${placeholder}\n`,
+    ];
+    for (const source of variants) expect((await find(source))!.notes).toEqual([expect.stringMatching(/placeholder/)]);
+    const sidecars = { "chat_template.jinja": placeholder };
+    expect((await loadChatTemplate(fakeCheckpoint({ sidecars }), withTurns))!.notes).toEqual([expect.stringMatching(/placeholder/)]);
+    const given = { path: "given", sidecar: async (name: string) => (name === "chat_template.jinja" ? placeholder : undefined) };
+    expect((await loadChatTemplate(fakeCheckpoint({ metadata: {} }), withTurns, given))!.notes).toHaveLength(1);
   });
 
   test("is known by what it writes, and nothing else is replaced", async () => {

@@ -7,7 +7,7 @@ import { type Data, toValue } from "./jinja/data.js";
 import { TemplateFault } from "./jinja/fault.js";
 import type { Limits, Meter } from "./jinja/meter.js";
 import { Template } from "./jinja/template.js";
-import { type Marks, sliceMarks, Text } from "./jinja/text.js";
+import { type Marks, sliceMarks, spaceEnds, Text, trimmed } from "./jinja/text.js";
 import { dictOf, List, type Value } from "./jinja/values.js";
 import { type Amount, type DataObject, type MessageData, maxChat, readDate, readMessages, readVariables } from "./messages.js";
 import { bitnetTemplate, bitnetTurnEnd, isPlaceholder, keptPlaceholderNote, placeholderNote } from "./placeholder.js";
@@ -23,7 +23,7 @@ interface Sources {
 
 /**
  * The chat template in the model's files: GGUF's `tokenizer.chat_template`; else `chat_template.jinja`, else tokenizer_config.json's
- * `chat_template`, of several the one named "default", and with tools the one named "tool_use"; one beside a tokenizer that was given instead of the
+ * `chat_template`, of several the one named "default", and with tools the one named "tool_use" (a file of its own beside chat_template.jinja); one beside a tokenizer that was given instead of the
  * model's comes before them all. Undefined if there is none. It is parsed when it is first rendered, so a broken one does not keep a model from
  * running. Throws a BitnetError `tokenizer` if it is no text.
  */
@@ -33,15 +33,20 @@ export async function loadChatTemplate(
   files?: SidecarFiles,
 ): Promise<ChatTemplate | undefined> {
   const given = files && (await readSidecarTemplate(files));
-  if (given) return createChatTemplate(given, files.path, tokenizer, await fileTokens(files, tokenizer));
+  if (given) return withoutPlaceholder(given, files.path, tokenizer, await fileTokens(files, tokenizer));
   const isGguf = checkpoint.format === "gguf";
   const found = isGguf ? readGgufTemplate(checkpoint) : await readSidecarTemplate(checkpoint);
   if (!found) return undefined;
   const named = isGguf ? ggufTokens(checkpoint, tokenizer) : await fileTokens(checkpoint, tokenizer);
-  if (!isGguf || !isPlaceholder(found.default)) return createChatTemplate(found, checkpoint.path, tokenizer, named);
+  return withoutPlaceholder(found, checkpoint.path, tokenizer, named);
+}
+
+/** A chat template; in place of one that is known to be a placeholder, the model's own, with a note. */
+function withoutPlaceholder(found: Sources, file: string, tokenizer: Tokenizer, named: NamedTokens): ChatTemplate {
+  if (!isPlaceholder(found.default)) return createChatTemplate(found, file, tokenizer, named);
   const canReplace = tokenizer.idOf(bitnetTurnEnd) !== undefined;
   const used = canReplace ? { default: bitnetTemplate } : found;
-  return createChatTemplate(used, checkpoint.path, tokenizer, named, [canReplace ? placeholderNote : keptPlaceholderNote]);
+  return createChatTemplate(used, file, tokenizer, named, [canReplace ? placeholderNote : keptPlaceholderNote]);
 }
 
 function text(found: unknown, file: string): string {
@@ -56,9 +61,12 @@ function readGgufTemplate({ metadata, path }: Checkpoint): Sources | undefined {
   return { default: text(found, path), tools: typeof tools === "string" ? tools : undefined };
 }
 
+/** Where Hugging Face's transformers keeps the template for tools since version 4.52; the usual one is chat_template.jinja. */
+const toolsFile = "additional_chat_templates/tool_use.jinja";
+
 async function readSidecarTemplate(files: SidecarFiles): Promise<Sources | undefined> {
   const jinja = await files.sidecar("chat_template.jinja");
-  if (jinja !== undefined) return { default: jinja };
+  if (jinja !== undefined) return { default: jinja, tools: await files.sidecar(toolsFile) };
   const template = (await readJsonSidecar(files, "tokenizer_config.json", "tokenizer"))?.chat_template;
   if (template === undefined || template === null) return undefined;
   if (!Array.isArray(template)) return { default: text(template, files.path) };
@@ -178,11 +186,16 @@ export function createChatTemplate(
         `continueFinalMessage requires the last message to be the assistant's, but message ${messages.length - 1} is the ${last.role}'s`,
       );
     }
-    const begun = continueFinalMessage && typeof last.content === "string" ? last.content : "";
-    const isOpen = begun.trim() === "" ? addGenerationPrompt || continueFinalMessage : addGenerationPrompt && !continueFinalMessage;
-    const said = continueFinalMessage && begun.trim() === "" && messages.length > 1 ? messages.slice(0, -1) : messages;
-    const written = write(said, variables, isOpen, amount, maxLength, now);
-    const { value, marks } = begun.trim() === "" ? written : cutBehind(written, begun, file);
+    if (continueFinalMessage && typeof last.content !== "string") {
+      throw new BitnetError("usage", `message ${messages.length - 1} has no content that could be continued`);
+    }
+    const begun = continueFinalMessage ? last.content! : "";
+    const isBegun = trimmed(begun) !== "";
+    // Where nothing is begun, the answer begins as any other does.
+    const before = continueFinalMessage && messages.length > 1 ? messages.slice(0, -1) : messages;
+    const said = isBegun ? [...before, { ...last, content: begun + endMark }] : before;
+    const written = write(said, variables, !isBegun && (addGenerationPrompt || continueFinalMessage), amount, maxLength, now);
+    const { value, marks } = isBegun ? cutBehind(written, begun, file) : written;
     if (value.length > maxLength) {
       throw amount.characters > maxLength / 2
         ? new BitnetError("usage", `the conversation has ${value.length} characters, more than the ${maxLength} that the context can hold`)
@@ -206,14 +219,16 @@ function rangesOf(marks: Marks): [number, number][] {
   return ranges;
 }
 
-/** The text up to the end of the last message, whose white space at its end the template may have taken away. */
+/** What stands behind a message that is to be continued while the template writes it: Hugging Face's own. */
+const endMark = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+/** The text up to the mark. Where the template has taken white space away behind it, it would have done so before it, too. */
 function cutBehind({ value, marks }: Text, begun: string, file: string): { value: string; marks: Marks } {
-  const trimmed = begun.trim();
-  const at = value.lastIndexOf(trimmed);
-  if (at < 0)
+  const mark = endMark.trimEnd();
+  const at = value.lastIndexOf(mark);
+  if (at < 0 || !value.includes(trimmed(begun)))
     throw new BitnetError("usage", `the chat template of ${file} does not write the last message unchanged, so it can't be continued`);
-  const whole = begun.trimStart();
-  const end = at + (value.startsWith(whole, at) ? whole : trimmed).length;
+  const end = value.startsWith(endMark, at) ? at : spaceEnds(value.slice(0, at))[1];
   return { value: value.slice(0, end), marks: sliceMarks(marks, 0, end) };
 }
 

@@ -32,7 +32,8 @@ export function isPlaceholder(source: string): boolean {
       },
       { steps: 10_000, made: 100_000, text: 10_000 },
     );
-    return value.replace("<bos>", "") === `Human: <user>\n\n${mark}: <eos>`;
+    const words = value.replaceAll("\\n", "\n").split(/\s+/).join(" ").trim(); // copies differ in white space and in escapes
+    return words.replace(/^<bos> ?/, "") === `Human: <user> ${mark}: <eos>`;
   } catch (error) {
     if (error instanceof TemplateFault) return false;
     throw error;

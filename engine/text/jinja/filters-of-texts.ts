@@ -4,7 +4,7 @@ import { percent } from "./format.js";
 import { capitalize, lower, titleFilter, upper } from "./letters.js";
 import type { Meter } from "./meter.js";
 import { center, replace, split, splitLines, strip } from "./methods.js";
-import { arithmetic, negate, number, parseInteger, parseReal, round, toBig, toFloat, toIndex } from "./numbers.js";
+import { arithmetic, exactSteps, negate, number, parseInteger, parseReal, round, toBig, toFloat, toIndex, weigh } from "./numbers.js";
 import { escapeMarkup } from "./operators.js";
 import { json, str } from "./print.js";
 import { concat, Text, TextBuilder } from "./text.js";
@@ -55,7 +55,7 @@ function countWords({ value }: Text, meter: Meter): bigint {
   return BigInt(words);
 }
 
-function toInteger(value: Value, absent: Value, base: number): Value {
+function toInteger(value: Value, absent: Value, base: number, meter: Meter): Value {
   if (value instanceof Undefined) fail(value.why);
   if (isInteger(value)) return toBig(value);
   if (typeof value === "number") {
@@ -63,21 +63,24 @@ function toInteger(value: Value, absent: Value, base: number): Value {
     return Number.isNaN(value) ? absent : fail("cannot convert float infinity to integer");
   }
   if (!(value instanceof Text)) return absent;
+  meter.step(value.value.length >> 2);
   const whole = parseInteger(value.value, base);
   if (whole !== undefined) return whole;
   const float = parseReal(value.value);
   return float !== undefined && Number.isFinite(float) ? BigInt(Math.trunc(float)) : absent;
 }
 
-function roundTo(value: Value, precision: number, method: string): Value {
+function roundTo(value: Value, precision: number, method: string, meter: Meter): Value {
   const given = number(value, "the value");
+  meter.step(exactSteps);
+  weigh(given, meter);
   if (method === "common") return round(given, precision);
   if (method !== "ceil" && method !== "floor") fail("method must be common, ceil or floor");
-  const unit = arithmetic("**", 10n, BigInt(precision));
-  const scaled = arithmetic("*", given, unit);
-  if (typeof scaled === "bigint") return arithmetic("/", scaled, unit);
+  const unit = arithmetic("**", 10n, BigInt(precision), meter);
+  const scaled = arithmetic("*", given, unit, meter);
+  if (typeof scaled === "bigint") return arithmetic("/", scaled, unit, meter);
   if (!Number.isFinite(scaled)) fail("cannot convert a float that is not finite to an integer");
-  return arithmetic("/", BigInt(method === "ceil" ? Math.ceil(scaled) : Math.floor(scaled)), unit);
+  return arithmetic("/", BigInt(method === "ceil" ? Math.ceil(scaled) : Math.floor(scaled)), unit, meter);
 }
 
 /** What json.dumps indents a level by: a number of spaces, or a text. */
@@ -147,8 +150,8 @@ export const textFilters: Filters = {
   },
   int: {
     params: "default=,base=",
-    run: (value, [absent, base]) =>
-      toInteger(value, absent === undefined ? 0n : absent, base === undefined ? 10 : toIndex(base, "the base")),
+    run: (value, [absent, base], meter) =>
+      toInteger(value, absent === undefined ? 0n : absent, base === undefined ? 10 : toIndex(base, "the base"), meter),
   },
   lower: ofText(lower),
   replace: {
@@ -158,11 +161,12 @@ export const textFilters: Filters = {
   },
   round: {
     params: "precision=,method=",
-    run: (value, [precision, method]) =>
+    run: (value, [precision, method], meter) =>
       roundTo(
         value,
         precision === undefined ? 0 : toIndex(precision, "the precision"),
         method === undefined ? "common" : method instanceof Text ? method.value : "",
+        meter,
       ),
   },
   safe: ofText((text) => new Text(text.value, text.marks, true)),

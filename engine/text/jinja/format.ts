@@ -1,6 +1,6 @@
 import { fail } from "./fault.js";
 import type { Meter } from "./meter.js";
-import { fixed, parseInteger, scaled, toBig, toFloat, toIndex } from "./numbers.js";
+import { exactSteps, fixed, parseInteger, scaled, toBig, toFloat, toIndex, weigh } from "./numbers.js";
 import { escapeCode, exponentText, floatRepr, repr, str } from "./print.js";
 import { Text, TextBuilder } from "./text.js";
 import { Dict, isInteger, isNumber, type Keywords, List, lookUp, Range, Tuple, typeName, Undefined, type Value } from "./values.js";
@@ -51,7 +51,8 @@ export function pad(text: Text, width: number, align: "<" | ">" | "^", fill: Tex
 function group(digits: string, separator: string, size: number): string {
   if (separator === "") return digits;
   const parts: string[] = [];
-  for (let end = digits.length; end > 0; end -= size) parts.unshift(digits.slice(Math.max(0, end - size), end));
+  for (let start = 0, end = digits.length % size || size; start < digits.length; start = end, end += size)
+    parts.push(digits.slice(start, end));
   return parts.join(separator);
 }
 
@@ -135,6 +136,8 @@ function unitOfOrEnd(text: Text, point: number, meter: Meter): number {
 
 function formatNumber(value: bigint | boolean | number, spec: Spec, meter: Meter): string {
   meter.text(spec.width + (spec.precision ?? 0));
+  meter.step(typeof value === "number" ? exactSteps : 1);
+  weigh(value, meter);
   const radix = radixes[spec.type];
   const cannotGroup = spec.grouping === "," ? /[nxXobc]/ : /[nc]/;
   if (spec.grouping !== "" && cannotGroup.test(spec.type)) fail(`Cannot specify '${spec.grouping}' with '${spec.type}'.`);
@@ -174,9 +177,10 @@ function formatNumber(value: bigint | boolean | number, spec: Spec, meter: Meter
   const head = sign + upper(prefix);
   if (spec.align === "=") {
     if (spec.grouping !== "" && spec.fill === "0") {
-      // Zeros are grouped, too, and never begin with a separator.
-      let filled = digits;
-      while (head.length + group(filled, spec.grouping, size).length + tail.length < spec.width) filled = `0${filled}`;
+      // Zeros are grouped, too, and never begin with a separator: as many digits as are at least so wide with the separators between them.
+      const room = spec.width - head.length - tail.length;
+      const wide = room - Math.floor(room / (size + 1)) + (room % (size + 1) === 0 ? 1 : 0);
+      const filled = digits.padStart(wide, "0");
       body = upper(group(filled, spec.grouping, size) + tail);
     }
     return head + body.padStart(spec.width - head.length, spec.fill);

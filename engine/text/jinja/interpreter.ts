@@ -31,8 +31,12 @@ import {
 /** Names and what they stand for, within others. */
 class Scope {
   readonly #names = new Map<string, Value>();
+  /** Scopes around this one. */
+  readonly depth: number;
 
-  constructor(readonly outer: Scope | ReadonlyMap<string, Value>) {}
+  constructor(readonly outer: Scope | ReadonlyMap<string, Value>) {
+    this.depth = outer instanceof Scope ? outer.depth + 1 : 0;
+  }
 
   get(name: string): Value | undefined {
     const own = this.#names.get(name);
@@ -291,6 +295,7 @@ export class Interpreter {
       case "constant":
         return expression.value;
       case "name": {
+        meter.step(scope.depth >> 3); // it may be looked for in all of them
         const value = scope.get(expression.name);
         return value === undefined ? new Undefined(`'${expression.name.slice(0, 100)}' is undefined`) : value;
       }

@@ -39,7 +39,7 @@ export function lineOf(source: string, at: number): number {
 }
 
 /** Tokens of a template; the longest known have some 10,000. */
-const maxTokens = 2 ** 17;
+const maxTokens = 2 ** 16;
 
 const operators = ["//", "**", "==", "!=", ">=", "<=", ..."+-/*%~[](){}><=.:|,;"];
 const closers: Readonly<Record<string, string>> = { "(": ")", "[": "]", "{": "}" };

@@ -1,4 +1,5 @@
 import { fail, TemplateFault } from "./fault.js";
+import type { Meter } from "./meter.js";
 import { trimmed } from "./text.js";
 import { isInteger, isNumber, type Value } from "./values.js";
 
@@ -14,6 +15,13 @@ function tooLarge(): never {
 /** An integer of a size that can be worked with. */
 export function integer(value: bigint): bigint {
   return value > largest || value < -largest ? tooLarge() : value;
+}
+
+/** Counts what it costs to work with a number: nothing within 64 bits, beyond them as multiplying and dividing does. */
+export function weigh(value: Value, meter: Meter): void {
+  if (typeof value !== "bigint" || BigInt.asIntN(64, value) === value) return;
+  const words = value.toString(16).length / 16;
+  meter.step(Math.ceil(words ** 2 / 64));
 }
 
 export function toBig(value: bigint | boolean): bigint {
@@ -38,8 +46,19 @@ export function toIndex(value: Value, what = "an index"): number {
 export type NumberOperator = "+" | "-" | "*" | "/" | "//" | "%" | "**";
 
 /** Python's arithmetic of two numbers. */
-export function arithmetic(operator: NumberOperator, a: bigint | boolean | number, b: bigint | boolean | number): bigint | number {
-  if (isInteger(a) && isInteger(b)) return ofIntegers(operator, toBig(a), toBig(b));
+export function arithmetic(
+  operator: NumberOperator,
+  a: bigint | boolean | number,
+  b: bigint | boolean | number,
+  meter: Meter,
+): bigint | number {
+  weigh(a, meter);
+  weigh(b, meter);
+  if (isInteger(a) && isInteger(b)) {
+    const result = ofIntegers(operator, toBig(a), toBig(b));
+    weigh(result, meter);
+    return result;
+  }
   return ofFloats(operator, toFloat(a), toFloat(b));
 }
 
@@ -129,6 +148,9 @@ export function number(value: Value, what: string): bigint | number {
   return typeof value === "number" ? value : toBig(value);
 }
 
+/** Steps that a float costs which is rounded or written by its exact value. */
+export const exactSteps = 64;
+
 /** Numerator and denominator of a finite float, exactly. */
 function ratio(value: number): [bigint, bigint] {
   let shift = 0;
@@ -194,11 +216,13 @@ export function parseInteger(text: string, base: number): bigint | undefined {
     else digits = prefix + rest; // 0b1 is a number of base 16
   } else if (base === 0 && /^0+[1-9]/.test(digits.replaceAll("_", ""))) return undefined;
   if (/__|^_|_$/.test(digits)) return undefined;
+  const plain = digits.replaceAll("_", "").toLowerCase();
+  for (const digit of plain) if (Number.parseInt(digit, 36) >= radix) return undefined;
   let value = 0n;
-  for (const digit of digits.replaceAll("_", "").toLowerCase()) {
-    const number = Number.parseInt(digit, 36);
-    if (number >= radix) return undefined;
-    value = value * BigInt(radix) + BigInt(number);
+  const size = 10; // 36^10 is an exact number
+  for (let at = 0; at < plain.length; at += size) {
+    const part = plain.slice(at, at + size);
+    value = value * BigInt(radix) ** BigInt(part.length) + BigInt(Number.parseInt(part, radix));
   }
   return sign === "-" ? -value : value;
 }

@@ -8,7 +8,7 @@ import { Dict, Func, isInteger, isNumber, List, lookUp, Range, Thing, Tuple, typ
 
 /** Python's operators of two values that are no comparison. */
 export function binary(operator: NumberOperator, a: Value, b: Value, meter: Meter): Value {
-  if (isNumber(a) && isNumber(b)) return arithmetic(operator, a, b);
+  if (isNumber(a) && isNumber(b)) return arithmetic(operator, a, b, meter);
   if (a instanceof Text && operator === "%") return percent(a, b, meter);
   for (const side of [a, b]) if (side instanceof Undefined) fail(side.why);
   if (operator === "+") {

@@ -520,6 +520,7 @@ class Parser {
   #arguments(): Arguments {
     const args: Expression[] = [];
     const keywords: [string, Expression][] = [];
+    const names = new Set<string>();
     let spread: Expression | undefined;
     let keywordSpread: Expression | undefined;
     const at = this.#token.at;
@@ -538,7 +539,8 @@ class Parser {
       } else if (this.#is("name") && after?.type === "operator" && after.value === "=") {
         must(!keywordSpread);
         const name = this.#token.value;
-        if (keywords.some(([other]) => other === name)) this.#fail(`the argument ${name} is given twice`);
+        if (names.has(name)) this.#fail(`the argument ${name} is given twice`);
+        names.add(name);
         this.#next += 2;
         keywords.push([name, this.#expression()]);
       } else {

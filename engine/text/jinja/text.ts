@@ -70,10 +70,21 @@ export function isPair(value: string, at: number): boolean {
   return (value.charCodeAt(at) & 0xfc00) === 0xd800 && (value.charCodeAt(at + 1) & 0xfc00) === 0xdc00;
 }
 
+/** Index of the first mark that ends behind a place. */
+function firstMarkBehind(marks: Marks, place: number): number {
+  let [low, high] = [0, marks.length / 2];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (marks[2 * middle + 1]! > place) high = middle;
+    else low = middle + 1;
+  }
+  return 2 * low;
+}
+
 export function sliceMarks(marks: Marks, start: number, end: number): Marks {
   if (marks.length === 0) return marks;
   const inside: number[] = [];
-  for (let i = 0; i < marks.length; i += 2) {
+  for (let i = firstMarkBehind(marks, start); i < marks.length && marks[i]! < end; i += 2) {
     const from = Math.max(marks[i]!, start);
     const to = Math.min(marks[i + 1]!, end);
     if (from < to) inside.push(from - start, to - start);

@@ -159,10 +159,13 @@ export function keyOf(value: Value, meter: Meter): Key {
   switch (typeof value) {
     case "boolean":
       return value ? "1" : "0";
-    case "bigint":
-      return String(value);
+    case "bigint": {
+      const text = value.toString(32); // of a power of two, which is linear
+      meter.scan(text.length);
+      return text;
+    }
     case "number":
-      return Number.isInteger(value) ? String(BigInt(value)) : `f${value}`;
+      return Number.isInteger(value) ? BigInt(value).toString(32) : `f${value}`;
   }
   if (value instanceof Text) {
     meter.scan(value.value.length);
