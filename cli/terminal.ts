@@ -77,7 +77,7 @@ export async function requireOutput(flag: string, path: string): Promise<void> {
   const folder = dirname(path);
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
     throw new BitnetError("usage", `${flag}: the folder ${folder} does not exist: create it, or choose another path`);
-  const { requireReplaceable } = await import("../engine/container/source.js");
+  const { requireReplaceable } = await import("../validation/records/files.js");
   try {
     requireReplaceable(path);
   } catch (error) {

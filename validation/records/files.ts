@@ -4,6 +4,8 @@ import { basename, dirname, join } from "node:path";
 import { readBytes, requireReplaceable } from "../../engine/container/source.js";
 import { BitnetError, systemReason } from "../../engine/errors.js";
 
+export { requireReplaceable };
+
 /** The part of a file's name that its temporaries repeat: names have an end. */
 const NAME_PART = 100;
 
