@@ -1,8 +1,8 @@
 import { BitnetError } from "../engine/errors.js";
-import { parityFailure } from "../validation/parity/gates.js";
+import { parityFailure, tensorSentence } from "../validation/parity/gates.js";
 import { failuresPath, runParity } from "../validation/parity/parity.js";
 import { textsOfLines } from "../validation/parity/texts.js";
-import type { LaneName, LaneReport, ParityReport } from "../validation/parity/types.js";
+import type { LaneName, LaneReport, ParityReport, SideRecord, WeightsReport } from "../validation/parity/types.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
 import { PARITY_OUT } from "./flags.js";
@@ -52,24 +52,47 @@ export async function parity(a: string | undefined, b: string | undefined, flags
   if (failure) throw failure;
 }
 
-const TITLES: Readonly<Record<LaneName, string>> = { "fp32-fp32": "FP32↔FP32", "quant-fp32": "Quant↔FP32", oracle: "Oracle" };
+const TITLES: Readonly<Record<LaneName, string>> = {
+  ...{ weights: "Weights", "fp32-fp32": "FP32↔FP32", "quant-fp32": "Quant↔FP32", oracle: "Oracle" },
+};
 
 /** Every lane with its figures and their margins, for a person. */
-export function reportTable({ lanes, skipped }: ParityReport, heading: (text: string) => string = (text) => text): string {
-  const lines = lanes.flatMap((lane) => [heading(`${TITLES[lane.name]}  ${lane.verdict}`), ...laneLines(lane), ""]);
+export function reportTable({ weights, lanes, skipped }: ParityReport, heading: (text: string) => string = (text) => text): string {
+  const lines = [
+    ...(weights ? [heading(`${TITLES.weights}  ${weights.verdict}`), ...weightsLines(weights), ""] : []),
+    ...lanes.flatMap((lane) => [heading(`${TITLES[lane.name]}  ${lane.verdict}`), ...laneLines(lane), ""]),
+  ];
   return [...lines, ...skipped.map(({ name, reason }) => `${TITLES[name]}  SKIP  ${reason}\n`)].join("\n").trimEnd();
+}
+
+/** Lines of tensors that are printed; the report has all. */
+const MAX_TENSORS = 12;
+
+function weightsLines({ sides, exact, compared, equal, numbers, changed }: WeightsReport): string[] {
+  // What is wrong first.
+  const told = [...changed.filter(({ verdict }) => verdict === "FAIL"), ...changed.filter(({ verdict }) => verdict === "PASS")];
+  return [
+    `  a: ${sideName(sides.a)}`,
+    `  b: ${sideName(sides.b)}`,
+    `  ${numbers} numbers; of ${compared} tensors and scales ${equal} are equal${exact ? ", and all must be" : ""}`,
+    ...told.slice(0, MAX_TENSORS).map((tensor) => `  ${tensor.verdict}  ${printable(tensorSentence(tensor))}`),
+    ...(told.length > MAX_TENSORS ? [`  and ${told.length - MAX_TENSORS} more in the report`] : []),
+  ];
+}
+
+function sideName({ path, format, kernels }: SideRecord): string {
+  const how = kernels === "reference" ? ", float32" : kernels === "none" ? "" : `, ${kernels}`;
+  return printable(path === null ? `${format}, stored` : `${path} (${format}${how})`);
 }
 
 function laneLines({ sides, prompts, totals, thresholds, promise, margins, promise_margins }: LaneReport): string[] {
   const { figures, tokens, delta_nll_mean } = totals;
-  const side = ({ path, format, kernels }: LaneReport["sides"]["a"]): string =>
-    printable(path === null ? `${format}, stored` : `${path} (${format}, ${kernels === "reference" ? "float32" : kernels})`);
   const stored = prompts.flatMap(({ greedy }) => greedy ?? []);
   const failed = prompts.filter(({ verdict }) => verdict === "FAIL");
   const row = (label: string, value: string, rest: string): string => `  ${label.padEnd(20)}${value.padStart(9)}  ${rest}`;
   return [
-    `  a: ${side(sides.a)}`,
-    `  b: ${side(sides.b)}`,
+    `  a: ${sideName(sides.a)}`,
+    `  b: ${sideName(sides.b)}`,
     `  ${prompts.length} prompts, ${tokens} tokens, ${figures.informative} of ${figures.informative + figures.uninformative} positions informative`,
     row("τ-b median", fixed(figures.tau_median), `p5 ${fixed(figures.tau_p5)}, min ${fixed(figures.tau_min)}`),
     row(

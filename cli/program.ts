@@ -194,22 +194,22 @@ function addConvert(program: Command): void {
 }
 
 function addParity(program: Command): void {
-  const parity = subcommand(program, "parity [a] [b]", "compare two forms of a model: ranks and likelihoods, in float32 and as shipped", [
+  const parity = subcommand(program, "parity [a] [b]", "compare two forms of a model: weights, ranks and likelihoods", [
     "bitnet parity model-directory model.gguf",
   ])
-    .option("--lane <names>", "fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
+    .option("--lane <names>", "weights, fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
     .option("--prompts <path>", "file with prompts, one a line (default: texts of the package)", nonEmpty)
     .option("--quick", "fewer texts, shorter continuations")
     .option("--top-k <k>", "compare ranks over the union of both sides' k likeliest tokens", integer(3, MAX_TOP_K), 50)
     .option("-n, --max-tokens <n>", "tokens of each prompt's greedy continuation (default: 32, quick 16)", integer(0, MAX_TOKENS))
-    .option("--out <path>", "the report; failing prompts go to parity_failures.jsonl beside it", nonEmpty, PARITY_OUT)
+    .option("--out <path>", "the report; what failed goes to parity_failures.jsonl beside it", nonEmpty, PARITY_OUT)
     .option("--json", "print the report as one JSON object")
     .action(async (a: string | undefined, b: string | undefined, flags: ParityFlags) => (await import("./parity.js")).parity(a, b, flags));
   addKernelFlags(parity);
 }
 
 function addReplay(program: Command): void {
-  const replay = subcommand(program, "replay <file>", "run a failing prompt of parity again, from its row", [
+  const replay = subcommand(program, "replay <file>", "run what failed parity again, from its row", [
     "bitnet replay artifacts/parity_failures.jsonl --row 1",
   ])
     .requiredOption("--row <n>", "which row, from 1", integer(1, MAX_TOKENS))

@@ -7,7 +7,7 @@
  * - `nll`: likelihoods differ by more than parity allows (5)
  * - `tau`: tokens are ranked otherwise than parity allows (6)
  * - `greedy`: the greedy text is not the stored one (7)
- * - `weights`: weights whose numbers are not those of a sound model (8)
+ * - `weights`: weights whose numbers are not those of a sound model, or of the model's other form (8)
  * - `regression`: slower, or larger, than a stored record allows (9)
  * - `memory`: what was asked for doesn't fit the memory there can be, or may be used (10)
  * - `file`: a model file is bad or truncated, or was changed while it was in use (11)

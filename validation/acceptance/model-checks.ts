@@ -14,11 +14,12 @@ import {
   openTokenizer,
 } from "../../engine/index.js";
 import { greedyOf, greedyVerdict } from "../parity/figures.js";
+import { tensorSentence } from "../parity/gates.js";
 import { readOracles } from "../parity/oracle.js";
 import { runParity } from "../parity/parity.js";
 import { EMBEDDED_FOLDER, openSide, outputsOf } from "../parity/sides.js";
 import { TEXTS } from "../parity/texts.js";
-import type { LaneName, LaneReport, ParityReport } from "../parity/types.js";
+import type { LaneReport, OutputLane, ParityReport } from "../parity/types.js";
 import { makeReceipt } from "../receipts/receipt.js";
 import { verifyReceipt } from "../receipts/verify.js";
 import { temporaryPath } from "../records/files.js";
@@ -51,6 +52,7 @@ export const MODEL_CHECKS: readonly Check[] = [
   { id: "a.weights", title: "weights of both formats are sound", run: weights },
   { id: "b.round-trip", title: "text to ids and back, both formats", run: roundTrips },
   { id: "b.stored-ids", title: "ids are the stored ones", run: storedIds },
+  { id: "c.weights", title: "both formats hold the same weights", run: weightsLane },
   { id: "c.fp32-fp32", title: "parity of the formats in float32", run: (context) => lane(context, "fp32-fp32") },
   { id: "c.quant-fp32", title: "parity of kernels and float32", run: (context) => lane(context, "quant-fp32") },
   { id: "c.oracle", title: "parity with other implementations", run: (context) => lane(context, "oracle") },
@@ -136,7 +138,18 @@ function parityReport(context: Context): Promise<ParityReport> {
   return context.parity;
 }
 
-async function lane(context: Context, name: LaneName): Promise<Finding> {
+async function weightsLane(context: Context): Promise<Finding> {
+  const { weights } = await parityReport(context);
+  if (!weights) return { status: "SKIP", reason: "it was not measured" };
+  const { compared, equal, numbers, changed } = weights;
+  const figures = { tensors: compared, equal, numbers };
+  const wrong = changed.filter(({ verdict }) => verdict === "FAIL");
+  return wrong.length === 0
+    ? pass(figures)
+    : fail(`${tensorSentence(wrong[0]!)} (${wrong.length} of ${compared} tensors and scales fail)`, figures);
+}
+
+async function lane(context: Context, name: OutputLane): Promise<Finding> {
   const { lanes, skipped } = await parityReport(context);
   const own = lanes.filter((one) => one.name === name);
   if (own.length === 0) {

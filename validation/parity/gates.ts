@@ -1,21 +1,25 @@
 import { BitnetError } from "../../engine/errors.js";
 import type { Provenance } from "../records/provenance.js";
 import { figuresOf, finite, greedyVerdict, type Measured, together } from "./figures.js";
-import type {
-  Figures,
-  Gate,
-  Greedy,
-  LaneName,
-  LaneReport,
-  Margins,
-  ParityFailure,
-  ParityReport,
-  Policy,
-  Sides,
-  Thresholds,
+import {
+  type Figures,
+  GATES,
+  type Gate,
+  type Greedy,
+  type LaneReport,
+  type Margins,
+  type OutputLane,
+  type ParityReport,
+  type Policy,
+  type PromptFailure,
+  type Sides,
+  type TensorReport,
+  type Thresholds,
+  type WeightsFailure,
+  type WeightsReport,
 } from "./types.js";
 
-type Gates = Readonly<Record<LaneName, Thresholds>>;
+type Gates = Readonly<Record<OutputLane, Thresholds>>;
 
 /** What the process promises of any pair of files. */
 export const PROMISE: Gates = {
@@ -60,7 +64,7 @@ export interface MeasuredPrompt {
 
 /** All prompts of a lane. */
 export interface MeasuredLane {
-  readonly name: LaneName;
+  readonly name: OutputLane;
   readonly sides: Sides;
   readonly policy: Policy;
   readonly prompts: readonly MeasuredPrompt[];
@@ -76,14 +80,14 @@ export function failedGates(figures: Figures, { tau_median, delta_nll }: Thresho
 }
 
 /** Judges a lane. @returns its report, and a row for every prompt that failed */
-export function judge(lane: MeasuredLane, thresholds: Thresholds, provenance: Provenance): { report: LaneReport; rows: ParityFailure[] } {
+export function judge(lane: MeasuredLane, thresholds: Thresholds, provenance: Provenance): { report: LaneReport; rows: PromptFailure[] } {
   const { name, sides, policy } = lane;
   const promise = PROMISE[name];
   const judged = lane.prompts.map(({ id, ids, measured, greedy }) => {
     const figures = figuresOf(measured);
     return { id, ids, greedy, figures, failed: failedGates(figures, thresholds, greedy) };
   });
-  const row = ({ id, ids, greedy, figures }: (typeof judged)[number], against: Thresholds): ParityFailure => ({
+  const row = ({ id, ids, greedy, figures }: (typeof judged)[number], against: Thresholds): PromptFailure => ({
     kind: "parity-failure",
     provenance,
     lane: name,
@@ -106,8 +110,7 @@ export function judge(lane: MeasuredLane, thresholds: Thresholds, provenance: Pr
     const against = { tau_median: thresholds.tau_median, delta_nll: mostMean };
     for (const prompt of judged) if (Math.abs(prompt.figures.delta_nll!) > mostMean) rows.push(row(prompt, against));
   }
-  const gates: readonly Gate[] = ["nll", "tau", "greedy"];
-  const failed = gates.filter((gate) => rows.some((one) => one.failed.includes(gate)));
+  const failed = GATES.filter((gate) => rows.some((one) => one.failed.includes(gate)));
   const worstTau = Math.min(...judged.map(({ figures }) => figures.tau_median ?? Number.NaN));
   const worstDelta = Math.max(...deltas);
   const margins = (of: Thresholds): Margins => ({
@@ -147,13 +150,46 @@ const SAID: Readonly<Record<Gate, string>> = {
   nll: "the likelihoods differ by more than is allowed",
   tau: "the tokens are ranked otherwise than is allowed",
   greedy: "the greedy text is not the stored one",
+  weights: "the weights are not the same",
 };
 
+/** A row for every tensor that is not what it is in the other form. */
+export function weightsRows({ sides, exact, changed }: WeightsReport, provenance: Provenance): WeightsFailure[] {
+  return changed
+    .filter(({ verdict }) => verdict === "FAIL")
+    .map((tensor) => ({ kind: "parity-failure", provenance, lane: "weights", sides, exact, tensor, failed: ["weights"], verdict: "FAIL" }));
+}
+
+/** A tensor's finding in words: which, where, how large. */
+export function tensorSentence({ part, a, b, count, changed, first, largest, moved, finding, verdict }: TensorReport): string {
+  const name = a === b ? a : `${a} (${b})`;
+  const place = (at: NonNullable<TensorReport["first"]>): string =>
+    part === "scale" && count === 1
+      ? ""
+      : part === "norm" || part === "rope"
+        ? `number ${at.column}, `
+        : `row ${at.row}, column ${at.column}, `;
+  return [
+    `${part === "codes" || part === "scale" ? `${part} of ` : ""}${name}`,
+    `: ${finding}`,
+    first ? `; ${place(first)}is ${first.a} in a and ${first.b} in b` : "",
+    count > 1 && changed > 0
+      ? `; ${changed} of ${count} differ${part === "codes" ? "" : `, by ${largest?.toPrecision(3) ?? "more than can be said"} at most`}`
+      : "",
+    verdict === "FAIL" && moved ? `; ${moved.rows} rows of a are elsewhere in b, row ${moved.from} is row ${moved.to} there` : "",
+  ].join("");
+}
+
 /** What a report's failure is as an error, or undefined if all passed: its code, the gravest of all lanes, is the exit code. @param failures path of the rows */
-export function parityFailure({ lanes }: ParityReport, failures?: string): BitnetError | undefined {
-  const gates: readonly Gate[] = ["nll", "tau", "greedy"];
-  const gate = gates.find((one) => lanes.some(({ failed }) => failed.includes(one)));
-  if (gate === undefined) return undefined;
+export function parityFailure({ lanes, weights }: ParityReport, failures?: string): BitnetError | undefined {
+  const gate = GATES.find((one) => lanes.some(({ failed }) => failed.includes(one)));
+  const wrong = weights?.changed.filter(({ verdict }) => verdict === "FAIL") ?? [];
+  if (gate === undefined) {
+    if (wrong.length === 0) return undefined;
+    const more = wrong.length > 1 ? ` (and ${wrong.length - 1} more)` : "";
+    const rows = failures === undefined ? "" : `; all are in ${failures}`;
+    return new BitnetError("weights", `parity: ${SAID.weights}: ${tensorSentence(wrong[0]!)}${more}${rows}`);
+  }
   const failing = lanes
     .filter(({ failed }) => failed.includes(gate))
     .map(({ name, sides }) => `${name} (${sides.b.path ?? sides.b.kernels})`);

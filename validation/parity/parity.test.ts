@@ -12,7 +12,7 @@ import { readOracles } from "./oracle.js";
 import { runParity } from "./parity.js";
 import { replayRow } from "./replay.js";
 import { textsOfLines } from "./texts.js";
-import type { LaneReport, ParityFailure, ParityReport } from "./types.js";
+import type { LaneReport, ParityReport, PromptFailure } from "./types.js";
 
 // Through the command line, as a user meets it. A short prompt keeps it quick: what is wrong shows at once.
 
@@ -50,7 +50,7 @@ const measure = (b: string, text = PROMPT): Promise<ParityReport> =>
     ...{ cliArgs: [], seed: 42, deterministic: true, date: new Date(0) },
   });
 const report = (): Promise<ParityReport> => readRecord<ParityReport>(out, "parity-report");
-const failures = (): Promise<ParityFailure[]> => readRows<ParityFailure>(rowsFile, "parity-failure");
+const failures = (): Promise<PromptFailure[]> => readRows<PromptFailure>(rowsFile, "parity-failure");
 
 /** Writes a copy of the embedded model with some tensors changed. */
 const changed = (name: string, change: Change): Promise<string> => rewriteGguf(EMBEDDED, join(temporary.path, name), change);
@@ -71,10 +71,12 @@ describe("the embedded pair", () => {
   it("passes a quick run: equal in float32, near enough as shipped, and what other implementations say", async () => {
     const { code, stdout, stderr } = bitnet("parity", "--quick", "--out", out);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^Weights {2}PASS$/m);
     expect(stdout).toMatch(/^FP32↔FP32 {2}PASS$/m);
     expect(stdout).toMatch(/^Quant↔FP32 {2}PASS$/m);
     expect(stdout.match(/^Oracle {2}PASS$/gm)).toHaveLength(3);
-    const { lanes, skipped, provenance, verdict } = await report();
+    const { weights, lanes, skipped, provenance, verdict } = await report();
+    expect(weights).toMatchObject({ exact: true, changed: [], verdict: "PASS" });
     expect([verdict, skipped]).toEqual(["PASS", []]);
     expect(provenance).toMatchObject({ model_hash: "3b6ffbad956fd373", cli_args: ["parity", "--quick", "--out", out, "--threads", "1"] });
     const [float, quant, packed, f32] = lanes as [LaneReport, LaneReport, LaneReport, LaneReport];
@@ -210,7 +212,7 @@ describe("bitnet replay", () => {
   it("gives a failing row's figures from the row alone, and passes when the cause is mended", async () => {
     const path = await changed("mended.gguf", scaled(/blk\.1\.attn_output/, 3));
     expect(parityFailure(await measure(path), rowsFile)).toBeDefined();
-    expect((await report()).skipped.map(({ name }) => name)).toEqual(["fp32-fp32", "oracle"]);
+    expect((await report()).skipped.map(({ name }) => name)).toEqual(["weights", "fp32-fp32", "oracle"]);
     const [row] = await failures();
     expect(row).toMatchObject({ lane: "quant-fp32", prompt: { id: "line-1" }, failed: expect.arrayContaining(["nll"]) });
 

@@ -3,11 +3,14 @@ import type { Provenance } from "../records/provenance.js";
 
 /** The records of parity, field by field as in schemas/parity-report.v1.schema.json and parity-failure.v1.schema.json. */
 
-export const LANES = ["fp32-fp32", "quant-fp32", "oracle"] as const;
+export const LANES = ["weights", "fp32-fp32", "quant-fp32", "oracle"] as const;
 export type LaneName = (typeof LANES)[number];
+/** Lanes that compare what models say. */
+export type OutputLane = Exclude<LaneName, "weights">;
 
-/** What can fail, the gravest first: likelihoods, ranks, greedy text. */
-export type Gate = "nll" | "tau" | "greedy";
+/** What can fail, the gravest first: likelihoods, ranks, greedy text; the weights, from which the others follow. */
+export const GATES = ["nll", "tau", "greedy", "weights"] as const;
+export type Gate = (typeof GATES)[number];
 
 export type Verdict = "PASS" | "FAIL";
 
@@ -102,7 +105,7 @@ export interface Margins {
 }
 
 export interface LaneReport {
-  readonly name: LaneName;
+  readonly name: OutputLane;
   readonly sides: Sides;
   readonly policy: Policy;
   /** What the process promises. */
@@ -117,19 +120,72 @@ export interface LaneReport {
   readonly verdict: Verdict;
 }
 
+/** A tensor in both forms. */
+export interface TensorReport {
+  readonly part: "embedding" | "norm" | "codes" | "scale" | "head" | "rope";
+  /** Its name in either form. */
+  readonly a: string;
+  readonly b: string;
+  readonly types: readonly [a: string, b: string];
+  /** Numbers, and how many of them are not the same. */
+  readonly count: number;
+  readonly changed: number;
+  /** The first number that is wrong, or the first that differs; codes as −1, 0, 1. Rows and columns count from 0; null: not finite. */
+  readonly first: { readonly row: number; readonly column: number; readonly a: number | null; readonly b: number | null } | null;
+  /** Largest |b − a|; null: none differs, or not finite. */
+  readonly largest: number | null;
+  /** Rows of a that are elsewhere in b, and where the first of them is; null: none was found. */
+  readonly moved: { readonly rows: number; readonly from: number; readonly to: number } | null;
+  /** What was allowed, or what is wrong. */
+  readonly finding: string;
+  readonly verdict: Verdict;
+}
+
+/** The lane of weights. */
+export interface WeightsReport {
+  readonly sides: Sides;
+  /** Whether rounding is no excuse. */
+  readonly exact: boolean;
+  /** Tensors, a layer's scales apart from its codes, and how many are equal to the bit. */
+  readonly compared: number;
+  readonly equal: number;
+  /** In all tensors. */
+  readonly numbers: number;
+  /** Those that aren't equal. */
+  readonly changed: readonly TensorReport[];
+  readonly verdict: Verdict;
+}
+
 export interface ParityReport {
   readonly kind: "parity-report";
   readonly provenance: Provenance;
+  /** Absent: not asked for. */
+  readonly weights?: WeightsReport;
   readonly lanes: readonly LaneReport[];
   readonly skipped: readonly { readonly name: LaneName; readonly reason: string }[];
   readonly verdict: Verdict;
 }
 
-/** A prompt that failed, with all that is needed to replay it. */
-export interface ParityFailure {
+/** What failed, with all that is needed to replay it. */
+export type ParityFailure = PromptFailure | WeightsFailure;
+
+/** A tensor that failed. */
+export interface WeightsFailure {
   readonly kind: "parity-failure";
   readonly provenance: Provenance;
-  readonly lane: LaneName;
+  readonly lane: "weights";
+  readonly sides: Sides;
+  readonly exact: boolean;
+  readonly tensor: TensorReport;
+  readonly failed: readonly ["weights"];
+  readonly verdict: "FAIL";
+}
+
+/** A prompt that failed. */
+export interface PromptFailure {
+  readonly kind: "parity-failure";
+  readonly provenance: Provenance;
+  readonly lane: OutputLane;
   readonly sides: Sides;
   readonly policy: Policy;
   readonly thresholds: Thresholds;

@@ -52,6 +52,18 @@ const policy = {
 const thresholds = { tau_median: 0.95, delta_nll: 0.01, delta_nll_mean: 0.005 };
 const margins = { tau_median: 0.04, delta_nll: 0.0099, delta_nll_mean: 0.0049 };
 
+const TENSOR = {
+  ...{ part: "codes", a: "model.embed_tokens.weight", b: "token_embd.weight", types: ["BF16", "F16"], count: 4, changed: 2 },
+  ...{ first: { row: 1, column: 0, a: 0.5, b: null }, largest: 0.25, moved: { rows: 2, from: 1, to: 3 } },
+  ...{ finding: "codes must be equal", verdict: "FAIL" },
+};
+
+/** A row of the lane of weights, which has other fields than one of a prompt. */
+export const WEIGHTS_ROW = {
+  ...{ kind: "parity-failure", provenance: PROVENANCE, lane: "weights", sides, exact: true, tensor: TENSOR },
+  ...{ failed: ["weights"], verdict: "FAIL" },
+};
+
 export const EXAMPLES = {
   "platform-banner": { kind: "platform-banner", provenance: PROVENANCE, kernels: { tier: "relaxed", why: "asked for" } },
   "perf-record": {
@@ -103,6 +115,7 @@ export const EXAMPLES = {
   "parity-report": {
     kind: "parity-report",
     provenance: PROVENANCE,
+    weights: { sides: structuredClone(sides), exact: false, compared: 2, equal: 1, numbers: 8, changed: [TENSOR], verdict: "FAIL" },
     lanes: [
       {
         ...{ name: "quant-fp32", sides, policy, promise: thresholds, thresholds },
