@@ -44,6 +44,10 @@ function tensorText({ row: { sides, tensor: was }, tensor, changed, failed }: We
   return `${lines.map(printable).join("\n")}\n`;
 }
 
+function atMost(threshold: number | undefined): string {
+  return threshold === undefined ? "" : `at most ${threshold}`;
+}
+
 /** A prompt then and now, for a person. */
 export function replayText({ row, changed, figures, greedy, failed }: PromptReplay): string {
   const { lane, prompt, sides, thresholds } = row;
@@ -56,6 +60,12 @@ export function replayText({ row, changed, figures, greedy, failed }: PromptRepl
     line("NLL a", fixed(row.figures.nll_a), fixed(figures.nll_a), ""),
     line("NLL b", fixed(row.figures.nll_b), fixed(figures.nll_b), ""),
     line("ΔNLL", scientific(row.figures.delta_nll), scientific(figures.delta_nll), `at most ${thresholds.delta_nll}`),
+    ...(figures.kl && row.figures.kl
+      ? [
+          line("KL mean", scientific(row.figures.kl.mean), scientific(figures.kl.mean), atMost(thresholds.kl_mean)),
+          line("KL maximum", scientific(row.figures.kl.max), scientific(figures.kl.max), atMost(thresholds.kl_max)),
+        ]
+      : []),
     ...(greedy
       ? [line("greedy", String(row.greedy?.parts_at ?? "same"), String(greedy.parts_at ?? "same"), "token at which it parts")]
       : []),

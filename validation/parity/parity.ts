@@ -5,7 +5,7 @@ import { type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/
 import { writeRecord, writeRows } from "../records/records.js";
 import { TIE } from "../statistics/kendall.js";
 import { compare, greedyOf, type Outputs } from "./figures.js";
-import { embeddedGate, judge, type MeasuredLane, type MeasuredPrompt, PROMISE, weightsRows } from "./gates.js";
+import { defaultGate, embeddedGate, judge, type MeasuredLane, type MeasuredPrompt, weightsRows } from "./gates.js";
 import { readOracles, type StoredOracle } from "./oracle.js";
 import { type Arithmetic, checkAlike, EMBEDDED_PAIR, greedyIds, type KernelOptions, openSide, outputsOf, type Side } from "./sides.js";
 import { type ParityText, parityTexts } from "./texts.js";
@@ -74,7 +74,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
     ...{ tier: null, threads: null },
   };
   const from = await provenance({ ...pick(options), model });
-  const judged = (outputs?.measured ?? []).map((lane) => judge(lane, options.models ? PROMISE[lane.name] : embeddedGate(lane), from));
+  const judged = (outputs?.measured ?? []).map((lane) => judge(lane, options.models ? defaultGate(lane.name) : embeddedGate(lane), from));
   const rows: ParityFailure[] = [...(weights ? weightsRows(weights, from) : []), ...judged.flatMap((one) => one.rows)];
   const reports = judged.map(({ report }) => report);
   const verdicts: readonly Verdict[] = [...(weights ? [weights.verdict] : []), ...reports.map(({ verdict }) => verdict)];

@@ -8,8 +8,8 @@ export type LaneName = (typeof LANES)[number];
 /** Lanes that compare what models say. */
 export type OutputLane = Exclude<LaneName, "weights">;
 
-/** What can fail, the gravest first: likelihoods, ranks, greedy text; the weights, from which the others follow. */
-export const GATES = ["nll", "tau", "greedy", "weights"] as const;
+/** What can fail, the gravest first: likelihoods, ranks, greedy text, probabilities at single positions; the weights, from which the others follow. */
+export const GATES = ["nll", "tau", "greedy", "kl", "weights"] as const;
 export type Gate = (typeof GATES)[number];
 
 export type Verdict = "PASS" | "FAIL";
@@ -59,6 +59,9 @@ export interface Thresholds {
   readonly delta_nll: number;
   /** Most mean |ΔNLL| over all prompts. */
   readonly delta_nll_mean?: number;
+  /** Most mean KL divergence of a prompt, and most at any position, nats. */
+  readonly kl_mean?: number;
+  readonly kl_max?: number;
 }
 
 /** Of one prompt, or of all. */
@@ -74,6 +77,26 @@ export interface Figures {
   readonly nll_b: number | null;
   /** b − a */
   readonly delta_nll: number | null;
+  /** Holds the mean of b − a over such tokens with 95 %, by resampling; null: not finite. Absent in old records. */
+  readonly delta_nll_interval?: readonly [low: number, high: number] | null;
+  /** Absent in old records. */
+  readonly kl?: Kl;
+}
+
+/** How the probabilities differ, over the positions that predict a token: see `Divergence`. null: not finite, or too few. */
+export interface Kl {
+  readonly positions: number;
+  /** Nats, with its standard error, as the others. */
+  readonly mean: number | null;
+  readonly mean_error: number | null;
+  readonly p999: number | null;
+  readonly max: number | null;
+  /** Shares, 0 … 1. */
+  readonly same_top: number | null;
+  readonly same_top_error: number | null;
+  /** Probabilities, 0 … 1. */
+  readonly delta_p_rms: number | null;
+  readonly delta_p_rms_error: number | null;
 }
 
 /** A stored greedy continuation against what the model finds likeliest on it. */
@@ -102,6 +125,8 @@ export interface Margins {
   readonly tau_median: number | null;
   readonly delta_nll: number | null;
   readonly delta_nll_mean?: number | null;
+  readonly kl_mean?: number | null;
+  readonly kl_max?: number | null;
 }
 
 export interface LaneReport {
