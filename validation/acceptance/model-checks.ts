@@ -175,6 +175,12 @@ function laneFigures({ margins, thresholds, promise_margins }: LaneReport, prefi
     [`${prefix}tau_margin`]: tau,
     [`${prefix}delta_nll`]: nll === null ? null : thresholds.delta_nll - nll,
     [`${prefix}delta_nll_margin`]: nll,
+    ...(margins.kl_max !== undefined && thresholds.kl_max !== undefined
+      ? {
+          [`${prefix}kl_max`]: margins.kl_max === null ? null : thresholds.kl_max - margins.kl_max,
+          [`${prefix}kl_max_margin`]: margins.kl_max,
+        }
+      : {}),
     ...(prefix === "" && { promise_tau_margin: promise_margins.tau_median, promise_delta_nll_margin: promise_margins.delta_nll }),
   };
 }

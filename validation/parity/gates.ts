@@ -190,12 +190,10 @@ export function weightsRows({ sides, exact, changed }: WeightsReport, provenance
 /** A tensor's finding in words: which, where, how large. */
 export function tensorSentence({ part, a, b, count, changed, first, largest, moved, finding, verdict }: TensorReport): string {
   const name = a === b ? a : `${a} (${b})`;
-  const place = (at: NonNullable<TensorReport["first"]>): string =>
-    part === "scale" && count === 1
-      ? ""
-      : part === "norm" || part === "rope"
-        ? `number ${at.column}, `
-        : `row ${at.row}, column ${at.column}, `;
+  const place = (at: NonNullable<TensorReport["first"]>): string => {
+    if (part === "scale" && count === 1) return "";
+    return part === "norm" || part === "rope" ? `number ${at.column} ` : `row ${at.row}, column ${at.column} `;
+  };
   return [
     `${part === "codes" || part === "scale" ? `${part} of ` : ""}${name}`,
     `: ${finding}`,
@@ -211,9 +209,9 @@ export function tensorSentence({ part, a, b, count, changed, first, largest, mov
 export function parityFailure({ lanes, weights }: ParityReport, failures?: string): BitnetError | undefined {
   const gate = GATES.find((one) => lanes.some(({ failed }) => failed.includes(one)));
   const wrong = weights?.changed.filter(({ verdict }) => verdict === "FAIL") ?? [];
+  const more = wrong.length > 1 ? ` (and ${wrong.length - 1} more)` : "";
   if (gate === undefined) {
     if (wrong.length === 0) return undefined;
-    const more = wrong.length > 1 ? ` (and ${wrong.length - 1} more)` : "";
     const rows = failures === undefined ? "" : `; all are in ${failures}`;
     return new BitnetError("weights", `parity: ${SAID.weights}: ${tensorSentence(wrong[0]!)}${more}${rows}`);
   }
@@ -221,7 +219,8 @@ export function parityFailure({ lanes, weights }: ParityReport, failures?: strin
     .filter(({ failed }) => failed.includes(gate))
     .map(({ name, sides }) => `${name} (${sides.b.path ?? sides.b.kernels})`);
   const where = failures === undefined ? "" : `; the prompts are in ${failures}: bitnet replay shows one`;
-  return new BitnetError(codeOf(gate), `parity: ${SAID[gate]} in ${failing.join(", ")}${where}`);
+  const cause = wrong.length > 0 ? `; the weights differ too: ${tensorSentence(wrong[0]!)}${more}` : "";
+  return new BitnetError(codeOf(gate), `parity: ${SAID[gate]} in ${failing.join(", ")}${cause}${where}`);
 }
 
 /** Probabilities are likelihoods: of single tokens. */

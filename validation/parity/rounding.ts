@@ -6,21 +6,29 @@ export const UNIT: Readonly<Record<string, number>> = { F32: 2 ** -24, F16: 2 **
 /** The least number of f16 that has all its digits. */
 const LEAST_HALF = 2 ** -14;
 
-/**
- * How far a number of a block type may lie from the one it was made from: a share of the largest magnitude in its block and in the group of
- * blocks that shares a second scale. Each covers a step of the codes and the rounding of the scales to f16 (and int8 or 6 bits).
- */
-const BLOCKS: Readonly<Record<string, { readonly block: number; readonly own: number; readonly group: number; readonly shared: number }>> =
-  {
-    // The largest is 127 steps: half a step, and the scale's rounding.
-    Q8_0: { block: 32, own: 1 / 254 + 2 ** -11, group: 32, shared: 0 },
-    // The largest is some 32 steps; an optimiser of scales clips it by up to 2. The scale of 16 is one of 127 parts of the largest scale of 256.
-    Q6_K: { block: 16, own: 2 / 32 + 2 ** -11, group: 256, shared: 1 / 254 },
-    // The largest is 8 steps; the opposite end is clipped by one.
-    Q4_0: { block: 32, own: 1 / 8 + 2 ** -11, group: 32, shared: 0 },
-    // 15 steps from the least to the largest, one of them allowed; scale and minimum have 6 bits.
-    Q4_K: { block: 32, own: 1 / 6, group: 256, shared: 1 / 32 },
-  };
+/** What a block type's numbers may be off by. */
+interface BlockRounding {
+  /** Numbers that share a scale, and those whose scales share another. */
+  readonly block: number;
+  readonly group: number;
+  /** Parts of the largest magnitude in the block, and in the group. */
+  readonly own: number;
+  readonly shared: number;
+  /** The largest code: f16 rounds small scales by 2⁻²⁵, which it multiplies. */
+  readonly code: number;
+}
+
+/** How far a number of a block type may lie from the one it was made from: a step of the codes and the rounding of the scales to f16 and to 6 or 8 bits. */
+const BLOCKS: Readonly<Record<string, BlockRounding>> = {
+  // The largest is 127 steps: half a step, and the scale's rounding.
+  Q8_0: { block: 32, own: 1 / 254 + 2 ** -11, group: 32, shared: 0, code: 127 },
+  // The largest is some 32 steps; an optimiser of scales clips it by up to 2. The scale of 16 is one of 127 parts of the largest scale of 256.
+  Q6_K: { block: 16, own: 2 / 32 + 2 ** -11, group: 256, shared: 1 / 254, code: 127 * 32 },
+  // The largest is 8 steps; the opposite end is clipped by one.
+  Q4_0: { block: 32, own: 1 / 8 + 2 ** -11, group: 32, shared: 0, code: 8 },
+  // 15 steps from the least to the largest, one of them allowed; scale and minimum have 6 bits.
+  Q4_K: { block: 32, own: 1 / 6, group: 256, shared: 1 / 32, code: 63 * 15 + 63 },
+};
 
 /** Types whose numbers are a code times an f16 scale, nothing else rounded. */
 const CODED = ["Q2_0", "Q2_0_128", "TQ1_0", "TQ2_0"];
@@ -126,7 +134,8 @@ export class Comparison {
       const blocks = BLOCKS[this.types[side]!];
       if (unit !== undefined) for (let i = 0; i < a.length; i++) allowed[i]! += unit * Math.abs(values[i]!) * (1 + 2 ** -10) + tiny;
       else if (blocks) {
-        // The original's magnitudes: a block may have lost its largest.
+        for (let i = 0; i < a.length; i++) allowed[i]! += blocks.code * 2 ** -25;
+        // Of both sides: a block may have lost its largest.
         const shares = [
           [blocks.block, blocks.own],
           [blocks.group, blocks.shared],

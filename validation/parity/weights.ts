@@ -184,9 +184,11 @@ class Pair {
   private async movedRows(a: TensorInfo, b: TensorInfo, rows: number, columns: number): Promise<Moved | undefined> {
     const keys = async (side: 0 | 1, tensor: TensorInfo): Promise<string[]> => {
       const found: string[] = [];
-      for (let row = 0; row < rows; row++) {
-        const values = floats(tensor.type, await this.rows(side, tensor, row, 1, columns), columns);
-        found.push(keyOf(nearest("BF16", values)));
+      const most = Math.max(1, Math.floor(STRETCH / columns));
+      for (let row = 0; row < rows; row += most) {
+        const held = Math.min(most, rows - row);
+        const values = nearest("BF16", floats(tensor.type, await this.rows(side, tensor, row, held, columns), held * columns));
+        for (let at = 0; at < values.length; at += columns) found.push(keyOf(values.subarray(at, at + columns)));
       }
       return found;
     };
@@ -340,7 +342,7 @@ function mostOff(a: ScaleType, b: ScaleType, values: readonly [number, number]):
 
 /** What two scales may differ by and still be the same number. */
 function orderOf(a: ScaleType, b: ScaleType): number {
-  return (a.type === "masters") !== (b.type === "masters") ? SUM_ORDER : 0;
+  return a.type === "masters" || b.type === "masters" ? SUM_ORDER : 0;
 }
 
 function floats(type: string, bytes: Uint8Array, count: number): Float32Array {
