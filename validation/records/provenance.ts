@@ -50,8 +50,9 @@ export interface ProvenanceOptions {
   readonly model?: {
     readonly sha256: string;
     readonly tokenizerSha256: string;
-    readonly tier: string;
-    readonly threads: number;
+    /** null: nothing was computed. */
+    readonly tier: string | null;
+    readonly threads: number | null;
   };
   readonly cliArgs: readonly string[];
   readonly seed: number | null;
