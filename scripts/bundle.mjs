@@ -94,7 +94,14 @@ const minify = { mangle: false, compress: false, codegen: { removeWhitespace: fa
 async function write(path, output, plugins = []) {
   // What a command loads when it is called is in its file already: that is meant.
   const checks = { ineffectiveDynamicImport: false };
-  const shared = { checks, platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses, checksVersion, ...plugins] };
+  // Paths of modules are in the bundle: they are those from here, wherever node_modules leads to.
+  const shared = {
+    checks,
+    resolve: { symlinks: false },
+    platform: "node",
+    external: [/^node:/],
+    plugins: [relocate, withoutProcesses, checksVersion, ...plugins],
+  };
   const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });
   const written = await bundle.write({ ...output, minify, comments: false });
   await bundle.close();

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,6 +7,7 @@ import { deflateSync } from "node:zlib";
 import { failuresPath } from "../parity/parity.js";
 import { type PerfRecord, perfPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
+import { writeBuildRecord } from "../records/build.js";
 import { readIndex } from "../records/git-index.js";
 import { hashObject } from "../records/git-objects.js";
 import { kernelSha256, type Provenance } from "../records/provenance.js";
@@ -20,6 +22,20 @@ import { perfRecordPaths } from "./sign-off.js";
 /** Time of its commit, seconds. */
 export const COMMIT_TIME = 1_700_000_100;
 
+/** Builds the clone: each file of dist/ has all of the sources in it. */
+const BUILD = `
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+const read = (path) => readFileSync(path, "utf8");
+const code = read("engine/index.ts") + read("engine/network/feed-forward.ts");
+const kernel = read("kernels/assembly/ternary.ts");
+for (const folder of ["bundle", "kernels", "engine"]) mkdirSync("dist/" + folder, { recursive: true });
+for (const name of ["bitnet.cjs", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"]) writeFileSync("dist/bundle/" + name, code);
+for (const name of ["plain", "products", "relaxed"]) writeFileSync("dist/kernels/" + name + ".wasm", kernel);
+writeFileSync("dist/engine/index.d.ts", code);
+if (code.includes("=;")) throw new Error("engine/index.ts: Syntax error");
+writeFileSync("dist/bundle/LICENSES.txt", LICENSES);
+`;
+
 /** A clone, in a folder that `remove` takes away. */
 export class Clone {
   readonly folder = mkdtempSync(join(tmpdir(), "bitnet-clone-"));
@@ -32,8 +48,11 @@ export class Clone {
     rmSync(this.root, { recursive: true, force: true });
     this.put("a.txt", "3\n");
     this.put("engine/index.ts", "export const one = 1;\n");
+    this.put("engine/network/feed-forward.ts", "export const activation = 'relu2';\n");
+    this.put("kernels/assembly/ternary.ts", "const SCALE = 127;\n");
+    this.put("scripts/build.mjs", BUILD.replace("LICENSES)", `${JSON.stringify(readFileSync("dist/bundle/LICENSES.txt", "utf8"))})`));
     this.put("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- Wings.\n\n## [0.1.0] - 2026-11-22\n\n### Added\n\n- All.\n");
-    for (const path of ["package.json", "package-lock.json", "LICENSE", "dist/bundle", "README.md", "docs", ...perfRecordPaths(".")]) {
+    for (const path of ["package.json", "package-lock.json", "LICENSE", "README.md", "docs", ...perfRecordPaths(".")]) {
       cpSync(path, join(this.root, path), { recursive: true });
     }
     this.put("README.md", "# Short\n");
@@ -46,7 +65,15 @@ export class Clone {
       await writeRecord(join(this.root, perfPath(fresh)), "perf-record", fresh);
     }
     for (const [path, text] of renderPerf(records)) this.put(path, text);
+    this.build();
     this.#commit();
+  }
+
+  /** Builds it, as `npm run build` does: a build that fails leaves no record. */
+  build(): void {
+    rmSync(join(this.root, "dist/build.json"), { force: true });
+    const { status } = spawnSync(process.execPath, ["scripts/build.mjs"], { cwd: this.root });
+    if (status === 0) writeBuildRecord(this.root, {});
   }
 
   /** Commits all but dist, as gitformat-index (version 2) and gitformat-loose have it. */

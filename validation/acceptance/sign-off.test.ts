@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { buildFault, writeBuildRecord } from "../records/build.js";
 import type { CheckReport } from "./acceptance.js";
 import { Clone } from "./clone.test.helper.js";
 import { SIGN_OFF } from "./sign-off.js";
@@ -29,6 +30,9 @@ describe("a clone in order", () => {
   });
 });
 
+const kernel = (scale: number): void => clone.edit("kernels/assembly/ternary.ts", "127", String(scale));
+const append = (path: string): void => clone.put(path, `${clone.read(path)}\n`);
+
 // The words are put together here, so that a scan of this repository's own sources does not stop at its test.
 const word = (...parts: readonly string[]): string => parts.join("");
 
@@ -45,6 +49,88 @@ describe("a gate closes on", () => {
       "g.bundle",
       /dist\/bundle\/worker\.cjs:\d+ pretends/,
       () => clone.put("dist/bundle/worker.cjs", `${clone.read("dist/bundle/worker.cjs")}\nconst ${word("simul", "ated")} = 1;\n`),
+    ],
+    ["a constant of a kernel", "g.build", /^kernels\/assembly\/ternary\.ts was changed since the build: npm run build$/, () => kernel(126)],
+    [
+      "another activation function",
+      "g.build",
+      /^engine\/network\/feed-forward\.ts was changed/,
+      () => clone.edit("engine/network/feed-forward.ts", "relu2", "silu"),
+    ],
+    [
+      "a source that is not built",
+      "g.build",
+      /^cli\/more\.ts is new since the build/,
+      () => clone.put("cli/more.ts", "export const a = 1;\n"),
+    ],
+    [
+      "a source that is gone",
+      "g.build",
+      /^engine\/gone\.ts is gone since the build/,
+      () => {
+        clone.put("engine/gone.ts", "export const a = 1;\n");
+        clone.build();
+        rmSync(join(clone.root, "engine/gone.ts"));
+      },
+    ],
+    [
+      "another version of a tool",
+      "g.build",
+      /^package-lock\.json was changed/,
+      () => clone.edit("package-lock.json", /("node_modules\/rolldown": \{\s*"version": ")[^"]*/, "$19.9.9"),
+    ],
+    ["bytes behind the bundle", "g.build", /^dist\/bundle\/index\.js was changed since the build/, () => append("dist/bundle/index.js")],
+    ["bytes behind the library for require()", "g.build", /^dist\/bundle\/index\.cjs was changed/, () => append("dist/bundle/index.cjs")],
+    ["bytes behind a module", "g.build", /^dist\/kernels\/products\.wasm was changed/, () => append("dist/kernels/products.wasm")],
+    ["bytes behind a declaration", "g.build", /^dist\/engine\/index\.d\.ts was changed/, () => append("dist/engine/index.d.ts")],
+    ["a file more in the bundle", "g.build", /^dist\/bundle\/more\.js is new/, () => clone.put("dist/bundle/more.js", "1;\n")],
+    [
+      "a module that is gone",
+      "g.build",
+      /^dist\/kernels\/relaxed\.wasm is gone/,
+      () => rmSync(join(clone.root, "dist/kernels/relaxed.wasm")),
+    ],
+    [
+      "a build that failed",
+      "g.build",
+      /^there is no dist\/build\.json: the last build failed/,
+      () => {
+        clone.put("engine/index.ts", "export const one =;\n");
+        clone.build();
+      },
+    ],
+    [
+      "a bundle whose record was made to fit",
+      "g.build",
+      /^a new build of the sources gives another dist\/bundle\/index\.js/,
+      () => {
+        append("dist/bundle/index.js");
+        writeBuildRecord(clone.root, {});
+      },
+    ],
+    [
+      "a kernel whose record was made to fit",
+      "g.build",
+      /^a new build of the sources gives another dist\/kernels\/plain\.wasm/,
+      () => {
+        kernel(126);
+        writeBuildRecord(clone.root, {});
+      },
+    ],
+    [
+      "sources that can't be built",
+      "g.build",
+      /^the sources can't be built .*: .*Syntax error/,
+      () => {
+        clone.put("engine/index.ts", "export const one =;\n");
+        writeBuildRecord(clone.root, {});
+      },
+    ],
+    [
+      "an edited record of the build",
+      "g.build",
+      /build\.json: \/sources\/.* must match pattern/,
+      () => clone.edit("dist/build.json", /": "\w{64}"/, '": "0"'),
     ],
     ["a bundle that is not there", "g.bundle", /no dist\/bundle\/index\.js/, () => rmSync(join(clone.root, "dist/bundle/index.js"))],
     ["a print", "g.debugging", /engine\/bad\.ts:1 prints/, () => clone.put("engine/bad.ts", `${word("con", "sole")}.log(1);\n`)],
@@ -108,6 +194,26 @@ describe("a gate closes on", () => {
   });
 });
 
+it("a quick run compares hashes and says so, and a version and a test are no part of the build", async () => {
+  await clone.make();
+  const quick = async (): Promise<CheckReport> =>
+    (
+      await clone.check(
+        SIGN_OFF.filter(({ id }) => id === "g.build"),
+        { quick: true },
+      )
+    ).checks[0]!;
+  clone.edit("package.json", /"version": "[^"]*"/, '"version": "9.9.9"');
+  clone.put("engine/index.test.ts", "1;\n");
+  expect(await quick()).toMatchObject({ status: "PASS", figures: { built_again: false }, reason: expect.stringContaining("--quick") });
+  kernel(126);
+  expect(await quick()).toMatchObject({ status: "FAIL", reason: expect.stringContaining("kernels/assembly/ternary.ts was changed") });
+});
+
+it("this repository is built of its sources", async () => {
+  expect(await buildFault(".", true)).toBeUndefined();
+});
+
 it("what is installed has no sources to look at, says so, and needs none", async () => {
   await clone.make();
   for (const path of ["engine", ".git", "bench"]) rmSync(join(clone.root, path), { recursive: true });
@@ -117,6 +223,8 @@ it("what is installed has no sources to look at, says so, and needs none", async
   for (const { ship, reason } of skipped)
     expect({ ship, reason }).toEqual({ ship: false, reason: expect.stringContaining("only a clone has it") });
   expect(verdict).toBe("PASS");
+  append("dist/kernels/products.wasm");
+  expect(await only("g.build")).toMatchObject({ status: "FAIL", reason: expect.stringContaining("install the package again") });
 });
 
 it("an artifact of this run that is not of its schema is found", async () => {

@@ -5,6 +5,7 @@ import { describeModel } from "../../engine/index.js";
 import { modelName, type PerfRecord, readPerf } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
+import { BUILD_FILE, buildFault, rebuildFault } from "../records/build.js";
 import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
 import { gitState } from "../records/git.js";
 import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
@@ -15,6 +16,7 @@ import { type Fault, faultText, leftOver, pretended, pretendedInBundle } from ".
 export const SIGN_OFF: readonly Check[] = [
   { id: "f.performance", title: "performance of both formats, fresh", run: performanceRecords },
   { id: "f.render", title: "performance page equals its records", run: render },
+  { id: "g.build", title: "the build is of the sources", run: built },
   { id: "g.sources", title: "nothing pretended in the sources", run: (context) => scanSources(context, pretended) },
   { id: "g.bundle", title: "nothing pretended in the bundle", run: scanBundle },
   { id: "g.debugging", title: "nothing left over from debugging", run: (context) => scanSources(context, leftOver) },
@@ -121,8 +123,19 @@ function scanSources({ root, clone }: Context, scan: (path: string, text: string
   return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files } };
 }
 
+/** A clone is built again, unless it must be quick: dist/ and its record might both have been edited. */
+async function built({ root, clone, quick, signal }: Context): Promise<Finding> {
+  const fault = await buildFault(root, clone);
+  if (fault !== undefined) return { status: "FAIL", reason: fault };
+  const figures = { built_again: clone && !quick };
+  if (!clone) return { status: "PASS", reason: `files are as in ${BUILD_FILE}: only a clone can build them again`, figures };
+  if (quick) return { status: "PASS", reason: `files and sources are as in ${BUILD_FILE}: --quick does not build again`, figures };
+  const other = await rebuildFault(root, signal);
+  return other === undefined ? { status: "PASS", figures } : { status: "FAIL", reason: other, figures };
+}
+
 /** What must be in dist/bundle. */
-const BUNDLE = ["bitnet.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
+const BUNDLE = ["bitnet.cjs", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
 
 function scanBundle({ root }: Context): Finding {
   const found: Fault[] = [];

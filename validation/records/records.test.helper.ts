@@ -12,6 +12,8 @@ export const PROVENANCE = {
   model_sha256: SHA,
   tokenizer_sha256: SHA,
   kernel_sha256: SHA,
+  modules_sha256: SHA,
+  bundle_sha256: SHA,
   cli_args: ["perf", "--iterations", "3"],
   wsl2: false,
   platform: { os: "linux", release: "6.1.0", arch: "x64", cpu: "Some CPU", cores: 2, memory_bytes: 8 * 2 ** 30 },

@@ -31,7 +31,7 @@ function altered(record: object, at: Path, change: (parent: Record<string | numb
 
 /** What may be left out, and where any key may stand. */
 const OPTIONAL =
-  /\/checks\/0\/(?:reason|figures)|^\/greedy$|\/options\b|\/(?:thresholds|promise|\w*margins)\/delta_nll_mean$|\/kernel_calls\/|^\/model\/activations$/;
+  /\/checks\/0\/(?:reason|figures)|^\/greedy$|\/options\b|\/(?:thresholds|promise|\w*margins)\/delta_nll_mean$|\/kernel_calls\/|^\/model\/activations$|\/provenance\/(?:modules|bundle)_sha256$/;
 const OPEN = /\/checks\/\d+\/figures$/;
 
 describe.each(Object.keys(EXAMPLES) as (keyof typeof EXAMPLES)[])("the schema of %s", (kind) => {
