@@ -36,7 +36,7 @@ export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
     });
     status.end();
     const lines = [
-      "ALL ACCEPTANCE TESTS PASSED",
+      release.go ? "ALL ACCEPTANCE TESTS PASSED" : "NO RELEASE AS IT IS: the tree was changed since its commit; all else passed",
       "",
       printable(release.out),
       ...release.files.map((file) => `  ${file}`),

@@ -1,20 +1,33 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import { deflateSync } from "node:zlib";
-import { failuresPath } from "../parity/parity.js";
+import { describeModel } from "../../engine/index.js";
+import { EMBEDDED_PAIR } from "../parity/sides.js";
+import { LANES } from "../parity/types.js";
 import { type PerfRecord, perfPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
-import { writeBuildRecord } from "../records/build.js";
+import { bundleSha256, modulesSha256, writeBuildRecord } from "../records/build.js";
 import { readIndex } from "../records/git-index.js";
 import { hashObject } from "../records/git-objects.js";
 import { kernelSha256, type Provenance } from "../records/provenance.js";
 import { readRecord, writeRecord, writeRows } from "../records/records.js";
 import { EXAMPLES, PROVENANCE } from "../records/records.test.helper.js";
-import { type AcceptanceOptions, type AcceptanceSummary, BANNER_FILE, PARITY_FILE, runAcceptance, SUMMARY_FILE } from "./acceptance.js";
+import {
+  type AcceptanceOptions,
+  type AcceptanceSummary,
+  artifactHashes,
+  BANNER_FILE,
+  CHECKS,
+  FAILURES_FILE,
+  PARITY_FILE,
+  runAcceptance,
+  SUMMARY_FILE,
+} from "./acceptance.js";
 import type { Check } from "./check.js";
+import { sealSummary, type Unsealed } from "./seal.js";
 import { perfRecordPaths } from "./sign-off.js";
 
 // A clone small enough to be broken in every way, with what a release needs in it, all of it committed.
@@ -40,12 +53,15 @@ writeFileSync("dist/bundle/LICENSES.txt", LICENSES);
 export class Clone {
   readonly folder = mkdtempSync(join(tmpdir(), "bitnet-clone-"));
   readonly root = join(this.folder, "clone");
+  /** As it was first made. */
+  readonly #copy = join(this.folder, "copy");
   /** Id of its commit. */
   commit = "";
 
   /** Whole, with performance records that say they are of the present kernels. */
   async make(): Promise<void> {
     rmSync(this.root, { recursive: true, force: true });
+    if (existsSync(this.#copy)) return cpSync(this.#copy, this.root, { recursive: true });
     this.put("a.txt", "3\n");
     this.put("engine/index.ts", "export const one = 1;\n");
     this.put("engine/network/feed-forward.ts", "export const activation = 'relu2';\n");
@@ -67,6 +83,7 @@ export class Clone {
     for (const [path, text] of renderPerf(records)) this.put(path, text);
     this.build();
     this.#commit();
+    cpSync(this.root, this.#copy, { recursive: true });
   }
 
   /** Builds it, as `npm run build` does: a build that fails leaves no record. */
@@ -130,13 +147,24 @@ export class Clone {
 
   /** Artifacts of a validation that passed, in a folder. */
   async results(folder: string, from: Partial<Provenance> = {}): Promise<void> {
-    const provenance = { ...PROVENANCE, git_commit: this.commit.slice(0, 12), kernel_sha256: kernelSha256(), ...from };
-    const checks = [{ id: "c.fp32-fp32", title: "parity", ship: true, status: "PASS" }];
-    const passed = { kind: "acceptance-summary", provenance, quick: false, checks, verdict: "PASS" };
-    await writeRecord(join(folder, SUMMARY_FILE), "acceptance-summary", passed);
-    await writeRecord(join(folder, PARITY_FILE), "parity-report", { ...EXAMPLES["parity-report"], provenance });
+    const hashes = { kernel_sha256: kernelSha256(), modules_sha256: modulesSha256("."), bundle_sha256: bundleSha256(".") };
+    const provenance: Provenance = { ...PROVENANCE, schema_version: 1, git_commit: this.commit.slice(0, 12), ...hashes, ...from };
+    const models = await Promise.all(EMBEDDED_PAIR.map(async (path) => ({ path, sha256: (await describeModel(path)).sha256 })));
+    const [a, b] = models.map((model) => ({ ...model, format: "gguf", kernels: "reference" }));
+    const [lane] = EXAMPLES["parity-report"].lanes;
+    const lanes = LANES.map((name) => ({ ...lane, name, sides: { a, b }, failed: [] }));
+    await writeRecord(join(folder, PARITY_FILE), "parity-report", { ...EXAMPLES["parity-report"], provenance, lanes, skipped: [] });
     await writeRecord(join(folder, BANNER_FILE), "platform-banner", { ...EXAMPLES["platform-banner"], provenance });
-    await writeRows(failuresPath(join(folder, PARITY_FILE)), "parity-failure", []);
+    await writeRows(join(folder, FAILURES_FILE), "parity-failure", []);
+    await this.seal(folder, {
+      ...{ kind: "acceptance-summary", provenance, quick: false, models, artifacts: artifactHashes(folder), verdict: "PASS" },
+      checks: CHECKS.map(({ id, title }) => ({ id, title, ship: true, status: "PASS" })),
+    });
+  }
+
+  /** Seals results, as a run does. */
+  async seal(folder: string, summary: Unsealed): Promise<void> {
+    await writeRecord(join(folder, SUMMARY_FILE), "acceptance-summary", sealSummary(summary));
   }
 
   remove(): void {

@@ -90,6 +90,11 @@ export const EXAMPLES = {
     kind: "acceptance-summary",
     provenance: PROVENANCE,
     quick: true,
+    models: [
+      { path: "a", sha256: SHA },
+      { path: "b", sha256: null },
+    ],
+    head: SHA,
     checks: [
       {
         id: "parity.fp32",
@@ -98,9 +103,12 @@ export const EXAMPLES = {
         status: "SKIP",
         reason: "not asked for",
         figures: { tau: 0.99, of: null },
+        chain: SHA,
       },
     ],
+    artifacts: { "parity_report.json": SHA },
     verdict: "FAIL",
+    seal: SHA,
   },
   "parity-report": {
     kind: "parity-report",

@@ -30,6 +30,18 @@ async function prepare(more: Partial<ReleaseOptions> = {}): ReturnType<typeof pr
   });
 }
 
+/** Parity, measured before. */
+const PARITY: readonly Check[] = [
+  {
+    ...{ id: "c.fp32-fp32", title: "parity" },
+    run: async ({ out }) => {
+      await clone.results(out);
+      return { status: "PASS" };
+    },
+  },
+  { id: "c.quant-fp32", title: "parity", run: () => ({ status: "PASS" }) },
+];
+
 /** Every file of the clone, by its hash. */
 function snapshot(root = clone.root): Record<string, string> {
   const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
@@ -106,6 +118,7 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
   expect(`sha512-${Buffer.from(own.hashes[0]!.content, "hex").toString("base64")}`).toBe(commander.integrity);
   expect(bom.components.map(({ purl }) => purl)).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:npm\/ajv@/)]));
   clone.edit("package-lock.json", `"version": "${commander.version}"`, '"version": "0.0.1"');
+  clone.build();
   await expect(prepare({ dryRun: true })).rejects.toMatchObject({ code: "file", message: expect.stringContaining("commander") });
 });
 
@@ -114,9 +127,30 @@ it("boxes are ticked from results, and never else", async () => {
   const ticked = readFileSync(join(folders.out, LIST), "utf8");
   expect(ticked).toContain("- [x] Acceptance");
   expect(ticked).toContain("- [x] Format parity, FP32↔FP32: τ-b ≥ 0.95, |ΔNLL| ≤ 0.01");
-  expect(ticked).toContain("- [ ] Format parity, Quant↔FP32"); // the recorded results have no such check
-  expect(ticked).toContain("- [ ] Sign-off");
+  expect(ticked).toContain("- [x] Format parity, Quant↔FP32");
+  expect(ticked).toContain("- [x] Sign-off");
   expect(ticked).toContain('- [ ] `git tag -a v0.2.0 -m "Dual-format validation: audited & gated"`');
+});
+
+it("without a check that decides a ship criterion there is no go, dry or not", async () => {
+  const measured: Check = { id: "c.fp32-fp32", title: "parity", run: () => ({ status: "PASS" }) };
+  for (const dryRun of [false, true]) {
+    await expect(prepare({ results: undefined, dryRun, checks: [measured, ...SIGN_OFF] })).rejects.toMatchObject({
+      code: "acceptance",
+      message: expect.stringMatching(/^ship criteria are not met: Format parity, Quant↔FP32: [^;]*$/),
+    });
+  }
+});
+
+it("a dry run of a changed tree is no go, and says so", async () => {
+  clone.put("a.txt", "4\n");
+  const checks = [...PARITY, ...SIGN_OFF];
+  const { go, summary } = await prepare({ results: undefined, dryRun: true, checks });
+  expect([go, summary.checks.at(-1)]).toEqual([false, expect.objectContaining({ id: "g.clean-tree", status: "SKIP" })]);
+  expect(readFileSync(join(folders.out, LIST), "utf8")).toContain("- [ ] Sign-off");
+  await expect(prepare({ results: undefined, checks })).rejects.toMatchObject({ code: "acceptance" });
+  await clone.make();
+  expect(await prepare({ results: undefined, dryRun: true, checks })).toMatchObject({ go: true });
 });
 
 const failing: Check = { id: "c.fp32-fp32", title: "parity", run: () => ({ status: "FAIL", reason: "it differs" }) };
@@ -188,14 +222,7 @@ it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, b
 });
 
 it("all gates pass on what is about to be released: version and changelog are those to come", async () => {
-  const measured: Check = {
-    ...{ id: "c.fp32-fp32", title: "parity" },
-    run: async ({ out }) => {
-      await clone.results(out);
-      return { status: "PASS" };
-    },
-  };
-  const whole = { results: undefined, checks: [measured, ...SIGN_OFF] };
+  const whole = { results: undefined, checks: [...PARITY, ...SIGN_OFF] };
   const release = await prepare(whole);
   expect(release.summary.checks.filter(({ status }) => status !== "PASS")).toEqual([]);
   expect(release.summary.checks.find(({ id }) => id === "g.changelog")!.figures).toEqual({ version: "0.2.0" });

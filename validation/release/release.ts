@@ -1,21 +1,20 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import {
   type AcceptanceOptions,
   type AcceptanceSummary,
   acceptanceFailure,
   BANNER_FILE,
+  FAILURES_FILE,
   isClone,
   PARITY_FILE,
   runAcceptance,
   SUMMARY_FILE,
 } from "../acceptance/acceptance.js";
 import { modelRecords, perfRecordPaths, SIGN_OFF } from "../acceptance/sign-off.js";
-import { failuresPath } from "../parity/parity.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
-import type { ParityReport } from "../parity/types.js";
 import { type PerfRecord, readPerf, runPerf } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
@@ -23,10 +22,10 @@ import { CHANGELOG_FILE, releaseChangelog } from "../records/changelog.js";
 import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
 import { type GitState, gitState } from "../records/git.js";
 import { PACKAGE_FILE } from "../records/package.js";
-import { kernelSha256 } from "../records/provenance.js";
-import { readRecord, readRows, writeRecord } from "../records/records.js";
-import { checklist } from "./checklist.js";
+import { writeRecord } from "../records/records.js";
+import { checklist, openCriteria } from "./checklist.js";
 import { digestOf, MANIFEST_FILE, packArtifacts, SUMS_FILE, sums } from "./pack.js";
+import { takeResults } from "./results.js";
 import { sbom } from "./sbom.js";
 import type { ArchiveFile } from "./tar.js";
 
@@ -60,6 +59,8 @@ export interface Release {
   readonly tree: readonly string[];
   readonly commands: readonly string[];
   readonly summary: AcceptanceSummary;
+  /** Whether every ship criterion is met; false only of a dry run, on a tree that was changed. */
+  readonly go: boolean;
 }
 
 /** What marks a folder as a release, which may be replaced. */
@@ -97,11 +98,16 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     let summary: AcceptanceSummary;
     if (options.results === undefined) summary = await accept(options, root, overlay, results);
     else {
-      summary = await take(options.results, results, git, options.dryRun);
+      summary = await takeResults(options.results, results, git, options.dryRun);
       // What was recorded says nothing of the tree as it is now.
       pass(await accept({ ...options, checks: SIGN_OFF }, root, overlay, join(staging, "sign-off")));
     }
     pass(summary);
+    const open = openCriteria(summary);
+    // A dry run may be of a changed tree, which it says.
+    const go = open.length === 0;
+    if (!go && !(options.dryRun && openCriteria(summary, "g.clean-tree").length === 0))
+      throw new BitnetError("acceptance", `ship criteria are not met: ${open.join("; ")}`);
     signal?.throwIfAborted();
 
     const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
@@ -109,7 +115,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     const bom = Buffer.from(`${JSON.stringify(sbom(root, version, git.time), undefined, 2)}\n`);
     const packed: ArchiveFile[] = [
       ...(await archiveFiles([...perfRecordPaths(root), ...pages, CHANGELOG_FILE, "docs/release.md"], at)),
-      ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, basename(failuresPath(PARITY_FILE)), BANNER_FILE], (path) => join(results, path))),
+      ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE], (path) => join(results, path))),
       { path: `${name}.cdx.json`, data: bom },
     ];
     const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time });
@@ -138,7 +144,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     await writeWhole(join(overlay, list), text);
     await swap(staging, out);
     if (!options.dryRun) await putInto(root, join(out, TREE), out);
-    return { tag, out, files: made.map(({ path }) => path), tree, commands, summary };
+    return { tag, out, files: made.map(({ path }) => path), tree, commands, summary, go };
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
@@ -212,31 +218,6 @@ async function accept(options: ReleaseOptions, root: string, overlay: string, ou
 function pass(summary: AcceptanceSummary): void {
   const failure = acceptanceFailure(summary);
   if (failure) throw failure;
-}
-
-/** Results of an earlier run, if they are of this commit and these kernels, and whole. */
-async function take(from: string, to: string, git: GitState, dryRun: boolean): Promise<AcceptanceSummary> {
-  const summary = await readRecord<AcceptanceSummary>(join(from, SUMMARY_FILE), "acceptance-summary");
-  const parity = await readRecord<ParityReport>(join(from, PARITY_FILE), "parity-report");
-  const banner = await readRecord<object>(join(from, BANNER_FILE), "platform-banner");
-  const rows = failuresPath(join(from, PARITY_FILE));
-  await readRows(rows, "parity-failure");
-  const { git_commit, git_dirty, kernel_sha256 } = summary.provenance;
-  const wrong = [
-    ...(git_commit === null || !git.commit.startsWith(git_commit)
-      ? [`they are of commit ${git_commit ?? "none"}, and this is ${git.commit.slice(0, 12)}`]
-      : []),
-    ...(git_dirty && !dryRun ? ["they are of a tree that was changed since its commit"] : []),
-    ...(kernel_sha256 !== kernelSha256() || parity.provenance.kernel_sha256 !== kernel_sha256 ? ["they are of other kernels"] : []),
-    ...(summary.quick ? ["they are of a quick run"] : []),
-  ];
-  if (wrong.length > 0)
-    throw new BitnetError("stale", `the results in ${from} can't be released: ${wrong.join("; ")}: bitnet validate makes new ones`);
-  await writeRecord(join(to, SUMMARY_FILE), "acceptance-summary", summary);
-  await writeRecord(join(to, PARITY_FILE), "parity-report", parity);
-  await writeRecord(join(to, BANNER_FILE), "platform-banner", banner);
-  await writeWhole(failuresPath(join(to, PARITY_FILE)), await readFile(rows));
-  return summary;
 }
 
 async function archiveFiles(paths: readonly string[], at: (path: string) => string): Promise<ArchiveFile[]> {
