@@ -3,7 +3,7 @@
 // (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them.
 // What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it came from. Development and most
 // tests use tsc's modules.
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -168,6 +168,6 @@ const declared = new Set();
 
 const licenses = [...packages].sort().map((path) => {
   const { name, version } = JSON.parse(readFileSync(join(path, "package.json"), "utf8"));
-  return `${name} ${version}\n\n${readFileSync(join(path, "LICENSE"), "utf8").trim()}\n`;
+  return `${name} ${version}\n\n${readFileSync(join(path, existsSync(join(path, "LICENSE")) ? "LICENSE" : "LICENSE-MIT"), "utf8").trim()}\n`;
 });
 writeFileSync(join(out, "LICENSES.txt"), `The files beside this one contain parts of these packages:\n\n${licenses.join("\n----\n\n")}`);

@@ -62,6 +62,7 @@ export class Clone {
   async make(): Promise<void> {
     rmSync(this.root, { recursive: true, force: true });
     if (existsSync(this.#copy)) return cpSync(this.#copy, this.root, { recursive: true });
+    this.put(".gitignore", "dist/\n*.tgz\n");
     this.put("a.txt", "3\n");
     this.put("engine/index.ts", "export const one = 1;\n");
     this.put("engine/network/feed-forward.ts", "export const activation = 'relu2';\n");

@@ -180,6 +180,23 @@ describe("a gate closes on", () => {
       () => clone.edit("package.json", /"version": "[^"]*"/, '"version": "9.9.9"'),
     ],
     ["a changelog that is not there", "g.changelog", /no CHANGELOG\.md/, () => rmSync(join(clone.root, "CHANGELOG.md"))],
+    [
+      "an untracked source",
+      "g.clean-tree",
+      /changed since the commit: engine\/new\.ts \(not tracked\)$/,
+      () => clone.put("engine/new.ts", "1;\n"),
+    ],
+    ["an untracked file", "g.clean-tree", /notes\.txt \(not tracked\)/, () => clone.put("notes.txt", "1;\n")],
+    ["an ignored file that is published", "g.clean-tree", /models\/x\.tgz \(not tracked\)/, () => clone.put("models/x.tgz", "1")],
+    [
+      "an ignored source",
+      "g.clean-tree",
+      /engine\/hidden\.ts \(not tracked\)/,
+      () => {
+        clone.put(".git/info/exclude", "hidden.ts\n");
+        clone.put("engine/hidden.ts", "1;\n");
+      },
+    ],
     ["a changed file", "g.clean-tree", /changed since the commit: a\.txt/, () => clone.put("a.txt", "4\n")],
   ];
   it.each(causes)("%s", async (_, id, said, breakIt) => {

@@ -5,9 +5,9 @@ import { describeModel } from "../../engine/index.js";
 import { modelName, type PerfRecord, readPerf } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
-import { BUILD_FILE, buildFault, rebuildFault } from "../records/build.js";
+import { BUILD_FILE, buildFault, publishedFiles, rebuildFault, sourceHashes } from "../records/build.js";
 import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
-import { gitState } from "../records/git.js";
+import { gitState, gitTracked, gitUntracked } from "../records/git.js";
 import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
 import type { Check, Context, Finding } from "./check.js";
 import { type Fault, faultText, leftOver, pretended, pretendedInBundle } from "./scan.js";
@@ -224,9 +224,14 @@ function cleanTree(context: Context): Finding {
   if (!context.clone) return notHere("git's folder");
   const ship = context.release ? {} : { ship: false as const };
   const state = gitState(context.root);
-  if (!state?.changed) return { status: "SKIP", reason: "git's folder is not there or can't be read", ...ship };
+  const untracked = gitUntracked(context.root);
+  if (!state?.changed || !untracked) return { status: "SKIP", reason: "git's folder is not there or can't be read", ...ship };
+  // What is built or published must be in the commit, even where git is told to look away.
+  const tracked = gitTracked(context.root);
+  const shipped = [...Object.keys(sourceHashes(context.root)), ...publishedFiles(context.root)].filter((path) => !tracked?.has(path));
+  const files = [...state.changed, ...new Set([...untracked, ...shipped])];
   // What a release that was interrupted has put there already is no change.
-  const changed = state.changed.filter((path) => {
+  const changed = files.filter((path) => {
     const put = context.overlay === undefined ? undefined : join(context.overlay, path);
     return (
       put === undefined ||
@@ -237,7 +242,8 @@ function cleanTree(context: Context): Finding {
   });
   const figures = { commit: state.commit.slice(0, 12), changed: changed.length };
   if (changed.length === 0) return { status: "PASS", figures };
-  const list = `${changed.slice(0, 5).join(", ")}${changed.length > 5 ? ", …" : ""}`;
+  const named = changed.slice(0, 5).map((path) => (state.changed!.includes(path) ? path : `${path} (not tracked)`));
+  const list = `${named.join(", ")}${changed.length > 5 ? ", …" : ""}`;
   if (context.release) return { status: "FAIL", reason: `changed since the commit: ${list}`, figures };
   return { status: "SKIP", reason: `changed since the commit: ${list} (a release may not go out so)`, figures, ...ship };
 }

@@ -61,6 +61,18 @@ export function builtHashes(root: string): Hashes {
   return Object.fromEntries(paths.sort().map((path) => [path, sha256(readFileSync(join(root, path)))]));
 }
 
+/** What is published as it lies in the tree, beside dist/: what npm takes by itself, and what `files` of package.json names. */
+export function publishedFiles(root: string): string[] {
+  const { files = [] } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { files?: string[] };
+  const named = [...files.filter((path) => !/[*!]|^dist\b/.test(path)), "package.json", "README.md", "LICENSE"];
+  const paths = named.flatMap((path) => {
+    const there = lstatSync(join(root, path), { throwIfNoEntry: false });
+    if (!there) return [];
+    return there.isDirectory() ? walk(root, path, ["node_modules"]) : [path];
+  });
+  return [...new Set(paths)].filter((path) => !/(?:^|\/)(?:\.DS_Store|\.git|npm-debug\.log)$/.test(path)).sort();
+}
+
 /** The package's own version does not count: a release changes it, and nothing that is built. */
 function sourceData(root: string, path: string): string | Buffer {
   const data = readFileSync(join(root, path));
