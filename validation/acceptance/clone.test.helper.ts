@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, type Dirent, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import { deflateSync } from "node:zlib";
@@ -48,6 +48,9 @@ writeFileSync("dist/engine/index.d.ts", code);
 if (code.includes("=;")) throw new Error("engine/index.ts: Syntax error");
 writeFileSync("dist/bundle/LICENSES.txt", LICENSES);
 `;
+
+/** Git sorts folders as if a slash ended their names. */
+const sortedName = (entry: Dirent): string => (entry.isDirectory() ? `${entry.name}/` : entry.name);
 
 /** A clone, in a folder that `remove` takes away. */
 export class Clone {
@@ -116,11 +119,29 @@ export class Clone {
     this.put(".git/index", index);
     const who = `A <a@example.org> ${COMMIT_TIME} +0000`;
     const commit = `tree ${readIndex(index)!.tree()}\nauthor ${who}\ncommitter ${who}\n\nAll\n`;
-    const object = Buffer.from(`commit ${commit.length}\0${commit}`);
-    this.commit = createHash("sha1").update(object).digest("hex");
-    this.put(`.git/objects/${this.commit.slice(0, 2)}/${this.commit.slice(2)}`, deflateSync(object));
+    this.commit = this.#object("commit", Buffer.from(commit));
+    this.#tree("");
     this.put(".git/HEAD", "ref: refs/heads/main\n");
     this.put(".git/refs/heads/main", `${this.commit}\n`);
+  }
+
+  #object(type: string, data: Uint8Array): string {
+    const object = Buffer.concat([Buffer.from(`${type} ${data.length}\0`), data]);
+    const id = createHash("sha1").update(object).digest("hex");
+    this.put(`.git/objects/${id.slice(0, 2)}/${id.slice(2)}`, deflateSync(object));
+    return id;
+  }
+
+  /** The objects of a folder (`a/b/`), which are those that the index names. */
+  #tree(folder: string): string {
+    const entries = readdirSync(join(this.root, folder), { withFileTypes: true }).filter(({ name }) => name !== ".git" && name !== "dist");
+    const sorted = entries.toSorted((a, b) => (sortedName(a) < sortedName(b) ? -1 : 1));
+    const parts = sorted.flatMap((entry) => {
+      const path = `${folder}${entry.name}`;
+      const id = entry.isDirectory() ? this.#tree(`${path}/`) : this.#object("blob", readFileSync(join(this.root, path)));
+      return [Buffer.from(`${entry.isDirectory() ? "40000" : "100644"} ${entry.name}\0`), Buffer.from(id, "hex")];
+    });
+    return this.#object("tree", Buffer.concat(parts));
   }
 
   put(path: string, data: string | Uint8Array): void {

@@ -30,8 +30,9 @@ export async function packArtifacts(
 ): Promise<{ readonly archive: Uint8Array; readonly manifest: Uint8Array }> {
   const sorted = files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
   const digests = sorted.map(({ path, data }) => digestOf(path, data));
-  // Its provenance is that of the results: when and by which command they were packed changes nothing of them.
-  const record = { kind: "manifest", provenance: summary.provenance, version, files: digests };
+  // Its provenance is that of the results, for the version that they are released as: when and by which command they were packed changes nothing.
+  const provenance = { ...summary.provenance, package_version: version };
+  const record = { kind: "manifest", provenance, version, files: digests };
   checkRecord("manifest", record, MANIFEST_FILE);
   const manifest = Buffer.from(`${JSON.stringify(record, undefined, 2)}\n`);
   const all = [...sorted, { path: MANIFEST_FILE, data: manifest }];

@@ -89,9 +89,13 @@ it("the archive is the same, byte for byte, from the same results, and holds wha
   const unpacked = join(clone.folder, "unpacked");
   mkdirSync(unpacked, { recursive: true });
   expect(spawnSync("tar", ["-xzf", join(folders.out, ARCHIVE), "-C", unpacked])).toMatchObject({ status: 0 });
-  type Manifest = { readonly version: string; readonly files: readonly { readonly path: string; readonly sha256: string }[] };
+  type Manifest = {
+    readonly version: string;
+    readonly provenance: { readonly package_version: string };
+    readonly files: readonly { readonly path: string; readonly sha256: string }[];
+  };
   const manifest = await readRecord<Manifest>(join(unpacked, "MANIFEST.json"), "manifest");
-  expect(manifest.version).toBe("0.2.0");
+  expect([manifest.version, manifest.provenance.package_version]).toEqual(["0.2.0", "0.2.0"]);
   const paths = manifest.files.map(({ path }) => path);
   for (const path of [GGUF, "docs/PERF_COMPARISON.md", "docs/perf-bitnet-stories-4m.svg", "CHANGELOG.md", "acceptance_summary.json"]) {
     expect(paths).toContain(path);
@@ -130,6 +134,22 @@ it("boxes are ticked from results, and never else", async () => {
   expect(ticked).toContain("- [x] Format parity, Quant↔FP32");
   expect(ticked).toContain("- [x] Sign-off");
   expect(ticked).toContain('- [ ] `git tag -a v0.2.0 -m "Dual-format validation: audited & gated"`');
+});
+
+it("on no branch there is nothing to push to", async () => {
+  clone.put(".git/HEAD", `${clone.commit}\n`);
+  const { commands } = await prepare({ dryRun: true });
+  expect(commands.filter((command) => command.startsWith("git push"))).toEqual([]);
+  expect(commands.some((command) => command.startsWith("git tag -a v0.2.0"))).toBe(true);
+});
+
+it("where the tree can't be written, it is as it was, and there is no release", async () => {
+  const folder = `RELEASE_CHECKLIST_v0.2.0.md`;
+  mkdirSync(join(clone.root, folder));
+  const before = snapshot();
+  await expect(prepare({ out: `${folders.out}-refused` })).rejects.toMatchObject({ code: "io" });
+  expect(snapshot()).toEqual(before);
+  expect(existsSync(`${folders.out}-refused`)).toBe(false);
 });
 
 it("without a check that decides a ship criterion there is no go, dry or not", async () => {
@@ -211,6 +231,15 @@ const refusals: readonly (readonly [
     },
   ],
   ["a folder that is no release", "usage", () => ({ out: join(clone.root, "docs") })],
+  ["the version of the package", "usage", () => ({ version: "0.1.0" })],
+  [
+    "an older version than a tag",
+    "usage",
+    () => {
+      clone.put(".git/refs/tags/v0.3.0", `${clone.commit}\n`);
+      return {};
+    },
+  ],
   ["a folder that is no clone", "usage", () => ({ root: clone.folder })],
 ];
 it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, breakIt) => {

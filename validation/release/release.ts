@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
@@ -25,9 +25,11 @@ import { PACKAGE_FILE } from "../records/package.js";
 import { writeRecord } from "../records/records.js";
 import { checklist, openCriteria } from "./checklist.js";
 import { digestOf, MANIFEST_FILE, packArtifacts, SUMS_FILE, sums } from "./pack.js";
+import { type PlacedFile, placeFiles } from "./place.js";
 import { takeResults } from "./results.js";
 import { sbom } from "./sbom.js";
 import type { ArchiveFile } from "./tar.js";
+import { checkVersion } from "./version.js";
 
 export interface ReleaseOptions
   extends Pick<AcceptanceOptions, "cliArgs" | "seed" | "deterministic" | "date" | "kernels" | "onBanner" | "onCheck" | "checks"> {
@@ -80,6 +82,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
   const { version, signal, root = dirname(PACKAGE_FILE) } = options;
   const out = resolve(options.out);
   const git = stateOf(root);
+  checkVersion(root, version);
   if (existsSync(out) && !existsSync(join(out, MARK)))
     throw new BitnetError("usage", `${options.out} is there already, and no release: name another folder (--out)`);
   const staging = temporaryPath(out);
@@ -92,6 +95,8 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     });
     for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay);
     await removeStale(out);
+    // A run that was killed may have left temporaries in the tree, which then is not clean.
+    if (!options.dryRun) for (const { path } of overlayFiles(root, overlay)) await removeStale(join(root, path));
     await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10));
     await performance(options, root, overlay);
     const results = join(staging, "results");
@@ -132,8 +137,8 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
       `git add ${[...own.filter((path) => path !== list), list].join(" ")}`,
       `git commit -m "Release ${tag}"`,
       `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
-      "git push",
-      "git push --tags",
+      // On no branch there is nothing that git could push to.
+      ...(git.branch === null ? [] : ["git push", "git push --tags"]),
       "npm publish",
     ];
     const digests = made.map(({ path, data }) => digestOf(path, data));
@@ -232,8 +237,7 @@ async function archiveFiles(paths: readonly string[], at: (path: string) => stri
 }
 
 /** A file of an overlay, and what the tree has in its place; null: nothing. */
-interface OverlayFile {
-  readonly path: string;
+interface OverlayFile extends PlacedFile {
   readonly before: Buffer | null;
   readonly after: Buffer;
 }
@@ -244,7 +248,7 @@ function overlayFiles(root: string, overlay: string): OverlayFile[] {
   const paths = entries.map((entry) => relative(overlay, join(entry.parentPath, entry.name)).split(sep).join("/")).sort();
   return paths.map((path) => ({
     path,
-    before: existsSync(join(root, path)) ? readFileSync(join(root, path)) : null,
+    before: statSync(join(root, path), { throwIfNoEntry: false })?.isFile() ? readFileSync(join(root, path)) : null,
     after: readFileSync(join(overlay, path)),
   }));
 }
@@ -261,16 +265,12 @@ async function takeOver(earlier: string, root: string, overlay: string): Promise
   }
 }
 
-/** Puts the overlay's files into the tree, each whole. If that fails, the tree is put back, and the release goes away. */
+/** Puts the overlay's files into the tree. If that fails, the tree is put back, and the release goes away. */
 async function putInto(root: string, overlay: string, out: string): Promise<void> {
-  const all = changes(root, overlay);
   try {
-    for (const { path, after } of all) await writeWhole(join(root, path), after);
+    await placeFiles(root, changes(root, overlay));
   } catch (error) {
-    for (const { path, before } of all) {
-      await (before === null ? rm(join(root, path), { force: true }) : writeWhole(join(root, path), before));
-    }
-    await rm(out, { recursive: true, force: true });
+    await rm(out, { recursive: true, force: true }).catch(() => undefined); // the first error says it
     throw error;
   }
 }
