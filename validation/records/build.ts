@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   existsSync,
@@ -14,8 +13,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { BitnetError } from "../../engine/errors.js";
 import { checkRecord, readRecord } from "./records.js";
+import { failureLine, runProgram } from "./run.js";
 
 /** What the build made, and of what. Equal sources and tools give equal bytes. A record: `schemas/build-record.v1.schema.json`. */
 export interface BuildRecord {
@@ -136,8 +135,8 @@ export async function rebuildFault(root: string, signal: AbortSignal | undefined
     }
     const packages = join(root, "node_modules");
     if (existsSync(packages)) symlinkSync(realpathSync(packages), join(folder, "node_modules"), "junction");
-    const said = await build(folder, signal);
-    if (said !== undefined) return `the sources can't be built (npm ci, npm run build): ${said}`;
+    const ended = await runProgram(process.execPath, [join(folder, "scripts/build.mjs"), "--published"], { cwd: folder, signal });
+    if (ended.code !== 0) return `the sources can't be built (npm ci, npm run build): ${failureLine(ended)}`;
     const differs = firstDifference(builtHashes(root), builtHashes(folder));
     const how = { "is gone": "gives no", "is new": "gives", "was changed": "gives another" }[differs?.what ?? ""];
     return differs && `a new build of the sources ${how} ${differs.path}: delete dist, then npm run build`;
@@ -146,28 +145,6 @@ export async function rebuildFault(root: string, signal: AbortSignal | undefined
     if (lstatSync(join(folder, "node_modules"), { throwIfNoEntry: false })) rmSync(join(folder, "node_modules"));
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-/** Most of a build's messages that is kept. */
-const MAX_SAID = 10_000;
-
-/** What a build that failed said first of an error; undefined: it has not failed. */
-async function build(folder: string, signal: AbortSignal | undefined): Promise<string | undefined> {
-  const options = { cwd: folder, stdio: ["ignore", "pipe", "pipe"] as ["ignore", "pipe", "pipe"], ...(signal && { signal }) };
-  const child = spawn(process.execPath, [join(folder, "scripts/build.mjs"), "--published"], options);
-  let said = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      said = `${said}${text}`.slice(0, MAX_SAID);
-    });
-  }
-  const code = await new Promise<number | null>((done, failed) => child.on("close", done).on("error", failed)).catch((error: unknown) => {
-    signal?.throwIfAborted();
-    throw new BitnetError("io", `the build could not be started: ${(error as Error).message}`, {}, { cause: error });
-  });
-  if (code === 0) return undefined;
-  const lines = said.split("\n").filter((line) => line.trim() !== "");
-  return (lines.find((line) => /error/i.test(line)) ?? lines[0] ?? `exit code ${code}`).trim().slice(0, 300);
 }
 
 /** SHA-256 of the lines `sha256  name` of some files of a folder: one value for all. */

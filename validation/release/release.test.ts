@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, it } from "vitest";
+import { BitnetError } from "../../engine/errors.js";
 import type { Check } from "../acceptance/check.js";
 import { Clone, COMMIT_TIME } from "../acceptance/clone.test.helper.js";
 import { SIGN_OFF } from "../acceptance/sign-off.js";
@@ -18,6 +19,8 @@ afterAll(() => clone.remove());
 const folders = { out: join(clone.folder, "out/release-v0.2.0"), results: join(clone.folder, "results") };
 const GGUF = "bench/results/perf-bitnet-stories-4m-gguf.json";
 const ARCHIVE = "bitnet-ts-v0.2.0-artifacts.tar.gz";
+/** In place of npm, which npm.test.ts and the gates try. */
+const NPM = { file: "bitnet-ts-0.2.0.tgz", data: Buffer.from("the package") };
 const LIST = "RELEASE_CHECKLIST_v0.2.0.md";
 
 /** As the command line calls it, on the small clone, with recorded results. */
@@ -25,7 +28,7 @@ async function prepare(more: Partial<ReleaseOptions> = {}): ReturnType<typeof pr
   await clone.results(folders.results);
   return prepareRelease({
     ...{ version: "0.2.0", dryRun: false, root: clone.root, out: folders.out, results: folders.results },
-    ...{ cliArgs: ["release", "prepare"], seed: 42, deterministic: false, date: new Date() },
+    ...{ cliArgs: ["release", "prepare"], seed: 42, deterministic: false, date: new Date(), pack: async () => NPM },
     ...more,
   });
 }
@@ -54,9 +57,11 @@ function snapshot(root = clone.root): Record<string, string> {
 
 /** A release's folder has every file, each with its sum. */
 function holds(folder: string): void {
-  expect(readdirSync(folder).sort()).toEqual([LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, "bitnet-ts-v0.2.0.cdx.json", "tree"].sort());
+  expect(readdirSync(folder).sort()).toEqual(
+    [LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, NPM.file, "bitnet-ts-v0.2.0.cdx.json", "tree"].sort(),
+  );
   const sums = readFileSync(join(folder, "SHA256SUMS"), "utf8").trim().split("\n");
-  expect(sums).toHaveLength(4);
+  expect(sums).toHaveLength(5);
   for (const line of sums) {
     const [hash, name] = line.split("  ");
     expect(sha256(readFileSync(join(folder, name!)))).toBe(hash);
@@ -76,7 +81,7 @@ it("puts version, changelog and checklist into the tree, and the rest into a fol
   expect(clone.read("CHANGELOG.md")).toContain("## [Unreleased]\n\n## [0.2.0] - 2023-11-14\n\n### Added\n\n- Wings."); // the commit's day
   holds(folders.out);
   expect(release.commands.join("\n")).toMatch(
-    /^git add CHANGELOG\.md .* RELEASE_CHECKLIST_v0\.2\.0\.md\ngit commit .*\ngit tag -a v0\.2\.0 -m .*\ngit push\ngit push --tags\nnpm publish$/,
+    /^git add CHANGELOG\.md .* RELEASE_CHECKLIST_v0\.2\.0\.md\ngit commit .*\ngit tag -a v0\.2\.0 -m .*\ngit push\ngit push --tags\nnpm publish \/\S+\/out\/release-v0\.2\.0\/bitnet-ts-0\.2\.0\.tgz$/,
   );
 });
 
@@ -92,10 +97,13 @@ it("the archive is the same, byte for byte, from the same results, and holds wha
   type Manifest = {
     readonly version: string;
     readonly provenance: { readonly package_version: string };
+    readonly package: object;
     readonly files: readonly { readonly path: string; readonly sha256: string }[];
   };
   const manifest = await readRecord<Manifest>(join(unpacked, "MANIFEST.json"), "manifest");
   expect([manifest.version, manifest.provenance.package_version]).toEqual(["0.2.0", "0.2.0"]);
+  const sha512 = createHash("sha512").update(NPM.data);
+  expect(manifest.package).toEqual({ path: NPM.file, bytes: NPM.data.length, integrity: `sha512-${sha512.digest("base64")}` });
   const paths = manifest.files.map(({ path }) => path);
   for (const path of [GGUF, "docs/PERF_COMPARISON.md", "docs/perf-bitnet-stories-4m.svg", "CHANGELOG.md", "acceptance_summary.json"]) {
     expect(paths).toContain(path);
@@ -113,8 +121,17 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
   expect(bom).toMatchObject({
     bomFormat: "CycloneDX",
     specVersion: "1.6",
-    metadata: { component: { name: "bitnet-ts", version: "0.2.0" } },
+    metadata: {
+      component: {
+        ...{ name: "bitnet-ts", version: "0.2.0" },
+        hashes: [{ alg: "SHA-512", content: createHash("sha512").update(NPM.data).digest("hex") }],
+      },
+    },
   });
+  const kernel = sha256(readFileSync(join(clone.root, "dist/kernels/products.wasm")));
+  expect(bom.components).toContainEqual(
+    expect.objectContaining({ type: "file", name: "dist/kernels/products.wasm", hashes: [{ alg: "SHA-256", content: kernel }] }),
+  );
   const lock = JSON.parse(clone.read("package-lock.json")) as { packages: Record<string, { version: string; integrity: string }> };
   const commander = lock.packages["node_modules/commander"]!;
   const own = bom.components.find(({ purl }) => purl === `pkg:npm/commander@${commander.version}`)!;
@@ -223,6 +240,15 @@ const refusals: readonly (readonly [
     },
   ],
   [
+    "a package that npm can't install",
+    "acceptance",
+    () => ({
+      pack: () => {
+        throw new BitnetError("acceptance", "the npm package does not run");
+      },
+    }),
+  ],
+  [
     "a changelog with nothing in it",
     "usage",
     () => {
@@ -267,7 +293,7 @@ it("all gates pass on what is about to be released: version and changelog are th
 const PROGRAM = `
   import { prepareRelease } from ${JSON.stringify(pathToFileURL("dist/validation/release/release.js").href)};
   const [root, out, results] = process.argv.slice(1);
-  await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], seed: 42, deterministic: false, date: new Date() });
+  await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], pack: async () => ({ file: "bitnet-ts-0.2.0.tgz", data: Buffer.from("the package") }), seed: 42, deterministic: false, date: new Date() });
 `;
 
 it("killed at any moment it leaves nothing partial under a final name, and the next run cleans up", async () => {

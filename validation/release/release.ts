@@ -24,6 +24,7 @@ import { type GitState, gitState } from "../records/git.js";
 import { PACKAGE_FILE } from "../records/package.js";
 import { writeRecord } from "../records/records.js";
 import { checklist, openCriteria } from "./checklist.js";
+import { type PackNpm, packNpm } from "./npm.js";
 import { digestOf, MANIFEST_FILE, packArtifacts, SUMS_FILE, sums } from "./pack.js";
 import { type PlacedFile, placeFiles } from "./place.js";
 import { takeResults } from "./results.js";
@@ -45,6 +46,8 @@ export interface ReleaseOptions
   readonly perf?: boolean | undefined;
   /** Samples of each format. Default 10. */
   readonly iterations?: number;
+  /** Default: `packNpm`. */
+  readonly pack?: PackNpm;
   /** Default: this package's. */
   readonly root?: string;
   readonly signal?: AbortSignal | undefined;
@@ -117,15 +120,17 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
 
     const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
     const pages = [...renderPerf(await perfRecords(root, at)).keys()];
-    const bom = Buffer.from(`${JSON.stringify(sbom(root, version, git.time), undefined, 2)}\n`);
+    const npm = await (options.pack ?? packNpm)(root, overlay, version, signal);
+    const bom = Buffer.from(`${JSON.stringify(sbom(root, version, git.time, npm.data), undefined, 2)}\n`);
     const packed: ArchiveFile[] = [
       ...(await archiveFiles([...perfRecordPaths(root), ...pages, CHANGELOG_FILE, "docs/release.md"], at)),
       ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE], (path) => join(results, path))),
       { path: `${name}.cdx.json`, data: bom },
     ];
-    const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time });
+    const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time, npm });
     const made: ArchiveFile[] = [
       { path: `${name}-artifacts.tar.gz`, data: archive },
+      { path: npm.file, data: npm.data },
       { path: `${name}.cdx.json`, data: bom },
       { path: MANIFEST_FILE, data: manifest },
     ];
@@ -139,7 +144,8 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
       `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
       // On no branch there is nothing that git could push to.
       ...(git.branch === null ? [] : ["git push", "git push --tags"]),
-      "npm publish",
+      // What was checked, and not what lies in the tree by then.
+      `npm publish ${publishPath(root, join(out, npm.file))}`,
     ];
     const digests = made.map(({ path, data }) => digestOf(path, data));
     const text = Buffer.from(checklist({ version, tag, summary, artifacts: digests, commands }));
@@ -153,6 +159,13 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
+}
+
+/** A path as a command in `root` takes it. */
+function publishPath(root: string, path: string): string {
+  const inside = relative(root, path).split(sep).join("/");
+  const shown = inside.startsWith("..") ? path : `./${inside}`;
+  return /^[\w./@:\\-]+$/.test(shown) ? shown : JSON.stringify(shown);
 }
 
 function stateOf(root: string): GitState {
