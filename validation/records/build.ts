@@ -1,18 +1,7 @@
 import { createHash } from "node:crypto";
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { temporaryFolder } from "./files.js";
 import { checkRecord, readRecord } from "./records.js";
 import { failureLine, runProgram } from "./run.js";
 
@@ -127,7 +116,7 @@ export async function buildFault(root: string, clone: boolean): Promise<string |
 
 /** Builds the sources of a clone in a temporary folder, and says what comes out other than dist/ is; undefined: nothing. */
 export async function rebuildFault(root: string, signal: AbortSignal | undefined): Promise<string | undefined> {
-  const folder = mkdtempSync(join(realpathSync(tmpdir()), "bitnet-build-"));
+  const folder = await temporaryFolder("bitnet-build");
   try {
     for (const path of Object.keys(sourceHashes(root))) {
       mkdirSync(dirname(join(folder, path)), { recursive: true });

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { BUILD_FILE, builtHashes, publishedFiles } from "../records/build.js";
+import { temporaryFolder } from "../records/files.js";
 import { type Ended, failureLine, runProgram } from "../records/run.js";
 
 /** The package, as npm publishes it. */
@@ -28,7 +28,7 @@ export function integrity(data: Uint8Array): string {
  * @throws BitnetError acceptance: it can't be packed or installed, or does not run; io: there is no npm
  */
 export const packNpm: PackNpm = async (root, overlay, version, signal) => {
-  const folder = await mkdtemp(join(await realpath(tmpdir()), "bitnet-npm-"));
+  const folder = await temporaryFolder("bitnet-npm");
   const must = (what: string, ended: Ended): string => {
     if (ended.code !== 0) throw new BitnetError("acceptance", `the npm package ${what}: ${failureLine(ended)}`);
     return ended.stdout;
