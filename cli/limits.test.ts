@@ -104,7 +104,7 @@ describe.runIf(process.platform !== "win32")("what is no file", () => {
     for (const [name, message] of [
       [at("pipe"), "is a pipe, not a regular file"],
       [at("link"), "is a pipe, not a regular file"],
-      [at("folder"), "is a directory, where a file is needed"],
+      [at("folder"), "is a directory, but a file is needed"],
       ["/dev/null", "is a device, not a regular file"],
     ] as const) {
       const before = lstatSync(name).ino;

@@ -68,7 +68,7 @@ export class BitnetError extends Error {
 
 /** Causes of a failed system call, in words; others are shown by their code. */
 const SYSTEM_REASONS: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such file or directory",
+  ENOENT: "no such file or directory",
   ENOTDIR: "a part of its path is not a directory",
   EACCES: "permission denied",
   EPERM: "not permitted",

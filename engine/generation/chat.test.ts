@@ -126,6 +126,9 @@ test("an assistant's last message is the beginning of the answer, unless it is s
   expect(memory.later(messages, {})().text).toBe("<|begin_of_text|>U: hi<|eot_id|>A: Once");
   expect(memory.later(messages, { continueFinalMessage: false })().text).toBe("<|begin_of_text|>U: hi<|eot_id|>A: Once<|eot_id|>A: ");
   expect(memory.later(messages.slice(0, 1), { continueFinalMessage: null })().text).toBe("<|begin_of_text|>U: hi<|eot_id|>A: ");
+  // A call of a tool is no beginning.
+  const calls: ChatMessage[] = [...messages.slice(0, 1), { role: "assistant", content: "Once", tool_calls: [{ function: { name: "f" } }] }];
+  expect(memory.later(calls, {})().text).toBe("<|begin_of_text|>U: hi<|eot_id|>A: Once<|eot_id|>A: ");
 });
 
 test("a conversation is taken as it is when it is given, and refused when it is asked for", () => {

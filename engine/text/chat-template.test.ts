@@ -204,7 +204,7 @@ describe("options", () => {
       [{ "a b": 1 }, `usage: "a b" can't be the name of a template variable`],
       [{ tools: {} }, "usage: the template variable tools must be a list of objects, or null"],
       [{ f: () => 1 }, "usage: template.f is a function, which is not JSON data"],
-      [{ d: new Map() }, "usage: template.d is a object, which is not JSON data"],
+      [{ d: new Map() }, "usage: template.d is an object with a class of its own, which is not JSON data"],
     ] as const) {
       expect(await errorOf(async () => compose(source, { template }))).toBe(message);
     }

@@ -84,12 +84,74 @@ test.each([
   expect(await errorOf(async () => read(given))).toMatch(new RegExp(`^usage: ${message.replace(/[[\]{}().*+?]/g, "\\$&")}`));
 });
 
+describe("what throws or never ends is the caller's mistake", () => {
+  const boom = (): never => {
+    throw new Error("boom\n");
+  };
+  const listOf = (length: number) => {
+    const list: unknown[] = [];
+    list.length = length;
+    return list;
+  };
+  const revoked = (target: object) => {
+    const { proxy, revoke } = Proxy.revocable(target, {});
+    revoke();
+    return proxy;
+  };
+  const said = { role: "user", content: "a" };
+  test.each<[string, () => unknown, RegExp]>([
+    [
+      "a getter",
+      () => [{ ...said }, Object.defineProperty({ ...said }, "x", { get: boom, enumerable: true })],
+      /^usage: message 1 can't be read: boom/,
+    ],
+    ["keys", () => [new Proxy(said, { ownKeys: boom })], /^usage: message 0 can't be read: boom/],
+    ["a prototype", () => [new Proxy(said, { getPrototypeOf: boom })], /^usage: message 0 can't be read: boom/],
+    [
+      "what is thrown is no error",
+      () => [
+        {
+          ...said,
+          get x() {
+            throw null;
+          },
+        },
+      ],
+      /^usage: message 0 can't be read: object$/,
+    ],
+    [
+      "a list's element",
+      () => new Proxy([said], { get: (list, key, of) => (key === "0" ? boom() : Reflect.get(list, key, of)) }),
+      /^usage: the conversation can't be read: boom/,
+    ],
+    ["a message taken back", () => [revoked({})], /^usage: message 0 can't be read: /],
+    ["a list taken back", () => revoked([]), /^usage: the conversation can't be read: /],
+    ["a list of holes", () => listOf(2 ** 32 - 1), /^usage: the conversation has 4294967295 elements/],
+    ["holes in a message", () => [{ ...said, x: listOf(2 ** 32 - 1) }], /^usage: message 0\.x has 4294967295 elements/],
+    [
+      "a list that says it is longer",
+      () => [{ ...said, x: new Proxy([], { get: (list, key, of) => (key === "length" ? 2 ** 53 : Reflect.get(list, key, of)) }) }],
+      /^usage: message 0\.x has 9007199254740992 elements/,
+    ],
+    [
+      "an object with a class",
+      () => [{ ...said, x: new Map() }],
+      /^usage: message 0\.x is an object with a class of its own, which is not JSON data$/,
+    ],
+  ])("%s", async (_, make, message) => {
+    const given = make();
+    expect(await errorOf(async () => read(given))).toMatch(message);
+  });
+});
+
 test("what is too deep, or in itself, is refused", async () => {
   const deep: Record<string, unknown> = { role: "user", content: "a" };
   deep.self = deep;
-  expect(await errorOf(async () => read([deep]))).toMatch(/^usage: message 0\.self.* is nested more than 32 levels deep$/);
+  expect(await errorOf(async () => read([deep]))).toMatch(/^usage: message 0\.self.{1,110} is nested more than 32 levels deep$/);
   const many = Array.from({ length: 300_000 }, () => 0);
-  expect(await errorOf(async () => read([{ role: "user", content: "a", many }]))).toMatch(/exceeds the limit of 262144 values/);
+  expect(await errorOf(async () => read([{ role: "user", content: "a", many }]))).toMatch(
+    /message 0\.many has 300000 elements; a chat may have 262144 values in all/,
+  );
 });
 
 test("a conversation's date may be of another realm, as in a sandbox, and must be one", () => {

@@ -1,4 +1,4 @@
-import { quote, show } from "../container/quote.js";
+import { inOneLine, quote, show } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
 import type { Data } from "./jinja/data.js";
 
@@ -29,6 +29,23 @@ function refuse(message: string): never {
   throw new BitnetError("usage", message);
 }
 
+/** What `read` gives; a getter or a proxy of the caller's that throws is the caller's mistake. */
+function guarded<Result>(where: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof BitnetError) throw error;
+    return refuse(`${where} can't be read: ${inOneLine(error instanceof Error ? error.message : typeof error).slice(0, 200)}`);
+  }
+}
+
+/** The elements of a list. Its length may be anything: a list of holes costs nothing. */
+function elements(list: readonly unknown[], where: string, amount: Amount): unknown[] {
+  const { length } = list;
+  if (!(length <= maxValues - amount.values)) refuse(`${where} has ${length} elements; a chat may have ${maxValues} values in all`);
+  return Array.from({ length }, (_, i) => list[i]);
+}
+
 /** A copy of plain JSON data. @throws BitnetError usage: it is something else, too deep or too much */
 function copy(value: unknown, where: string, amount: Amount, depth = 0): Data {
   if (++amount.values > maxValues) refuse(`${where} exceeds the limit of ${maxValues} values in a chat`);
@@ -43,9 +60,9 @@ function copy(value: unknown, where: string, amount: Amount, depth = 0): Data {
       return value;
     case "object": {
       if (value === null) return null;
-      if (depth === maxDepth) refuse(`${where} is nested more than ${maxDepth} levels deep`);
-      if (Array.isArray(value))
-        return Array.from(value as readonly unknown[], (item, i) => copy(item, `${where}[${i}]`, amount, depth + 1));
+      if (depth === maxDepth)
+        refuse(`${where.length > 100 ? `${where.slice(0, 100)}…` : where} is nested more than ${maxDepth} levels deep`);
+      if (Array.isArray(value)) return elements(value, where, amount).map((item, i) => copy(item, `${where}[${i}]`, amount, depth + 1));
       const prototype: unknown = Object.getPrototypeOf(value);
       if (prototype !== null && Object.getPrototypeOf(prototype) !== null) break;
       const members: [string, Data][] = [];
@@ -57,7 +74,8 @@ function copy(value: unknown, where: string, amount: Amount, depth = 0): Data {
       return Object.fromEntries(members);
     }
   }
-  return refuse(`${where} is ${value === undefined ? "undefined" : `a ${typeof value}`}, which is not JSON data`);
+  const found = value === undefined ? "undefined" : typeof value === "object" ? "an object with a class of its own" : `a ${typeof value}`;
+  return refuse(`${where} is ${found}, which is not JSON data`);
 }
 
 function isObject(value: Data | undefined): value is DataObject {
@@ -70,12 +88,14 @@ function isObject(value: Data | undefined): value is DataObject {
  * @throws BitnetError usage, with the message's number (the first is 0)
  */
 export function readMessages(given: unknown, amount: Amount): MessageData[] {
-  if (!Array.isArray(given)) {
-    const found = given === null || given === undefined ? "missing" : `a ${typeof given}`;
+  const isList = guarded("the conversation", () => Array.isArray(given));
+  if (!isList) {
+    const found = given === null || given === undefined ? "missing" : typeof given === "object" ? "an object" : `a ${typeof given}`;
     return refuse(`the conversation is ${found}, not a list of messages: [{ "role": "user", "content": "…" }, …]`);
   }
-  if (given.length === 0) refuse("the conversation has no messages");
-  return Array.from(given as readonly unknown[], (one, i) => readMessage(one, `message ${i}`, amount)); // holes too
+  const all = guarded("the conversation", () => elements(given as unknown[], "the conversation", amount));
+  if (all.length === 0) refuse("the conversation has no messages");
+  return all.map((one, i) => guarded(`message ${i}`, () => readMessage(one, `message ${i}`, amount)));
 }
 
 function readMessage(given: unknown, where: string, amount: Amount): MessageData {
@@ -171,7 +191,7 @@ const reserved = [
 /** A template's own variables. @throws BitnetError usage, which names the variable */
 export function readVariables(given: unknown, amount: Amount): DataObject {
   if (given === undefined || given === null) return {};
-  const variables = typeof given === "object" ? copy(given, "template", amount) : null;
+  const variables = typeof given === "object" ? guarded("template", () => copy(given, "template", amount)) : null;
   if (!isObject(variables)) return refuse("template must be an object with the template's variables by name");
   for (const [name, value] of Object.entries(variables)) {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) refuse(`${quote(name)} can't be the name of a template variable`);

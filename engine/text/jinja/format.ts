@@ -272,7 +272,7 @@ export function percent(text: Text, values: Value, meter: Meter): Text {
     at = start + conversion[0].length;
     const [, name, flags = "", widthText, precisionText, type] = conversion;
     if (type === undefined) fail("incomplete format");
-    if (type === "%" && name === undefined) {
+    if (conversion[0] === "%%") {
       builder.addPart(text, start, start + 1);
       continue;
     }
