@@ -12,6 +12,8 @@ export const PROVENANCE = {
   model_sha256: SHA,
   tokenizer_sha256: SHA,
   kernel_sha256: SHA,
+  modules_sha256: SHA,
+  bundle_sha256: SHA,
   cli_args: ["perf", "--iterations", "3"],
   wsl2: false,
   platform: { os: "linux", release: "6.1.0", arch: "x64", cpu: "Some CPU", cores: 2, memory_bytes: 8 * 2 ** 30 },
@@ -98,12 +100,18 @@ export const EXAMPLES = {
     kind: "manifest",
     provenance: PROVENANCE,
     version: "0.1.0",
+    package: { path: "bitnet-ts-0.1.0.tgz", bytes: 12, integrity: `sha512-${"A".repeat(86)}==` },
     files: [{ path: "docs/PERF_COMPARISON.md", bytes: 12, sha256: SHA }],
   },
   "acceptance-summary": {
     kind: "acceptance-summary",
     provenance: PROVENANCE,
     quick: true,
+    models: [
+      { path: "a", sha256: SHA },
+      { path: "b", sha256: null },
+    ],
+    head: SHA,
     checks: [
       {
         id: "parity.fp32",
@@ -112,9 +120,12 @@ export const EXAMPLES = {
         status: "SKIP",
         reason: "not requested",
         figures: { tau: 0.99, of: null },
+        chain: SHA,
       },
     ],
+    artifacts: { "parity_report.json": SHA },
     verdict: "FAIL",
+    seal: SHA,
   },
   "parity-report": {
     kind: "parity-report",
