@@ -174,8 +174,15 @@ export class Clone {
     const models = await Promise.all(EMBEDDED_PAIR.map(async (path) => ({ path, sha256: (await describeModel(path)).sha256 })));
     const [a, b] = models.map((model) => ({ ...model, format: "gguf", kernels: "reference" }));
     const [lane] = EXAMPLES["parity-report"].lanes;
-    const lanes = LANES.map((name) => ({ ...lane, name, sides: { a, b }, failed: [] }));
-    await writeRecord(join(folder, PARITY_FILE), "parity-report", { ...EXAMPLES["parity-report"], provenance, lanes, skipped: [] });
+    const lanes = LANES.filter((name) => name !== "weights").map((name) => ({ ...lane, name, sides: { a, b }, failed: [] }));
+    const weights = { sides: { a, b }, exact: true, compared: 1, equal: 1, numbers: 8, changed: [], verdict: "PASS" };
+    await writeRecord(join(folder, PARITY_FILE), "parity-report", {
+      ...EXAMPLES["parity-report"],
+      provenance,
+      weights,
+      lanes,
+      skipped: [],
+    });
     await writeRecord(join(folder, BANNER_FILE), "platform-banner", { ...EXAMPLES["platform-banner"], provenance });
     await writeRows(join(folder, FAILURES_FILE), "parity-failure", []);
     await this.seal(folder, {

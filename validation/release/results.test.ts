@@ -158,6 +158,15 @@ const edits: readonly (readonly [what: string, said: RegExp, edit: () => void | 
     },
   ],
   [
+    "no lane of weights",
+    /no PASS for lane weights/,
+    () => {
+      const report = read<ParityReport>(PARITY_FILE);
+      write(PARITY_FILE, { ...report, weights: undefined });
+      return resealed(() => ({}));
+    },
+  ],
+  [
     "a lane less",
     /no PASS for lane oracle/,
     () => {

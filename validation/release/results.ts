@@ -13,7 +13,7 @@ import {
 } from "../acceptance/acceptance.js";
 import { brokenSeal } from "../acceptance/seal.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
-import { LANES, type ParityReport } from "../parity/types.js";
+import { LANES, type LaneName, type ParityReport } from "../parity/types.js";
 import { bundleSha256, modulesSha256 } from "../records/build.js";
 import { writeWhole } from "../records/files.js";
 import type { GitState } from "../records/git.js";
@@ -69,12 +69,13 @@ function originFault({ provenance: from, quick }: AcceptanceSummary, git: GitSta
 }
 
 /** A release validates the two forms of the embedded model. */
-async function modelFault({ models }: AcceptanceSummary, { lanes }: ParityReport): Promise<string | undefined> {
+async function modelFault({ models }: AcceptanceSummary, { lanes, weights }: ParityReport): Promise<string | undefined> {
   const own: string[] = [];
   for (const path of EMBEDDED_PAIR) own.push((await describeModel(path)).sha256);
   const other = models.find(({ sha256 }, i) => sha256 !== own[i]);
   if (other) return `they are from the model ${other.path}, not the embedded one`;
   const sides = lanes.flatMap(({ name, sides: { a, b } }) => (name === "oracle" ? [b] : [a, b]));
+  if (weights) sides.push(weights.sides.a, weights.sides.b);
   const strange = sides.find(({ sha256 }) => !own.includes(sha256));
   return strange && `${PARITY_FILE} is from the model ${strange.path ?? strange.kernels}, not the embedded one`;
 }
@@ -88,7 +89,9 @@ function artifactFault(summary: AcceptanceSummary, parity: ParityReport, banner:
   ] as const) {
     if (from.date !== date || from.git_commit !== git_commit) return `${name} and ${SUMMARY_FILE} are from different runs`;
   }
-  const lane = LANES.find((name) => !parity.lanes.some((one) => one.name === name && one.verdict === "PASS"));
+  const passed = (name: LaneName): boolean =>
+    name === "weights" ? parity.weights?.verdict === "PASS" : parity.lanes.some((one) => one.name === name && one.verdict === "PASS");
+  const lane = LANES.find((name) => !passed(name));
   if (parity.verdict !== "PASS" || lane !== undefined || parity.lanes.some(({ verdict }) => verdict !== "PASS"))
     return lane === undefined ? `the verdict of ${PARITY_FILE} is ${parity.verdict}` : `${PARITY_FILE} has no PASS for lane ${lane}`;
   return failures > 0 ? `${FAILURES_FILE} lists failures (${failures})` : undefined;
