@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -58,7 +58,7 @@ it("has what a user needs, and nothing else", () => {
     expect(paths).toContain(path);
   }
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/engine\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/engine\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
   expect(paths.filter((path) => !allowed.test(path) || path.includes(".test."))).toEqual([]);
   const manifest = JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).not.toHaveProperty("dependencies");
@@ -97,6 +97,21 @@ const REQUIRED = `const { loadModel, BitnetError } = require("bitnet-ts");
   console.log(JSON.stringify([ids.length, wrong instanceof BitnetError && wrong.code]));
 })();
 `;
+
+it("npm refuses to pack a tree that is not built, or has changed since it was built", () => {
+  const tree = join(folder, "tree");
+  const prepack = (): Ended => run(process.execPath, ["scripts/prepack.mjs"], tree);
+  for (const path of ["package.json", "scripts/prepack.mjs"]) cpSync(path, join(tree, path));
+  expect(prepack()).toMatchObject({ status: 1, stderr: "bitnet: not packed: dist is not built: run npm run build\n" });
+  const { sources } = JSON.parse(readFileSync("dist/build.json", "utf8")) as { readonly sources: Readonly<Record<string, string>> };
+  for (const path of [...Object.keys(sources), "dist", "schemas"]) cpSync(path, join(tree, path), { recursive: true });
+  symlinkSync(resolve("node_modules"), join(tree, "node_modules"), "junction");
+  expect(prepack()).toMatchObject({ status: 0, stdout: "", stderr: "" });
+  writeFileSync(join(tree, "dist/bundle/worker.cjs"), "1;\n");
+  expect(prepack()).toMatchObject({ status: 1, stderr: expect.stringContaining("dist/bundle/worker.cjs has changed since the build") });
+  rmSync(join(tree, "dist/build.json"));
+  expect(prepack()).toMatchObject({ status: 1, stderr: expect.stringContaining("dist/build.json does not exist") });
+});
 
 it("can be required", () => {
   writeFileSync(join(user, "required.cjs"), REQUIRED);

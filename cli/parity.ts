@@ -1,8 +1,18 @@
 import { BitnetError } from "../engine/errors.js";
-import { parityFailure } from "../validation/parity/gates.js";
+import { parityFailure, tensorSentence } from "../validation/parity/gates.js";
 import { failuresPath, runParity } from "../validation/parity/parity.js";
 import { textsOfLines } from "../validation/parity/texts.js";
-import type { LaneName, LaneReport, ParityReport } from "../validation/parity/types.js";
+import type {
+  Figures,
+  Kl,
+  LaneName,
+  LaneReport,
+  Margins,
+  ParityReport,
+  SideRecord,
+  Thresholds,
+  WeightsReport,
+} from "../validation/parity/types.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
 import { PARITY_OUT } from "./flags.js";
@@ -52,24 +62,46 @@ export async function parity(a: string | undefined, b: string | undefined, flags
   if (failure) throw failure;
 }
 
-const TITLES: Readonly<Record<LaneName, string>> = { "fp32-fp32": "FP32↔FP32", "quant-fp32": "Quant↔FP32", oracle: "Oracle" };
+const TITLES: Readonly<Record<LaneName, string>> = {
+  ...{ weights: "Weights", "fp32-fp32": "FP32↔FP32", "quant-fp32": "Quant↔FP32", oracle: "Oracle" },
+};
 
 /** Every lane with its figures and their margins, for a person. */
-export function reportTable({ lanes, skipped }: ParityReport, heading: (text: string) => string = (text) => text): string {
-  const lines = lanes.flatMap((lane) => [heading(`${TITLES[lane.name]}  ${lane.verdict}`), ...laneLines(lane), ""]);
+export function reportTable({ weights, lanes, skipped }: ParityReport, heading: (text: string) => string = (text) => text): string {
+  const lines = [
+    ...(weights ? [heading(`${TITLES.weights}  ${weights.verdict}`), ...weightsLines(weights), ""] : []),
+    ...lanes.flatMap((lane) => [heading(`${TITLES[lane.name]}  ${lane.verdict}`), ...laneLines(lane), ""]),
+  ];
   return [...lines, ...skipped.map(({ name, reason }) => `${TITLES[name]}  SKIP  ${reason}\n`)].join("\n").trimEnd();
+}
+
+/** Lines of tensors that are printed; the report has all. */
+const MAX_TENSORS = 12;
+
+function weightsLines({ sides, exact, compared, equal, numbers, changed }: WeightsReport): string[] {
+  // What is wrong first.
+  const printed = [...changed.filter(({ verdict }) => verdict === "FAIL"), ...changed.filter(({ verdict }) => verdict === "PASS")];
+  return [
+    `  a: ${sideName(sides.a)}`,
+    `  b: ${sideName(sides.b)}`,
+    `  ${numbers} numbers; ${equal} of ${compared} tensors and scales are equal${exact ? "; all must be" : ""}`,
+    ...printed.slice(0, MAX_TENSORS).map((tensor) => `  ${tensor.verdict}  ${printable(tensorSentence(tensor))}`),
+    ...(printed.length > MAX_TENSORS ? [`  and ${printed.length - MAX_TENSORS} more in the report`] : []),
+  ];
+}
+
+function sideName({ path, format, kernels }: SideRecord): string {
+  const how = kernels === "reference" ? ", float32" : kernels === "none" ? "" : `, ${kernels}`;
+  return printable(path === null ? `${format}, stored` : `${path} (${format}${how})`);
 }
 
 function laneLines({ sides, prompts, totals, thresholds, promise, margins, promise_margins }: LaneReport): string[] {
   const { figures, tokens, delta_nll_mean } = totals;
-  const side = ({ path, format, kernels }: LaneReport["sides"]["a"]): string =>
-    printable(path === null ? `${format}, stored` : `${path} (${format}, ${kernels === "reference" ? "float32" : kernels})`);
   const stored = prompts.flatMap(({ greedy }) => greedy ?? []);
   const failed = prompts.filter(({ verdict }) => verdict === "FAIL");
-  const row = (label: string, value: string, rest: string): string => `  ${label.padEnd(20)}${value.padStart(9)}  ${rest}`;
   return [
-    `  a: ${side(sides.a)}`,
-    `  b: ${side(sides.b)}`,
+    `  a: ${sideName(sides.a)}`,
+    `  b: ${sideName(sides.b)}`,
     `  ${prompts.length} prompts, ${tokens} tokens, ${figures.informative} of ${figures.informative + figures.uninformative} positions informative`,
     row("τ-b median", fixed(figures.tau_median), `p5 ${fixed(figures.tau_p5)}, min ${fixed(figures.tau_min)}`),
     row(
@@ -77,7 +109,11 @@ function laneLines({ sides, prompts, totals, thresholds, promise, margins, promi
       fixed(sum(margins.tau_median, thresholds.tau_median)),
       `at least ${thresholds.tau_median}, margin ${fixed(margins.tau_median)}; promised ${promise.tau_median}, margin ${fixed(promise_margins.tau_median)}`,
     ),
-    row("ΔNLL, all tokens", scientific(figures.delta_nll), `${fixed(figures.nll_a)} and ${fixed(figures.nll_b)} nats a token`),
+    row(
+      "ΔNLL, all tokens",
+      scientific(figures.delta_nll),
+      `${interval(figures.delta_nll_interval)}${fixed(figures.nll_a)} and ${fixed(figures.nll_b)} nats a token`,
+    ),
     row(
       "|ΔNLL| worst prompt",
       scientific(less(thresholds.delta_nll, margins.delta_nll)),
@@ -89,7 +125,8 @@ function laneLines({ sides, prompts, totals, thresholds, promise, margins, promi
       thresholds.delta_nll_mean === undefined
         ? ""
         : `at most ${thresholds.delta_nll_mean}, margin ${scientific(margins.delta_nll_mean ?? null)}`,
-    ).trimEnd(),
+    ),
+    ...klLines(figures.kl, thresholds, margins),
     ...(stored.length > 0
       ? [
           row(
@@ -100,6 +137,32 @@ function laneLines({ sides, prompts, totals, thresholds, promise, margins, promi
         ]
       : []),
     ...(failed.length > 0 ? [`  failed: ${printable(failed.map(({ id }) => id).join("; "))}`] : []),
+  ];
+}
+
+function row(label: string, value: string, rest: string): string {
+  return `  ${label.padEnd(20)}${value.padStart(9)}  ${rest}`.trimEnd();
+}
+
+function interval(of: Figures["delta_nll_interval"]): string {
+  return of ? `95 % interval ${scientific(of[0])} … ${scientific(of[1])}; ` : "";
+}
+
+/** How the probabilities differ; no lines for an old record. */
+function klLines(kl: Kl | undefined, { kl_mean, kl_max }: Thresholds, margins: Margins): string[] {
+  if (!kl) return [];
+  const gate = (most: number | undefined, margin: number | null | undefined): string =>
+    most === undefined ? "" : `at most ${most}, margin ${scientific(margin ?? null)}`;
+  const error = (value: number | null): string => `± ${scientific(value)}`;
+  const percent = (share: number | null): string => (share === null ? "none" : `${(100 * share).toFixed(2)} %`);
+  const worst = (most: number | undefined, margin: number | null | undefined): string =>
+    scientific(most === undefined ? null : less(most, margin ?? null));
+  return [
+    row("KL divergence mean", scientific(kl.mean), `${error(kl.mean_error)}, 99.9 % ${scientific(kl.p999)}, ${kl.positions} positions`),
+    ...(kl_mean === undefined ? [] : [row("  of worst prompt", worst(kl_mean, margins.kl_mean), gate(kl_mean, margins.kl_mean))]),
+    row("  of worst position", scientific(kl.max), gate(kl_max, margins.kl_max)),
+    row("same top token", percent(kl.same_top), `± ${percent(kl.same_top_error)}`),
+    row("Δp of next token", percent(kl.delta_p_rms), `root mean square, ± ${percent(kl.delta_p_rms_error)}`),
   ];
 }
 

@@ -202,22 +202,22 @@ function addConvert(program: Command): void {
 }
 
 function addParity(program: Command): void {
-  const parity = subcommand(program, "parity [a] [b]", "compare ranks and likelihoods of two forms of a model, in float32 and as shipped", [
+  const parity = subcommand(program, "parity [a] [b]", "compare weights, ranks and likelihoods of two forms of a model", [
     "bitnet parity model-directory model.gguf",
   ])
-    .option("--lane <names>", "lanes to run: fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
+    .option("--lane <names>", "lanes to run: weights, fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
     .option("--prompts <path>", "file with one prompt a line (default: texts in the package)", nonEmpty)
     .option("--quick", "fewer texts and shorter continuations")
     .option("--top-k <k>", "compare ranks over the k most likely tokens of each side", integer(3, MAX_TOP_K), 50)
     .option("-n, --max-tokens <n>", "tokens of each prompt's greedy continuation (default: 32, with --quick 16)", integer(0, MAX_TOKENS))
-    .option("--out <path>", "report file; failed prompts go to parity_failures.jsonl beside it", nonEmpty, PARITY_OUT)
+    .option("--out <path>", "report file; failures go to parity_failures.jsonl beside it", nonEmpty, PARITY_OUT)
     .option("--json", "print the report as one JSON object")
     .action(async (a: string | undefined, b: string | undefined, flags: ParityFlags) => (await import("./parity.js")).parity(a, b, flags));
   addKernelFlags(parity);
 }
 
 function addReplay(program: Command): void {
-  const replay = subcommand(program, "replay <file>", "repeat a prompt that failed parity, from its row", [
+  const replay = subcommand(program, "replay <file>", "repeat a prompt or tensor that failed parity, from its row", [
     "bitnet replay artifacts/parity_failures.jsonl --row 1",
   ])
     .requiredOption("--row <n>", "number of the row, from 1", integer(1, MAX_TOKENS))

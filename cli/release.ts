@@ -36,7 +36,7 @@ export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
     });
     status.end();
     const lines = [
-      "ALL ACCEPTANCE TESTS PASSED",
+      release.go ? "ALL ACCEPTANCE TESTS PASSED" : "NOT READY FOR RELEASE: the tree has changed since its commit; all other checks passed",
       "",
       printable(release.out),
       ...release.files.map((file) => `  ${file}`),

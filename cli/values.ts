@@ -69,7 +69,7 @@ export function parseIds(text: string): number[] {
 
 /** Lanes of parity separated by commas. (Named here too: this is read at every start, and what validates is not.) */
 export function parseLanes(text: string): LaneName[] {
-  const lanes: readonly LaneName[] = ["fp32-fp32", "quant-fp32", "oracle"];
+  const lanes: readonly LaneName[] = ["weights", "fp32-fp32", "quant-fp32", "oracle"];
   return text.split(",").map((part) => {
     const lane = lanes.find((name) => name === part.trim());
     return lane ?? fail(`The lanes are ${lanes.join(", ")}.`);

@@ -7,7 +7,7 @@
  * - `nll`: likelihoods differ by more than parity allows (5)
  * - `tau`: token ranks differ by more than parity allows (6)
  * - `greedy`: greedy text differs from the stored text (7)
- * - `weights`: weights that are not plausible for a trained model (8)
+ * - `weights`: weights that are not plausible for a trained model, or differ from the model's other form (8)
  * - `regression`: slower or larger than a stored record allows (9)
  * - `memory`: not enough memory, or more than the limit allows (10)
  * - `file`: a model file is damaged or truncated, or changed while it was in use (11)

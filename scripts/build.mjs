@@ -1,6 +1,8 @@
-// Builds everything into dist/: TypeScript by tsc, the AssemblyScript kernels, one wasm module a tier, then the bundle that is published.
+// Builds everything into dist/: TypeScript by tsc, the AssemblyScript kernels, one wasm module a tier, then the bundle that is published; last,
+// the record of files and sources, dist/build.json. With --published it makes only the published files, without benchmarks and record:
+// `bitnet validate` compares dist/ with them.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,6 +15,10 @@ function run(script, args) {
   const { status } = spawnSync(process.execPath, [script, ...args], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
   if (status !== 0) process.exit(status ?? 1);
 }
+
+const published = process.argv.includes("--published");
+// A failed build leaves no record.
+rmSync(join(root, "dist/build.json"), { force: true });
 
 const bin = (pkg, path) => join(dirname(require.resolve(`${pkg}/package.json`)), path);
 
@@ -31,7 +37,7 @@ removeStale(join(root, "dist"));
 
 // Each tier is the same source: `ASC_FEATURE_RELAXED_SIMD` chooses at compile time. The benchmarks have kernels of their own.
 const tiers = { plain: [], relaxed: ["--enable", "relaxed-simd"] };
-for (const room of ["kernels", "bench"]) {
+for (const room of published ? ["kernels"] : ["kernels", "bench"]) {
   mkdirSync(join(root, "dist", room), { recursive: true });
   for (const [tier, flags] of Object.entries(tiers)) {
     run(bin("assemblyscript", "bin/asc.js"), [
@@ -53,3 +59,10 @@ run(bin("assemblyscript", "bin/asc.js"), [
 ]);
 
 run("scripts/bundle.mjs", []);
+
+if (!published) {
+  const { writeBuildRecord } = await import("../dist/validation/records/build.js");
+  const versionOf = (name) => JSON.parse(readFileSync(join(root, "node_modules", name, "package.json"), "utf8")).version;
+  const tools = ["typescript", "assemblyscript", "binaryen", "rolldown"].map((name) => [name, versionOf(name)]);
+  writeBuildRecord(root, Object.fromEntries(tools));
+}

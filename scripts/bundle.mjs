@@ -3,7 +3,7 @@
 // (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them.
 // What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it came from. Development and most
 // tests use tsc's modules.
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -94,7 +94,14 @@ const minify = { mangle: false, compress: false, codegen: { removeWhitespace: fa
 async function write(path, output, plugins = []) {
   // What a command loads when it is called is in its file already: that is meant.
   const checks = { ineffectiveDynamicImport: false };
-  const shared = { checks, platform: "node", external: [/^node:/], plugins: [relocate, withoutProcesses, checksVersion, ...plugins] };
+  // The bundle contains module paths: without symlinks resolved, they don't depend on where node_modules is.
+  const shared = {
+    checks,
+    resolve: { symlinks: false },
+    platform: "node",
+    external: [/^node:/],
+    plugins: [relocate, withoutProcesses, checksVersion, ...plugins],
+  };
   const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });
   const written = await bundle.write({ ...output, minify, comments: false });
   await bundle.close();
@@ -161,6 +168,6 @@ const declared = new Set();
 
 const licenses = [...packages].sort().map((path) => {
   const { name, version } = JSON.parse(readFileSync(join(path, "package.json"), "utf8"));
-  return `${name} ${version}\n\n${readFileSync(join(path, "LICENSE"), "utf8").trim()}\n`;
+  return `${name} ${version}\n\n${readFileSync(join(path, existsSync(join(path, "LICENSE")) ? "LICENSE" : "LICENSE-MIT"), "utf8").trim()}\n`;
 });
 writeFileSync(join(out, "LICENSES.txt"), `The files beside this one contain parts of these packages:\n\n${licenses.join("\n----\n\n")}`);

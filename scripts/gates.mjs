@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const work = mkdtempSync(join(realpathSync(tmpdir()), "bitnet-gates-"));
-const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+/** The next version: a release must be newer than the current one. */
+const version = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).version.replace(/\d+$/, (patch) => Number(patch) + 1);
 const environment = { ...process.env, BITNET_DETERMINISTIC: "1", BITNET_SEED: "42", BITNET_NUM_THREADS: "1" };
 
 function run(command, args, more = {}) {
@@ -45,14 +46,9 @@ function treeHash() {
 try {
   const recorded = join(work, "recorded");
   bitnet("validate", "--out", recorded);
-  const before = treeHash();
-  const archives = ["once", "again"].map((name) => {
-    bitnet("release", "prepare", "--version", version, "--dry-run", "--results", recorded, "--out", join(work, name));
-    return join(work, name, `bitnet-ts-v${version}-artifacts.tar.gz`);
-  });
-  sameBytes("the release's archive", ...archives);
-  bitnet("release", "prepare", "--version", version, "--dry-run", "--out", join(work, "whole"));
-  if (treeHash() !== before) throw new Error("a dry run changed the tree");
+  const [, unreleased = ""] = readFileSync(join(root, "CHANGELOG.md"), "utf8").split(/^## .*$/m);
+  if (unreleased.trim() === "") console.log("\nCHANGELOG.md has nothing unreleased, as right after a release: the dry run is skipped");
+  else tryRelease(recorded);
   const folders = ["npm-once", "npm-again"].map((name) => join(work, name));
   for (const folder of folders) npmPack(folder);
   sameBytes("the npm package", ...folders.map((folder) => join(folder, readdirSync(folder)[0])));
@@ -62,4 +58,15 @@ try {
   process.exitCode = 1;
 } finally {
   rmSync(work, { recursive: true, force: true });
+}
+
+function tryRelease(recorded) {
+  const before = treeHash();
+  const archives = ["once", "again"].map((name) => {
+    bitnet("release", "prepare", "--version", version, "--dry-run", "--results", recorded, "--out", join(work, name));
+    return join(work, name, `bitnet-ts-v${version}-artifacts.tar.gz`);
+  });
+  sameBytes("the release's archive", ...archives);
+  bitnet("release", "prepare", "--version", version, "--dry-run", "--out", join(work, "whole"));
+  if (treeHash() !== before) throw new Error("a dry run changed the tree");
 }

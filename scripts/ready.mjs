@@ -92,7 +92,8 @@ function sourceHash() {
 
 function needsBuild() {
   const built = existsSync(stampPath) ? readFileSync(stampPath, "utf8") : "";
-  return built !== sourceHash() || !existsSync(join(root, "dist/bundle/bitnet.cjs"));
+  // The build removes its record when it starts and writes it when it succeeds.
+  return built !== sourceHash() || !existsSync(join(root, "dist/build.json"));
 }
 
 function build() {

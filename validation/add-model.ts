@@ -6,7 +6,7 @@ import { type ConversionType, convertModel, describeModel, type FileOptions, ins
 import { parityFailure } from "./parity/gates.js";
 import { runParity } from "./parity/parity.js";
 import type { KernelOptions } from "./parity/sides.js";
-import type { ParityReport } from "./parity/types.js";
+import type { LaneReport, ParityReport } from "./parity/types.js";
 import { modelName, type PerfRecord, runPerf } from "./performance/perf.js";
 import { renderPerf } from "./performance/render.js";
 import { ioFailure, removeStale, temporaryPath, writeWhole } from "./records/files.js";
@@ -95,7 +95,7 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
     const measured = await runParity({
       ...common,
       models: [source, model],
-      lanes: ["fp32-fp32", "quant-fp32"],
+      lanes: ["weights", "fp32-fp32", "quant-fp32"],
       quick,
       files,
       filesB: newFiles,
@@ -140,9 +140,9 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
 
 /** A report with the path that a model will have. */
 function moved(report: ParityReport, from: string, to: string): ParityReport {
-  const lanes = report.lanes.map((lane) => {
+  const renamed = <T extends Pick<LaneReport, "sides">>(lane: T): T => {
     const { a, b } = lane.sides;
     return { ...lane, sides: { a, b: b.path === from ? { ...b, path: to } : b } };
-  });
-  return { ...report, lanes };
+  };
+  return { ...report, ...(report.weights && { weights: renamed(report.weights) }), lanes: report.lanes.map(renamed) };
 }

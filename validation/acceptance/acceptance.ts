@@ -1,31 +1,22 @@
-import { existsSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
-import type { FileOptions } from "../../engine/index.js";
+import { describeModel, type FileOptions } from "../../engine/index.js";
+import { failuresPath } from "../parity/parity.js";
 import { EMBEDDED_PAIR, type KernelOptions } from "../parity/sides.js";
+import { shownPath } from "../performance/perf.js";
 import { type PlatformBanner, platformBanner } from "../records/banner.js";
 import { PACKAGE_FILE } from "../records/package.js";
-import { type Provenance, type ProvenanceOptions, provenance } from "../records/provenance.js";
-import { checkRecord, writeRecord } from "../records/records.js";
+import { type ProvenanceOptions, provenance } from "../records/provenance.js";
+import { writeRecord } from "../records/records.js";
 import type { Check, Context, Finding } from "./check.js";
 import { MODEL_CHECKS } from "./model-checks.js";
+import { type AcceptanceSummary, type CheckReport, isFailure, sealSummary } from "./seal.js";
 import { SIGN_OFF } from "./sign-off.js";
 
-/** All checks and what came of them. A record: `schemas/acceptance-summary.v1.schema.json`. */
-export interface AcceptanceSummary {
-  readonly kind: "acceptance-summary";
-  readonly provenance: Provenance;
-  readonly quick: boolean;
-  readonly checks: readonly CheckReport[];
-  /** A ship criterion that was skipped is a failure. */
-  readonly verdict: "PASS" | "FAIL";
-}
-
-export interface CheckReport extends Omit<Finding, "ship"> {
-  readonly id: string;
-  readonly title: string;
-  readonly ship: boolean;
-}
+export type { AcceptanceSummary, CheckReport };
 
 export interface AcceptanceOptions extends Omit<ProvenanceOptions, "model"> {
   /** Two forms of a model; default: the embedded model's. */
@@ -54,11 +45,14 @@ export const CHECKS: readonly Check[] = [...MODEL_CHECKS, ...SIGN_OFF];
 export const SUMMARY_FILE = "acceptance_summary.json";
 export const BANNER_FILE = "platform_banner.json";
 export const PARITY_FILE = "parity_report.json";
+export const FAILURES_FILE = failuresPath(PARITY_FILE);
 
 /** Runs the checks and writes the artifacts. A failed check is not an error here: `acceptanceFailure` makes it one. @throws BitnetError io */
 export async function runAcceptance(options: AcceptanceOptions): Promise<AcceptanceSummary> {
   const { cliArgs, seed, deterministic, date, signal, out, root = dirname(PACKAGE_FILE), checks = CHECKS } = options;
   const record = { cliArgs, seed, deterministic, date };
+  // Files of an earlier run must not be mistaken for this one's.
+  for (const name of [SUMMARY_FILE, ...ARTIFACTS]) await rm(join(out, name), { force: true }).catch(() => undefined); // writing it will report the error
   const banner = await platformBanner(record);
   await writeRecord(join(out, BANNER_FILE), "platform-banner", banner);
   await options.onBanner?.(banner);
@@ -84,16 +78,42 @@ export async function runAcceptance(options: AcceptanceOptions): Promise<Accepta
     reports.push(report);
     await options.onCheck?.(report, { done: reports.length, total: checks.length });
   }
-  const summary: AcceptanceSummary = {
+  const models = await Promise.all(
+    context.models.map(async (path) => ({
+      path: shownPath(path),
+      sha256: await describeModel(path, context.files).then(
+        ({ sha256 }) => sha256,
+        () => null,
+      ),
+    })),
+  );
+  const summary = sealSummary({
     kind: "acceptance-summary",
     provenance: await provenance({ ...record, ...(context.ran && { model: context.ran }) }),
     quick: context.quick,
+    models,
     checks: reports,
+    artifacts: artifactHashes(out),
     verdict: reports.some(isFailure) ? "FAIL" : "PASS",
-  };
-  checkRecord("acceptance-summary", summary, SUMMARY_FILE);
+  });
   await writeRecord(join(out, SUMMARY_FILE), "acceptance-summary", summary);
   return summary;
+}
+
+/** Files that a run writes next to its summary. */
+const ARTIFACTS = [BANNER_FILE, PARITY_FILE, FAILURES_FILE];
+
+/** SHA-256 of those that are in a folder, by name. */
+export function artifactHashes(folder: string): Record<string, string> {
+  const there = ARTIFACTS.filter((name) => existsSync(join(folder, name)));
+  return Object.fromEntries(
+    there.map((name) => [
+      name,
+      createHash("sha256")
+        .update(readFileSync(join(folder, name)))
+        .digest("hex"),
+    ]),
+  );
 }
 
 /** Whether a folder has the project's sources, and not only what is published of it. */
@@ -108,10 +128,6 @@ async function find(check: Check, context: Context): Promise<Finding> {
     context.signal?.throwIfAborted();
     return { status: "FAIL", reason: error instanceof Error ? error.message : String(error) };
   }
-}
-
-function isFailure({ status, ship }: CheckReport): boolean {
-  return status === "FAIL" || (status === "SKIP" && ship);
 }
 
 /** What a no-go is as an error; undefined: go. */

@@ -1,18 +1,33 @@
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, type Dirent, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import { deflateSync } from "node:zlib";
-import { failuresPath } from "../parity/parity.js";
+import { describeModel } from "../../engine/index.js";
+import { EMBEDDED_PAIR } from "../parity/sides.js";
+import { LANES } from "../parity/types.js";
 import { type PerfRecord, perfPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
+import { bundleSha256, modulesSha256, writeBuildRecord } from "../records/build.js";
 import { readIndex } from "../records/git-index.js";
 import { hashObject } from "../records/git-objects.js";
 import { kernelSha256, type Provenance } from "../records/provenance.js";
 import { readRecord, writeRecord, writeRows } from "../records/records.js";
 import { EXAMPLES, PROVENANCE } from "../records/records.test.helper.js";
-import { type AcceptanceOptions, type AcceptanceSummary, BANNER_FILE, PARITY_FILE, runAcceptance, SUMMARY_FILE } from "./acceptance.js";
+import {
+  type AcceptanceOptions,
+  type AcceptanceSummary,
+  artifactHashes,
+  BANNER_FILE,
+  CHECKS,
+  FAILURES_FILE,
+  PARITY_FILE,
+  runAcceptance,
+  SUMMARY_FILE,
+} from "./acceptance.js";
 import type { Check } from "./check.js";
+import { sealSummary, type Unsealed } from "./seal.js";
 import { perfRecordPaths } from "./sign-off.js";
 
 // A clone small enough to be broken in every way, with what a release needs in it, all of it committed.
@@ -20,20 +35,44 @@ import { perfRecordPaths } from "./sign-off.js";
 /** Time of its commit, seconds. */
 export const COMMIT_TIME = 1_700_000_100;
 
+/** Builds the clone: each file of dist/ has all of the sources in it. */
+const BUILD = `
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+const read = (path) => readFileSync(path, "utf8");
+const code = read("engine/index.ts") + read("engine/network/feed-forward.ts");
+const kernel = read("kernels/assembly/ternary.ts");
+for (const folder of ["bundle", "kernels", "engine"]) mkdirSync("dist/" + folder, { recursive: true });
+for (const name of ["bitnet.cjs", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"]) writeFileSync("dist/bundle/" + name, code);
+for (const name of ["plain", "products", "relaxed"]) writeFileSync("dist/kernels/" + name + ".wasm", kernel);
+writeFileSync("dist/engine/index.d.ts", code);
+if (code.includes("=;")) throw new Error("engine/index.ts: Syntax error");
+writeFileSync("dist/bundle/LICENSES.txt", LICENSES);
+`;
+
+/** Git sorts folders as if a slash ended their names. */
+const sortedName = (entry: Dirent): string => (entry.isDirectory() ? `${entry.name}/` : entry.name);
+
 /** A clone, in a folder that `remove` takes away. */
 export class Clone {
   readonly folder = mkdtempSync(join(tmpdir(), "bitnet-clone-"));
   readonly root = join(this.folder, "clone");
+  /** As it was first made. */
+  readonly #copy = join(this.folder, "copy");
   /** Id of its commit. */
   commit = "";
 
   /** Whole, with performance records that say they are of the present kernels. */
   async make(): Promise<void> {
     rmSync(this.root, { recursive: true, force: true });
+    if (existsSync(this.#copy)) return cpSync(this.#copy, this.root, { recursive: true });
+    this.put(".gitignore", "dist/\n*.tgz\n");
     this.put("a.txt", "3\n");
     this.put("engine/index.ts", "export const one = 1;\n");
+    this.put("engine/network/feed-forward.ts", "export const activation = 'relu2';\n");
+    this.put("kernels/assembly/ternary.ts", "const SCALE = 127;\n");
+    this.put("scripts/build.mjs", BUILD.replace("LICENSES)", `${JSON.stringify(readFileSync("dist/bundle/LICENSES.txt", "utf8"))})`));
     this.put("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- Wings.\n\n## [0.1.0] - 2026-11-22\n\n### Added\n\n- All.\n");
-    for (const path of ["package.json", "package-lock.json", "LICENSE", "dist/bundle", "README.md", "docs", ...perfRecordPaths(".")]) {
+    for (const path of ["package.json", "package-lock.json", "LICENSE", "README.md", "docs", ...perfRecordPaths(".")]) {
       cpSync(path, join(this.root, path), { recursive: true });
     }
     this.put("README.md", "# Short\n");
@@ -46,7 +85,16 @@ export class Clone {
       await writeRecord(join(this.root, perfPath(fresh)), "perf-record", fresh);
     }
     for (const [path, text] of renderPerf(records)) this.put(path, text);
+    this.build();
     this.#commit();
+    cpSync(this.root, this.#copy, { recursive: true });
+  }
+
+  /** Builds it, as `npm run build` does: a build that fails leaves no record. */
+  build(): void {
+    rmSync(join(this.root, "dist/build.json"), { force: true });
+    const { status } = spawnSync(process.execPath, ["scripts/build.mjs"], { cwd: this.root });
+    if (status === 0) writeBuildRecord(this.root, {});
   }
 
   /** Commits all but dist, as gitformat-index (version 2) and gitformat-loose have it. */
@@ -71,11 +119,29 @@ export class Clone {
     this.put(".git/index", index);
     const who = `A <a@example.org> ${COMMIT_TIME} +0000`;
     const commit = `tree ${readIndex(index)!.tree()}\nauthor ${who}\ncommitter ${who}\n\nAll\n`;
-    const object = Buffer.from(`commit ${commit.length}\0${commit}`);
-    this.commit = createHash("sha1").update(object).digest("hex");
-    this.put(`.git/objects/${this.commit.slice(0, 2)}/${this.commit.slice(2)}`, deflateSync(object));
+    this.commit = this.#object("commit", Buffer.from(commit));
+    this.#tree("");
     this.put(".git/HEAD", "ref: refs/heads/main\n");
     this.put(".git/refs/heads/main", `${this.commit}\n`);
+  }
+
+  #object(type: string, data: Uint8Array): string {
+    const object = Buffer.concat([Buffer.from(`${type} ${data.length}\0`), data]);
+    const id = createHash("sha1").update(object).digest("hex");
+    this.put(`.git/objects/${id.slice(0, 2)}/${id.slice(2)}`, deflateSync(object));
+    return id;
+  }
+
+  /** The objects of a folder (`a/b/`), which are those that the index names. */
+  #tree(folder: string): string {
+    const entries = readdirSync(join(this.root, folder), { withFileTypes: true }).filter(({ name }) => name !== ".git" && name !== "dist");
+    const sorted = entries.toSorted((a, b) => (sortedName(a) < sortedName(b) ? -1 : 1));
+    const parts = sorted.flatMap((entry) => {
+      const path = `${folder}${entry.name}`;
+      const id = entry.isDirectory() ? this.#tree(`${path}/`) : this.#object("blob", readFileSync(join(this.root, path)));
+      return [Buffer.from(`${entry.isDirectory() ? "40000" : "100644"} ${entry.name}\0`), Buffer.from(id, "hex")];
+    });
+    return this.#object("tree", Buffer.concat(parts));
   }
 
   put(path: string, data: string | Uint8Array): void {
@@ -103,13 +169,31 @@ export class Clone {
 
   /** Artifacts of a validation that passed, in a folder. */
   async results(folder: string, from: Partial<Provenance> = {}): Promise<void> {
-    const provenance = { ...PROVENANCE, git_commit: this.commit.slice(0, 12), kernel_sha256: kernelSha256(), ...from };
-    const checks = [{ id: "c.fp32-fp32", title: "parity", ship: true, status: "PASS" }];
-    const passed = { kind: "acceptance-summary", provenance, quick: false, checks, verdict: "PASS" };
-    await writeRecord(join(folder, SUMMARY_FILE), "acceptance-summary", passed);
-    await writeRecord(join(folder, PARITY_FILE), "parity-report", { ...EXAMPLES["parity-report"], provenance });
+    const hashes = { kernel_sha256: kernelSha256(), modules_sha256: modulesSha256("."), bundle_sha256: bundleSha256(".") };
+    const provenance: Provenance = { ...PROVENANCE, schema_version: 1, git_commit: this.commit.slice(0, 12), ...hashes, ...from };
+    const models = await Promise.all(EMBEDDED_PAIR.map(async (path) => ({ path, sha256: (await describeModel(path)).sha256 })));
+    const [a, b] = models.map((model) => ({ ...model, format: "gguf", kernels: "reference" }));
+    const [lane] = EXAMPLES["parity-report"].lanes;
+    const lanes = LANES.filter((name) => name !== "weights").map((name) => ({ ...lane, name, sides: { a, b }, failed: [] }));
+    const weights = { sides: { a, b }, exact: true, compared: 1, equal: 1, numbers: 8, changed: [], verdict: "PASS" };
+    await writeRecord(join(folder, PARITY_FILE), "parity-report", {
+      ...EXAMPLES["parity-report"],
+      provenance,
+      weights,
+      lanes,
+      skipped: [],
+    });
     await writeRecord(join(folder, BANNER_FILE), "platform-banner", { ...EXAMPLES["platform-banner"], provenance });
-    await writeRows(failuresPath(join(folder, PARITY_FILE)), "parity-failure", []);
+    await writeRows(join(folder, FAILURES_FILE), "parity-failure", []);
+    await this.seal(folder, {
+      ...{ kind: "acceptance-summary", provenance, quick: false, models, artifacts: artifactHashes(folder), verdict: "PASS" },
+      checks: CHECKS.map(({ id, title }) => ({ id, title, ship: true, status: "PASS" })),
+    });
+  }
+
+  /** Seals results, as a run does. */
+  async seal(folder: string, summary: Unsealed): Promise<void> {
+    await writeRecord(join(folder, SUMMARY_FILE), "acceptance-summary", sealSummary(summary));
   }
 
   remove(): void {

@@ -14,11 +14,12 @@ import {
   openTokenizer,
 } from "../../engine/index.js";
 import { greedyOf, greedyVerdict } from "../parity/figures.js";
+import { tensorSentence } from "../parity/gates.js";
 import { readOracles } from "../parity/oracle.js";
 import { runParity } from "../parity/parity.js";
 import { EMBEDDED_FOLDER, openSide, outputsOf } from "../parity/sides.js";
 import { TEXTS } from "../parity/texts.js";
-import type { LaneName, LaneReport, ParityReport } from "../parity/types.js";
+import type { LaneReport, OutputLane, ParityReport } from "../parity/types.js";
 import { makeReceipt } from "../receipts/receipt.js";
 import { verifyReceipt } from "../receipts/verify.js";
 import { temporaryPath } from "../records/files.js";
@@ -51,6 +52,7 @@ export const MODEL_CHECKS: readonly Check[] = [
   { id: "a.weights", title: "weights of both formats are sound", run: weights },
   { id: "b.round-trip", title: "text to ids and back, both formats", run: roundTrips },
   { id: "b.stored-ids", title: "ids match the stored ones", run: storedIds },
+  { id: "c.weights", title: "both formats have the same weights", run: weightsLane },
   { id: "c.fp32-fp32", title: "parity of the formats in float32", run: (context) => lane(context, "fp32-fp32") },
   { id: "c.quant-fp32", title: "parity of kernels and float32", run: (context) => lane(context, "quant-fp32") },
   { id: "c.oracle", title: "parity with other implementations", run: (context) => lane(context, "oracle") },
@@ -138,11 +140,22 @@ function parityReport(context: Context): Promise<ParityReport> {
   return context.parity;
 }
 
-async function lane(context: Context, name: LaneName): Promise<Finding> {
+async function weightsLane(context: Context): Promise<Finding> {
+  const { weights } = await parityReport(context);
+  if (!weights) return { status: "SKIP", reason: "not measured" };
+  const { compared, equal, numbers, changed } = weights;
+  const figures = { tensors: compared, equal, numbers };
+  const wrong = changed.filter(({ verdict }) => verdict === "FAIL");
+  return wrong.length === 0
+    ? pass(figures)
+    : fail(`${tensorSentence(wrong[0]!)} (${wrong.length} of ${compared} tensors and scales fail)`, figures);
+}
+
+async function lane(context: Context, name: OutputLane): Promise<Finding> {
   const { lanes, skipped } = await parityReport(context);
   const own = lanes.filter((one) => one.name === name);
   if (own.length === 0) {
-    const reason = skipped.find((one) => one.name === name)?.reason ?? "it was not measured";
+    const reason = skipped.find((one) => one.name === name)?.reason ?? "not measured";
     return { status: "SKIP", reason, ...(!context.embedded && name === "oracle" && { ship: false as const }) };
   }
   const figures = Object.assign(
@@ -167,6 +180,12 @@ function laneFigures({ margins, thresholds, promise_margins }: LaneReport, prefi
     [`${prefix}tau_margin`]: tau,
     [`${prefix}delta_nll`]: nll === null ? null : thresholds.delta_nll - nll,
     [`${prefix}delta_nll_margin`]: nll,
+    ...(margins.kl_max !== undefined && thresholds.kl_max !== undefined
+      ? {
+          [`${prefix}kl_max`]: margins.kl_max === null ? null : thresholds.kl_max - margins.kl_max,
+          [`${prefix}kl_max_margin`]: margins.kl_max,
+        }
+      : {}),
     ...(prefix === "" && { promise_tau_margin: promise_margins.tau_median, promise_delta_nll_margin: promise_margins.delta_nll }),
   };
 }

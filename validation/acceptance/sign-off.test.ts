@@ -1,7 +1,9 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { buildFault, writeBuildRecord } from "../records/build.js";
 import type { CheckReport } from "./acceptance.js";
+import type { Check } from "./check.js";
 import { Clone } from "./clone.test.helper.js";
 import { SIGN_OFF } from "./sign-off.js";
 
@@ -29,6 +31,9 @@ describe("a clone in order", () => {
   });
 });
 
+const kernel = (scale: number): void => clone.edit("kernels/assembly/ternary.ts", "127", String(scale));
+const append = (path: string): void => clone.put(path, `${clone.read(path)}\n`);
+
 // The words are put together here, so that a scan of this repository's own sources does not stop at its test.
 const word = (...parts: readonly string[]): string => parts.join("");
 
@@ -45,6 +50,103 @@ describe("a gate closes on", () => {
       "g.bundle",
       /dist\/bundle\/worker\.cjs:\d+ pretends/,
       () => clone.put("dist/bundle/worker.cjs", `${clone.read("dist/bundle/worker.cjs")}\nconst ${word("simul", "ated")} = 1;\n`),
+    ],
+    [
+      "a constant of a kernel",
+      "g.build",
+      /^kernels\/assembly\/ternary\.ts has changed since the build: run npm run build$/,
+      () => kernel(126),
+    ],
+    [
+      "another activation function",
+      "g.build",
+      /^engine\/network\/feed-forward\.ts has changed/,
+      () => clone.edit("engine/network/feed-forward.ts", "relu2", "silu"),
+    ],
+    [
+      "a source that is not built",
+      "g.build",
+      /^cli\/more\.ts has been added since the build/,
+      () => clone.put("cli/more.ts", "export const a = 1;\n"),
+    ],
+    [
+      "a removed source",
+      "g.build",
+      /^engine\/gone\.ts has been removed since the build/,
+      () => {
+        clone.put("engine/gone.ts", "export const a = 1;\n");
+        clone.build();
+        rmSync(join(clone.root, "engine/gone.ts"));
+      },
+    ],
+    [
+      "another version of a tool",
+      "g.build",
+      /^package-lock\.json has changed/,
+      () => clone.edit("package-lock.json", /("node_modules\/rolldown": \{\s*"version": ")[^"]*/, "$19.9.9"),
+    ],
+    [
+      "bytes appended to the bundle",
+      "g.build",
+      /^dist\/bundle\/index\.js has changed since the build/,
+      () => append("dist/bundle/index.js"),
+    ],
+    [
+      "bytes appended to the library for require()",
+      "g.build",
+      /^dist\/bundle\/index\.cjs has changed/,
+      () => append("dist/bundle/index.cjs"),
+    ],
+    ["bytes appended to a module", "g.build", /^dist\/kernels\/products\.wasm has changed/, () => append("dist/kernels/products.wasm")],
+    ["bytes appended to a declaration", "g.build", /^dist\/engine\/index\.d\.ts has changed/, () => append("dist/engine/index.d.ts")],
+    ["an extra file in the bundle", "g.build", /^dist\/bundle\/more\.js has been added/, () => clone.put("dist/bundle/more.js", "1;\n")],
+    [
+      "a missing module",
+      "g.build",
+      /^dist\/kernels\/relaxed\.wasm has been removed/,
+      () => rmSync(join(clone.root, "dist/kernels/relaxed.wasm")),
+    ],
+    [
+      "a build that failed",
+      "g.build",
+      /^dist\/build\.json does not exist: the last build failed/,
+      () => {
+        clone.put("engine/index.ts", "export const one =;\n");
+        clone.build();
+      },
+    ],
+    [
+      "a bundle whose record was made to fit",
+      "g.build",
+      /^a new build of the sources changes dist\/bundle\/index\.js/,
+      () => {
+        append("dist/bundle/index.js");
+        writeBuildRecord(clone.root, {});
+      },
+    ],
+    [
+      "a kernel whose record was made to fit",
+      "g.build",
+      /^a new build of the sources changes dist\/kernels\/plain\.wasm/,
+      () => {
+        kernel(126);
+        writeBuildRecord(clone.root, {});
+      },
+    ],
+    [
+      "sources that can't be built",
+      "g.build",
+      /^the sources can't be built .*: .*Syntax error/,
+      () => {
+        clone.put("engine/index.ts", "export const one =;\n");
+        writeBuildRecord(clone.root, {});
+      },
+    ],
+    [
+      "an edited record of the build",
+      "g.build",
+      /build\.json: \/sources\/.* must match pattern/,
+      () => clone.edit("dist/build.json", /": "\w{64}"/, '": "0"'),
     ],
     [
       "a bundle that is not there",
@@ -98,6 +200,23 @@ describe("a gate closes on", () => {
       () => clone.edit("package.json", /"version": "[^"]*"/, '"version": "9.9.9"'),
     ],
     ["a changelog that is not there", "g.changelog", /CHANGELOG\.md does not exist/, () => rmSync(join(clone.root, "CHANGELOG.md"))],
+    [
+      "an untracked source",
+      "g.clean-tree",
+      /changed since the commit: engine\/new\.ts \(not tracked\)$/,
+      () => clone.put("engine/new.ts", "1;\n"),
+    ],
+    ["an untracked file", "g.clean-tree", /notes\.txt \(not tracked\)/, () => clone.put("notes.txt", "1;\n")],
+    ["an ignored file that is published", "g.clean-tree", /models\/x\.tgz \(not tracked\)/, () => clone.put("models/x.tgz", "1")],
+    [
+      "an ignored source",
+      "g.clean-tree",
+      /engine\/hidden\.ts \(not tracked\)/,
+      () => {
+        clone.put(".git/info/exclude", "hidden.ts\n");
+        clone.put("engine/hidden.ts", "1;\n");
+      },
+    ],
     ["a changed file", "g.clean-tree", /changed since the commit: a\.txt/, () => clone.put("a.txt", "4\n")],
   ];
   it.each(causes)("%s", async (_, id, said, breakIt) => {
@@ -113,6 +232,26 @@ describe("a gate closes on", () => {
   });
 });
 
+it("a quick run compares hashes and says so; versions and tests are not part of the build", async () => {
+  await clone.make();
+  const quick = async (): Promise<CheckReport> =>
+    (
+      await clone.check(
+        SIGN_OFF.filter(({ id }) => id === "g.build"),
+        { quick: true },
+      )
+    ).checks[0]!;
+  clone.edit("package.json", /"version": "[^"]*"/, '"version": "9.9.9"');
+  clone.put("engine/index.test.ts", "1;\n");
+  expect(await quick()).toMatchObject({ status: "PASS", figures: { built_again: false }, reason: expect.stringContaining("--quick") });
+  kernel(126);
+  expect(await quick()).toMatchObject({ status: "FAIL", reason: expect.stringContaining("kernels/assembly/ternary.ts has changed") });
+});
+
+it("this repository is built from its sources", async () => {
+  expect(await buildFault(".", true)).toBeUndefined();
+});
+
 it("what is installed has no sources to look at, says so, and needs none", async () => {
   await clone.make();
   for (const path of ["engine", ".git", "bench"]) rmSync(join(clone.root, path), { recursive: true });
@@ -122,11 +261,19 @@ it("what is installed has no sources to look at, says so, and needs none", async
   for (const { ship, reason } of skipped)
     expect({ ship, reason }).toEqual({ ship: false, reason: expect.stringContaining("only in a clone") });
   expect(verdict).toBe("PASS");
+  append("dist/kernels/products.wasm");
+  expect(await only("g.build")).toMatchObject({ status: "FAIL", reason: expect.stringContaining("install the package again") });
 });
 
 it("an artifact of this run that is not of its schema is found", async () => {
   await clone.make();
-  mkdirSync(join(clone.folder, "artifacts"), { recursive: true });
-  writeFileSync(join(clone.folder, "artifacts/parity_report.json"), "{}\n");
-  expect(await only("g.records")).toMatchObject({ status: "FAIL", reason: expect.stringContaining("parity_report.json") });
+  const writes: Check = {
+    ...{ id: "c.fp32-fp32", title: "parity" },
+    run: ({ out }) => {
+      writeFileSync(join(out, "parity_report.json"), "{}\n");
+      return { status: "PASS" };
+    },
+  };
+  const { checks } = await clone.check([writes, ...SIGN_OFF.filter(({ id }) => id === "g.records")]);
+  expect(checks[1]).toMatchObject({ status: "FAIL", reason: expect.stringContaining("parity_report.json") });
 });

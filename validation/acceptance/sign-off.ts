@@ -5,8 +5,9 @@ import { describeModel } from "../../engine/index.js";
 import { modelName, type PerfRecord, readPerf } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
+import { BUILD_FILE, buildFault, publishedFiles, rebuildFault, sourceHashes } from "../records/build.js";
 import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
-import { gitState } from "../records/git.js";
+import { gitState, gitTracked, gitUntracked } from "../records/git.js";
 import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
 import type { Check, Context, Finding } from "./check.js";
 import { type Fault, faultText, leftOver, pretended, pretendedInBundle } from "./scan.js";
@@ -15,6 +16,7 @@ import { type Fault, faultText, leftOver, pretended, pretendedInBundle } from ".
 export const SIGN_OFF: readonly Check[] = [
   { id: "f.performance", title: "performance of both formats, fresh", run: performanceRecords },
   { id: "f.render", title: "performance page matches its records", run: render },
+  { id: "g.build", title: "dist was built from these sources", run: built },
   { id: "g.sources", title: "no pretended computation in the sources", run: (context) => scanSources(context, pretended) },
   { id: "g.bundle", title: "no pretended computation in the bundle", run: scanBundle },
   { id: "g.debugging", title: "nothing left over from debugging", run: (context) => scanSources(context, leftOver) },
@@ -121,8 +123,19 @@ function scanSources({ root, clone }: Context, scan: (path: string, text: string
   return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files } };
 }
 
+/** Builds a clone again, except in a quick run: dist/ and its record might both have been edited. */
+async function built({ root, clone, quick, signal }: Context): Promise<Finding> {
+  const fault = await buildFault(root, clone);
+  if (fault !== undefined) return { status: "FAIL", reason: fault };
+  const figures = { built_again: clone && !quick };
+  if (!clone) return { status: "PASS", reason: `files match ${BUILD_FILE}; only a clone can be built again`, figures };
+  if (quick) return { status: "PASS", reason: `files and sources match ${BUILD_FILE}; --quick does not build again`, figures };
+  const other = await rebuildFault(root, signal);
+  return other === undefined ? { status: "PASS", figures } : { status: "FAIL", reason: other, figures };
+}
+
 /** What must be in dist/bundle. */
-const BUNDLE = ["bitnet.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
+const BUNDLE = ["bitnet.cjs", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
 
 function scanBundle({ root }: Context): Finding {
   const found: Fault[] = [];
@@ -211,9 +224,14 @@ function cleanTree(context: Context): Finding {
   if (!context.clone) return notHere("git's folder");
   const ship = context.release ? {} : { ship: false as const };
   const state = gitState(context.root);
-  if (!state?.changed) return { status: "SKIP", reason: "the .git folder is missing or can't be read", ...ship };
+  const untracked = gitUntracked(context.root);
+  if (!state?.changed || !untracked) return { status: "SKIP", reason: "the .git folder is missing or can't be read", ...ship };
+  // Everything built or published must be in the commit, even if git ignores it.
+  const tracked = gitTracked(context.root);
+  const shipped = [...Object.keys(sourceHashes(context.root)), ...publishedFiles(context.root)].filter((path) => !tracked?.has(path));
+  const files = [...state.changed, ...new Set([...untracked, ...shipped])];
   // Files that an interrupted release has already written do not count as changes.
-  const changed = state.changed.filter((path) => {
+  const changed = files.filter((path) => {
     const put = context.overlay === undefined ? undefined : join(context.overlay, path);
     return (
       put === undefined ||
@@ -224,7 +242,8 @@ function cleanTree(context: Context): Finding {
   });
   const figures = { commit: state.commit.slice(0, 12), changed: changed.length };
   if (changed.length === 0) return { status: "PASS", figures };
-  const list = `${changed.slice(0, 5).join(", ")}${changed.length > 5 ? ", …" : ""}`;
+  const named = changed.slice(0, 5).map((path) => (state.changed!.includes(path) ? path : `${path} (not tracked)`));
+  const list = `${named.join(", ")}${changed.length > 5 ? ", …" : ""}`;
   if (context.release) return { status: "FAIL", reason: `changed since the commit: ${list}`, figures };
   return { status: "SKIP", reason: `changed since the commit: ${list} (this blocks a release)`, figures, ...ship };
 }

@@ -45,9 +45,16 @@ describe("figures", () => {
     const a = { logits: [row(1, 2, 3), row(1, 2, 3), row(1, 1, 1)], nll: [1, 2] };
     const b = { logits: [row(1, 2, 3), row(3, 2, 1), row(1, 2, 3)], nll: [1.5, 2.5] };
     const one = compare(a, b, 3);
-    expect(figuresOf(one)).toEqual({
+    expect(figuresOf(one)).toMatchObject({
       ...{ tau_median: 0, tau_p5: -0.9, tau_min: -1, informative: 2, uninformative: 1 },
-      ...{ nll_a: 1.5, nll_b: 2, delta_nll: 0.5 },
+      ...{ nll_a: 1.5, nll_b: 2, delta_nll: 0.5, delta_nll_interval: [0.5, 0.5] },
+      // Position 0 is the same, and (3, 2, 1) is (1, 2, 3) turned round; the last position predicts nothing.
+      kl: {
+        positions: 2,
+        max: expect.closeTo((2 * (Math.E ** 2 - 1)) / (Math.E ** 2 + Math.E + 1), 12),
+        same_top: 0.5,
+        same_top_error: 0.5,
+      },
     });
     const other = compare({ logits: [row(1, 2, 3)], nll: [7] }, { logits: [row(1, 2, 3)], nll: [7] }, 3);
     expect(figuresOf(together([one, other]))).toMatchObject({ tau_median: 1, informative: 3, nll_a: 10 / 3, nll_b: 11 / 3 });
@@ -55,14 +62,22 @@ describe("figures", () => {
 
   it("have the 5th percentile, linear between neighbours", () => {
     const taus = Array.from({ length: 101 }, (_, i) => (100 - i) / 100);
-    expect(figuresOf({ taus, uninformative: 0, nllA: [0], nllB: [0] })).toMatchObject({ tau_p5: 0.05, tau_min: 0, tau_median: 0.5 });
+    expect(figuresOf({ taus, uninformative: 0, nllA: [0], nllB: [0], kl: [0], same: [true] })).toMatchObject({
+      tau_p5: 0.05,
+      tau_min: 0,
+      tau_median: 0.5,
+    });
   });
 
   it("are null where they are no numbers: JSON has none such", () => {
-    const figures = figuresOf({ taus: [], uninformative: 2, nllA: [1], nllB: [Number.NaN] });
+    const figures = figuresOf({ taus: [], uninformative: 2, nllA: [1], nllB: [Number.NaN], kl: [Number.NaN], same: [false] });
     expect(figures).toEqual({
       ...{ tau_median: null, tau_p5: null, tau_min: null, informative: 0, uninformative: 2 },
-      ...{ nll_a: 1, nll_b: null, delta_nll: null },
+      ...{ nll_a: 1, nll_b: null, delta_nll: null, delta_nll_interval: null },
+      kl: {
+        ...{ positions: 1, mean: null, mean_error: null, p999: null, max: null, same_top: 0, same_top_error: null },
+        ...{ delta_p_rms: null, delta_p_rms_error: null },
+      },
     });
   });
 });

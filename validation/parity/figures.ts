@@ -1,3 +1,5 @@
+import { bootstrapMean } from "../statistics/bootstrap.js";
+import { divergence, klDivergence } from "../statistics/divergence.js";
 import { kendallTauB } from "../statistics/kendall.js";
 import { median, quantile } from "../statistics/summary.js";
 import type { Figures, Greedy } from "./types.js";
@@ -15,8 +17,11 @@ export interface Measured {
   /** Of each informative position. */
   readonly taus: readonly number[];
   readonly uninformative: number;
+  /** Of each position that predicts a token: its −ln p on either side, the divergence of b from a in nats, whether the most likely token is the same. */
   readonly nllA: readonly number[];
   readonly nllB: readonly number[];
+  readonly kl: readonly number[];
+  readonly same: readonly boolean[];
 }
 
 /** Ids of the k highest logits, descending; ties by the lower id. Numbers that are none are never among them. */
@@ -42,17 +47,21 @@ export function positionTau(a: Float32Array, b: Float32Array, k: number): number
 
 /** Both sides on one path, each position over the union of both top k. */
 export function compare(a: Outputs, b: Outputs, k: number): Measured {
+  const predicting = a.logits.slice(0, a.nll.length);
   return measured(
     a.logits.map((row, i) => positionTau(row, b.logits[i]!, k)),
-    a.nll,
-    b.nll,
+    {
+      ...{ nllA: a.nll, nllB: b.nll },
+      kl: predicting.map((row, i) => klDivergence(row, b.logits[i]!)),
+      same: predicting.map((row, i) => topIds(row, 1)[0] === topIds(b.logits[i]!, 1)[0]),
+    },
   );
 }
 
 /** Gathers what was measured at each position of a path. */
-export function measured(taus: readonly (number | undefined)[], nllA: readonly number[], nllB: readonly number[]): Measured {
+export function measured(taus: readonly (number | undefined)[], rest: Omit<Measured, "taus" | "uninformative">): Measured {
   const informative = taus.filter((tau) => tau !== undefined);
-  return { taus: informative, uninformative: taus.length - informative.length, nllA, nllB };
+  return { taus: informative, uninformative: taus.length - informative.length, ...rest };
 }
 
 /** All positions and all tokens of several paths, so that every token weighs the same. */
@@ -62,11 +71,14 @@ export function together(all: readonly Measured[]): Measured {
     uninformative: all.reduce((sum, { uninformative }) => sum + uninformative, 0),
     nllA: all.flatMap(({ nllA }) => nllA),
     nllB: all.flatMap(({ nllB }) => nllB),
+    kl: all.flatMap(({ kl }) => kl),
+    same: all.flatMap(({ same }) => same),
   };
 }
 
 /** The figures of one path, or of several together. */
-export function figuresOf({ taus, uninformative, nllA, nllB }: Measured): Figures {
+export function figuresOf({ taus, uninformative, ...positions }: Measured): Figures {
+  const { nllA, nllB } = positions;
   const none = taus.length === 0;
   const [a, b] = [mean(nllA), mean(nllB)];
   return {
@@ -78,6 +90,23 @@ export function figuresOf({ taus, uninformative, nllA, nllB }: Measured): Figure
     nll_a: finite(a),
     nll_b: finite(b),
     delta_nll: finite(b - a),
+    delta_nll_interval: intervalOf(nllA, nllB),
+    kl: klOf(positions),
+  };
+}
+
+function intervalOf(nllA: readonly number[], nllB: readonly number[]): readonly [number, number] | null {
+  const [low, high] = bootstrapMean(nllB.map((b, i) => b - nllA[i]!));
+  return Number.isFinite(low) && Number.isFinite(high) ? [low, high] : null;
+}
+
+function klOf(positions: Pick<Measured, "nllA" | "nllB" | "kl" | "same">): NonNullable<Figures["kl"]> {
+  const of = divergence(positions);
+  return {
+    positions: of.positions,
+    ...{ mean: finite(of.mean), mean_error: finite(of.meanError), p999: finite(of.p999), max: finite(of.max) },
+    ...{ same_top: finite(of.sameTop), same_top_error: finite(of.sameTopError) },
+    ...{ delta_p_rms: finite(of.deltaPRms), delta_p_rms_error: finite(of.deltaPRmsError) },
   };
 }
 

@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
+import { klDivergence } from "../statistics/divergence.js";
 import { kendallTauB } from "../statistics/kendall.js";
-import { type Measured, measured, type Outputs } from "./figures.js";
+import { type Measured, measured, type Outputs, topIds } from "./figures.js";
 import { EMBEDDED_FOLDER } from "./sides.js";
 import type { SideRecord } from "./types.js";
 
@@ -31,7 +32,7 @@ export interface StoredAnswer {
   readonly id: string;
   readonly ids: readonly number[];
   readonly greedy: readonly number[] | undefined;
-  /** Holds our outputs, [ids] positions or more, against the stored ones, over the reference's own top. */
+  /** Compares our outputs, [ids] positions or more, with the stored ones, over the reference's own top: divergence is that within it. */
   compare(ours: Outputs): Measured;
 }
 
@@ -56,7 +57,7 @@ export function readOracles(folder = join(EMBEDDED_FOLDER, "oracle")): { models:
     // [positions, top] f32 logits, [positions − requests] f32 NLL, [positions, top] u16 ids; all little-endian
     const logits = new Float32Array(buffer, 0, positions * top);
     const nll = new Float32Array(buffer, logits.byteLength, positions - requests.length);
-    const topIds = new Uint16Array(buffer, logits.byteLength + nll.byteLength, positions * top);
+    const storedIds = new Uint16Array(buffer, logits.byteLength + nll.byteLength, positions * top);
     let first = 0;
     const answers = requests.map(({ id, ids }, request): StoredAnswer => {
       const from = first;
@@ -66,13 +67,18 @@ export function readOracles(folder = join(EMBEDDED_FOLDER, "oracle")): { models:
         ids,
         greedy: greedy[id],
         compare: (ours) => {
-          const taus = ids.map((_, t) => {
-            const [at, end] = [(from + t) * top, (from + t + 1) * top];
-            const mine = Array.from(topIds.subarray(at, end), (token) => ours.logits[t]![token]!);
-            return mine.every(Number.isFinite) ? kendallTauB(logits.subarray(at, end), mine) : undefined;
+          const stored = (t: number) => logits.subarray((from + t) * top, (from + t + 1) * top);
+          const mine = ids.map((_, t) =>
+            Array.from(storedIds.subarray((from + t) * top, (from + t + 1) * top), (token) => ours.logits[t]![token]!),
+          );
+          const taus = mine.map((row, t) => (row.every(Number.isFinite) ? kendallTauB(stored(t), row) : undefined));
+          const predicting = mine.slice(0, -1);
+          return measured(taus, {
+            nllA: Array.from(nll.subarray(from - request, from - request + ids.length - 1)),
+            nllB: ours.nll.slice(0, ids.length - 1),
+            kl: predicting.map((row, t) => klDivergence(stored(t), row)),
+            same: predicting.map((_, t) => topIds(ours.logits[t]!, 1)[0] === storedIds[(from + t) * top]),
           });
-          const theirs = Array.from(nll.subarray(from - request, from - request + ids.length - 1));
-          return measured(taus, theirs, ours.nll.slice(0, ids.length - 1));
         },
       };
     });

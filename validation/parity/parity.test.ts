@@ -12,7 +12,7 @@ import { readOracles } from "./oracle.js";
 import { runParity } from "./parity.js";
 import { replayRow } from "./replay.js";
 import { textsOfLines } from "./texts.js";
-import type { LaneReport, ParityFailure, ParityReport } from "./types.js";
+import type { LaneReport, ParityReport, PromptFailure } from "./types.js";
 
 // Through the command line, as a user meets it. A short prompt keeps it quick: what is wrong shows at once.
 
@@ -50,7 +50,7 @@ const measure = (b: string, text = PROMPT): Promise<ParityReport> =>
     ...{ cliArgs: [], seed: 42, deterministic: true, date: new Date(0) },
   });
 const report = (): Promise<ParityReport> => readRecord<ParityReport>(out, "parity-report");
-const failures = (): Promise<ParityFailure[]> => readRows<ParityFailure>(rowsFile, "parity-failure");
+const failures = (): Promise<PromptFailure[]> => readRows<PromptFailure>(rowsFile, "parity-failure");
 
 /** Writes a copy of the embedded model with some tensors changed. */
 const changed = (name: string, change: Change): Promise<string> => rewriteGguf(EMBEDDED, join(temporary.path, name), change);
@@ -71,10 +71,12 @@ describe("the embedded pair", () => {
   it("passes a quick run: equal in float32, near enough as shipped, and what other implementations say", async () => {
     const { code, stdout, stderr } = bitnet("parity", "--quick", "--out", out);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^Weights {2}PASS$/m);
     expect(stdout).toMatch(/^FP32↔FP32 {2}PASS$/m);
     expect(stdout).toMatch(/^Quant↔FP32 {2}PASS$/m);
     expect(stdout.match(/^Oracle {2}PASS$/gm)).toHaveLength(3);
-    const { lanes, skipped, provenance, verdict } = await report();
+    const { weights, lanes, skipped, provenance, verdict } = await report();
+    expect(weights).toMatchObject({ exact: true, changed: [], verdict: "PASS" });
     expect([verdict, skipped]).toEqual(["PASS", []]);
     expect(provenance).toMatchObject({ model_hash: "3b6ffbad956fd373", cli_args: ["parity", "--quick", "--out", out, "--threads", "1"] });
     const [float, quant, packed, f32] = lanes as [LaneReport, LaneReport, LaneReport, LaneReport];
@@ -103,7 +105,7 @@ describe("negative controls: each fails the promise's gates", () => {
     expect((await failures())[0]).toMatchObject({
       lane: "fp32-fp32",
       sides: { b: { options: { i2s_layout: "block64" } } },
-      failed: ["nll", "tau"],
+      failed: ["nll", "tau", "kl"],
     });
     await expect(replayRow(rowsFile, 1)).resolves.toMatchObject({ changed: [], error: { code: "nll" } }); // the row says the layout
   });
@@ -159,7 +161,7 @@ describe("the other exit codes", () => {
     );
     expect(parity(PACKED, path)).toMatchObject({ code: 6, stderr: expect.stringContaining("token ranks differ") });
     for (const row of await failures()) {
-      expect(row.failed).toEqual(["tau"]);
+      expect(row.failed).toEqual(["tau", "kl"]);
       expect(Math.abs(row.figures.delta_nll!)).toBeLessThan(0.01);
     }
     await expect(replayRow(rowsFile, 1)).resolves.toMatchObject({ changed: [], error: { code: "tau" } });
@@ -174,9 +176,10 @@ describe("the other exit codes", () => {
     const path = await changed("greedy.gguf", swapped([[wanted, other]]));
     expect(parity(PACKED, path, "--lane", "oracle", "--quick")).toMatchObject({ code: 7, stderr: expect.stringContaining("greedy text") });
     const rows = await failures();
-    expect(rows.every(({ failed, lane }) => failed.join() === "greedy" && lane === "oracle")).toBe(true);
+    // Where the token would have been likely, the probabilities differ too; neither likelihoods nor ranks tell.
+    expect(rows.every(({ failed, lane }) => /^(greedy|kl|greedy,kl)$/.test(failed.join()) && lane === "oracle")).toBe(true);
     expect(rows[0]!.greedy).toMatchObject({ chosen: other });
-    expect(replay("--row", "1")).toMatchObject({ code: 7, stdout: expect.stringMatching(/^FAIL: greedy, with the same results/m) });
+    expect(replay("--row", "1")).toMatchObject({ code: 7, stdout: expect.stringMatching(/^FAIL: greedy, kl, with the same results/m) });
     expect(await replayRow(rowsFile, 1, { modelB: EMBEDDED })).toMatchObject({ failed: [], error: undefined });
   });
 
@@ -210,7 +213,7 @@ describe("bitnet replay", () => {
   it("gives a failing row's figures from the row alone, and passes when the cause is mended", async () => {
     const path = await changed("mended.gguf", scaled(/blk\.1\.attn_output/, 3));
     expect(parityFailure(await measure(path), rowsFile)).toBeDefined();
-    expect((await report()).skipped.map(({ name }) => name)).toEqual(["fp32-fp32", "oracle"]);
+    expect((await report()).skipped.map(({ name }) => name)).toEqual(["weights", "fp32-fp32", "oracle"]);
     const [row] = await failures();
     expect(row).toMatchObject({ lane: "quant-fp32", prompt: { id: "line-1" }, failed: expect.arrayContaining(["nll"]) });
 

@@ -1,15 +1,16 @@
 import { dirname, join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
-import type { FileOptions } from "../../engine/index.js";
+import { type FileOptions, openTokenizer } from "../../engine/index.js";
 import { type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/provenance.js";
 import { writeRecord, writeRows } from "../records/records.js";
 import { TIE } from "../statistics/kendall.js";
 import { compare, greedyOf, type Outputs } from "./figures.js";
-import { embeddedGate, judge, type MeasuredLane, type MeasuredPrompt, PROMISE } from "./gates.js";
+import { defaultGate, embeddedGate, judge, type MeasuredLane, type MeasuredPrompt, weightsRows } from "./gates.js";
 import { readOracles, type StoredOracle } from "./oracle.js";
 import { type Arithmetic, checkAlike, EMBEDDED_PAIR, greedyIds, type KernelOptions, openSide, outputsOf, type Side } from "./sides.js";
 import { type ParityText, parityTexts } from "./texts.js";
-import { LANES, type LaneName, type ParityFailure, type ParityReport, type Policy } from "./types.js";
+import { LANES, type LaneName, type ParityFailure, type ParityReport, type Policy, type Verdict } from "./types.js";
+import { compareWeights } from "./weights.js";
 
 /** What to measure. */
 export interface ParityOptions extends Omit<ProvenanceOptions, "model"> {
@@ -53,9 +54,55 @@ export function failuresPath(report: string): string {
  * @throws BitnetError: a file is bad, or the two are not forms of one model; tokenizer: they split a text differently
  */
 export async function runParity(options: ParityOptions): Promise<ParityReport> {
-  const { signal, kernels = {}, files = {}, filesB = files } = options;
+  const { signal, files = {}, filesB = files } = options;
   const lanes = new Set(options.lanes ?? LANES);
-  const [pathA, pathB] = options.models ?? EMBEDDED_PAIR;
+  const models = options.models ?? EMBEDDED_PAIR;
+  const onlyWeights = lanes.size === 1 && lanes.has("weights");
+  const weights = lanes.has("weights")
+    ? await compareWeights({
+        ...{ models, files, filesB, exact: options.models === undefined, signal },
+        // Beside the other lanes it takes next to no time.
+        ...(onlyWeights && { onProgress: (share: number) => options.onProgress?.({ done: share, total: 1 }) }),
+      })
+    : undefined;
+  const outputs = onlyWeights ? undefined : await measureOutputs(options, lanes, models);
+  const model = outputs?.model ?? {
+    sha256: weights!.sides.b.sha256,
+    tokenizerSha256: tokenizerSha256(
+      (await openTokenizer(models[1], filesB.tokenizer === undefined ? {} : { tokenizer: filesB.tokenizer })).tokenizer,
+    ),
+    ...{ tier: null, threads: null },
+  };
+  const from = await provenance({ ...pick(options), model });
+  const judged = (outputs?.measured ?? []).map((lane) => judge(lane, options.models ? defaultGate(lane.name) : embeddedGate(lane), from));
+  const rows: ParityFailure[] = [...(weights ? weightsRows(weights, from) : []), ...judged.flatMap((one) => one.rows)];
+  const reports = judged.map(({ report }) => report);
+  const verdicts: readonly Verdict[] = [...(weights ? [weights.verdict] : []), ...reports.map(({ verdict }) => verdict)];
+  const report: ParityReport = {
+    kind: "parity-report",
+    provenance: from,
+    ...(weights && { weights }),
+    lanes: reports,
+    skipped: LANES.filter((name) => !(name === "weights" ? weights : reports.some((lane) => lane.name === name))).map((name) => ({
+      name,
+      reason: lanes.has(name) ? "no outputs of other implementations are stored for this model" : "not requested",
+    })),
+    verdict: verdicts.every((verdict) => verdict === "PASS") ? "PASS" : "FAIL",
+  };
+  if (options.out !== undefined) {
+    await writeRows(failuresPath(options.out), "parity-failure", rows);
+    await writeRecord(options.out, "parity-report", report);
+  }
+  return report;
+}
+
+/** Measures the lanes that compare outputs. @returns them, and the model that ran */
+async function measureOutputs(
+  options: ParityOptions,
+  lanes: ReadonlySet<LaneName>,
+  [pathA, pathB]: readonly [string, string],
+): Promise<{ readonly measured: MeasuredLane[]; readonly model: NonNullable<ProvenanceOptions["model"]> }> {
+  const { signal, kernels = {}, files = {}, filesB = files } = options;
   const stored = lanes.has("oracle") ? readOracles() : undefined;
   const opened: Side[] = [];
   const open = async (path: string, arithmetic: Arithmetic, said: FileOptions): Promise<Side> => {
@@ -99,28 +146,8 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
       }
     }
     const { tier, threads, record } = quant;
-    const from = await provenance({
-      ...pick(options),
-      model: { sha256: record.sha256, tokenizerSha256: tokenizerSha256(quant.model.tokenizer), tier, threads },
-    });
-    const judged = measuredLanes.map((lane) => judge(lane, options.models ? PROMISE[lane.name] : embeddedGate(lane), from));
-    const rows: ParityFailure[] = judged.flatMap((one) => one.rows);
-    const reports = judged.map(({ report }) => report);
-    const report: ParityReport = {
-      kind: "parity-report",
-      provenance: from,
-      lanes: reports,
-      skipped: LANES.filter((name) => !reports.some((lane) => lane.name === name)).map((name) => ({
-        name,
-        reason: lanes.has(name) ? "no outputs of other implementations are stored for this model" : "not requested",
-      })),
-      verdict: reports.every(({ verdict }) => verdict === "PASS") ? "PASS" : "FAIL",
-    };
-    if (options.out !== undefined) {
-      await writeRows(failuresPath(options.out), "parity-failure", rows);
-      await writeRecord(options.out, "parity-report", report);
-    }
-    return report;
+    const model = { sha256: record.sha256, tokenizerSha256: tokenizerSha256(quant.model.tokenizer), tier, threads };
+    return { measured: measuredLanes, model };
   } finally {
     await Promise.all(opened.map(({ model }) => model.close()));
   }

@@ -3,11 +3,12 @@ import { NUMERICS_VERSION } from "../../engine/index.js";
 import { kernelSha256 } from "../records/provenance.js";
 import { readRows } from "../records/records.js";
 import { compare, figuresOf } from "./figures.js";
-import { failedGates, gateError } from "./gates.js";
+import { failedGates, gateError, tensorSentence } from "./gates.js";
 import { readOracles } from "./oracle.js";
 import { measureAnswer } from "./parity.js";
 import { checkAlike, fileOptionsOf, type KernelOptions, openSide, outputsOf, type Side } from "./sides.js";
-import type { Figures, Gate, Greedy, ParityFailure, SideRecord } from "./types.js";
+import type { Figures, Gate, Greedy, ParityFailure, PromptFailure, SideRecord, TensorReport, WeightsFailure } from "./types.js";
+import { compareWeights } from "./weights.js";
 
 /** Which row, and where its models are now. */
 export interface ReplayOptions {
@@ -19,8 +20,24 @@ export interface ReplayOptions {
 }
 
 /** A row judged again. */
-export interface Replay {
-  readonly row: ParityFailure;
+export type Replay = PromptReplay | WeightsReplay;
+
+/** A tensor compared again. */
+export interface WeightsReplay {
+  readonly row: WeightsFailure;
+  /** What has changed since the row was written. */
+  readonly changed: readonly string[];
+  /** null: it is equal now. */
+  readonly tensor: TensorReport | null;
+  /** Empty: it passes now. */
+  readonly failed: readonly Gate[];
+  /** Undefined if it passes. */
+  readonly error: BitnetError | undefined;
+}
+
+/** A prompt judged again. */
+export interface PromptReplay {
+  readonly row: PromptFailure;
   /** What is not as it was when the row was written; empty: the figures are the row's, to the bit. */
   readonly changed: readonly string[];
   readonly figures: Figures;
@@ -41,10 +58,12 @@ export async function replayRow(path: string, number: number, options: ReplayOpt
   const row = rows[number - 1];
   if (!row) throw new BitnetError("usage", `${path} has no row ${number}: the number of its rows is ${rows.length}`);
   const where = `${path}, row ${number}`;
+  if (row.lane === "weights") return replayTensor(row, where, path, options);
   const { figures, greedy, changed } = await measureAgain(row, where, options);
   const failed = failedGates(figures, row.thresholds, greedy ?? undefined);
   if (changed.length === 0) {
     const was = JSON.stringify([row.figures, row.greedy, row.failed]);
+    // An old row lacks figures that are computed today.
     if (JSON.stringify([inOrder(figures, row.figures), greedy && inOrder(greedy, row.greedy), failed]) !== was) {
       throw new BitnetError(
         "receipt",
@@ -56,11 +75,39 @@ export async function replayRow(path: string, number: number, options: ReplayOpt
   return { row, changed, figures, greedy, failed, error: failed[0] && gateError(failed[0], where) };
 }
 
+/** Compares all weights again, because the allowed difference of a tensor may depend on others. */
+async function replayTensor(row: WeightsFailure, where: string, path: string, options: ReplayOptions): Promise<WeightsReplay> {
+  const { sides, exact } = row;
+  const pathOf = (side: SideRecord, now: string | undefined): string => {
+    const from = now ?? side.path;
+    if (from === null) throw new BitnetError("file", `${where}: names no file to compare`, { file: path });
+    return from;
+  };
+  const models = [pathOf(sides.a, options.modelA), pathOf(sides.b, options.modelB)] as const;
+  const weights = await compareWeights({
+    ...{ models, files: fileOptionsOf(sides.a), filesB: fileOptionsOf(sides.b), exact, signal: options.signal },
+  });
+  const changed = (["a", "b"] as const)
+    .filter((side) => weights.sides[side].sha256 !== sides[side].sha256)
+    .map((side) => `${weights.sides[side].path} has changed`);
+  const { part, a, b } = row.tensor;
+  const tensor = weights.changed.find((one) => one.part === part && one.a === a && one.b === b) ?? null;
+  if (changed.length === 0 && JSON.stringify(tensor && inOrder(tensor, row.tensor)) !== JSON.stringify(row.tensor)) {
+    throw new BitnetError(
+      "receipt",
+      `${where}: both models are unchanged, but the result for ${a} differs from the row: ${tensor ? tensorSentence(tensor) : "it is equal"}`,
+      { file: path },
+    );
+  }
+  const failed: Gate[] = tensor?.verdict === "FAIL" ? ["weights"] : [];
+  return { row, changed, tensor, failed, error: failed[0] && gateError(failed[0], where) };
+}
+
 async function measureAgain(
-  row: ParityFailure,
+  row: PromptFailure,
   where: string,
   { modelA, modelB, kernels = {}, signal }: ReplayOptions,
-): Promise<Pick<Replay, "figures" | "greedy" | "changed">> {
+): Promise<Pick<PromptReplay, "figures" | "greedy" | "changed">> {
   const { sides, prompt, policy, lane, provenance } = row;
   const opened: Side[] = [];
   const changed: string[] = [];
@@ -100,7 +147,7 @@ async function measureAgain(
 
 /** A record with its keys in the order of another, so that both can be compared as text. */
 function inOrder<T extends object>(value: T, like: T | null): Partial<T> {
-  const keys = [...Object.keys(like ?? {}), ...Object.keys(value)] as (keyof T)[];
+  const keys = Object.keys(like ?? value) as (keyof T)[];
   return Object.fromEntries(keys.map((key) => [key, value[key]])) as Partial<T>;
 }
 

@@ -41,19 +41,23 @@ export async function openSide(
   });
   try {
     const { format, sha256, parameters, kernels: running, threads } = await model.describe();
-    const { activation, activations, i2sLayout, tokenizer } = options;
-    const said: SideOptions = {
-      ...(activation !== undefined && { activation }),
-      ...(activations !== undefined && { activations }),
-      ...(i2sLayout !== undefined && { i2s_layout: i2sLayout }),
-      ...(tokenizer !== undefined && { tokenizer }),
-    };
-    const record = { path, format, sha256, kernels: arithmetic, ...(Object.keys(said).length > 0 && { options: said }) };
+    const record = { path, format, sha256, kernels: arithmetic, ...givenOptions(options) };
     return { model, record, parameters, tier: running.tier, threads };
   } catch (error) {
     await model.close();
     throw error;
   }
+}
+
+/** The options of a side's file, as a record has them; nothing if none was given. */
+export function givenOptions({ activation, activations, i2sLayout, tokenizer }: FileOptions): Pick<SideRecord, "options"> {
+  const options: SideOptions = {
+    ...(activation !== undefined && { activation }),
+    ...(activations !== undefined && { activations }),
+    ...(i2sLayout !== undefined && { i2s_layout: i2sLayout }),
+    ...(tokenizer !== undefined && { tokenizer }),
+  };
+  return Object.keys(options).length > 0 ? { options } : {};
 }
 
 /** The library's options for what a record says about a side's file. */

@@ -3,11 +3,14 @@ import type { Provenance } from "../records/provenance.js";
 
 /** The records of parity, field by field as in schemas/parity-report.v1.schema.json and parity-failure.v1.schema.json. */
 
-export const LANES = ["fp32-fp32", "quant-fp32", "oracle"] as const;
+export const LANES = ["weights", "fp32-fp32", "quant-fp32", "oracle"] as const;
 export type LaneName = (typeof LANES)[number];
+/** Lanes that compare the outputs of models. */
+export type OutputLane = Exclude<LaneName, "weights">;
 
-/** What can fail, the gravest first: likelihoods, ranks, greedy text. */
-export type Gate = "nll" | "tau" | "greedy";
+/** The gates, the most serious first: likelihoods, ranks, greedy text, divergence, and the weights, which are the cause of the others. */
+export const GATES = ["nll", "tau", "greedy", "kl", "weights"] as const;
+export type Gate = (typeof GATES)[number];
 
 export type Verdict = "PASS" | "FAIL";
 
@@ -56,6 +59,9 @@ export interface Thresholds {
   readonly delta_nll: number;
   /** Most mean |ΔNLL| over all prompts. */
   readonly delta_nll_mean?: number;
+  /** Maximum mean KL divergence of a prompt, and maximum at any position, nats. */
+  readonly kl_mean?: number;
+  readonly kl_max?: number;
 }
 
 /** Of one prompt, or of all. */
@@ -71,6 +77,26 @@ export interface Figures {
   readonly nll_b: number | null;
   /** b − a */
   readonly delta_nll: number | null;
+  /** 95 % confidence interval of the mean of b − a, by resampling the tokens; null: not finite. Absent in old records. */
+  readonly delta_nll_interval?: readonly [low: number, high: number] | null;
+  /** Absent in old records. */
+  readonly kl?: Kl;
+}
+
+/** How the probabilities differ, over the positions that predict a token: see `Divergence`. null: not finite, or too few. */
+export interface Kl {
+  readonly positions: number;
+  /** Nats, with its standard error, as the others. */
+  readonly mean: number | null;
+  readonly mean_error: number | null;
+  readonly p999: number | null;
+  readonly max: number | null;
+  /** Shares, 0 … 1. */
+  readonly same_top: number | null;
+  readonly same_top_error: number | null;
+  /** Probabilities, 0 … 1. */
+  readonly delta_p_rms: number | null;
+  readonly delta_p_rms_error: number | null;
 }
 
 /** A stored greedy continuation against what the model finds likeliest on it. */
@@ -99,10 +125,12 @@ export interface Margins {
   readonly tau_median: number | null;
   readonly delta_nll: number | null;
   readonly delta_nll_mean?: number | null;
+  readonly kl_mean?: number | null;
+  readonly kl_max?: number | null;
 }
 
 export interface LaneReport {
-  readonly name: LaneName;
+  readonly name: OutputLane;
   readonly sides: Sides;
   readonly policy: Policy;
   /** What the process promises. */
@@ -117,19 +145,72 @@ export interface LaneReport {
   readonly verdict: Verdict;
 }
 
+/** A tensor in both forms. */
+export interface TensorReport {
+  readonly part: "embedding" | "norm" | "codes" | "scale" | "head" | "rope";
+  /** Its name in either form. */
+  readonly a: string;
+  readonly b: string;
+  readonly types: readonly [a: string, b: string];
+  /** Numbers, and how many of them differ. */
+  readonly count: number;
+  readonly changed: number;
+  /** The first number that is wrong, or the first that differs; codes as −1, 0, 1. Rows and columns count from 0; null: not finite. */
+  readonly first: { readonly row: number; readonly column: number; readonly a: number | null; readonly b: number | null } | null;
+  /** Largest |b − a|; null: none differs, or not finite. */
+  readonly largest: number | null;
+  /** Rows of a that are in another place in b, and where the first of them is; null: none was found. */
+  readonly moved: { readonly rows: number; readonly from: number; readonly to: number } | null;
+  /** What was allowed, or what is wrong. */
+  readonly finding: string;
+  readonly verdict: Verdict;
+}
+
+/** The lane of weights. */
+export interface WeightsReport {
+  readonly sides: Sides;
+  /** Whether all numbers must be equal, so that rounding is not allowed. */
+  readonly exact: boolean;
+  /** Tensors, a layer's scales apart from its codes, and how many are equal to the bit. */
+  readonly compared: number;
+  readonly equal: number;
+  /** In all tensors. */
+  readonly numbers: number;
+  /** Those that aren't equal. */
+  readonly changed: readonly TensorReport[];
+  readonly verdict: Verdict;
+}
+
 export interface ParityReport {
   readonly kind: "parity-report";
   readonly provenance: Provenance;
+  /** Absent: not requested. */
+  readonly weights?: WeightsReport;
   readonly lanes: readonly LaneReport[];
   readonly skipped: readonly { readonly name: LaneName; readonly reason: string }[];
   readonly verdict: Verdict;
 }
 
-/** A prompt that failed, with all that is needed to replay it. */
-export interface ParityFailure {
+/** What failed, with all that is needed to replay it. */
+export type ParityFailure = PromptFailure | WeightsFailure;
+
+/** A tensor that failed. */
+export interface WeightsFailure {
   readonly kind: "parity-failure";
   readonly provenance: Provenance;
-  readonly lane: LaneName;
+  readonly lane: "weights";
+  readonly sides: Sides;
+  readonly exact: boolean;
+  readonly tensor: TensorReport;
+  readonly failed: readonly ["weights"];
+  readonly verdict: "FAIL";
+}
+
+/** A prompt that failed. */
+export interface PromptFailure {
+  readonly kind: "parity-failure";
+  readonly provenance: Provenance;
+  readonly lane: OutputLane;
   readonly sides: Sides;
   readonly policy: Policy;
   readonly thresholds: Thresholds;

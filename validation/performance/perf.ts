@@ -164,7 +164,7 @@ async function measureOnce(job: PerfJob, signal: AbortSignal | undefined): Promi
 }
 
 /** A path as a record shows it: a model in the package has the same one everywhere. */
-function shownPath(path: string): string {
+export function shownPath(path: string): string {
   const inside = relative(dirname(PACKAGE_FILE), resolve(path));
   return inside.startsWith("..") || resolve(path) === inside ? path : inside.replaceAll("\\", "/");
 }

@@ -1,11 +1,11 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, expect, it } from "vitest";
-import { writeWhole } from "./files.js";
+import { temporaryFolder, writeWhole } from "./files.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bitnet-files-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -52,4 +52,13 @@ it("says why the system refused, and leaves nothing", async () => {
   const file = join(folder, "file");
   await writeWhole(file, "");
   await expect(writeWhole(join(file, "below"), "")).rejects.toMatchObject({ code: "io", message: expect.stringContaining("can't write") });
+});
+
+it("makes a temporary folder, and removes what a killed run left of its name", async () => {
+  const { pid } = spawnSync(process.execPath, ["-e", ""]);
+  const left = join(realpathSync(tmpdir()), `.bitnet-files-test.${pid}-01234567.tmp`);
+  mkdirSync(join(left, "inside"), { recursive: true });
+  const made = await temporaryFolder("bitnet-files-test");
+  expect([existsSync(made), existsSync(left)]).toEqual([true, false]);
+  rmSync(made, { recursive: true });
 });

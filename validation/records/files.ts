@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, realpath, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { readBytes, requireReplaceable } from "../../engine/container/source.js";
 import { BitnetError, systemReason } from "../../engine/errors.js";
@@ -49,6 +50,17 @@ export async function readWhole(path: string, maxBytes: number): Promise<Uint8Ar
 /** A new name beside `path` for what is not whole yet. */
 export function temporaryPath(path: string): string {
   return join(dirname(path), `.${basename(path).slice(0, NAME_PART)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+}
+
+/** A new folder in the system's temporary folder; folders of the same name that killed runs left are removed. */
+export async function temporaryFolder(name: string): Promise<string> {
+  const path = join(await realpath(tmpdir()), name);
+  await removeStale(path).catch(() => undefined); // another user's
+  const folder = temporaryPath(path);
+  await mkdir(folder).catch((error: unknown) => {
+    throw ioFailure("write", folder, error);
+  });
+  return folder;
 }
 
 /** The temporaries of `path` whose process has ended. */

@@ -8,9 +8,9 @@ export interface IndexEntry {
   readonly mode: number;
   /** Of its content, 40 hex. */
   readonly id: string;
-  /** Modification time. */
-  readonly seconds: bigint;
-  readonly nanoseconds: bigint;
+  /** Times since 1970 in nanoseconds: mtime, of its content, and ctime, which no program can set back. */
+  readonly modified: bigint;
+  readonly changed: bigint;
   /** In bytes, modulo 2³². */
   readonly size: number;
 }
@@ -55,8 +55,8 @@ export function readIndex(bytes: Buffer): GitIndex | undefined {
       path: Buffer.from(path, "latin1").toString("utf8"),
       mode: bytes.readUInt32BE(begin + 24),
       id: bytes.toString("hex", begin + 40, begin + 60),
-      seconds: BigInt(bytes.readUInt32BE(begin + 8)),
-      nanoseconds: BigInt(bytes.readUInt32BE(begin + 12)),
+      modified: nanoseconds(bytes, begin + 8),
+      changed: nanoseconds(bytes, begin),
       size: bytes.readUInt32BE(begin + 36),
     });
     at = version === 4 ? end + 1 : begin + (((end - begin) | 7) + 1); // up to seven more zeros
@@ -66,6 +66,11 @@ export function readIndex(bytes: Buffer): GitIndex | undefined {
     if (/^[a-z]/.test(bytes.toString("latin1", at, at + 1))) return undefined;
   }
   return { entries, tree: () => treeOf(entries, "") };
+}
+
+/** A time, stored as seconds and nanoseconds. */
+function nanoseconds(bytes: Buffer, at: number): bigint {
+  return BigInt(bytes.readUInt32BE(at)) * 1_000_000_000n + BigInt(bytes.readUInt32BE(at + 4));
 }
 
 /** Git's numbers of variable length, most significant first. */

@@ -1,8 +1,8 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeEach, expect, it } from "vitest";
-import { gitState } from "./git.js";
+import { gitFile, gitState, gitTags, gitUntracked } from "./git.js";
 import { readIndex } from "./git-index.js";
 import { applyDelta, hashObject } from "./git-objects.js";
 
@@ -35,13 +35,27 @@ beforeEach(() => {
   put(`.git/objects/pack/${fixture.name}.pack`, Buffer.from(fixture.pack, "base64"));
   put(`.git/objects/pack/${fixture.name}.idx`, Buffer.from(fixture.idx, "base64"));
   for (const [path, text] of Object.entries(FILES)) put(path, text);
+  chmodSync(join(root, "run.sh"), 0o755);
   symlinkSync("a.txt", join(root, "link"));
 });
+
+/** Writes the index with a file's times as they are now, but for that of any change, which was `later` nanoseconds before. */
+function seen(path: string, index: Buffer, later = 0n): void {
+  const at = index.indexOf(`${path}\0`) - 62;
+  const { mtimeNs, ctimeNs } = statSync(join(root, path), { bigint: true });
+  for (const [i, time] of [ctimeNs - later, mtimeNs].entries()) {
+    index.writeUInt32BE(Number(time / 1_000_000_000n), at + 8 * i);
+    index.writeUInt32BE(Number(time % 1_000_000_000n), at + 8 * i + 4);
+  }
+  put(".git/index", index);
+  utimesSync(join(root, ".git/index"), 4e9, 4e9); // long after
+}
 
 it("finds commit, time and branch, and nothing changed", () => {
   expect(gitState(root)).toEqual({ commit: HEAD, time: 1700000100, branch: "main", changed: [] });
   put("untracked.txt", "x");
   expect(gitState(root)?.changed).toEqual([]);
+  expect(gitUntracked(root)).toEqual(["untracked.txt"]);
 });
 
 it("reads an index of version 2 as one of version 4, and makes git's tree of it", () => {
@@ -64,6 +78,68 @@ it("names what was changed: by content, not by time", () => {
   expect(gitState(root)?.changed).toEqual(["a-b/two.txt", "link"]);
 });
 
+it("sees an edit of the same size whose time was put back, and a file that was made executable", () => {
+  const index = Buffer.from(fixture.index2, "base64");
+  put("a.txt", "4\n");
+  seen("a.txt", index, 1n); // its size and time are those of the index, and the system saw the edit
+  expect(gitState(root)?.changed).toEqual(["a.txt"]);
+  put("a.txt", "3\n");
+  if (process.platform === "win32") return;
+  chmodSync(join(root, "a.txt"), 0o755);
+  chmodSync(join(root, "run.sh"), 0o644);
+  expect(gitState(root)?.changed).toEqual(["a.txt", "run.sh"]);
+  put(".git/config", "[core]\n\tfilemode = false\n");
+  expect(gitState(root)?.changed).toEqual([]);
+});
+
+it("goes by .gitignore, the deepest first, and info/exclude", () => {
+  put(".gitignore", "*.log\n/top\nbuild/\n");
+  put("a/.gitignore", "!keep.log\n");
+  put(".git/info/exclude", "mine\n");
+  for (const path of ["x.log", "a/x.log", "a/keep.log", "top", "a/top", "build/x", "a/build/x", "b/build", "mine", "new/deep/file"])
+    put(path, "");
+  put("repository/.git/HEAD", "");
+  expect(gitUntracked(root)).toEqual([".gitignore", "a/.gitignore", "a/keep.log", "a/top", "b/build", "new/deep/file", "repository/"]);
+  expect(gitUntracked(folder)).toBeNull();
+});
+
+it("a submodule is changed if it is at another commit, or changed itself", () => {
+  const inside = root;
+  const index = Buffer.from(fixture.index2, "base64");
+  root = join(folder, String(clones++));
+  cpSync(inside, root, { recursive: true, verbatimSymlinks: true });
+  const at = index.indexOf("a.txt\0") - 62;
+  index.writeUInt32BE(0o160000, at + 24);
+  index.write(HEAD, at + 40, "hex");
+  put(".git/index", index);
+  rmSync(join(root, "a.txt"));
+  const changed = () => gitState(root)?.changed?.filter((path) => path !== "(staged)");
+  expect(changed()).toEqual(["a.txt"]); // gone
+  mkdirSync(join(root, "a.txt"));
+  expect(changed()).toEqual([]); // not fetched
+  cpSync(inside, join(root, "a.txt"), { recursive: true, verbatimSymlinks: true });
+  expect(changed()).toEqual([]);
+  put("a.txt/more.txt", "");
+  expect(changed()).toEqual(["a.txt"]);
+  rmSync(join(root, "a.txt/more.txt"));
+  put("a.txt/a.txt", "4\n");
+  expect(changed()).toEqual(["a.txt"]);
+  put("a.txt/a.txt", "3\n");
+  index.write(PARENT, at + 40, "hex");
+  put(".git/index", index);
+  expect(changed()).toEqual(["a.txt"]);
+});
+
+it("finds tags, loose and packed, and files of HEAD", () => {
+  expect(gitTags(root)).toEqual([]);
+  put(".git/packed-refs", `${fixture.packedRefs}${HEAD} refs/tags/v0.1.0\n^${PARENT}\n`);
+  put(".git/refs/tags/v0.2.0", `${HEAD}\n`);
+  put(".git/refs/tags/old/v1", `${HEAD}\n`);
+  expect(gitTags(root).filter((name) => name.includes("v"))).toEqual(["old/v1", "v0.1.0", "v0.2.0"]);
+  expect(gitFile(root, "a/b/one.txt")?.toString()).toBe("one\n");
+  expect([gitFile(root, "a/none"), gitFile(folder, "a.txt")]).toEqual([undefined, undefined]);
+});
+
 it("reads a commit that is stored as a delta, and sees that the index is not its tree", () => {
   put(".git/HEAD", `${PARENT}\n`);
   expect(gitState(root)).toEqual({ commit: PARENT, time: 1700000000, branch: null, changed: ["(staged)"] });
@@ -74,6 +150,7 @@ it("finds the shared folder of a working tree of its own, and objects that are l
   root = join(folder, String(clones++));
   put(".git", `gitdir: ${join(main, ".git/worktrees/one")}\n`);
   for (const [path, text] of Object.entries(FILES)) put(path, text);
+  chmodSync(join(root, "run.sh"), 0o755);
   symlinkSync("a.txt", join(root, "link"));
   const own = root;
   root = main;

@@ -1,7 +1,8 @@
-import { lstatSync, readFileSync, readlinkSync, type Stats, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, type Stats, statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { readIndex } from "./git-index.js";
 import { hashObject, readObject } from "./git-objects.js";
+import { untrackedFiles } from "./git-untracked.js";
 
 // Git's own formats, as far as they say which commit a clone is at and whether it was changed since; no git is needed, nor run.
 // Read by hand: isomorphic-git has 40 packages, fails on an index of version 4 and on borrowed objects, and takes each file in a linked worktree for a new one.
@@ -14,7 +15,7 @@ export interface GitState {
   readonly time: number;
   /** Branch that HEAD is on; null if on none. */
   readonly branch: string | null;
-  /** Tracked files that are not as in HEAD, by path from the root; null where that can't be told (split or sparse index). Untracked files don't count. */
+  /** Tracked files that are not as in HEAD, by path from the root; null where that can't be told (split or sparse index). For others see `gitUntracked`. */
   readonly changed: readonly string[] | null;
 }
 
@@ -30,10 +31,66 @@ export function gitState(root: string): GitState | undefined {
     const [, tree] = text.match(/^tree ([0-9a-f]{40})$/m) ?? [];
     const [, time] = text.match(/^committer .* (\d+) [+-]\d{4}$/m) ?? [];
     if (type !== "commit" || tree === undefined || time === undefined) return undefined;
-    return { commit, time: Number(time), branch, changed: changedFiles(root, folders.own, tree) };
+    return { commit, time: Number(time), branch, changed: changedFiles(root, folders, tree) };
   } catch {
     return undefined; // a repository in a format that came later, or a damaged one: nothing is known of it
   }
+}
+
+/** Files that are neither tracked nor ignored (see `untrackedFiles`); null if unknown. */
+export function gitUntracked(root: string): string[] | null {
+  try {
+    const folders = findGit(root);
+    const tracked = gitTracked(root);
+    return folders && tracked ? untrackedFiles(root, tracked, readIfThere(join(folders.common, "info/exclude")) ?? "") : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Paths of the tracked files; undefined if unknown. */
+export function gitTracked(root: string): ReadonlySet<string> | undefined {
+  const folders = findGit(root);
+  const index = folders && readIndex(readFileSync(join(folders.own, "index")));
+  return index && new Set(index.entries.map(({ path }) => path));
+}
+
+/** A file of HEAD; undefined if there is none. */
+export function gitFile(root: string, path: string): Buffer | undefined {
+  const folders = findGit(root);
+  const commit = folders && readHead(folders).commit;
+  if (commit === undefined) return undefined;
+  const objects = objectFolders(folders!.common);
+  let id: string | undefined = readObject(objects, commit)
+    .data.toString("latin1")
+    .match(/^tree ([0-9a-f]{40})$/m)?.[1];
+  for (const name of path.split("/")) {
+    if (id === undefined) return undefined;
+    id = entryOf(readObject(objects, id).data, name);
+  }
+  return id === undefined ? undefined : readObject(objects, id).data;
+}
+
+/** The id of a tree's entry, of the form `mode name\0` and 20 bytes. */
+function entryOf(tree: Buffer, name: string): string | undefined {
+  for (let at = 0; at < tree.length; ) {
+    const end = tree.indexOf(0, at);
+    if (end < 0) return undefined;
+    const entry = tree.toString("utf8", at, end);
+    if (entry.slice(entry.indexOf(" ") + 1) === name) return tree.toString("hex", end + 1, end + 21);
+    at = end + 21;
+  }
+  return undefined;
+}
+
+/** Names of the tags. */
+export function gitTags(root: string): string[] {
+  const folders = findGit(root);
+  if (!folders) return [];
+  const packed = readIfThere(join(folders.common, "packed-refs"))?.match(/ refs\/tags\/\S+$/gm) ?? [];
+  const loose = join(folders.common, "refs/tags");
+  const names = existsSync(loose) ? readdirSync(loose, { recursive: true, encoding: "utf8" }) : [];
+  return [...packed.map((line) => line.slice(" refs/tags/".length)), ...names.map((name) => name.replaceAll("\\", "/"))].sort();
 }
 
 /** A working tree's own folder, and the one that all working trees of a repository share. */
@@ -93,20 +150,23 @@ function objectFolders(common: string): string[] {
 }
 
 /** Files of the index that differ from the tree of HEAD or on the disk. */
-function changedFiles(root: string, own: string, headTree: string): string[] | null {
+function changedFiles(root: string, { own, common }: GitFolders, headTree: string): string[] | null {
   const path = join(own, "index");
   const written = statSync(path, { throwIfNoEntry: false, bigint: true });
   if (!written) return null;
   const index = readIndex(readFileSync(path));
   if (!index) return null;
+  // On file systems without executable bits, git's settings say so.
+  const modes = process.platform !== "win32" && !/^\s*filemode\s*=\s*false\s*$/im.test(readIfThere(join(common, "config")) ?? "");
   const changed = index.entries
     .filter((entry) => {
       const file = lstatSync(join(root, entry.path), { throwIfNoEntry: false, bigint: true });
-      if (!file) return entry.mode !== SUBMODULE;
-      if (entry.mode === SUBMODULE) return false; // a clone of its own
-      // As git: same size and time as when it was hashed, and not so late that it could have changed right after.
-      const seen = entry.seconds * 1_000_000_000n + entry.nanoseconds;
-      if (BigInt(entry.size) === file.size && seen === file.mtimeNs && seen < written.mtimeNs) return false;
+      if (!file) return true;
+      if (entry.mode === SUBMODULE) return isSubmoduleChanged(join(root, entry.path), entry.id);
+      if (modes && file.isFile() && (file.mode & 0o100n) !== BigInt(entry.mode & 0o100)) return true;
+      // As in git: same size and times as when it was hashed, and not so recent that it could have changed right after.
+      const same = BigInt(entry.size) === file.size && entry.modified === file.mtimeNs && entry.changed === file.ctimeNs;
+      if (same && entry.modified < written.mtimeNs) return false;
       return !sameContent(join(root, entry.path), entry.mode, entry.id);
     })
     .map((entry) => entry.path);
@@ -116,6 +176,13 @@ function changedFiles(root: string, own: string, headTree: string): string[] | n
 
 const SUBMODULE = 0o160000;
 const LINK = 0o120000;
+
+/** Whether a submodule is at another commit, or changed itself. If it was not fetched, it is an empty folder. */
+function isSubmoduleChanged(root: string, id: string): boolean {
+  if (!existsSync(join(root, ".git"))) return !lstatSync(root).isDirectory() || readdirSync(root).length > 0;
+  const state = gitState(root);
+  return state?.commit !== id || state.changed?.length !== 0 || gitUntracked(root)?.length !== 0;
+}
 
 function sameContent(path: string, mode: number, id: string): boolean {
   const stats: Stats = lstatSync(path);

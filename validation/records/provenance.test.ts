@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { openTokenizer, type Tokenizer } from "../../engine/index.js";
 import { bannerText, platformBanner } from "./banner.js";
+import { bundleSha256, modulesSha256 } from "./build.js";
 import { isWsl, kernelSha256, provenance, tokenizerSha256 } from "./provenance.js";
 import { checkRecord } from "./records.js";
 import { EXAMPLES, PROVENANCE } from "./records.test.helper.js";
@@ -32,6 +33,14 @@ it("hashes the kernels: both modules, by name", () => {
       .digest("hex")}  ${name}\n`;
   const lines = line("plain.wasm") + line("relaxed.wasm");
   expect(kernelSha256()).toBe(createHash("sha256").update(lines).digest("hex"));
+});
+
+it("hashes every module, and every file of the bundle", () => {
+  const sha = (data: string | Uint8Array) => createHash("sha256").update(data).digest("hex");
+  const of = (folder: string, names: string[]) => sha(names.map((name) => `${sha(readFileSync(`${folder}/${name}`))}  ${name}\n`).join(""));
+  expect(modulesSha256(".")).toBe(of("dist/kernels", ["plain.wasm", "products.wasm", "relaxed.wasm"]));
+  expect(bundleSha256(".")).toBe(of("dist/bundle", readdirSync("dist/bundle").sort()));
+  expect(bundleSha256("docs")).toBeNull();
 });
 
 it("hashes what a tokenizer does: the same from both formats, another if any of it differs", async () => {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, version as kernelVersion, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { NUMERICS_VERSION, type Tokenizer } from "../../engine/index.js";
+import { bundleSha256, hashOfFiles, modulesSha256 } from "./build.js";
 import { gitState } from "./git.js";
 import { PACKAGE_FILE } from "./package.js";
 
@@ -20,6 +21,10 @@ export interface Provenance {
   readonly tokenizer_sha256: string | null;
   /** See `kernelSha256`. */
   readonly kernel_sha256: string;
+  /** See `modulesSha256`. Missing in older records. */
+  readonly modules_sha256?: string;
+  /** See `bundleSha256`. */
+  readonly bundle_sha256?: string | null;
   readonly cli_args: readonly string[];
   readonly wsl2: boolean;
   readonly platform: {
@@ -50,8 +55,9 @@ export interface ProvenanceOptions {
   readonly model?: {
     readonly sha256: string;
     readonly tokenizerSha256: string;
-    readonly tier: string;
-    readonly threads: number;
+    /** null: nothing was computed. */
+    readonly tier: string | null;
+    readonly threads: number | null;
   };
   readonly cliArgs: readonly string[];
   readonly seed: number | null;
@@ -74,6 +80,8 @@ export async function provenance(options: ProvenanceOptions): Promise<Provenance
     model_sha256: model?.sha256 ?? null,
     tokenizer_sha256: model?.tokenizerSha256 ?? null,
     kernel_sha256: kernelSha256(),
+    modules_sha256: modulesSha256(dirname(PACKAGE_FILE)),
+    bundle_sha256: bundleSha256(dirname(PACKAGE_FILE)),
     cli_args: cliArgs,
     wsl2: isWsl(platform(), `${release()} ${kernelVersion()}`),
     platform: {
@@ -106,10 +114,9 @@ export function packageVersion(): string {
   return (JSON.parse(readFileSync(PACKAGE_FILE, "utf8")) as { version: string }).version;
 }
 
-/** SHA-256 of the lines `sha256  name` of the kernels' modules: one value, whichever tier is chosen. */
+/** SHA-256 of the lines `sha256  name` of the kernels' modules: one value, whichever tier is chosen. Performance depends on these alone. */
 export function kernelSha256(): string {
-  const folder = join(dirname(PACKAGE_FILE), "dist/kernels");
-  return sha256(["plain.wasm", "relaxed.wasm"].map((name) => `${sha256(readFileSync(join(folder, name)))}  ${name}\n`).join(""));
+  return hashOfFiles(join(dirname(PACKAGE_FILE), "dist/kernels"), ["plain.wasm", "relaxed.wasm"]);
 }
 
 /** Texts whose ids depend on splits, merges, spaces, digits, scripts and bytes. */
@@ -127,8 +134,4 @@ export function tokenizerSha256(tokenizer: Tokenizer): string {
   for (let id = 0; id < size; id++)
     hash.update(`\n${tokenizer.isSpecial(id) ? "!" : " "}`).update(tokenizer.decodeBytes([id], { after: id }));
   return hash.digest("hex");
-}
-
-function sha256(data: string | Uint8Array): string {
-  return createHash("sha256").update(data).digest("hex");
 }

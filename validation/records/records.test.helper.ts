@@ -12,6 +12,8 @@ export const PROVENANCE = {
   model_sha256: SHA,
   tokenizer_sha256: SHA,
   kernel_sha256: SHA,
+  modules_sha256: SHA,
+  bundle_sha256: SHA,
   cli_args: ["perf", "--iterations", "3"],
   wsl2: false,
   platform: { os: "linux", release: "6.1.0", arch: "x64", cpu: "Some CPU", cores: 2, memory_bytes: 8 * 2 ** 30 },
@@ -33,7 +35,11 @@ const summary = (unit: string) => ({ unit, median: 3, p95: 8.8, min: 1, max: 10,
 
 const figures = {
   ...{ tau_median: 0.99, tau_p5: 0.97, tau_min: null, informative: 9, uninformative: 1 },
-  ...{ nll_a: 2.5, nll_b: 2.5001, delta_nll: 0.0001 },
+  ...{ nll_a: 2.5, nll_b: 2.5001, delta_nll: 0.0001, delta_nll_interval: [-0.0001, 0.0002] },
+  kl: {
+    ...{ positions: 10, mean: 0.001, mean_error: 0.0001, p999: 0.002, max: 0.002, same_top: 0.9, same_top_error: 0.1 },
+    ...{ delta_p_rms: 0.01, delta_p_rms_error: null },
+  },
 };
 const sides = {
   a: {
@@ -49,8 +55,20 @@ const policy = {
   ...{ bos: true, eos: false, special_tokens: true, window: 128, stride: 128 },
   ...{ continuation: 32, top_k: 50, tie: 1e-6 },
 };
-const thresholds = { tau_median: 0.95, delta_nll: 0.01, delta_nll_mean: 0.005 };
-const margins = { tau_median: 0.04, delta_nll: 0.0099, delta_nll_mean: 0.0049 };
+const thresholds = { tau_median: 0.95, delta_nll: 0.01, delta_nll_mean: 0.005, kl_mean: 0.01, kl_max: 0.1 };
+const margins = { tau_median: 0.04, delta_nll: 0.0099, delta_nll_mean: 0.0049, kl_mean: 0.009, kl_max: null };
+
+const TENSOR = {
+  ...{ part: "codes", a: "model.embed_tokens.weight", b: "token_embd.weight", types: ["BF16", "F16"], count: 4, changed: 2 },
+  ...{ first: { row: 1, column: 0, a: 0.5, b: null }, largest: 0.25, moved: { rows: 2, from: 1, to: 3 } },
+  ...{ finding: "codes must be equal", verdict: "FAIL" },
+};
+
+/** A row of the lane of weights, which has other fields than one of a prompt. */
+export const WEIGHTS_ROW = {
+  ...{ kind: "parity-failure", provenance: PROVENANCE, lane: "weights", sides, exact: true, tensor: TENSOR },
+  ...{ failed: ["weights"], verdict: "FAIL" },
+};
 
 export const EXAMPLES = {
   "platform-banner": { kind: "platform-banner", provenance: PROVENANCE, kernels: { tier: "relaxed", why: "asked for" } },
@@ -82,12 +100,18 @@ export const EXAMPLES = {
     kind: "manifest",
     provenance: PROVENANCE,
     version: "0.1.0",
+    package: { path: "bitnet-ts-0.1.0.tgz", bytes: 12, integrity: `sha512-${"A".repeat(86)}==` },
     files: [{ path: "docs/PERF_COMPARISON.md", bytes: 12, sha256: SHA }],
   },
   "acceptance-summary": {
     kind: "acceptance-summary",
     provenance: PROVENANCE,
     quick: true,
+    models: [
+      { path: "a", sha256: SHA },
+      { path: "b", sha256: null },
+    ],
+    head: SHA,
     checks: [
       {
         id: "parity.fp32",
@@ -96,13 +120,17 @@ export const EXAMPLES = {
         status: "SKIP",
         reason: "not requested",
         figures: { tau: 0.99, of: null },
+        chain: SHA,
       },
     ],
+    artifacts: { "parity_report.json": SHA },
     verdict: "FAIL",
+    seal: SHA,
   },
   "parity-report": {
     kind: "parity-report",
     provenance: PROVENANCE,
+    weights: { sides: structuredClone(sides), exact: false, compared: 2, equal: 1, numbers: 8, changed: [TENSOR], verdict: "FAIL" },
     lanes: [
       {
         ...{ name: "quant-fp32", sides, policy, promise: thresholds, thresholds },

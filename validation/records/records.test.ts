@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { checkRecord, type RecordKind, readRecord, readRows, writeRecord, writeRows } from "./records.js";
-import { EXAMPLES } from "./records.test.helper.js";
+import { EXAMPLES, WEIGHTS_ROW } from "./records.test.helper.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bitnet-records-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -31,8 +31,8 @@ function altered(record: object, at: Path, change: (parent: Record<string | numb
 
 /** What may be left out, and where any key may stand. */
 const OPTIONAL =
-  /\/checks\/0\/(?:reason|figures)|^\/greedy$|\/options\b|\/(?:thresholds|promise|\w*margins)\/delta_nll_mean$|\/kernel_calls\/|^\/model\/activations$/;
-const OPEN = /\/checks\/\d+\/figures$/;
+  /\/checks\/0\/(?:reason|figures)|^\/greedy$|\/options\b|\/(?:thresholds|promise|\w*margins)\/(?:delta_nll_mean|kl_mean|kl_max)$|\/figures\/(?:delta_nll_interval|kl)$|\/kernel_calls\/|^\/model\/activations$|^\/weights$|^\/artifacts\/|\/provenance\/(?:modules|bundle)_sha256$/;
+const OPEN = /\/checks\/\d+\/figures$|^\/artifacts$/;
 
 describe.each(Object.keys(EXAMPLES) as (keyof typeof EXAMPLES)[])("the schema of %s", (kind) => {
   const example = EXAMPLES[kind];
@@ -105,6 +105,24 @@ it("refuses what a schema can say beyond types", () => {
   }
   const failed = altered(EXAMPLES["acceptance-summary"], ["checks", 0, "reason"], (parent, key) => delete parent[key]);
   expect(() => checkRecord("acceptance-summary", failed, "x.json")).toThrow(/reason/);
+});
+
+it("takes a tensor that failed parity as a row, with all that it needs and nothing of a prompt's", () => {
+  expect(() => checkRecord("parity-failure", WEIGHTS_ROW, "x.json")).not.toThrow();
+  for (const key of ["exact", "tensor", "sides"] as const) {
+    const { [key]: _, ...lacking } = WEIGHTS_ROW;
+    expect(() => checkRecord("parity-failure", lacking, "x.json"), key).toThrow(new RegExp(key));
+  }
+  for (const wrong of [
+    { ...WEIGHTS_ROW, prompt: EXAMPLES["parity-failure"].prompt },
+    { ...WEIGHTS_ROW, lane: "oracle" },
+    { ...EXAMPLES["parity-failure"], tensor: WEIGHTS_ROW.tensor },
+  ]) {
+    expect(() => checkRecord("parity-failure", wrong, "x.json")).toThrow(/^x\.json: \//);
+  }
+  const nothing = { ...EXAMPLES["parity-report"], lanes: [] };
+  expect(() => checkRecord("parity-report", nothing, "x.json")).not.toThrow(); // the weights alone
+  expect(() => checkRecord("parity-report", { ...nothing, weights: undefined }, "x.json")).toThrow(/^x\.json: \//);
 });
 
 it("writes canonical JSON, makes the folder, and reads what it wrote", async () => {

@@ -14,6 +14,7 @@ export const RECORD_KINDS = [
   "receipt",
   "manifest",
   "platform-banner",
+  "build-record",
 ] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
 

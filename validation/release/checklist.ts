@@ -1,7 +1,7 @@
 import type { AcceptanceSummary, CheckReport } from "../acceptance/acceptance.js";
 import { PROMISE } from "../parity/gates.js";
 
-/** A line of the checklist, and the checks that decide it: ticked if there are some and all have passed. */
+/** A line of the checklist, and the checks that decide it. */
 interface Box {
   readonly text: string;
   readonly decides: (id: string) => boolean;
@@ -21,6 +21,18 @@ const SHIP: readonly Box[] = [
   { text: "Sign-off: all integrity checks pass", decides: starts("g.") },
 ];
 
+/** Met if at least one check decides it and all that do have passed. */
+function isMet({ decides }: Box, checks: readonly CheckReport[]): boolean {
+  const of = checks.filter(({ id }) => decides(id));
+  return of.length > 0 && of.every(({ status }) => status === "PASS");
+}
+
+/** Ship criteria that are not met. @param without a check to ignore */
+export function openCriteria({ checks, verdict }: AcceptanceSummary, without?: string): string[] {
+  const counted = checks.filter(({ id }) => id !== without);
+  return [...(verdict === "PASS" ? [] : ["acceptance"]), ...SHIP.filter((box) => !isMet(box, counted)).map(({ text }) => text)];
+}
+
 /** What a release comes with, and what it stands on. */
 export interface ChecklistFacts {
   readonly version: string;
@@ -34,7 +46,6 @@ export interface ChecklistFacts {
 export function checklist({ version, tag, summary, artifacts, commands }: ChecklistFacts): string {
   const { checks, provenance: from, verdict } = summary;
   const tick = (ticked: boolean, text: string): string => `- [${ticked ? "x" : " "}] ${text}`;
-  const decided = (of: readonly CheckReport[]): boolean => of.length > 0 && of.every(({ status }) => status === "PASS");
   return [
     `# Release checklist, v${version}`,
     "",
@@ -44,7 +55,7 @@ export function checklist({ version, tag, summary, artifacts, commands }: Checkl
     "## Ship criteria",
     "",
     tick(verdict === "PASS", "Acceptance: `ALL ACCEPTANCE TESTS PASSED`"),
-    ...SHIP.map(({ text, decides }) => tick(decided(checks.filter(({ id }) => decides(id))), text)),
+    ...SHIP.map((box) => tick(isMet(box, checks), box.text)),
     "",
     "## Checks",
     "",

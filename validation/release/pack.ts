@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { AcceptanceSummary } from "../acceptance/acceptance.js";
 import { checkRecord } from "../records/records.js";
+import { integrity, type NpmPackage } from "./npm.js";
 import { type ArchiveFile, gzip, tar } from "./tar.js";
 
 /** A file, by its size and hash. */
@@ -26,12 +27,24 @@ export function sums(digests: readonly FileDigest[]): string {
 /** An archive and its manifest. Equal results, time and version give equal bytes, wherever it is packed. @param time seconds since 1970 */
 export async function packArtifacts(
   files: readonly ArchiveFile[],
-  { summary, version, time }: { readonly summary: AcceptanceSummary; readonly version: string; readonly time: number },
+  {
+    summary,
+    version,
+    time,
+    npm,
+  }: { readonly summary: AcceptanceSummary; readonly version: string; readonly time: number; readonly npm: NpmPackage },
 ): Promise<{ readonly archive: Uint8Array; readonly manifest: Uint8Array }> {
   const sorted = files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
   const digests = sorted.map(({ path, data }) => digestOf(path, data));
-  // Its provenance is that of the results: when and how they were packed does not change them.
-  const record = { kind: "manifest", provenance: summary.provenance, version, files: digests };
+  // Its provenance is that of the results, with the version of the release: when and how they were packed does not change them.
+  const provenance = { ...summary.provenance, package_version: version };
+  const record = {
+    kind: "manifest",
+    provenance,
+    version,
+    package: { path: npm.file, bytes: npm.data.length, integrity: integrity(npm.data) },
+    files: digests,
+  };
   checkRecord("manifest", record, MANIFEST_FILE);
   const manifest = Buffer.from(`${JSON.stringify(record, undefined, 2)}\n`);
   const all = [...sorted, { path: MANIFEST_FILE, data: manifest }];

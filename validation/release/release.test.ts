@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, it } from "vitest";
+import { BitnetError } from "../../engine/errors.js";
 import type { Check } from "../acceptance/check.js";
 import { Clone, COMMIT_TIME } from "../acceptance/clone.test.helper.js";
 import { SIGN_OFF } from "../acceptance/sign-off.js";
@@ -18,6 +19,8 @@ afterAll(() => clone.remove());
 const folders = { out: join(clone.folder, "out/release-v0.2.0"), results: join(clone.folder, "results") };
 const GGUF = "bench/results/perf-bitnet-stories-4m-gguf.json";
 const ARCHIVE = "bitnet-ts-v0.2.0-artifacts.tar.gz";
+/** In place of npm, which npm.test.ts and the gates try. */
+const NPM = { file: "bitnet-ts-0.2.0.tgz", data: Buffer.from("the package") };
 const LIST = "RELEASE_CHECKLIST_v0.2.0.md";
 
 /** As the command line calls it, on the small clone, with recorded results. */
@@ -25,10 +28,22 @@ async function prepare(more: Partial<ReleaseOptions> = {}): ReturnType<typeof pr
   await clone.results(folders.results);
   return prepareRelease({
     ...{ version: "0.2.0", dryRun: false, root: clone.root, out: folders.out, results: folders.results },
-    ...{ cliArgs: ["release", "prepare"], seed: 42, deterministic: false, date: new Date() },
+    ...{ cliArgs: ["release", "prepare"], seed: 42, deterministic: false, date: new Date(), pack: async () => NPM },
     ...more,
   });
 }
+
+/** Parity, measured before. */
+const PARITY: readonly Check[] = [
+  {
+    ...{ id: "c.fp32-fp32", title: "parity" },
+    run: async ({ out }) => {
+      await clone.results(out);
+      return { status: "PASS" };
+    },
+  },
+  { id: "c.quant-fp32", title: "parity", run: () => ({ status: "PASS" }) },
+];
 
 /** Every file of the clone, by its hash. */
 function snapshot(root = clone.root): Record<string, string> {
@@ -42,9 +57,11 @@ function snapshot(root = clone.root): Record<string, string> {
 
 /** A release's folder has every file, each with its sum. */
 function holds(folder: string): void {
-  expect(readdirSync(folder).sort()).toEqual([LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, "bitnet-ts-v0.2.0.cdx.json", "tree"].sort());
+  expect(readdirSync(folder).sort()).toEqual(
+    [LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, NPM.file, "bitnet-ts-v0.2.0.cdx.json", "tree"].sort(),
+  );
   const sums = readFileSync(join(folder, "SHA256SUMS"), "utf8").trim().split("\n");
-  expect(sums).toHaveLength(4);
+  expect(sums).toHaveLength(5);
   for (const line of sums) {
     const [hash, name] = line.split("  ");
     expect(sha256(readFileSync(join(folder, name!)))).toBe(hash);
@@ -64,7 +81,7 @@ it("puts version, changelog and checklist into the tree, and the rest into a fol
   expect(clone.read("CHANGELOG.md")).toContain("## [Unreleased]\n\n## [0.2.0] - 2023-11-14\n\n### Added\n\n- Wings."); // the commit's day
   holds(folders.out);
   expect(release.commands.join("\n")).toMatch(
-    /^git add CHANGELOG\.md .* RELEASE_CHECKLIST_v0\.2\.0\.md\ngit commit .*\ngit tag -a v0\.2\.0 -m .*\ngit push\ngit push --tags\nnpm publish$/,
+    /^git add CHANGELOG\.md .* RELEASE_CHECKLIST_v0\.2\.0\.md\ngit commit .*\ngit tag -a v0\.2\.0 -m .*\ngit push\ngit push --tags\nnpm publish \/\S+\/out\/release-v0\.2\.0\/bitnet-ts-0\.2\.0\.tgz$/,
   );
 });
 
@@ -77,9 +94,16 @@ it("the archive is the same, byte for byte, from the same results, and holds wha
   const unpacked = join(clone.folder, "unpacked");
   mkdirSync(unpacked, { recursive: true });
   expect(spawnSync("tar", ["-xzf", join(folders.out, ARCHIVE), "-C", unpacked])).toMatchObject({ status: 0 });
-  type Manifest = { readonly version: string; readonly files: readonly { readonly path: string; readonly sha256: string }[] };
+  type Manifest = {
+    readonly version: string;
+    readonly provenance: { readonly package_version: string };
+    readonly package: object;
+    readonly files: readonly { readonly path: string; readonly sha256: string }[];
+  };
   const manifest = await readRecord<Manifest>(join(unpacked, "MANIFEST.json"), "manifest");
-  expect(manifest.version).toBe("0.2.0");
+  expect([manifest.version, manifest.provenance.package_version]).toEqual(["0.2.0", "0.2.0"]);
+  const sha512 = createHash("sha512").update(NPM.data);
+  expect(manifest.package).toEqual({ path: NPM.file, bytes: NPM.data.length, integrity: `sha512-${sha512.digest("base64")}` });
   const paths = manifest.files.map(({ path }) => path);
   for (const path of [GGUF, "docs/PERF_COMPARISON.md", "docs/perf-bitnet-stories-4m.svg", "CHANGELOG.md", "acceptance_summary.json"]) {
     expect(paths).toContain(path);
@@ -97,8 +121,17 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
   expect(bom).toMatchObject({
     bomFormat: "CycloneDX",
     specVersion: "1.6",
-    metadata: { component: { name: "bitnet-ts", version: "0.2.0" } },
+    metadata: {
+      component: {
+        ...{ name: "bitnet-ts", version: "0.2.0" },
+        hashes: [{ alg: "SHA-512", content: createHash("sha512").update(NPM.data).digest("hex") }],
+      },
+    },
   });
+  const kernel = sha256(readFileSync(join(clone.root, "dist/kernels/products.wasm")));
+  expect(bom.components).toContainEqual(
+    expect.objectContaining({ type: "file", name: "dist/kernels/products.wasm", hashes: [{ alg: "SHA-256", content: kernel }] }),
+  );
   const lock = JSON.parse(clone.read("package-lock.json")) as { packages: Record<string, { version: string; integrity: string }> };
   const commander = lock.packages["node_modules/commander"]!;
   const own = bom.components.find(({ purl }) => purl === `pkg:npm/commander@${commander.version}`)!;
@@ -106,6 +139,7 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
   expect(`sha512-${Buffer.from(own.hashes[0]!.content, "hex").toString("base64")}`).toBe(commander.integrity);
   expect(bom.components.map(({ purl }) => purl)).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:npm\/ajv@/)]));
   clone.edit("package-lock.json", `"version": "${commander.version}"`, '"version": "0.0.1"');
+  clone.build();
   await expect(prepare({ dryRun: true })).rejects.toMatchObject({ code: "file", message: expect.stringContaining("commander") });
 });
 
@@ -114,9 +148,46 @@ it("boxes are ticked from results, and never else", async () => {
   const ticked = readFileSync(join(folders.out, LIST), "utf8");
   expect(ticked).toContain("- [x] Acceptance");
   expect(ticked).toContain("- [x] Format parity, FP32↔FP32: τ-b ≥ 0.95, |ΔNLL| ≤ 0.01");
-  expect(ticked).toContain("- [ ] Format parity, Quant↔FP32"); // the recorded results have no such check
-  expect(ticked).toContain("- [ ] Sign-off");
+  expect(ticked).toContain("- [x] Format parity, Quant↔FP32");
+  expect(ticked).toContain("- [x] Sign-off");
   expect(ticked).toContain('- [ ] `git tag -a v0.2.0 -m "Dual-format validation: audited & gated"`');
+});
+
+it("on no branch there is nothing to push to", async () => {
+  clone.put(".git/HEAD", `${clone.commit}\n`);
+  const { commands } = await prepare({ dryRun: true });
+  expect(commands.filter((command) => command.startsWith("git push"))).toEqual([]);
+  expect(commands.some((command) => command.startsWith("git tag -a v0.2.0"))).toBe(true);
+});
+
+it("where the tree can't be written, it is as it was, and there is no release", async () => {
+  const folder = `RELEASE_CHECKLIST_v0.2.0.md`;
+  mkdirSync(join(clone.root, folder));
+  const before = snapshot();
+  await expect(prepare({ out: `${folders.out}-refused` })).rejects.toMatchObject({ code: "io" });
+  expect(snapshot()).toEqual(before);
+  expect(existsSync(`${folders.out}-refused`)).toBe(false);
+});
+
+it("without a check that decides a ship criterion there is no go, dry or not", async () => {
+  const measured: Check = { id: "c.fp32-fp32", title: "parity", run: () => ({ status: "PASS" }) };
+  for (const dryRun of [false, true]) {
+    await expect(prepare({ results: undefined, dryRun, checks: [measured, ...SIGN_OFF] })).rejects.toMatchObject({
+      code: "acceptance",
+      message: expect.stringMatching(/^ship criteria are not met: Format parity, Quant↔FP32: [^;]*$/),
+    });
+  }
+});
+
+it("a dry run of a changed tree is no go, and says so", async () => {
+  clone.put("a.txt", "4\n");
+  const checks = [...PARITY, ...SIGN_OFF];
+  const { go, summary } = await prepare({ results: undefined, dryRun: true, checks });
+  expect([go, summary.checks.at(-1)]).toEqual([false, expect.objectContaining({ id: "g.clean-tree", status: "SKIP" })]);
+  expect(readFileSync(join(folders.out, LIST), "utf8")).toContain("- [ ] Sign-off");
+  await expect(prepare({ results: undefined, checks })).rejects.toMatchObject({ code: "acceptance" });
+  await clone.make();
+  expect(await prepare({ results: undefined, dryRun: true, checks })).toMatchObject({ go: true });
 });
 
 const failing: Check = { id: "c.fp32-fp32", title: "parity", run: () => ({ status: "FAIL", reason: "it differs" }) };
@@ -169,6 +240,15 @@ const refusals: readonly (readonly [
     },
   ],
   [
+    "a package that npm can't install",
+    "acceptance",
+    () => ({
+      pack: () => {
+        throw new BitnetError("acceptance", "the npm package does not run");
+      },
+    }),
+  ],
+  [
     "a changelog with nothing in it",
     "usage",
     () => {
@@ -177,6 +257,15 @@ const refusals: readonly (readonly [
     },
   ],
   ["a folder that is no release", "usage", () => ({ out: join(clone.root, "docs") })],
+  ["the version of the package", "usage", () => ({ version: "0.1.0" })],
+  [
+    "an older version than a tag",
+    "usage",
+    () => {
+      clone.put(".git/refs/tags/v0.3.0", `${clone.commit}\n`);
+      return {};
+    },
+  ],
   ["a folder that is no clone", "usage", () => ({ root: clone.folder })],
 ];
 it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, breakIt) => {
@@ -188,14 +277,7 @@ it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, b
 });
 
 it("all gates pass on what is about to be released: version and changelog are those to come", async () => {
-  const measured: Check = {
-    ...{ id: "c.fp32-fp32", title: "parity" },
-    run: async ({ out }) => {
-      await clone.results(out);
-      return { status: "PASS" };
-    },
-  };
-  const whole = { results: undefined, checks: [measured, ...SIGN_OFF] };
+  const whole = { results: undefined, checks: [...PARITY, ...SIGN_OFF] };
   const release = await prepare(whole);
   expect(release.summary.checks.filter(({ status }) => status !== "PASS")).toEqual([]);
   expect(release.summary.checks.find(({ id }) => id === "g.changelog")!.figures).toEqual({ version: "0.2.0" });
@@ -211,7 +293,7 @@ it("all gates pass on what is about to be released: version and changelog are th
 const PROGRAM = `
   import { prepareRelease } from ${JSON.stringify(pathToFileURL("dist/validation/release/release.js").href)};
   const [root, out, results] = process.argv.slice(1);
-  await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], seed: 42, deterministic: false, date: new Date() });
+  await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], pack: async () => ({ file: "bitnet-ts-0.2.0.tgz", data: Buffer.from("the package") }), seed: 42, deterministic: false, date: new Date() });
 `;
 
 it("killed at any moment it leaves nothing partial under a final name, and the next run cleans up", async () => {

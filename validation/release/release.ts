@@ -1,21 +1,20 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import {
   type AcceptanceOptions,
   type AcceptanceSummary,
   acceptanceFailure,
   BANNER_FILE,
+  FAILURES_FILE,
   isClone,
   PARITY_FILE,
   runAcceptance,
   SUMMARY_FILE,
 } from "../acceptance/acceptance.js";
 import { modelRecords, perfRecordPaths, SIGN_OFF } from "../acceptance/sign-off.js";
-import { failuresPath } from "../parity/parity.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
-import type { ParityReport } from "../parity/types.js";
 import { type PerfRecord, readPerf, runPerf } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
@@ -23,12 +22,15 @@ import { CHANGELOG_FILE, releaseChangelog } from "../records/changelog.js";
 import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
 import { type GitState, gitState } from "../records/git.js";
 import { PACKAGE_FILE } from "../records/package.js";
-import { kernelSha256 } from "../records/provenance.js";
-import { readRecord, readRows, writeRecord } from "../records/records.js";
-import { checklist } from "./checklist.js";
+import { writeRecord } from "../records/records.js";
+import { checklist, openCriteria } from "./checklist.js";
+import { type PackNpm, packNpm } from "./npm.js";
 import { digestOf, MANIFEST_FILE, packArtifacts, SUMS_FILE, sums } from "./pack.js";
+import { type PlacedFile, placeFiles } from "./place.js";
+import { takeResults } from "./results.js";
 import { sbom } from "./sbom.js";
 import type { ArchiveFile } from "./tar.js";
+import { checkVersion } from "./version.js";
 
 export interface ReleaseOptions
   extends Pick<AcceptanceOptions, "cliArgs" | "seed" | "deterministic" | "date" | "kernels" | "onBanner" | "onCheck" | "checks"> {
@@ -44,6 +46,8 @@ export interface ReleaseOptions
   readonly perf?: boolean | undefined;
   /** Samples of each format. Default 10. */
   readonly iterations?: number;
+  /** Default: `packNpm`. */
+  readonly pack?: PackNpm;
   /** Default: this package's. */
   readonly root?: string;
   readonly signal?: AbortSignal | undefined;
@@ -60,6 +64,8 @@ export interface Release {
   readonly tree: readonly string[];
   readonly commands: readonly string[];
   readonly summary: AcceptanceSummary;
+  /** Whether every ship criterion is met; false only in a dry run of a changed tree. */
+  readonly go: boolean;
 }
 
 /** What marks a folder as a release, which may be replaced. */
@@ -79,6 +85,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
   const { version, signal, root = dirname(PACKAGE_FILE) } = options;
   const out = resolve(options.out);
   const git = stateOf(root);
+  checkVersion(root, version);
   if (existsSync(out) && !existsSync(join(out, MARK)))
     throw new BitnetError("usage", `${options.out} already exists and is not a release: choose another folder (--out)`);
   const staging = temporaryPath(out);
@@ -91,30 +98,39 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     });
     for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay);
     await removeStale(out);
+    // Temporary files of a killed run would make the tree dirty.
+    if (!options.dryRun) for (const { path } of overlayFiles(root, overlay)) await removeStale(join(root, path));
     await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10));
     await performance(options, root, overlay);
     const results = join(staging, "results");
     let summary: AcceptanceSummary;
     if (options.results === undefined) summary = await accept(options, root, overlay, results);
     else {
-      summary = await take(options.results, results, git, options.dryRun);
+      summary = await takeResults(options.results, results, git, options.dryRun);
       // What was recorded says nothing of the tree as it is now.
       pass(await accept({ ...options, checks: SIGN_OFF }, root, overlay, join(staging, "sign-off")));
     }
     pass(summary);
+    const open = openCriteria(summary);
+    // A dry run may be of a changed tree; it says so.
+    const go = open.length === 0;
+    if (!go && !(options.dryRun && openCriteria(summary, "g.clean-tree").length === 0))
+      throw new BitnetError("acceptance", `ship criteria are not met: ${open.join("; ")}`);
     signal?.throwIfAborted();
 
     const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
     const pages = [...renderPerf(await perfRecords(root, at)).keys()];
-    const bom = Buffer.from(`${JSON.stringify(sbom(root, version, git.time), undefined, 2)}\n`);
+    const npm = await (options.pack ?? packNpm)(root, overlay, version, signal);
+    const bom = Buffer.from(`${JSON.stringify(sbom(root, version, git.time, npm.data), undefined, 2)}\n`);
     const packed: ArchiveFile[] = [
       ...(await archiveFiles([...perfRecordPaths(root), ...pages, CHANGELOG_FILE, "docs/release.md"], at)),
-      ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, basename(failuresPath(PARITY_FILE)), BANNER_FILE], (path) => join(results, path))),
+      ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE], (path) => join(results, path))),
       { path: `${name}.cdx.json`, data: bom },
     ];
-    const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time });
+    const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time, npm });
     const made: ArchiveFile[] = [
       { path: `${name}-artifacts.tar.gz`, data: archive },
+      { path: npm.file, data: npm.data },
       { path: `${name}.cdx.json`, data: bom },
       { path: MANIFEST_FILE, data: manifest },
     ];
@@ -126,9 +142,10 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
       `git add ${[...own.filter((path) => path !== list), list].join(" ")}`,
       `git commit -m "Release ${tag}"`,
       `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
-      "git push",
-      "git push --tags",
-      "npm publish",
+      // On a detached HEAD there is no branch to push.
+      ...(git.branch === null ? [] : ["git push", "git push --tags"]),
+      // The package that was checked, not the state of the tree at that time.
+      `npm publish ${publishPath(root, join(out, npm.file))}`,
     ];
     const digests = made.map(({ path, data }) => digestOf(path, data));
     const text = Buffer.from(checklist({ version, tag, summary, artifacts: digests, commands }));
@@ -138,10 +155,17 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     await writeWhole(join(overlay, list), text);
     await swap(staging, out);
     if (!options.dryRun) await putInto(root, join(out, TREE), out);
-    return { tag, out, files: made.map(({ path }) => path), tree, commands, summary };
+    return { tag, out, files: made.map(({ path }) => path), tree, commands, summary, go };
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
+}
+
+/** A path for a command that runs in `root`. */
+function publishPath(root: string, path: string): string {
+  const inside = relative(root, path).split(sep).join("/");
+  const shown = inside.startsWith("..") ? path : `./${inside}`;
+  return /^[\w./@:\\-]+$/.test(shown) ? shown : JSON.stringify(shown);
 }
 
 function stateOf(root: string): GitState {
@@ -214,31 +238,6 @@ function pass(summary: AcceptanceSummary): void {
   if (failure) throw failure;
 }
 
-/** Results of an earlier run, if they are of this commit and these kernels, and whole. */
-async function take(from: string, to: string, git: GitState, dryRun: boolean): Promise<AcceptanceSummary> {
-  const summary = await readRecord<AcceptanceSummary>(join(from, SUMMARY_FILE), "acceptance-summary");
-  const parity = await readRecord<ParityReport>(join(from, PARITY_FILE), "parity-report");
-  const banner = await readRecord<object>(join(from, BANNER_FILE), "platform-banner");
-  const rows = failuresPath(join(from, PARITY_FILE));
-  await readRows(rows, "parity-failure");
-  const { git_commit, git_dirty, kernel_sha256 } = summary.provenance;
-  const wrong = [
-    ...(git_commit === null || !git.commit.startsWith(git_commit)
-      ? [`they are from commit ${git_commit ?? "none"}, but this is ${git.commit.slice(0, 12)}`]
-      : []),
-    ...(git_dirty && !dryRun ? ["they are from a tree that was changed since its commit"] : []),
-    ...(kernel_sha256 !== kernelSha256() || parity.provenance.kernel_sha256 !== kernel_sha256 ? ["they are from other kernels"] : []),
-    ...(summary.quick ? ["they are from a quick run"] : []),
-  ];
-  if (wrong.length > 0)
-    throw new BitnetError("stale", `the results in ${from} can't be released: ${wrong.join("; ")}: run bitnet validate again`);
-  await writeRecord(join(to, SUMMARY_FILE), "acceptance-summary", summary);
-  await writeRecord(join(to, PARITY_FILE), "parity-report", parity);
-  await writeRecord(join(to, BANNER_FILE), "platform-banner", banner);
-  await writeWhole(failuresPath(join(to, PARITY_FILE)), await readFile(rows));
-  return summary;
-}
-
 async function archiveFiles(paths: readonly string[], at: (path: string) => string): Promise<ArchiveFile[]> {
   return Promise.all(
     paths.map(async (path) => ({
@@ -251,8 +250,7 @@ async function archiveFiles(paths: readonly string[], at: (path: string) => stri
 }
 
 /** A file of an overlay, and what the tree has in its place; null: nothing. */
-interface OverlayFile {
-  readonly path: string;
+interface OverlayFile extends PlacedFile {
   readonly before: Buffer | null;
   readonly after: Buffer;
 }
@@ -263,7 +261,7 @@ function overlayFiles(root: string, overlay: string): OverlayFile[] {
   const paths = entries.map((entry) => relative(overlay, join(entry.parentPath, entry.name)).split(sep).join("/")).sort();
   return paths.map((path) => ({
     path,
-    before: existsSync(join(root, path)) ? readFileSync(join(root, path)) : null,
+    before: statSync(join(root, path), { throwIfNoEntry: false })?.isFile() ? readFileSync(join(root, path)) : null,
     after: readFileSync(join(overlay, path)),
   }));
 }
@@ -280,16 +278,12 @@ async function takeOver(earlier: string, root: string, overlay: string): Promise
   }
 }
 
-/** Puts the overlay's files into the tree, each whole. If that fails, the tree is put back, and the release goes away. */
+/** Puts the overlay's files into the tree. If that fails, the tree is restored and the release removed. */
 async function putInto(root: string, overlay: string, out: string): Promise<void> {
-  const all = changes(root, overlay);
   try {
-    for (const { path, after } of all) await writeWhole(join(root, path), after);
+    await placeFiles(root, changes(root, overlay));
   } catch (error) {
-    for (const { path, before } of all) {
-      await (before === null ? rm(join(root, path), { force: true }) : writeWhole(join(root, path), before));
-    }
-    await rm(out, { recursive: true, force: true });
+    await rm(out, { recursive: true, force: true }).catch(() => undefined); // the first error is reported
     throw error;
   }
 }

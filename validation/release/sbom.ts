@@ -1,6 +1,8 @@
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
+import { builtHashes, publishedFiles } from "../records/build.js";
 
 // Written by hand: @cyclonedx/cyclonedx-library takes 240 kB of the bundle, which is 320 kB, and asks for an XML writer, for the object below.
 
@@ -26,13 +28,18 @@ export function bundledPackages(licenses: string): { readonly name: string; read
     });
 }
 
+function hash(alg: "SHA-256" | "SHA-512", data: Uint8Array): { readonly alg: string; readonly content: string } {
+  return { alg, content: createHash(alg.replace("-", "").toLowerCase()).update(data).digest("hex") };
+}
+
 /**
- * The software bill of materials, CycloneDX 1.6: the package, and what of others is bundled into it, with versions, licences and the hashes
+ * The software bill of materials, CycloneDX 1.6: the package, its kernels and models, and the packages bundled into it, with versions, licences and the hashes
  * that package-lock.json has. It has no serial number and no clock, so that equal inputs give equal bytes.
  * @param time of the commit, seconds since 1970
+ * @param npm the package as it is published
  * @throws BitnetError file: a bundled package is not in package-lock.json
  */
-export function sbom(root: string, version: string, time: number): object {
+export function sbom(root: string, version: string, time: number, npm: Uint8Array): object {
   const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as { packages: Record<string, LockedPackage> };
   const { name, description, license } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Record<string, string>;
   const bundled = bundledPackages(readFileSync(join(root, "dist/bundle/LICENSES.txt"), "utf8"));
@@ -56,15 +63,32 @@ export function sbom(root: string, version: string, time: number): object {
       purl: purl(of, at),
     };
   });
+  const files = [
+    ...Object.entries(builtHashes(root))
+      .filter(([path]) => path.endsWith(".wasm"))
+      .map(([path]) => ["file", path] as const),
+    ...publishedFiles(root)
+      .filter((path) => /\.(?:gguf|safetensors)$/.test(path))
+      .map((path) => ["machine-learning-model", path] as const),
+  ].map(([type, path]) => ({ type, "bom-ref": `${own}#${path}`, name: path, hashes: [hash("SHA-256", readFileSync(join(root, path)))] }));
   return {
     bomFormat: "CycloneDX",
     specVersion: "1.6",
     version: 1,
     metadata: {
       timestamp: new Date(time * 1000).toISOString(),
-      component: { type: "library", "bom-ref": own, name, version, description, licenses: [{ license: { id: license } }], purl: own },
+      component: {
+        type: "library",
+        "bom-ref": own,
+        name,
+        version,
+        description,
+        hashes: [hash("SHA-512", npm)],
+        licenses: [{ license: { id: license } }],
+        purl: own,
+      },
     },
-    components,
+    components: [...components, ...files],
     dependencies: [
       { ref: own, dependsOn: components.map((component) => component["bom-ref"]) },
       ...components.map((component) => ({ ref: component["bom-ref"] })),
