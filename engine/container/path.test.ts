@@ -19,7 +19,7 @@ test.each([
   [{ href: "file:///x" }, "path must be a path or a file: URL, not an object"],
   ["https://models.example/x.gguf", /^https:\/\/models\.example\/x\.gguf: only files on this machine can be opened; download it/],
   [new URL("data:text/plain,x"), /^data:text\/plain,x: only files on this machine/],
-  ["file:///a%2Fb", /^file:\/\/\/a%2Fb: can't be converted to a path: /],
+  ["file:///a%2Fb", /^file:\/\/\/a%2Fb can't be converted to a path: /],
 ])("%o is refused in one sentence", (given, message) => {
   const error = expect.objectContaining({ code: "usage", message: typeof message === "string" ? message : expect.stringMatching(message) });
   expect(() => pathFrom("path", given)).toThrow(error);
