@@ -73,7 +73,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["tokens", String(tokenizer.size)],
         ["beginning of text", tokenizer.bos && `${token(tokenizer.bos)}, ${tokenizer.addsBos ? "added" : "not added"}`],
         ["end of text", tokenizer.eos.map(token).join(", ") || undefined],
-        ["stop tokens", tokenizer.stops.map(token).join(", ") || "none"],
+        ["ends of a turn", tokenizer.stops.map(token).join(", ") || "none"],
         ["chat template", description.chatTemplate ?? "none"],
         ...description.notes.map((note) => ["note", note] as const),
       ],

@@ -184,7 +184,7 @@ it("describes a model in a table that its file can't tamper with", () => {
     "  norms               RMSNorm, epsilon 0.00001, with sub-norms",
     "  rope                theta 500000, NEOX pairs",
     "  beginning of text   <b> (1), added",
-    "  stop tokens         <e> (2)",
+    "  ends of a turn      <e> (2)",
     "  chat template       none",
     "  top-p               0.9",
     "  kernels             plain (asked for)",
