@@ -203,6 +203,7 @@ describe("published models", () => {
     else answers.set(expected.text, same.ids);
 
     // Any form it can be converted to answers the same.
+    if (before && !process.env.CI) return; // of models with the same numbers, CI converts every form
     const last = (await converted(name, expected)).at(-1)!;
     const after = await answerOf(last);
     expect(after.same).toEqual(same);
