@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import { deflateSync } from "node:zlib";
 import { describeModel } from "../../engine/index.js";
+import { PROMISE } from "../parity/gates.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
 import { LANES } from "../parity/types.js";
-import { type PerfRecord, perfPath } from "../performance/perf.js";
+import { type PerfRecord, perfPath, shownPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { bundleSha256, modulesSha256, writeBuildRecord } from "../records/build.js";
 import { readIndex } from "../records/git-index.js";
@@ -31,6 +32,9 @@ import { sealSummary, type Unsealed } from "./seal.js";
 import { perfRecordPaths } from "./sign-off.js";
 
 // A clone small enough to be broken in every way, with what a release needs in it, all of it committed.
+
+/** What a release demands to be set. */
+export const ENVIRONMENT = "BITNET_DETERMINISTIC=1 BITNET_SEED=42 BITNET_NUM_THREADS=1";
 
 /** Time of its commit, seconds. */
 export const COMMIT_TIME = 1_700_000_100;
@@ -170,11 +174,20 @@ export class Clone {
   /** Artifacts of a validation that passed, in a folder. */
   async results(folder: string, from: Partial<Provenance> = {}): Promise<void> {
     const hashes = { kernel_sha256: kernelSha256(), modules_sha256: modulesSha256("."), bundle_sha256: bundleSha256(".") };
-    const provenance: Provenance = { ...PROVENANCE, schema_version: 1, git_commit: this.commit.slice(0, 12), ...hashes, ...from };
-    const models = await Promise.all(EMBEDDED_PAIR.map(async (path) => ({ path, sha256: (await describeModel(path)).sha256 })));
+    const provenance: Provenance = {
+      ...PROVENANCE,
+      schema_version: 1,
+      git_commit: this.commit.slice(0, 12),
+      deterministic: true,
+      ...hashes,
+      ...from,
+    };
+    const models = await Promise.all(
+      EMBEDDED_PAIR.map(async (path) => ({ path: shownPath(path), sha256: (await describeModel(path)).sha256 })),
+    );
     const [a, b] = models.map((model) => ({ ...model, format: "gguf", kernels: "reference" }));
     const [lane] = EXAMPLES["parity-report"].lanes;
-    const lanes = LANES.filter((name) => name !== "weights").map((name) => ({ ...lane, name, sides: { a, b }, failed: [] }));
+    const lanes = LANES.filter((name) => name !== "weights").map((name) => ({ ...lane, name, sides: { a, b }, promise: PROMISE[name], failed: [] }));
     const weights = { sides: { a, b }, exact: true, compared: 1, equal: 1, numbers: 8, changed: [], verdict: "PASS" };
     await writeRecord(join(folder, PARITY_FILE), "parity-report", {
       ...EXAMPLES["parity-report"],
@@ -187,7 +200,10 @@ export class Clone {
     await writeRows(join(folder, FAILURES_FILE), "parity-failure", []);
     await this.seal(folder, {
       ...{ kind: "acceptance-summary", provenance, quick: false, models, artifacts: artifactHashes(folder), verdict: "PASS" },
-      checks: CHECKS.map(({ id, title }) => ({ id, title, ship: true, status: "PASS" })),
+      checks: CHECKS.map(({ id, title }) => ({
+        ...{ id, title, ship: true, status: "PASS" as const },
+        ...(id === "d.environment" && { figures: { environment: ENVIRONMENT, deterministic: true, seed: 42, threads: 1 } }),
+      })),
     });
   }
 

@@ -26,6 +26,7 @@ import { temporaryPath } from "../records/files.js";
 import { tokenizerSha256 } from "../records/provenance.js";
 import { writeRecord } from "../records/records.js";
 import type { Check, Context, Finding } from "./check.js";
+import { environmentFault } from "./environment.js";
 
 /** What the embedded model must give: models/bitnet-stories-4m/references.json, an excerpt of validation/golden and the hash of its logits. */
 export interface References {
@@ -191,14 +192,17 @@ function laneFigures({ margins, thresholds, promise_margins }: LaneReport, prefi
 }
 
 /** What was asked for, and can run at once, is what the model runs with. */
-async function environment({ models: [, path], files, kernels, record }: Context): Promise<Finding> {
+/** Threads and seed always; the variables only where a release can be made. Results do not depend on them, but a release has them on record. */
+async function environment({ models: [, path], files, kernels, record, release, clone, environment: set }: Context): Promise<Finding> {
   const model = await loadModel(path, { ...files, ...kernels, v8Flags: true });
   try {
     const { threads } = await model.describe();
-    const figures = { deterministic: record.deterministic, seed: record.seed, threads };
+    const figures = { environment: set || null, deterministic: record.deterministic, seed: record.seed, threads };
     if (kernels.threads !== undefined && threads !== usefulThreads(kernels.threads))
       return fail(`${kernels.threads} threads were requested, but ${threads} run`, figures);
-    return pass(figures);
+    const missing = clone ? environmentFault(set) : undefined;
+    if (missing === undefined) return pass(figures);
+    return release ? fail(missing, figures) : { status: "SKIP", reason: `${missing} (this blocks a release)`, figures, ship: false };
   } finally {
     await model.close();
   }

@@ -7,19 +7,23 @@ import {
   artifactHashes,
   BANNER_FILE,
   CHECKS,
+  type CheckReport,
   FAILURES_FILE,
   PARITY_FILE,
   SUMMARY_FILE,
 } from "../acceptance/acceptance.js";
+import { environmentFault } from "../acceptance/environment.js";
 import { brokenSeal } from "../acceptance/seal.js";
+import { missingLane, reportFault } from "../parity/recheck.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
-import { LANES, type LaneName, type ParityReport } from "../parity/types.js";
+import type { ParityReport } from "../parity/types.js";
 import { bundleSha256, modulesSha256 } from "../records/build.js";
 import { writeWhole } from "../records/files.js";
 import type { GitState } from "../records/git.js";
 import { PACKAGE_FILE } from "../records/package.js";
 import { kernelSha256, type Provenance } from "../records/provenance.js";
 import { readRecord, readRows } from "../records/records.js";
+import { WARNINGS } from "./checklist.js";
 
 /**
  * Copies the artifacts of an earlier `validate` to a folder, if they are complete, passed, and are from this commit, kernels, bundle and models.
@@ -34,7 +38,7 @@ export async function takeResults(from: string, to: string, git: GitState, dryRu
   const fault =
     sealFault(summary, artifactHashes(from)) ??
     originFault(summary, git, dryRun) ??
-    (await modelFault(summary, parity)) ??
+    modelFault(summary, parity, await embeddedHashes()) ??
     artifactFault(summary, parity, banner.provenance, failures.length) ??
     checkFault(summary, dryRun);
   if (fault !== undefined) throw new BitnetError("stale", `the results in ${from} can't be released: ${fault}: run bitnet validate again`);
@@ -43,11 +47,16 @@ export async function takeResults(from: string, to: string, git: GitState, dryRu
   return summary;
 }
 
-function sealFault(summary: AcceptanceSummary, hashes: Readonly<Record<string, string>>): string | undefined {
+/** @param hashes SHA-256 of the files beside the summary, by name */
+export function sealFault(summary: AcceptanceSummary, hashes: Readonly<Record<string, string>>): string | undefined {
   const broken = brokenSeal(summary);
   if (broken !== undefined) return `${SUMMARY_FILE}: ${broken}`;
   const name = Object.keys({ ...summary.artifacts, ...hashes }).find((one) => summary.artifacts[one] !== hashes[one]);
   return name === undefined ? undefined : `${name} is not the file that ${SUMMARY_FILE} was sealed with`;
+}
+
+async function embeddedHashes(): Promise<string[]> {
+  return Promise.all(EMBEDDED_PAIR.map(async (path) => (await describeModel(path)).sha256));
 }
 
 /** Commit, tree and hashes must be those of this clone. */
@@ -68,11 +77,13 @@ function originFault({ provenance: from, quick }: AcceptanceSummary, git: GitSta
   return quick ? "they are from a quick run" : undefined;
 }
 
-/** A release validates the two forms of the embedded model. */
-async function modelFault({ models }: AcceptanceSummary, { lanes, weights }: ParityReport): Promise<string | undefined> {
-  const own: string[] = [];
-  for (const path of EMBEDDED_PAIR) own.push((await describeModel(path)).sha256);
-  const other = models.find(({ sha256 }, i) => sha256 !== own[i]);
+/** A release validates the two forms of the embedded model. @param own their hashes, in order */
+export function modelFault(
+  { models }: AcceptanceSummary,
+  { lanes, weights }: ParityReport,
+  own: readonly (string | undefined)[],
+): string | undefined {
+  const other = models.find(({ sha256 }, i) => sha256 === null || sha256 !== own[i]);
   if (other) return `they are from the model ${other.path}, not the embedded one`;
   const sides = lanes.flatMap(({ name, sides: { a, b } }) => (name === "oracle" ? [b] : [a, b]));
   if (weights) sides.push(weights.sides.a, weights.sides.b);
@@ -81,29 +92,67 @@ async function modelFault({ models }: AcceptanceSummary, { lanes, weights }: Par
 }
 
 /** The files must be from one run, and say that it passed. */
-function artifactFault(summary: AcceptanceSummary, parity: ParityReport, banner: Provenance, failures: number): string | undefined {
-  const { date, git_commit } = summary.provenance;
+export function artifactFault(summary: AcceptanceSummary, parity: ParityReport, banner: Provenance, failures: number): string | undefined {
   for (const [name, from] of [
     [PARITY_FILE, parity.provenance],
     [BANNER_FILE, banner],
   ] as const) {
-    if (from.date !== date || from.git_commit !== git_commit) return `${name} and ${SUMMARY_FILE} are from different runs`;
+    const other = OF_A_RUN.find((field) => JSON.stringify(from[field]) !== JSON.stringify(summary.provenance[field]));
+    if (other !== undefined) return `${name} and ${SUMMARY_FILE} are from different runs: ${other} differs`;
   }
-  const passed = (name: LaneName): boolean =>
-    name === "weights" ? parity.weights?.verdict === "PASS" : parity.lanes.some((one) => one.name === name && one.verdict === "PASS");
-  const lane = LANES.find((name) => !passed(name));
-  if (parity.verdict !== "PASS" || lane !== undefined || parity.lanes.some(({ verdict }) => verdict !== "PASS"))
-    return lane === undefined ? `the verdict of ${PARITY_FILE} is ${parity.verdict}` : `${PARITY_FILE} has no PASS for lane ${lane}`;
+  const lane = missingLane(parity);
+  if (lane !== undefined) return `${PARITY_FILE} has no PASS for lane ${lane}`;
+  if (parity.verdict !== "PASS") return `the verdict of ${PARITY_FILE} is ${parity.verdict}`;
+  const fault = reportFault(parity);
+  if (fault !== undefined) return `${PARITY_FILE}: ${fault}`;
   return failures > 0 ? `${FAILURES_FILE} lists failures (${failures})` : undefined;
 }
 
-/** The code fixes the list of checks, and none is skipped for the embedded model in a clone. A dry run checks the clean tree itself. */
-function checkFault({ checks, verdict }: AcceptanceSummary, dryRun: boolean): string | undefined {
+/** What is the same in all files of a run; model, tier and threads are those of a file. */
+const OF_A_RUN = [
+  ...([
+    "schema_version",
+    "git_commit",
+    "git_dirty",
+    "kernel_sha256",
+    "modules_sha256",
+    "bundle_sha256",
+    "cli_args",
+    "wsl2",
+    "platform",
+  ] as const),
+  ...(["node", "v8", "seed", "deterministic", "numerics_version", "package_version", "date"] as const),
+];
+
+/** The code fixes the list of checks, and none is skipped for the embedded model in a clone. A dry run checks some itself, or only warns. */
+function checkFault(summary: AcceptanceSummary, dryRun: boolean): string | undefined {
+  return listFault(summary) ?? outcomeFault(summary, dryRun ? WARNINGS : []);
+}
+
+/** Where the list of checks is not that of this code; undefined: nowhere. */
+export function listFault({ checks }: AcceptanceSummary): string | undefined {
   for (let i = 0; i < Math.max(CHECKS.length, checks.length); i++) {
     const [own, there] = [CHECKS[i], checks[i]];
     if (own?.id !== there?.id) return `check ${i + 1} is ${there?.id ?? "missing"}, but should be ${own?.id ?? "none"}`;
   }
-  const open = checks.find(({ id, status }) => status !== "PASS" && !(dryRun && id === "g.clean-tree" && status === "SKIP"));
+  return undefined;
+}
+
+/** A check that did not pass, or the environment that it ran in. @param skippable checks that may be skipped */
+export function outcomeFault(
+  { checks, verdict, provenance: from }: AcceptanceSummary,
+  skippable: readonly string[] = [],
+): string | undefined {
+  const skipped = ({ id, status }: CheckReport): boolean => status === "SKIP" && skippable.includes(id);
+  const open = checks.find((check) => check.status !== "PASS" && !skipped(check));
   if (open) return `${open.id} did not pass (${open.status}${open.reason === undefined ? "" : `: ${open.reason}`})`;
-  return verdict === "PASS" ? undefined : "their verdict is FAIL";
+  if (verdict !== "PASS") return `their verdict is ${verdict}`;
+  const environment = checks.find(({ id }) => id === "d.environment");
+  if (!environment || skipped(environment)) return undefined;
+  const { figures = {} } = environment;
+  const unset = environmentFault(String(figures.environment));
+  if (unset !== undefined) return `d.environment: ${unset}`;
+  return from.deterministic && figures.deterministic && figures.seed === from.seed
+    ? undefined
+    : "d.environment does not match the provenance";
 }
