@@ -127,7 +127,12 @@ export async function unpackPackage(data: Uint8Array, what: string): Promise<Fil
   return new Map([...unpacked.files].map(([path, content]) => [path.slice(PACKAGE_FOLDER.length), content]));
 }
 
+/** Hashes of contents that were asked for before: they are many bytes. */
+const known = new WeakMap<Files, readonly FileDigest[]>();
+
 /** Sorted by path. */
-export function digestsOf(files: Files): FileDigest[] {
-  return [...files].map(([path, data]) => digestOf(path, data)).sort((a, b) => (a.path < b.path ? -1 : 1));
+export function digestsOf(files: Files): readonly FileDigest[] {
+  const digests = known.get(files) ?? [...files].map(([path, data]) => digestOf(path, data)).sort((a, b) => (a.path < b.path ? -1 : 1));
+  known.set(files, digests);
+  return digests;
 }
