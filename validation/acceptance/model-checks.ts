@@ -19,7 +19,7 @@ import { readOracles } from "../parity/oracle.js";
 import { runParity } from "../parity/parity.js";
 import { EMBEDDED_FOLDER, openSide, outputsOf } from "../parity/sides.js";
 import { TEXTS } from "../parity/texts.js";
-import type { LaneReport, OutputLane, ParityReport } from "../parity/types.js";
+import type { LaneReport, OutputLane, ParityReport, WeightsReport } from "../parity/types.js";
 import { makeReceipt } from "../receipts/receipt.js";
 import { verifyReceipt } from "../receipts/verify.js";
 import { temporaryPath } from "../records/files.js";
@@ -144,8 +144,8 @@ function parityReport(context: Context): Promise<ParityReport> {
 async function weightsLane(context: Context): Promise<Finding> {
   const { weights } = await parityReport(context);
   if (!weights) return { status: "SKIP", reason: "not measured" };
-  const { compared, equal, numbers, changed } = weights;
-  const figures = { tensors: compared, equal, numbers };
+  const { compared, changed } = weights;
+  const figures = weightsFigures(weights);
   const wrong = changed.filter(({ verdict }) => verdict === "FAIL");
   return wrong.length === 0
     ? pass(figures)
@@ -159,10 +159,7 @@ async function lane(context: Context, name: OutputLane): Promise<Finding> {
     const reason = skipped.find((one) => one.name === name)?.reason ?? "not measured";
     return { status: "SKIP", reason, ...(!context.embedded && name === "oracle" && { ship: false as const }) };
   }
-  const figures = Object.assign(
-    {},
-    ...own.map((one) => laneFigures(one, own.length > 1 ? `${one.sides.a.kernels}.` : "")),
-  ) as Finding["figures"];
+  const figures = lanesFigures(own);
   const wrong = own.filter(({ verdict }) => verdict === "FAIL");
   const prompts = wrong.flatMap((one) => one.prompts.filter(({ verdict }) => verdict === "FAIL").map(({ id }) => id));
   if (wrong.length === 0) return pass(figures);
@@ -171,6 +168,26 @@ async function lane(context: Context, name: OutputLane): Promise<Finding> {
     `gates ${gates}; prompts ${prompts.join(", ") || "in the mean"}: bitnet replay repeats one from parity_failures.jsonl`,
     figures,
   );
+}
+
+/** The figures of the checks of parity, by the checks' ids. */
+export function parityFigures({ lanes, weights }: ParityReport): Record<string, NonNullable<Finding["figures"]>> {
+  const names = [...new Set(lanes.map(({ name }) => name))];
+  return {
+    ...(weights && { "c.weights": weightsFigures(weights) }),
+    ...Object.fromEntries(names.map((name) => [`c.${name}`, lanesFigures(lanes.filter((lane) => lane.name === name))])),
+  };
+}
+
+function weightsFigures({ compared, equal, numbers }: WeightsReport): NonNullable<Finding["figures"]> {
+  return { tensors: compared, equal, numbers };
+}
+
+/** Of the lanes of one name: the oracles are several. */
+function lanesFigures(own: readonly LaneReport[]): NonNullable<Finding["figures"]> {
+  return Object.assign({}, ...own.map((one) => laneFigures(one, own.length > 1 ? `${one.sides.a.kernels}.` : ""))) as NonNullable<
+    Finding["figures"]
+  >;
 }
 
 /** The worst prompt's figures, what the gate demands, and how far inside it is. */
@@ -191,8 +208,10 @@ function laneFigures({ margins, thresholds, promise_margins }: LaneReport, prefi
   };
 }
 
-/** What was asked for, and can run at once, is what the model runs with. */
-/** Threads and seed always; the variables only where a release can be made. Results do not depend on them, but a release has them on record. */
+/**
+ * What was asked for, and can run at once, is what the model runs with. The variables are demanded where a release can be made: results do not
+ * depend on them, but a release has them on record.
+ */
 async function environment({ models: [, path], files, kernels, record, release, clone, environment: set }: Context): Promise<Finding> {
   const model = await loadModel(path, { ...files, ...kernels, v8Flags: true });
   try {

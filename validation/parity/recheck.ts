@@ -1,4 +1,7 @@
-import { failedGates, PROMISE } from "./gates.js";
+import { canonicalJson } from "../receipts/receipt.js";
+import { embeddedGate, failedGates, PROMISE } from "./gates.js";
+import { readOracles } from "./oracle.js";
+import { TEXTS } from "./texts.js";
 import { LANES, type LaneReport, type ParityReport, type Thresholds, type WeightsReport } from "./types.js";
 
 /** Relative: other machines may add in another order. */
@@ -60,4 +63,30 @@ function weightsFault({ exact, compared, equal, changed, verdict }: WeightsRepor
   const fails = changed.some((tensor) => tensor.verdict === "FAIL");
   if (fails !== (verdict === "FAIL")) return `the verdict is ${verdict}, but that of its tensors is ${fails ? "FAIL" : "PASS"}`;
   return exact && changed.length > 0 && verdict === "PASS" ? "all numbers must be equal, and are not" : undefined;
+}
+
+/** What in a report is not as this code measures the embedded pair, in a whole run: other gates, texts or oracles; undefined: nothing. */
+export function embeddedFault({ lanes }: ParityReport): string | undefined {
+  const { oracles } = readOracles();
+  const texts = TEXTS.map(({ id }) => id).join();
+  const expected = new Map([
+    ["fp32-fp32", texts],
+    ["quant-fp32", texts],
+    ...oracles.map(({ record, answers }) => [record.kernels, answers.map(({ id }) => id).join()] as const),
+  ]);
+  const nameOf = ({ name, sides }: LaneReport): string => (name === "oracle" ? sides.a.kernels : name);
+  const names = lanes.map(nameOf);
+  const missing = [...expected.keys()].find((name) => !names.includes(name));
+  if (missing !== undefined) return `lane ${missing} is missing`;
+  for (const lane of lanes) {
+    const name = nameOf(lane);
+    if (names.filter((one) => one === name).length > 1 || !expected.has(name)) return `lane ${name} is there twice, or unknown`;
+    if (lane.prompts.map(({ id }) => id).join() !== expected.get(name)) return `lane ${name} has other texts than a whole run`;
+    const oracle = oracles.find(({ record }) => record.kernels === name);
+    if (oracle && (oracle.record.sha256 !== lane.sides.a.sha256 || oracle.against !== lane.sides.b.kernels))
+      return `lane ${name} is from other stored outputs`;
+    if (canonicalJson(lane.thresholds) !== canonicalJson(embeddedGate(lane)))
+      return `lane ${name} has another gate than the embedded model`;
+  }
+  return undefined;
 }

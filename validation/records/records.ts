@@ -19,7 +19,7 @@ export const RECORD_KINDS = [
 export type RecordKind = (typeof RECORD_KINDS)[number];
 
 /** Longest record that is read, in bytes: the largest real ones, parity reports of many prompts, are below 1 MB. */
-const MAX_RECORD_BYTES = 64 * 2 ** 20;
+export const MAX_RECORD_BYTES = 64 * 2 ** 20;
 
 let schemas: Ajv2020 | undefined;
 

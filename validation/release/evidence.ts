@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import { type AcceptanceSummary, BANNER_FILE, FAILURES_FILE, PARITY_FILE, SUMMARY_FILE } from "../acceptance/acceptance.js";
+import { performanceFigures } from "../acceptance/sign-off.js";
 import type { ParityReport } from "../parity/types.js";
 import { checkStatistics, type PerfRecord, perfPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
@@ -12,7 +13,7 @@ import { parseRecord, parseRows, type RecordKind } from "../records/records.js";
 import { openCriteria } from "./checklist.js";
 import { type ShippedHashes, shippedHashes, shippedModel } from "./contents.js";
 import { MANIFEST_FILE, type Manifest, manifestOf, releaseNames, SUMS_FILE, sums } from "./pack.js";
-import { artifactFault, listFault, modelFault, outcomeFault, sealFault } from "./results.js";
+import { artifactFault, codeFault, modelFault, outcomeFault, runFault, sealFault } from "./results.js";
 import { sbom, sbomClaims } from "./sbom.js";
 import { digestsOf, type Files, refusal, requirePackedHere, type Unpacked } from "./unpack.js";
 import { isAtMost } from "./version.js";
@@ -67,9 +68,15 @@ export async function readEvidence(unpacked: Unpacked, data: Uint8Array, what: s
   demand(same(Buffer.from(lines), files, SUMS_FILE), `${SUMS_FILE} in ${what} is not that of its files`);
   proved.push(`${MANIFEST_FILE} and ${SUMS_FILE} name every file in it, with the right hashes`);
 
+  const inside = manifest.package.files.map(({ path }) => path);
+  demand(
+    inside.every((path, i) => i === 0 || inside[i - 1]! < path),
+    `${MANIFEST_FILE} does not list the files of the npm package in order, once each`,
+  );
   const shipped = shippedHashes(manifest.package.files);
-  resultsFault(files, summary, manifest, proved, claimed);
+  checkResults(files, time, summary, manifest, { proved, claimed });
   const records = performance(files, shipped, manifest);
+  checkFigures(summary, records, manifest);
   proved.push(
     `statistics of ${records.length} performance records follow from their samples, and the page and its pictures from the records`,
   );
@@ -88,9 +95,9 @@ export async function readEvidence(unpacked: Unpacked, data: Uint8Array, what: s
     `file names, ${MANIFEST_FILE}, changelog and bill of materials have the version ${version}, and no record is from a newer one`,
   );
   for (const path of ["docs/release.md", CHANGELOG_FILE, ...renderPerf(records).keys()]) {
-    const inside = manifest.package.files.find((file) => file.path === path);
+    const twin = manifest.package.files.find((file) => file.path === path);
     demand(
-      inside !== undefined && inside.sha256 === listed.find((file) => file.path === path)?.sha256,
+      twin !== undefined && twin.sha256 === listed.find((file) => file.path === path)?.sha256,
       `${path} is not the one in the npm package`,
     );
   }
@@ -98,13 +105,13 @@ export async function readEvidence(unpacked: Unpacked, data: Uint8Array, what: s
     `commit ${manifest.provenance.git_commit}, ${new Date(time * 1000).toISOString()}: its sources are not here; a clone can be built and compared (bitnet validate)`,
     `where and when it was validated: ${runOf(summary.provenance)}`,
     "the samples of the performance records, and the machines they name",
-    "names, licences and hashes of the bundled packages in the bill of materials: package-lock.json is not here",
+    "names, licences and hashes of the bundled packages in the bill of materials, and that these packages were what was bundled: they are not here",
   );
   return { version, files, time, manifest, summary };
 }
 
 /** The files of the validation. */
-function resultsFault(files: Files, summary: AcceptanceSummary, manifest: Manifest, proved: string[], claimed: string[]): void {
+function checkResults(files: Files, time: number, summary: AcceptanceSummary, manifest: Manifest, { proved, claimed }: Findings): void {
   const parity = recordOf<ParityReport>(files, PARITY_FILE, "parity-report");
   const banner = recordOf<{ readonly provenance: Provenance }>(files, BANNER_FILE, "platform-banner");
   const failures = parseRows(bytesOf(files, FAILURES_FILE), "parity-failure", FAILURES_FILE);
@@ -118,6 +125,7 @@ function resultsFault(files: Files, summary: AcceptanceSummary, manifest: Manife
     modelFault(summary, parity, models) ??
     artifactFault(summary, parity, banner.provenance, failures.length) ??
     outcomeFault(summary) ??
+    runFault(summary, time) ??
     (open.length > 0 ? `ship criteria are not met: ${open.join("; ")}` : undefined);
   demand(fault === undefined, `the results: ${fault}`);
   proved.push(
@@ -130,20 +138,19 @@ function resultsFault(files: Files, summary: AcceptanceSummary, manifest: Manife
   );
   // Another version of this package has other checks.
   if (summary.provenance.bundle_sha256 === bundleSha256(dirname(PACKAGE_FILE))) {
-    const missing = listFault(summary);
-    demand(missing === undefined, `the results: ${missing}`);
-    proved.push("the list of checks is that of this code");
+    const other = codeFault(summary, parity);
+    demand(other === undefined, `the results: ${other}`);
+    proved.push("checks, texts and gates are all those of this code");
   } else
     claimed.push(`that these are all checks of version ${manifest.version}: this is another build of bitnet, whose list may be different`);
 }
 
 /** What was validated must be what the package has. */
-function originFault({ provenance: from, quick }: AcceptanceSummary, shipped: ShippedHashes): string | undefined {
+function originFault({ provenance: from }: AcceptanceSummary, shipped: ShippedHashes): string | undefined {
   const other = (Object.keys(shipped) as (keyof ShippedHashes)[]).find((name) => from[name] !== shipped[name]);
   if (other !== undefined) return `${other} is ${from[other] ?? "missing"}, but that of the npm package is ${shipped[other]}`;
   // Whether the tree was clean is said by g.clean-tree: an earlier run of the release may have changed its own files.
-  if (from.git_commit === null) return "they are not from a clone";
-  return quick ? "they are from a quick run" : undefined;
+  return from.git_commit === null ? "they are not from a clone" : undefined;
 }
 
 /** The performance records, each under its own name; those of the package's models are of its kernels. */
@@ -168,6 +175,15 @@ function performance(files: Files, { kernel_sha256 }: ShippedHashes, manifest: M
   for (const [path, text] of renderPerf(records))
     demand(same(Buffer.from(text), files, path), `${path} is not rendered from the performance records`);
   return records;
+}
+
+/** The check of performance must have seen the records that are here. */
+function checkFigures({ checks }: AcceptanceSummary, records: readonly PerfRecord[], manifest: Manifest): void {
+  const figures: Record<string, unknown> = checks.find(({ id }) => id === "f.performance")?.figures ?? {};
+  for (const record of records.filter(({ model }) => shippedModel(manifest.package.files, model.path) !== undefined)) {
+    const other = Object.entries(performanceFigures(record)).find(([name, value]) => figures[name] !== value);
+    demand(other === undefined, `f.performance: ${other?.[0]} is ${String(figures[other?.[0] ?? ""])}, but the record has ${other?.[1]}`);
+  }
 }
 
 function checkSbom(files: Files, path: string, version: string, time: number, { package: npm }: Manifest): void {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, it } from "vitest";
 import { BitnetError } from "../../engine/errors.js";
+import { type AcceptanceSummary, SUMMARY_FILE } from "../acceptance/acceptance.js";
 import type { Check } from "../acceptance/check.js";
 import { Clone, COMMIT_TIME, ENVIRONMENT } from "../acceptance/clone.test.helper.js";
 import { MODEL_CHECKS } from "../acceptance/model-checks.js";
@@ -14,6 +15,7 @@ import { provenance } from "../records/provenance.js";
 import { readRecord } from "../records/records.js";
 import { packHere } from "./package.test.helper.js";
 import { prepareRelease, type ReleaseOptions } from "./release.js";
+import { verifyRelease } from "./verify.js";
 
 const clone = new Clone();
 beforeEach(() => clone.make());
@@ -35,13 +37,14 @@ async function prepare(more: Partial<ReleaseOptions> = {}): ReturnType<typeof pr
   });
 }
 
-/** All checks of the models: the first leaves the artifacts of such a run. */
+/** All checks of the models, with what they say of such a run: the first leaves its artifacts. */
 const MODELS: readonly Check[] = MODEL_CHECKS.map(({ id, title }, i) => ({
   ...{ id, title },
   run: async ({ out, record }) => {
     if (i === 0) await clone.results(out, await provenance(record));
-    const figures = { environment: ENVIRONMENT, deterministic: true, seed: 42, threads: 1 };
-    return { status: "PASS", ...(id === "d.environment" && { figures }) };
+    const { checks } = await readRecord<AcceptanceSummary>(join(out, SUMMARY_FILE), "acceptance-summary");
+    const { figures } = checks.find((one) => one.id === id)!;
+    return { status: "PASS", ...(figures && { figures }) };
   },
 }));
 
@@ -170,6 +173,22 @@ it("on no branch there is nothing to push to", async () => {
   expect(commands.some((command) => command.startsWith("git tag -a v0.2.0"))).toBe(true);
 });
 
+it("a dry run without the deterministic environment is no go, and says which line to type", async () => {
+  const checks = [
+    ...MODELS.map(
+      (check): Check =>
+        check.id === "d.environment" ? { ...check, run: () => ({ status: "SKIP", reason: "run export", ship: false }) } : check,
+    ),
+    ...SIGN_OFF,
+  ];
+  expect(await prepare({ results: undefined, dryRun: true, environment: "", checks })).toMatchObject({ noGo: "d.environment: run export" });
+  expect(readFileSync(join(folders.out, LIST), "utf8")).toContain("- [ ] Acceptance");
+  await expect(verifyRelease(folders.out)).rejects.toMatchObject({ message: expect.stringContaining("d.environment did not pass") });
+  await expect(prepare({ environment: "" })).rejects.toMatchObject({
+    message: `the deterministic environment is not set (BITNET_DETERMINISTIC, BITNET_SEED, BITNET_NUM_THREADS): run export ${ENVIRONMENT}`,
+  });
+});
+
 it("where the tree can't be written, it is as it was, and there is no release", async () => {
   const folder = `RELEASE_CHECKLIST_v0.2.0.md`;
   mkdirSync(join(clone.root, folder));
@@ -266,7 +285,7 @@ const refusals: readonly (readonly [
     "usage",
     () => {
       clone.edit("CHANGELOG.md", "### Added\n\n- Wings.\n\n", "");
-      return {};
+      return { dryRun: true };
     },
   ],
   ["a folder that is no release", "usage", () => ({ out: join(clone.root, "docs") })],
@@ -277,6 +296,51 @@ const refusals: readonly (readonly [
     () => {
       clone.put(".git/refs/tags/v0.3.0", `${clone.commit}\n`);
       return {};
+    },
+  ],
+  [
+    // The folder of an earlier release says so; it is in no commit.
+    "a changed source that an earlier release seems to have put there",
+    "acceptance",
+    () => {
+      const out = join(clone.folder, "earlier");
+      const change = "export const activation = 'silu';\n";
+      clone.put("engine/network/feed-forward.ts", change);
+      clone.build();
+      mkdirSync(join(out, "tree/engine/network"), { recursive: true });
+      writeFileSync(join(out, "tree/engine/network/feed-forward.ts"), change);
+      writeFileSync(join(out, "SHA256SUMS"), `${"0".repeat(64)}  bitnet-ts-v0.2.0-artifacts.tar.gz\n`);
+      return { out };
+    },
+  ],
+  [
+    "a package.json with the new version and something else",
+    "acceptance",
+    () => {
+      clone.edit("package.json", '"version": "0.1.0",', '"version": "0.2.0",\n  "funding": "https://example.org",');
+      clone.build();
+      return {};
+    },
+  ],
+  [
+    "a folder with sums of something else",
+    "usage",
+    () => {
+      const out = join(clone.folder, "sums");
+      mkdirSync(out, { recursive: true });
+      writeFileSync(join(out, "SHA256SUMS"), `${"0".repeat(64)}  photos.zip\n`);
+      return { out };
+    },
+  ],
+  [
+    "a release's folder with something else in it",
+    "usage",
+    () => {
+      const out = join(clone.folder, "more");
+      mkdirSync(out, { recursive: true });
+      writeFileSync(join(out, "SHA256SUMS"), `${"0".repeat(64)}  bitnet-ts-v0.2.0-artifacts.tar.gz\n`);
+      writeFileSync(join(out, "notes.txt"), "mine");
+      return { out };
     },
   ],
   ["no deterministic environment", "acceptance", () => ({ environment: ENVIRONMENT.replace(/ BITNET_SEED=42/, "") })],

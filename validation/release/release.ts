@@ -19,7 +19,7 @@ import { environmentFault } from "../acceptance/environment.js";
 import { modelRecords, perfRecordPaths, SIGN_OFF } from "../acceptance/sign-off.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
 import { type PerfRecord, readPerf, runPerf } from "../performance/perf.js";
-import { renderPerf } from "../performance/render.js";
+import { PERF_PAGE, renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
 import { CHANGELOG_FILE, releaseChangelog } from "../records/changelog.js";
 import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
@@ -38,7 +38,7 @@ import { statement } from "./statement.js";
 import { type ArchiveFile, digestOf } from "./tar.js";
 import { digestsOf, type Files, unpackPackage } from "./unpack.js";
 import { verifyRelease } from "./verify.js";
-import { checkVersion } from "./version.js";
+import { checkVersion, committed } from "./version.js";
 
 export interface ReleaseOptions
   extends Pick<
@@ -81,8 +81,6 @@ export interface Release {
   readonly noGo: string | undefined;
 }
 
-/** What marks a folder as a release, which may be replaced. */
-const MARK = SUMS_FILE;
 /** Of the folder: what goes into the tree. */
 const TREE = "tree";
 /** Samples of each format, as those of `bitnet perf`. */
@@ -101,7 +99,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
   checkVersion(root, version);
   const unset = options.dryRun ? undefined : environmentFault(options.environment ?? "");
   if (unset !== undefined) throw new BitnetError("acceptance", unset);
-  if (existsSync(out) && !existsSync(join(out, MARK)))
+  if (existsSync(out) && !isRelease(out))
     throw new BitnetError("usage", `${options.out} already exists and is not a release: choose another folder (--out)`);
   const staging = temporaryPath(out);
   const overlay = join(staging, TREE);
@@ -110,11 +108,12 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     await mkdir(overlay, { recursive: true }).catch((error: unknown) => {
       throw ioFailure("write", overlay, error);
     });
-    for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay);
+    const own = new Set([...(await embeddedRecords(root, overlay)).map(({ path }) => path), names.checklist]);
+    for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay, own);
     await removeStale(out);
     // Temporary files of a killed run would make the tree dirty.
     if (!options.dryRun) for (const { path } of overlayFiles(root, overlay)) await removeStale(join(root, path));
-    await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10));
+    await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10), options.dryRun);
     await performance(options, root, overlay);
     const results = join(staging, "results");
     let summary: AcceptanceSummary;
@@ -155,8 +154,8 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     const tag = `v${version}`;
     const tree = [...changes(root, overlay).map(({ path }) => path), names.checklist];
     // What an earlier run has put there belongs to the commit, too.
-    const own = overlayFiles(root, overlay).map(({ path }) => path);
-    const add = [...own.filter((path) => path !== names.checklist), names.checklist];
+    const put = overlayFiles(root, overlay).map(({ path }) => path);
+    const add = [...put.filter((path) => path !== names.checklist), names.checklist];
     const commands = handCommands({ tag, add, push: git.branch !== null, publish: publishPath(root, join(out, npm.file)) });
     const digests = made.map(({ path, data }) => digestOf(path, data));
     const text = Buffer.from(checklist({ version, tag, summary, artifacts: digests, commands }));
@@ -164,7 +163,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     await writeWhole(join(overlay, names.checklist), text);
     const says = statement({
       ...{ version, npm: { path: npm.file, data: npm.data }, files: made.filter(({ path }) => path !== npm.file) },
-      ...{ contents: digestsOf(contents), build: buildOf(contents), summary, commit: git.commit },
+      ...{ contents, build: buildOf(contents), summary, commit: git.commit },
       lockSha256: digestOf("", await readFile(at("package-lock.json"))).sha256,
       tree: overlayFiles(root, overlay).map(({ path, after }) => digestOf(path, after)),
     });
@@ -211,25 +210,37 @@ function stateOf(root: string): GitState {
   throw new BitnetError("usage", `${root} is not a clone with a commit: prepare releases in a clone`);
 }
 
-/** package.json, package-lock.json and the changelog as the release has them; only what differs. */
-async function versionFiles(root: string, overlay: string, version: string, date: string): Promise<void> {
-  const log = readFileSync(join(root, CHANGELOG_FILE), "utf8");
-  const texts = new Map([[CHANGELOG_FILE, releaseChangelog(log, version, date)]]);
-  for (const path of ["package.json", "package-lock.json"]) {
-    const json = JSON.parse(readFileSync(join(root, path), "utf8")) as { version: string; packages?: Record<string, { version?: string }> };
+/**
+ * package.json, package-lock.json and the changelog as the release has them: made of the commit's, so that nothing else in the tree goes out with them.
+ * A dry run takes what was changed in the tree, which makes it no go.
+ */
+async function versionFiles(root: string, overlay: string, version: string, date: string, dryRun: boolean): Promise<void> {
+  const raised = (text: string): string => {
+    const json = JSON.parse(text) as { version: string; packages?: Record<string, { version?: string }> };
     json.version = version;
     if (json.packages?.[""]) json.packages[""].version = version;
-    texts.set(path, `${JSON.stringify(json, undefined, 2)}\n`);
+    return `${JSON.stringify(json, undefined, 2)}\n`;
+  };
+  const release = {
+    [CHANGELOG_FILE]: (text: string) => releaseChangelog(text, version, date),
+    "package.json": raised,
+    "package-lock.json": raised,
+  };
+  for (const [path, change] of Object.entries(release)) {
+    const [head, here] = [committed(root, path), readFileSync(join(root, path), "utf8")];
+    const edited = dryRun && here !== head && here !== change(head);
+    await writeWhole(join(overlay, path), change(edited ? here : head));
   }
-  for (const [path, text] of texts) {
-    if (readFileSync(join(root, path), "utf8") !== text) await writeWhole(join(overlay, path), text);
-  }
+}
+
+function embeddedRecords(root: string, overlay: string): ReturnType<typeof modelRecords> {
+  return modelRecords({ models: EMBEDDED_PAIR, files: {}, root, overlay, embedded: true });
 }
 
 /** Measures both formats where their records are missing or stale, or all if asked, and renders the page. */
 async function performance(options: ReleaseOptions, root: string, overlay: string): Promise<void> {
   const { cliArgs, seed, deterministic, date, kernels = {}, signal, iterations = ITERATIONS, onMeasure } = options;
-  const found = await modelRecords({ models: EMBEDDED_PAIR, files: {}, root, overlay, embedded: true });
+  const found = await embeddedRecords(root, overlay);
   const stale: typeof found = [];
   for (const one of found) {
     const fresh = one.at !== undefined && (await staleReasons(await readPerf(one.at))).length === 0;
@@ -308,11 +319,30 @@ function changes(root: string, overlay: string): OverlayFile[] {
   return overlayFiles(root, overlay).filter(({ before, after }) => !before?.equals(after));
 }
 
-/** What an earlier run, perhaps one that was killed, has put into the tree is this release's own: the check of a clean tree goes by the overlay. */
-async function takeOver(earlier: string, root: string, overlay: string): Promise<void> {
+/**
+ * Performance that an earlier run, perhaps one that was killed, has measured and put into the tree is this release's own, and so is its checklist: the
+ * check of a clean tree goes by the overlay. Nothing else in such a folder counts: anybody could have put it there.
+ * @param records paths of the performance records that a release measures, and of the checklist
+ */
+async function takeOver(earlier: string, root: string, overlay: string, records: ReadonlySet<string>): Promise<void> {
   for (const { path, before, after } of overlayFiles(root, earlier)) {
-    if (before?.equals(after)) await writeWhole(join(overlay, path), after);
+    const own = records.has(path) || path === PERF_PAGE || PICTURE.test(path);
+    if (own && before?.equals(after)) await writeWhole(join(overlay, path), after);
   }
+}
+
+/** Beside the page. */
+const PICTURE = /^docs\/perf-[\w.-]+\.svg$/;
+
+/** Whether a folder is a release, and nothing else: it may be replaced then. */
+function isRelease(folder: string): boolean {
+  const list = join(folder, SUMS_FILE);
+  if (!statSync(list, { throwIfNoEntry: false })?.isFile()) return false;
+  const named = [...readFileSync(list, "utf8").matchAll(/^[0-9a-f]{64} {2}(.+)$/gm)].map(([, name]) => name!);
+  return (
+    named.some((name) => /^bitnet-ts-v.+-artifacts\.tar\.gz$/.test(name)) &&
+    readdirSync(folder).every((name) => [SUMS_FILE, TREE, ...named].includes(name))
+  );
 }
 
 /** Puts the overlay's files into the tree. If that fails, the tree is restored and the release removed. */

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { describeModel, NUMERICS_VERSION } from "../../engine/index.js";
@@ -13,16 +12,18 @@ import {
   SUMMARY_FILE,
 } from "../acceptance/acceptance.js";
 import { environmentFault } from "../acceptance/environment.js";
+import { parityFigures } from "../acceptance/model-checks.js";
 import { brokenSeal } from "../acceptance/seal.js";
-import { missingLane, reportFault } from "../parity/recheck.js";
+import { embeddedFault, missingLane, reportFault } from "../parity/recheck.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
 import type { ParityReport } from "../parity/types.js";
+import { canonicalJson } from "../receipts/receipt.js";
 import { bundleSha256, modulesSha256 } from "../records/build.js";
-import { writeWhole } from "../records/files.js";
+import { readWhole, writeWhole } from "../records/files.js";
 import type { GitState } from "../records/git.js";
 import { PACKAGE_FILE } from "../records/package.js";
 import { kernelSha256, type Provenance } from "../records/provenance.js";
-import { readRecord, readRows } from "../records/records.js";
+import { MAX_RECORD_BYTES, readRecord, readRows } from "../records/records.js";
 import { WARNINGS } from "./checklist.js";
 
 /**
@@ -31,19 +32,23 @@ import { WARNINGS } from "./checklist.js";
  * @throws BitnetError io, file: unreadable, or not valid against their schemas; stale: names the first difference
  */
 export async function takeResults(from: string, to: string, git: GitState, dryRun: boolean): Promise<AcceptanceSummary> {
-  const summary = await readRecord<AcceptanceSummary>(join(from, SUMMARY_FILE), "acceptance-summary");
-  const parity = await readRecord<ParityReport>(join(from, PARITY_FILE), "parity-report");
-  const banner = await readRecord<{ readonly provenance: Provenance }>(join(from, BANNER_FILE), "platform-banner");
-  const failures = await readRows(join(from, FAILURES_FILE), "parity-failure");
+  // Copied first: what is checked is what is packed.
+  for (const name of [SUMMARY_FILE, PARITY_FILE, BANNER_FILE, FAILURES_FILE])
+    await writeWhole(join(to, name), await readWhole(join(from, name), MAX_RECORD_BYTES));
+  const at = (name: string): string => join(to, name);
+  const summary = await readRecord<AcceptanceSummary>(at(SUMMARY_FILE), "acceptance-summary");
+  const parity = await readRecord<ParityReport>(at(PARITY_FILE), "parity-report");
+  const banner = await readRecord<{ readonly provenance: Provenance }>(at(BANNER_FILE), "platform-banner");
+  const failures = await readRows(at(FAILURES_FILE), "parity-failure");
   const fault =
-    sealFault(summary, artifactHashes(from)) ??
+    sealFault(summary, artifactHashes(to)) ??
     originFault(summary, git, dryRun) ??
     modelFault(summary, parity, await embeddedHashes()) ??
     artifactFault(summary, parity, banner.provenance, failures.length) ??
-    checkFault(summary, dryRun);
+    codeFault(summary, parity) ??
+    outcomeFault(summary, dryRun ? WARNINGS : []) ??
+    runFault(summary, git.time);
   if (fault !== undefined) throw new BitnetError("stale", `the results in ${from} can't be released: ${fault}: run bitnet validate again`);
-  for (const name of [SUMMARY_FILE, PARITY_FILE, BANNER_FILE, FAILURES_FILE])
-    await writeWhole(join(to, name), await readFile(join(from, name)));
   return summary;
 }
 
@@ -60,7 +65,7 @@ async function embeddedHashes(): Promise<string[]> {
 }
 
 /** Commit, tree and hashes must be those of this clone. */
-function originFault({ provenance: from, quick }: AcceptanceSummary, git: GitState, dryRun: boolean): string | undefined {
+function originFault({ provenance: from }: AcceptanceSummary, git: GitState, dryRun: boolean): string | undefined {
   const root = dirname(PACKAGE_FILE);
   const short = (hash: string | null | undefined): string => hash?.slice(0, 16) ?? "none";
   const same: readonly (readonly [what: string, there: string | null | undefined, here: string | null])[] = [
@@ -74,10 +79,10 @@ function originFault({ provenance: from, quick }: AcceptanceSummary, git: GitSta
   if (from.git_dirty !== false && !dryRun) return "they are from a tree that was changed since its commit";
   const other = same.find(([, there, here]) => there !== here);
   if (other) return `they are from ${other[0]} ${short(other[1])}, but this clone has ${short(other[2])}`;
-  return quick ? "they are from a quick run" : undefined;
+  return undefined;
 }
 
-/** A release validates the two forms of the embedded model. @param own their hashes, in order */
+/** A release validates the two forms of the embedded model, each in its place. @param own their hashes, in order */
 export function modelFault(
   { models }: AcceptanceSummary,
   { lanes, weights }: ParityReport,
@@ -85,11 +90,17 @@ export function modelFault(
 ): string | undefined {
   const other = models.find(({ sha256 }, i) => sha256 === null || sha256 !== own[i]);
   if (other) return `they are from the model ${other.path}, not the embedded one`;
-  const sides = lanes.flatMap(({ name, sides: { a, b } }) => (name === "oracle" ? [b] : [a, b]));
-  if (weights) sides.push(weights.sides.a, weights.sides.b);
-  const strange = sides.find(({ sha256 }) => !own.includes(sha256));
-  return strange && `${PARITY_FILE} is from the model ${strange.path ?? strange.kernels}, not the embedded one`;
+  if (own[0] === own[1]) return "both of their models are the same file";
+  const sides = lanes.flatMap(({ name, sides: { a, b } }) => [...(name === "oracle" ? [] : [[a, 0] as const]), [b, 1] as const]);
+  if (weights) sides.push([weights.sides.a, 0], [weights.sides.b, 1]);
+  const [strange] = sides.find(([side, i]) => side.sha256 !== own[i]) ?? [];
+  if (strange) return `${PARITY_FILE} is from the model ${strange.path ?? strange.kernels}, not the embedded one`;
+  const wrong = lanes.find(({ name, sides: { a, b } }) => KERNELS[name] !== undefined && KERNELS[name] !== `${a.kernels}, ${b.kernels}`);
+  return wrong && `lane ${wrong.name} of ${PARITY_FILE} compares ${wrong.sides.a.kernels} with ${wrong.sides.b.kernels}`;
 }
+
+/** What a lane compares. */
+const KERNELS: Readonly<Record<string, string>> = { "fp32-fp32": "reference, reference", "quant-fp32": "reference, kernels" };
 
 /** The files must be from one run, and say that it passed. */
 export function artifactFault(summary: AcceptanceSummary, parity: ParityReport, banner: Provenance, failures: number): string | undefined {
@@ -105,6 +116,9 @@ export function artifactFault(summary: AcceptanceSummary, parity: ParityReport, 
   if (parity.verdict !== "PASS") return `the verdict of ${PARITY_FILE} is ${parity.verdict}`;
   const fault = reportFault(parity);
   if (fault !== undefined) return `${PARITY_FILE}: ${fault}`;
+  const own = parityFigures(parity);
+  const differs = summary.checks.find(({ id, figures }) => own[id] && canonicalJson(own[id]) !== canonicalJson(figures ?? {}));
+  if (differs) return `the figures of ${differs.id} are not those of ${PARITY_FILE}`;
   return failures > 0 ? `${FAILURES_FILE} lists failures (${failures})` : undefined;
 }
 
@@ -124,13 +138,24 @@ const OF_A_RUN = [
   ...(["node", "v8", "seed", "deterministic", "numerics_version", "package_version", "date"] as const),
 ];
 
-/** The code fixes the list of checks, and none is skipped for the embedded model in a clone. A dry run checks some itself, or only warns. */
-function checkFault(summary: AcceptanceSummary, dryRun: boolean): string | undefined {
-  return listFault(summary) ?? outcomeFault(summary, dryRun ? WARNINGS : []);
+/** Where checks, texts and gates are not those of this code; undefined: nowhere. */
+export function codeFault(summary: AcceptanceSummary, parity: ParityReport): string | undefined {
+  const fault = embeddedFault(parity);
+  return listFault(summary) ?? (fault && `${PARITY_FILE}: ${fault}`);
 }
 
+/** Where a run can't have been as it says; undefined: nowhere. @param time of the commit, seconds */
+export function runFault({ provenance: from, quick }: AcceptanceSummary, time: number): string | undefined {
+  const reduced = from.cli_args.find((arg) => /^--(?:quick|model-)/.test(arg));
+  if (quick || reduced !== undefined) return "they are from a quick run, or from other models";
+  // Clocks of two machines may differ, but not by days.
+  return Date.parse(from.date) / 1000 + DAY < time ? `they are of ${from.date}, and so older than their commit` : undefined;
+}
+
+const DAY = 86_400;
+
 /** Where the list of checks is not that of this code; undefined: nowhere. */
-export function listFault({ checks }: AcceptanceSummary): string | undefined {
+function listFault({ checks }: AcceptanceSummary): string | undefined {
   for (let i = 0; i < Math.max(CHECKS.length, checks.length); i++) {
     const [own, there] = [CHECKS[i], checks[i]];
     if (own?.id !== there?.id) return `check ${i + 1} is ${there?.id ?? "missing"}, but should be ${own?.id ?? "none"}`;
@@ -147,12 +172,15 @@ export function outcomeFault(
   const open = checks.find((check) => check.status !== "PASS" && !skipped(check));
   if (open) return `${open.id} did not pass (${open.status}${open.reason === undefined ? "" : `: ${open.reason}`})`;
   if (verdict !== "PASS") return `their verdict is ${verdict}`;
-  const environment = checks.find(({ id }) => id === "d.environment");
-  if (!environment || skipped(environment)) return undefined;
-  const { figures = {} } = environment;
-  const unset = environmentFault(String(figures.environment));
+  const done = (id: string): CheckReport["figures"] => {
+    const check = checks.find((one) => one.id === id);
+    return check && !skipped(check) ? (check.figures ?? {}) : undefined;
+  };
+  const [environment, build, tree] = [done("d.environment"), done("g.build"), done("g.clean-tree")];
+  if (build && build.built_again !== true) return "g.build has not built the sources again";
+  if (tree && (tree.changed !== 0 || tree.commit !== from.git_commit)) return `g.clean-tree is not of commit ${from.git_commit}`;
+  if (!environment) return undefined;
+  const unset = environmentFault(String(environment.environment));
   if (unset !== undefined) return `d.environment: ${unset}`;
-  return from.deterministic && figures.deterministic && figures.seed === from.seed
-    ? undefined
-    : "d.environment does not match the provenance";
+  return from.deterministic && environment.seed === from.seed ? undefined : "d.environment does not match the provenance";
 }

@@ -3,6 +3,7 @@ import type { AcceptanceSummary } from "../acceptance/acceptance.js";
 import type { BuildRecord } from "../records/build.js";
 import { modelsAndKernels, PACKAGE_NAME } from "./sbom.js";
 import type { ArchiveFile, FileDigest } from "./tar.js";
+import { digestsOf, type Files } from "./unpack.js";
 
 // Forms: in-toto Statement v1 (https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md) with SLSA provenance v1
 // (https://slsa.dev/spec/v1.0/provenance). Names and digests of the subjects are those that npm and GitHub look for: a purl with SHA-512 for the
@@ -23,7 +24,7 @@ export interface StatementFacts {
   /** Other files of the release, in their order. */
   readonly files: readonly ArchiveFile[];
   /** Of the npm package. */
-  readonly contents: readonly FileDigest[];
+  readonly contents: Files;
   readonly build: BuildRecord;
   readonly summary: AcceptanceSummary;
   /** Full id of the commit. */
@@ -36,7 +37,7 @@ export interface StatementFacts {
 
 interface Subject {
   readonly name: string;
-  readonly digest: { readonly sha256: string; readonly sha512?: string };
+  readonly digest: { readonly sha256: string; readonly sha512: string };
 }
 
 /** The parts of a statement that verifying reads. */
@@ -59,7 +60,7 @@ export function statement(facts: StatementFacts): Uint8Array {
   const subject: Subject[] = [
     { name: `pkg:npm/${PACKAGE_NAME}@${version}`, digest: digest(npm.data) },
     ...files.map(({ path, data }) => ({ name: path, digest: digest(data) })),
-    ...modelsAndKernels(contents).map(({ path, sha256 }) => ({ name: path, digest: { sha256 } })),
+    ...modelsAndKernels(digestsOf(contents)).map(({ path }) => ({ name: path, digest: digest(contents.get(path)!) })),
   ];
   const record = {
     _type: STATEMENT_TYPE,

@@ -1,4 +1,5 @@
-import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { spawnSync } from "node:child_process";
+import { createHash, generateKeyPairSync, type KeyObject } from "node:crypto";
 import {
   cpSync,
   existsSync,
@@ -363,7 +364,7 @@ const forgeries: readonly (readonly [what: string, said: RegExp, edit: (of: Insi
         checks: checks.map((one) => (one.id === "d.logits" ? { ...one, status: "FAIL", reason: "no" } : one)),
       })),
   ],
-  ["a quick run", /they are from a quick run/, (of) => reseal(of, () => ({ quick: true }))],
+  ["a quick run", /they are from a quick run, or from other models/, (of) => reseal(of, () => ({ quick: true }))],
   [
     "a run outside of the deterministic environment",
     /d\.environment: the deterministic environment is not set \(BITNET_SEED\): run export/,
@@ -390,7 +391,7 @@ const forgeries: readonly (readonly [what: string, said: RegExp, edit: (of: Insi
   ],
   [
     "parity whose figures fail",
-    /lane quant-fp32 \(reference\): story has the verdict PASS, but its figures say FAIL/,
+    /lane quant-fp32 \(reference\): prompt-1 has the verdict PASS, but its figures say FAIL/,
     (of) => {
       const report = json<ParityReport>(of, PARITY_FILE);
       const lanes = report.lanes.map((lane) =>
@@ -413,6 +414,19 @@ const forgeries: readonly (readonly [what: string, said: RegExp, edit: (of: Insi
       });
       reseal(of);
     },
+  ],
+  [
+    "two models that are one",
+    /both of their models are the same file/,
+    (of) => reseal(of, ({ models }) => ({ models: [models[1]!, models[1]!] })),
+  ],
+  [
+    "other figures of performance than those of the records",
+    /f\.performance: gguf\.decode is 9, but the record has/,
+    (of) =>
+      reseal(of, ({ checks }) => ({
+        checks: checks.map((one) => (one.id === "f.performance" ? { ...one, figures: { ...one.figures, "gguf.decode": 9 } } : one)),
+      })),
   ],
   [
     "a key given twice",
@@ -624,6 +638,64 @@ describe("hostile archives are refused, and quickly", () => {
     writeFileSync(path, make());
     await refused(path, said);
   });
+});
+
+it("the statement has the form of in-toto and SLSA, and names package, archive, kernels and models", () => {
+  const said = JSON.parse(files.get(STATEMENT)!.toString()) as {
+    readonly subject: readonly { readonly name: string; readonly digest: Readonly<Record<string, string>> }[];
+  };
+  const hash = (algorithm: string, data: Buffer): string => createHash(algorithm).update(data).digest("hex");
+  const npm = files.get(PACKAGE)!;
+  expect(said).toMatchObject({
+    _type: "https://in-toto.io/Statement/v1",
+    predicateType: "https://slsa.dev/provenance/v1",
+    predicate: {
+      buildDefinition: {
+        buildType: expect.stringMatching(/^https:/),
+        externalParameters: { version: "0.2.0" },
+        resolvedDependencies: [
+          { uri: expect.stringMatching(/^git\+https:.*@[0-9a-f]{40}$/), digest: { gitCommit: clone.commit } },
+          { name: "package-lock.json", digest: { sha256: hash("sha256", files.get("tree/package-lock.json")!) } },
+        ],
+      },
+      runDetails: { builder: { id: expect.stringMatching(/^https:/) }, metadata: { startedOn: "2026-01-02T03:04:05.678Z" } },
+    },
+  });
+  expect(said.subject[0]).toEqual({
+    name: "pkg:npm/bitnet-ts@0.2.0",
+    digest: { sha256: hash("sha256", npm), sha512: hash("sha512", npm) },
+  });
+  const names = said.subject.map(({ name }) => name);
+  expect(new Set(names).size).toBe(names.length);
+  for (const path of [
+    "dist/kernels/plain.wasm",
+    "models/bitnet-stories-4m/ggml-model-i2_s.gguf",
+    "models/bitnet-stories-4m/packed/model.safetensors",
+  ]) {
+    const data = readFileSync(path);
+    expect(said.subject).toContainEqual({ name: path, digest: { sha256: hash("sha256", data), sha512: hash("sha512", data) } });
+  }
+  for (const name of [ARCHIVE, SBOM, MANIFEST_FILE, LIST])
+    expect(said.subject).toContainEqual({
+      name,
+      digest: { sha256: hash("sha256", files.get(name)!), sha512: hash("sha512", files.get(name)!) },
+    });
+});
+
+it("bitnet release verify: exit code 0 with both lists, 1 for a refusal, 2 for what is not there", () => {
+  const bitnet = (...args: string[]): { code: number | null; stdout: string; stderr: string } => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", "release", "verify", ...args], {
+      encoding: "utf8",
+    });
+    return { code: status, stdout, stderr };
+  };
+  const good = bitnet(out, "--key", join(folder, "own.pub.pem"));
+  expect(good).toMatchObject({ code: 0, stderr: "" });
+  expect(good.stdout).toMatch(/^bitnet-ts 0\.2\.0, a whole release: its parts fit together\nproved [\s\S]*\nonly claimed /);
+  const other = join(folder, ARCHIVE);
+  writeFileSync(other, files.get(ARCHIVE)!.subarray(1));
+  expect(bitnet(other, "--json")).toEqual({ code: 1, stdout: "", stderr: expect.stringMatching(/^error: .* is not a gzip file[^\n]*\n$/) });
+  expect(bitnet(join(folder, "none"))).toMatchObject({ code: 2 });
 });
 
 it("a package is refused if it runs something where it is installed, or has what its build did not make", async () => {

@@ -50,7 +50,8 @@ export async function verifyRelease(path: string, { npm, key }: VerifyOptions = 
   } catch (error) {
     // A damaged part is a refusal of the whole.
     if (error instanceof BitnetError && error.code !== "file") throw error;
-    throw refusal(error instanceof Error ? error.message : String(error));
+    const { message } = error as Error;
+    throw refusal(error instanceof BitnetError ? message : `${basename(path)} does not have the form of a release: ${message}`);
   }
 }
 
@@ -124,13 +125,13 @@ async function verifyFolder(folder: string, key: KeyObject | undefined): Promise
   for (const name of [names.sbom, MANIFEST_FILE])
     demand(Buffer.from(bytesOf(files, name)).equals(bytesOf(evidence.files, name)), `${name} is not the one in ${names.archive}`);
   const contents = await checkPackage(bytesOf(files, names.package), evidence, found);
-  checkChecklist(files, evidence, found);
+  const added = checkChecklist(files, evidence, found);
   if (files.has(names.sigstore)) {
     const payload = sigstorePayload(bytesOf(files, names.sigstore));
     demand(payload?.equals(bytesOf(files, names.statement)) === true, `${names.sigstore} is not a Sigstore bundle of ${names.statement}`);
   }
   const treeFiles = tree ? await readTree(join(folder, tree.name)) : undefined;
-  checkStatement(files, contents, evidence, treeFiles, found);
+  checkStatement(files, contents, evidence, treeFiles, added, found);
   await checkSignature(
     join(folder, names.archive),
     version,
@@ -195,8 +196,8 @@ async function checkPackage(data: Uint8Array, { version, manifest, files }: Evid
   return contents;
 }
 
-/** Boxes follow from the results; the commands are shown as they are written. */
-function checkChecklist(files: Files, { version, summary, manifest }: Evidence, { proved, claimed }: Findings): void {
+/** Boxes follow from the results; the commands are those of this release. @returns the files to commit */
+function checkChecklist(files: Files, { version, summary, manifest }: Evidence, { proved, claimed }: Findings): readonly string[] {
   const names = releaseNames(version);
   const text = bytesOf(files, names.checklist);
   const commands = listedCommands(new TextDecoder().decode(text));
@@ -206,11 +207,19 @@ function checkChecklist(files: Files, { version, summary, manifest }: Evidence, 
   const own = checklist({ version, tag: `v${version}`, summary, artifacts, commands });
   demand(Buffer.from(own).equals(text), `${names.checklist} does not follow from ${MANIFEST_FILE} and the results`);
   proved.push(`${names.checklist}: every tick follows from the results, and the hashes are those of the files`);
-  claimed.push(`that the files to commit are ${facts.add.join(", ")}; what is to be done by hand has not been done`);
+  claimed.push("what is to be done by hand: nothing says that it has been done");
+  return facts.add;
 }
 
 /** The statement must be the one of these files; only what it says of the sources is its own. */
-function checkStatement(files: Files, contents: Files, evidence: Evidence, tree: Files | undefined, { proved, claimed }: Findings): void {
+function checkStatement(
+  files: Files,
+  contents: Files,
+  evidence: Evidence,
+  tree: Files | undefined,
+  added: readonly string[],
+  { proved, claimed }: Findings,
+): void {
   const { version, summary, manifest } = evidence;
   const names = releaseNames(version);
   const data = bytesOf(files, names.statement);
@@ -230,7 +239,7 @@ function checkStatement(files: Files, contents: Files, evidence: Evidence, tree:
     own = statement({
       ...{ version, npm: { path: names.package, data: bytesOf(files, names.package) } },
       files: [names.archive, names.sbom, MANIFEST_FILE, names.checklist].map((path) => ({ path, data: bytesOf(files, path) })),
-      ...{ contents: digestsOf(contents), build: buildOf(contents), summary, commit, lockSha256, tree: byproducts },
+      ...{ contents, build: buildOf(contents), summary, commit, lockSha256, tree: byproducts },
     });
   } catch (error) {
     throw refusal(`${names.statement} is not a statement of bitnet: ${(error as Error).message}`);
@@ -239,6 +248,10 @@ function checkStatement(files: Files, contents: Files, evidence: Evidence, tree:
   demand(
     /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/.test(commit) && commit.startsWith(manifest.provenance.git_commit ?? "none"),
     `${names.statement} names the commit ${commit}, and the results ${manifest.provenance.git_commit}`,
+  );
+  demand(
+    byproducts.map(({ path }) => path).join() === [...added].sort().join(),
+    `${names.checklist} adds other files to the commit than ${names.statement} names`,
   );
   proved.push(
     `${names.statement}: its subjects are these files, the kernels and the models, by their hashes; its commit begins as that of the results`,

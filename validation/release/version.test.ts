@@ -33,6 +33,8 @@ it("and than every tag; one of a pre-release is before its version", () => {
   expect(fault("0.10.0")).toMatch(/v0\.10\.0/);
   expect(fault("1.9.9")).toMatch(/v2\.0\.0-rc\.1/);
   expect(fault("2.0.0")).toBeUndefined();
+  clone.put(".git/refs/tags/V3.0.0", `${clone.commit}\n`);
+  expect(fault("2.0.0")).toMatch(/2\.0\.0 is not newer than V3\.0\.0/);
 });
 
 it("is written as Semantic Versioning and registries have it, and is no pre-release", () => {

@@ -21,7 +21,7 @@ interface Version {
 }
 
 function parse(text: string): Version | undefined {
-  const [, numbers, before] = text.match(/^v?(\d+\.\d+\.\d+)(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?$/) ?? [];
+  const [, numbers, before] = text.match(/^v?(\d+\.\d+\.\d+)(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?$/i) ?? [];
   return numbers === undefined ? undefined : { numbers: numbers.split(".").map(Number), before: before !== undefined };
 }
 
@@ -50,6 +50,7 @@ export function checkVersion(root: string, version: string): void {
       `${version} is not a version like 1.2.3: give three numbers without v, leading zeros, pre-release or build`,
     );
   const { version: present = "" } = JSON.parse(committed(root, "package.json")) as { readonly version?: string };
+  if (!parse(present)) throw new BitnetError("usage", `package.json of HEAD has the version "${present}", which is none: correct it first`);
   const logged = readChangelog(committed(root, CHANGELOG_FILE)).map((section) => section.version);
   const taken: readonly (readonly [where: string, versions: readonly string[]])[] = [
     ["is tagged", gitTags(root)],
@@ -66,7 +67,8 @@ export function checkVersion(root: string, version: string): void {
   }
 }
 
-function committed(root: string, path: string): string {
+/** A file of HEAD as text. @throws BitnetError io, usage: there is none */
+export function committed(root: string, path: string): string {
   try {
     const data = gitFile(root, path);
     if (data) return data.toString("utf8");
