@@ -18,6 +18,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { unpackTar } from "modern-tar";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import { type AcceptanceSummary, BANNER_FILE, PARITY_FILE, SUMMARY_FILE } from "../acceptance/acceptance.js";
 import { Clone, ENVIRONMENT } from "../acceptance/clone.test.helper.js";
 import { sealSummary } from "../acceptance/seal.js";
@@ -174,7 +175,7 @@ describe("altered in any byte it is refused", () => {
           writeFileSync(join(out, path), files.get(path)!);
         }
       }),
-      { numRuns: 30 },
+      { numRuns: THOROUGH ? 100 : 15 },
     );
   });
 
@@ -185,7 +186,7 @@ describe("altered in any byte it is refused", () => {
         writeFileSync(path, altered(files.get(ARCHIVE)!, where));
         await refused(path, /./);
       }),
-      { numRuns: 100 },
+      { numRuns: THOROUGH ? 300 : 50 },
     );
   });
 
@@ -198,7 +199,7 @@ describe("altered in any byte it is refused", () => {
         writeFileSync(join(alone, ENVELOPE), altered(files.get(ENVELOPE)!, where));
         await refused(join(alone, ARCHIVE), ENVELOPE, { key });
       }),
-      { numRuns: 25 },
+      { numRuns: THOROUGH ? 100 : 10 },
     );
   });
 
