@@ -55,12 +55,11 @@ it.each(Object.entries(KEYS))("signs with %s, on one line, and only its own key 
   expect(keyId(await readKey(join(folder, name), "public"))).toBe(keyId(publicKey));
   const changed = (edit: object): Buffer => Buffer.from(`${JSON.stringify({ ...envelope, ...edit })}\n`);
   const [own] = envelope.signatures;
-  // The key id is no proof, and hinders none.
-  expect(openEnvelope(changed({ signatures: [{ ...own, keyid: "another" }] }), publicKey).keyids).toEqual(["another"]);
-  expect(openEnvelope(changed({ signatures: [{ keyid: "x", sig: "AAAA" }, own] }), publicKey).keyids).toHaveLength(2);
   for (const edit of [
     { payload: Buffer.from("{}").toString("base64") },
     { signatures: [] },
+    { signatures: [own, own] },
+    { signatures: [{ ...own, keyid: "another" }] },
     { signatures: [{ ...own, sig: "" }] },
     { payloadType: "text/plain" },
     { payload: `${envelope.payload}=` },

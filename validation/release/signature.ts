@@ -82,10 +82,7 @@ function algorithm(key: KeyObject): "sha256" | null {
  * @param key checks the signatures; undefined: nothing is known of who signed
  * @throws Error: says what is wrong
  */
-export function openEnvelope(
-  data: Uint8Array,
-  key: KeyObject | undefined,
-): { readonly payload: Uint8Array; readonly keyids: readonly string[] } {
+export function openEnvelope(data: Uint8Array, key: KeyObject | undefined): { readonly payload: Uint8Array; readonly keyid: string } {
   let envelope: Envelope;
   try {
     envelope = JSON.parse(new TextDecoder().decode(data)) as Envelope;
@@ -102,11 +99,14 @@ export function openEnvelope(
   if (envelope.payloadType !== PAYLOAD_TYPE) throw new Error(`its payload has the type ${envelope.payloadType} instead of ${PAYLOAD_TYPE}`);
   const payload = Buffer.from(envelope.payload, "base64");
   const signed = preAuthEncoding(PAYLOAD_TYPE, payload);
-  // The key id is only a hint: every signature is tried.
-  const good = ({ sig }: Envelope["signatures"][number]): boolean =>
-    key !== undefined && verify(algorithm(key), signed, key, Buffer.from(sig, "base64"));
-  if (key !== undefined && !envelope.signatures.some(good)) throw new Error(`it has no valid signature of the key ${keyId(key)}`);
-  return { payload, keyids: envelope.signatures.map(({ keyid }) => keyid) };
+  const [own, more] = envelope.signatures;
+  if (own === undefined || more !== undefined) throw new Error(`it has ${envelope.signatures.length} signatures instead of one`);
+  if (key !== undefined) {
+    // The id is a hint and not signed: the signature decides, but an id that was altered is no reason to look away.
+    const good = verify(algorithm(key), signed, key, Buffer.from(own.sig, "base64"));
+    if (!good || own.keyid !== keyId(key)) throw new Error(`it has no valid signature of the key ${keyId(key)}`);
+  }
+  return { payload, keyid: own.keyid };
 }
 
 /** `attest` of the package `sigstore`. */

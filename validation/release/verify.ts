@@ -315,7 +315,7 @@ async function checkSignature(
     demand(key === undefined, `it is not signed: there is no ${names.envelope}`);
     return;
   }
-  const { payload, keyids } = open(await readWhole(join(folder, names.envelope), MAX_TEXT), key, names.envelope);
+  const { payload, keyid } = open(await readWhole(join(folder, names.envelope), MAX_TEXT), key, names.envelope);
   const said = JSON.parse(new TextDecoder().decode(payload)) as Statement & Readonly<Record<"_type" | "predicateType", string>>;
   demand(
     said._type === STATEMENT_TYPE && said.predicateType === PREDICATE_TYPE && Array.isArray(said.subject),
@@ -330,9 +330,7 @@ async function checkSignature(
     demand(named, `${path} is not a subject of the statement in ${names.envelope}`);
   }
   if (key === undefined)
-    claimed.push(
-      `who made it: it is signed with the key ${keyids.join(", ")}, which was not checked (--key), so anyone could have made it`,
-    );
+    claimed.push(`who made it: it is signed with the key ${keyid}, which was not checked (--key), so anyone could have made it`);
   else proved.push(`${names.envelope} was signed with the key ${keyId(key)}, and names these files`);
 }
 
