@@ -19,6 +19,7 @@ import type { ParityFlags } from "./parity.js";
 import type { PerfFlags } from "./perf.js";
 import type { PerfRenderFlags } from "./perf-render.js";
 import type { ReleaseFlags } from "./release.js";
+import type { ReleaseVerifyFlags } from "./release-verify.js";
 import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
@@ -302,11 +303,12 @@ function addValidate(program: Command): void {
 }
 
 function addRelease(program: Command): void {
-  const release = subcommand(program, "release", "prepare a release", ["bitnet release prepare --version 1.2.3"])
+  const release = subcommand(program, "release", "prepare or verify a release", ["bitnet release prepare --version 1.2.3"])
     .allowExcessArguments()
     .action(() => {
       const [unknown] = release.args;
-      if (unknown !== undefined) release.error(`error: unknown command '${unknown}': bitnet release has only the command prepare`);
+      if (unknown !== undefined)
+        release.error(`error: unknown command '${unknown}': bitnet release has only the commands prepare and verify`);
       release.outputHelp();
     });
   release.helpCommand("help [command]", "show help for a command");
@@ -318,7 +320,17 @@ function addRelease(program: Command): void {
     .option("--out <folder>", "folder to create (default: artifacts/release-vX.Y.Z, or a temporary one)", nonEmpty)
     .option("--results <folder>", "pack the artifacts of an earlier bitnet validate instead of validating", nonEmpty)
     .option("--perf", "measure performance again, even if the records are fresh")
+    .option("--sign [key]", "sign the statement with a private key (PEM file), or without one through Sigstore", nonEmpty)
     .action(async (flags: ReleaseFlags) => (await import("./release.js")).releasePrepare(flags));
+  subcommand(release, "verify", "check a release that you received, offline: what is proved, and what is only claimed", [
+    "bitnet release verify artifacts/release-v1.2.3",
+    "bitnet release verify bitnet-ts-v1.2.3-artifacts.tar.gz --package bitnet-ts-1.2.3.tgz",
+  ])
+    .argument("<path>", "folder of a release, its artifacts archive (.tar.gz), or its npm package (.tgz)")
+    .option("--package <tgz>", "the npm package that belongs to the archive", nonEmpty)
+    .option("--key <file>", "public key (PEM) that must have signed it", nonEmpty)
+    .option("--json", "print one JSON object with kind, version, proved and claimed")
+    .action(async (path: string, flags: ReleaseVerifyFlags) => (await import("./release-verify.js")).releaseVerify(path, flags));
 }
 
 /** Types that ternary layers are converted to; all but packed are GGUF. */

@@ -2,8 +2,11 @@ import { mkdtempSync, readdirSync, realpathSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BitnetError } from "../engine/errors.js";
+import { deterministicEnvironment } from "../validation/acceptance/environment.js";
 import { removeStale } from "../validation/records/files.js";
 import { prepareRelease } from "../validation/release/release.js";
+import { signWithKey, signWithSigstore } from "../validation/release/signature.js";
+import { isVersion } from "../validation/release/version.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
 import { write } from "./terminal.js";
@@ -15,18 +18,22 @@ export interface ReleaseFlags {
   readonly out?: string;
   readonly results?: string;
   readonly perf?: boolean;
+  /** Path of a private key; true: Sigstore. */
+  readonly sign?: string | true;
 }
 
 /** `bitnet release prepare`: everything up to the tag. */
 export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
   const { version, dryRun = false } = flags;
-  if (!/^(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)$/.test(version))
-    throw new BitnetError("usage", `--version must have the form 1.2.3, not ${version}`);
+  if (!isVersion(version)) throw new BitnetError("usage", `--version must have the form 1.2.3, not ${version}`);
   const folder = `release-v${version}`;
   const out = flags.out ?? join(dryRun ? await temporaryFolder(folder) : "artifacts", folder);
+  const sign = flags.sign === undefined ? undefined : await (flags.sign === true ? signWithSigstore() : signWithKey(flags.sign));
   await interruptible("preparing the release", async (status, signal) => {
     const release = await prepareRelease({
       ...recordOptions(),
+      environment: deterministicEnvironment(process.env),
+      sign,
       ...{ version, dryRun, out, results: flags.results, perf: flags.perf },
       kernels: kernelOptions({}),
       signal,
@@ -36,7 +43,9 @@ export async function releasePrepare(flags: ReleaseFlags): Promise<void> {
     });
     status.end();
     const lines = [
-      release.go ? "ALL ACCEPTANCE TESTS PASSED" : "NOT READY FOR RELEASE: the tree has changed since its commit; all other checks passed",
+      release.noGo === undefined
+        ? "ALL ACCEPTANCE TESTS PASSED"
+        : `NOT READY FOR RELEASE: ${printable(release.noGo)}; all other checks passed`,
       "",
       printable(release.out),
       ...release.files.map((file) => `  ${file}`),

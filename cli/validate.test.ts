@@ -45,7 +45,10 @@ it("a model that is not its other form's twin is a no-go: exit code 1, which che
   const finding = (id: string) => summary.checks.find((check) => check.id === id)!;
   for (const id of ["a.introspection", "a.weights", "d.logits", "e.receipt"]) expect(finding(id), id).toMatchObject({ status: "PASS" });
   expect(finding("c.fp32-fp32").reason).toContain("different tokens");
-  expect(finding("d.environment").figures).toEqual({ deterministic: true, seed: 7, threads: 2 });
+  expect(finding("d.environment").figures).toEqual({
+    environment: "BITNET_DETERMINISTIC=1 BITNET_SEED=7 BITNET_NUM_THREADS=2",
+    ...{ deterministic: true, seed: 7, threads: 2 },
+  });
   expect(finding("b.stored-ids")).toMatchObject({ status: "SKIP", ship: false, reason: expect.stringContaining("embedded") });
   expect(JSON.parse(readFileSync(join(out, "platform_banner.json"), "utf8"))).toMatchObject({ kind: "platform-banner" });
 });

@@ -1,5 +1,6 @@
 import { BitnetError } from "../engine/errors.js";
 import { type AcceptanceOptions, acceptanceFailure, type CheckReport, runAcceptance } from "../validation/acceptance/acceptance.js";
+import { deterministicEnvironment } from "../validation/acceptance/environment.js";
 import { bannerText, type PlatformBanner } from "../validation/records/banner.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
@@ -22,6 +23,7 @@ export async function validate(flags: ValidateFlags): Promise<void> {
   await interruptible("validating", async (status, signal) => {
     const summary = await runAcceptance({
       ...recordOptions(),
+      environment: deterministicEnvironment(process.env),
       models: a !== undefined && b !== undefined ? [a, b] : undefined,
       quick: flags.quick,
       files: fileOptions(flags),

@@ -99,7 +99,8 @@ async function write(path, output, plugins = []) {
     checks,
     resolve: { symlinks: false },
     platform: "node",
-    external: [/^node:/],
+    // An optional peer, loaded when it is asked for.
+    external: [/^node:/, "sigstore"],
     plugins: [relocate, withoutProcesses, checksVersion, ...plugins],
   };
   const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });

@@ -29,8 +29,10 @@ export interface AcceptanceOptions extends Omit<ProvenanceOptions, "model"> {
   /** Default: this package's. */
   readonly root?: string;
   readonly overlay?: string;
-  /** A release demands more: a clean tree. */
+  /** A release demands more: a clean tree and the deterministic environment. */
   readonly release?: boolean;
+  /** See `deterministicEnvironment`. */
+  readonly environment?: string | undefined;
   /** Default: all. */
   readonly checks?: readonly Check[];
   readonly signal?: AbortSignal | undefined;
@@ -50,7 +52,7 @@ export const FAILURES_FILE = failuresPath(PARITY_FILE);
 /** Runs the checks and writes the artifacts. A failed check is not an error here: `acceptanceFailure` makes it one. @throws BitnetError io */
 export async function runAcceptance(options: AcceptanceOptions): Promise<AcceptanceSummary> {
   const { cliArgs, seed, deterministic, date, signal, out, root = dirname(PACKAGE_FILE), checks = CHECKS } = options;
-  const record = { cliArgs, seed, deterministic, date };
+  const record = { cliArgs, seed, deterministic, date, root };
   // Files of an earlier run must not be mistaken for this one's.
   for (const name of [SUMMARY_FILE, ...ARTIFACTS]) await rm(join(out, name), { force: true }).catch(() => undefined); // writing it will report the error
   const banner = await platformBanner(record);
@@ -61,6 +63,7 @@ export async function runAcceptance(options: AcceptanceOptions): Promise<Accepta
     clone: isClone(root),
     overlay: options.overlay,
     release: options.release ?? false,
+    environment: options.environment ?? "",
     quick: options.quick ?? false,
     models: options.models ?? EMBEDDED_PAIR,
     embedded: options.models === undefined,

@@ -32,6 +32,8 @@ export interface Context {
   /** Files that take the place of those in `root`: what a release is about to put there. */
   readonly overlay: string | undefined;
   readonly release: boolean;
+  /** See `deterministicEnvironment`. */
+  readonly environment: string;
   readonly quick: boolean;
   /** The reference side first. */
   readonly models: readonly [a: string, b: string];

@@ -5,9 +5,12 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import { deflateSync } from "node:zlib";
 import { describeModel } from "../../engine/index.js";
+import { embeddedGate, PROMISE } from "../parity/gates.js";
+import { readOracles } from "../parity/oracle.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
-import { LANES } from "../parity/types.js";
-import { type PerfRecord, perfPath } from "../performance/perf.js";
+import { TEXTS } from "../parity/texts.js";
+import type { LaneReport, OutputLane, Sides } from "../parity/types.js";
+import { type PerfRecord, perfPath, shownPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { bundleSha256, modulesSha256, writeBuildRecord } from "../records/build.js";
 import { readIndex } from "../records/git-index.js";
@@ -21,16 +24,21 @@ import {
   artifactHashes,
   BANNER_FILE,
   CHECKS,
+  type CheckReport,
   FAILURES_FILE,
   PARITY_FILE,
   runAcceptance,
   SUMMARY_FILE,
 } from "./acceptance.js";
 import type { Check } from "./check.js";
+import { parityFigures } from "./model-checks.js";
 import { sealSummary, type Unsealed } from "./seal.js";
-import { perfRecordPaths } from "./sign-off.js";
+import { performanceFigures, perfRecordPaths } from "./sign-off.js";
 
 // A clone small enough to be broken in every way, with what a release needs in it, all of it committed.
+
+/** What a release demands to be set. */
+export const ENVIRONMENT = "BITNET_DETERMINISTIC=1 BITNET_SEED=42 BITNET_NUM_THREADS=1";
 
 /** Time of its commit, seconds. */
 export const COMMIT_TIME = 1_700_000_100;
@@ -48,6 +56,19 @@ writeFileSync("dist/engine/index.d.ts", code);
 if (code.includes("=;")) throw new Error("engine/index.ts: Syntax error");
 writeFileSync("dist/bundle/LICENSES.txt", LICENSES);
 `;
+
+/** A lane without any difference. */
+function perfectLane(name: OutputLane, sides: Sides, texts: readonly string[]): LaneReport {
+  const [lane] = EXAMPLES["parity-report"].lanes;
+  const perfect = { tau_median: 1, tau_p5: 1, tau_min: 1, nll_a: 2.5, nll_b: 2.5, delta_nll: 0, delta_nll_interval: [0, 0] as const };
+  const figures = { ...lane!.totals.figures, ...perfect, kl: { ...lane!.totals.figures.kl, mean: 0, max: 0, p999: 0 } };
+  return {
+    ...{ name, sides, policy: lane!.policy, promise: PROMISE[name], thresholds: embeddedGate({ name, sides }) },
+    prompts: texts.map((id) => ({ id, tokens: 10, figures, greedy: null, verdict: "PASS" })),
+    totals: { tokens: 10 * texts.length, figures, delta_nll_mean: 0 },
+    ...{ margins: lane!.margins, promise_margins: lane!.promise_margins, failed: [], verdict: "PASS" },
+  };
+}
 
 /** Git sorts folders as if a slash ended their names. */
 const sortedName = (entry: Dirent): string => (entry.isDirectory() ? `${entry.name}/` : entry.name);
@@ -170,12 +191,34 @@ export class Clone {
   /** Artifacts of a validation that passed, in a folder. */
   async results(folder: string, from: Partial<Provenance> = {}): Promise<void> {
     const hashes = { kernel_sha256: kernelSha256(), modules_sha256: modulesSha256("."), bundle_sha256: bundleSha256(".") };
-    const provenance: Provenance = { ...PROVENANCE, schema_version: 1, git_commit: this.commit.slice(0, 12), ...hashes, ...from };
-    const models = await Promise.all(EMBEDDED_PAIR.map(async (path) => ({ path, sha256: (await describeModel(path)).sha256 })));
-    const [a, b] = models.map((model) => ({ ...model, format: "gguf", kernels: "reference" }));
-    const [lane] = EXAMPLES["parity-report"].lanes;
-    const lanes = LANES.filter((name) => name !== "weights").map((name) => ({ ...lane, name, sides: { a, b }, failed: [] }));
-    const weights = { sides: { a, b }, exact: true, compared: 1, equal: 1, numbers: 8, changed: [], verdict: "PASS" };
+    const provenance: Provenance = {
+      ...PROVENANCE,
+      schema_version: 1,
+      git_commit: this.commit.slice(0, 12),
+      deterministic: true,
+      ...hashes,
+      ...from,
+    };
+    const models = await Promise.all(
+      EMBEDDED_PAIR.map(async (path) => ({ path: shownPath(path), sha256: (await describeModel(path)).sha256 })),
+    );
+    const side = (i: number, kernels: string) => ({ ...models[i]!, format: i === 0 ? "safetensors" : "gguf", kernels });
+    const texts = TEXTS.map(({ id }) => id);
+    const lanes = [
+      perfectLane("fp32-fp32", { a: side(0, "reference"), b: side(1, "reference") }, texts),
+      perfectLane("quant-fp32", { a: side(0, "reference"), b: side(1, "kernels") }, texts),
+      ...readOracles().oracles.map(({ record, against, answers }) =>
+        perfectLane(
+          "oracle",
+          { a: record, b: side(1, against) },
+          answers.map(({ id }) => id),
+        ),
+      ),
+    ];
+    const weights = {
+      ...{ sides: { a: side(0, "none"), b: side(1, "none") }, exact: true },
+      ...{ compared: 1, equal: 1, numbers: 8, changed: [], verdict: "PASS" as const },
+    };
     await writeRecord(join(folder, PARITY_FILE), "parity-report", {
       ...EXAMPLES["parity-report"],
       provenance,
@@ -183,11 +226,25 @@ export class Clone {
       lanes,
       skipped: [],
     });
+    const records = perfRecordPaths(".").map((path) => JSON.parse(this.read(path)) as PerfRecord);
+    const figures: Record<string, NonNullable<CheckReport["figures"]>> = {
+      ...parityFigures({ kind: "parity-report", provenance, lanes, weights, skipped: [], verdict: "PASS" }),
+      "d.environment": { environment: ENVIRONMENT, deterministic: true, seed: provenance.seed, threads: 1 },
+      "f.performance": Object.assign({}, ...records.filter(({ model }) => model.path.startsWith("models/")).map(performanceFigures)),
+      "g.build": { built_again: true },
+      "g.clean-tree": { commit: provenance.git_commit, changed: 0 },
+    };
     await writeRecord(join(folder, BANNER_FILE), "platform-banner", { ...EXAMPLES["platform-banner"], provenance });
     await writeRows(join(folder, FAILURES_FILE), "parity-failure", []);
     await this.seal(folder, {
       ...{ kind: "acceptance-summary", provenance, quick: false, models, artifacts: artifactHashes(folder), verdict: "PASS" },
-      checks: CHECKS.map(({ id, title }) => ({ id, title, ship: true, status: "PASS" })),
+      checks: CHECKS.map(({ id, title }) => ({
+        id,
+        title,
+        ship: true,
+        status: "PASS" as const,
+        ...(figures[id] && { figures: figures[id] }),
+      })),
     });
   }
 

@@ -5,6 +5,7 @@ import { EMBEDDED, PACKED, temporaryDirectory } from "../end-to-end/derive.test.
 import { type Change, rewriteGguf } from "../end-to-end/rewrite.test.helper.js";
 import type { KernelOptions } from "../parity/sides.js";
 import type { Context, Finding } from "./check.js";
+import { ENVIRONMENT } from "./clone.test.helper.js";
 import { MODEL_CHECKS, readReferences } from "./model-checks.js";
 
 // What acceptance asks of a model: the embedded one has it (npm run gates; cli/package.test.ts), and here each check fails on what it is there for.
@@ -13,9 +14,10 @@ const temporary = temporaryDirectory();
 afterAll(temporary.remove);
 
 /** Runs one check as `bitnet validate --quick` does on the embedded model, with another file instead of its GGUF. */
-async function run(id: string, b = EMBEDDED, kernels: KernelOptions = { threads: 1 }): Promise<Finding> {
+async function run(id: string, b = EMBEDDED, kernels: KernelOptions = { threads: 1 }, more: Partial<Context> = {}): Promise<Finding> {
   const context: Context = {
     ...{ root: ".", clone: true, overlay: undefined, release: false, quick: true, embedded: true, files: {}, signal: undefined },
+    ...{ environment: ENVIRONMENT, ...more },
     ...{ models: [PACKED, b], kernels, out: temporary.path },
     record: { cliArgs: [], seed: 42, deterministic: true, date: new Date(0) },
   };
@@ -91,6 +93,26 @@ describe("a check fails on", () => {
       reason: expect.stringContaining("2 threads were requested"),
     });
   });
+});
+
+it("a release demands the deterministic environment, each part of it; a clone warns, and an installed package does not", async () => {
+  const environment = (set: string, more: Partial<Context> = {}): Promise<Finding> =>
+    run("d.environment", EMBEDDED, { threads: 1 }, { environment: set, ...more });
+  expect(await environment(ENVIRONMENT, { release: true })).toMatchObject({
+    status: "PASS",
+    figures: { environment: ENVIRONMENT, deterministic: true, seed: 42, threads: 1 },
+  });
+  for (const variable of ENVIRONMENT.split(" ")) {
+    const [name] = variable.split("=");
+    const line = `the deterministic environment is not set (${name}): run export ${ENVIRONMENT}`;
+    const set = ENVIRONMENT.replace(variable, "").trim();
+    expect(await environment(set, { release: true })).toMatchObject({ status: "FAIL", reason: line });
+    expect(await environment(set)).toMatchObject({ status: "SKIP", ship: false, reason: `${line} (this blocks a release)` });
+  }
+  expect(await environment("BITNET_DETERMINISTIC=0 BITNET_SEED=42 BITNET_NUM_THREADS=1", { release: true })).toMatchObject({
+    reason: expect.stringContaining("(BITNET_DETERMINISTIC)"),
+  });
+  expect(await environment("", { clone: false })).toMatchObject({ status: "PASS" });
 });
 
 it("the stored ids are an excerpt of the golden ones", () => {

@@ -19,13 +19,14 @@ import { readOracles } from "../parity/oracle.js";
 import { runParity } from "../parity/parity.js";
 import { EMBEDDED_FOLDER, openSide, outputsOf } from "../parity/sides.js";
 import { TEXTS } from "../parity/texts.js";
-import type { LaneReport, OutputLane, ParityReport } from "../parity/types.js";
+import type { LaneReport, OutputLane, ParityReport, WeightsReport } from "../parity/types.js";
 import { makeReceipt } from "../receipts/receipt.js";
 import { verifyReceipt } from "../receipts/verify.js";
 import { temporaryPath } from "../records/files.js";
 import { tokenizerSha256 } from "../records/provenance.js";
 import { writeRecord } from "../records/records.js";
 import type { Check, Context, Finding } from "./check.js";
+import { environmentFault } from "./environment.js";
 
 /** What the embedded model must give: models/bitnet-stories-4m/references.json, an excerpt of validation/golden and the hash of its logits. */
 export interface References {
@@ -143,8 +144,8 @@ function parityReport(context: Context): Promise<ParityReport> {
 async function weightsLane(context: Context): Promise<Finding> {
   const { weights } = await parityReport(context);
   if (!weights) return { status: "SKIP", reason: "not measured" };
-  const { compared, equal, numbers, changed } = weights;
-  const figures = { tensors: compared, equal, numbers };
+  const { compared, changed } = weights;
+  const figures = weightsFigures(weights);
   const wrong = changed.filter(({ verdict }) => verdict === "FAIL");
   return wrong.length === 0
     ? pass(figures)
@@ -158,10 +159,7 @@ async function lane(context: Context, name: OutputLane): Promise<Finding> {
     const reason = skipped.find((one) => one.name === name)?.reason ?? "not measured";
     return { status: "SKIP", reason, ...(!context.embedded && name === "oracle" && { ship: false as const }) };
   }
-  const figures = Object.assign(
-    {},
-    ...own.map((one) => laneFigures(one, own.length > 1 ? `${one.sides.a.kernels}.` : "")),
-  ) as Finding["figures"];
+  const figures = lanesFigures(own);
   const wrong = own.filter(({ verdict }) => verdict === "FAIL");
   const prompts = wrong.flatMap((one) => one.prompts.filter(({ verdict }) => verdict === "FAIL").map(({ id }) => id));
   if (wrong.length === 0) return pass(figures);
@@ -170,6 +168,26 @@ async function lane(context: Context, name: OutputLane): Promise<Finding> {
     `gates ${gates}; prompts ${prompts.join(", ") || "in the mean"}: bitnet replay repeats one from parity_failures.jsonl`,
     figures,
   );
+}
+
+/** The figures of the checks of parity, by the checks' ids. */
+export function parityFigures({ lanes, weights }: ParityReport): Record<string, NonNullable<Finding["figures"]>> {
+  const names = [...new Set(lanes.map(({ name }) => name))];
+  return {
+    ...(weights && { "c.weights": weightsFigures(weights) }),
+    ...Object.fromEntries(names.map((name) => [`c.${name}`, lanesFigures(lanes.filter((lane) => lane.name === name))])),
+  };
+}
+
+function weightsFigures({ compared, equal, numbers }: WeightsReport): NonNullable<Finding["figures"]> {
+  return { tensors: compared, equal, numbers };
+}
+
+/** Of the lanes of one name: the oracles are several. */
+function lanesFigures(own: readonly LaneReport[]): NonNullable<Finding["figures"]> {
+  return Object.assign({}, ...own.map((one) => laneFigures(one, own.length > 1 ? `${one.sides.a.kernels}.` : ""))) as NonNullable<
+    Finding["figures"]
+  >;
 }
 
 /** The worst prompt's figures, what the gate demands, and how far inside it is. */
@@ -190,15 +208,20 @@ function laneFigures({ margins, thresholds, promise_margins }: LaneReport, prefi
   };
 }
 
-/** What was asked for, and can run at once, is what the model runs with. */
-async function environment({ models: [, path], files, kernels, record }: Context): Promise<Finding> {
+/**
+ * What was asked for, and can run at once, is what the model runs with. The variables are demanded where a release can be made: results do not
+ * depend on them, but a release has them on record.
+ */
+async function environment({ models: [, path], files, kernels, record, release, clone, environment: set }: Context): Promise<Finding> {
   const model = await loadModel(path, { ...files, ...kernels, v8Flags: true });
   try {
     const { threads } = await model.describe();
-    const figures = { deterministic: record.deterministic, seed: record.seed, threads };
+    const figures = { environment: set || null, deterministic: record.deterministic, seed: record.seed, threads };
     if (kernels.threads !== undefined && threads !== usefulThreads(kernels.threads))
       return fail(`${kernels.threads} threads were requested, but ${threads} run`, figures);
-    return pass(figures);
+    const missing = clone ? environmentFault(set) : undefined;
+    if (missing === undefined) return pass(figures);
+    return release ? fail(missing, figures) : { status: "SKIP", reason: `${missing} (this blocks a release)`, figures, ship: false };
   } finally {
     await model.close();
   }

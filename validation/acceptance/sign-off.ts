@@ -58,6 +58,14 @@ export async function modelRecords(
   return found;
 }
 
+/** What the check of performance says of a record. */
+export function performanceFigures({ model, metrics, settings }: PerfRecord): Record<string, number> {
+  return {
+    [`${model.format}.decode`]: Number(metrics.decode_tokens_per_second.median.toFixed(1)),
+    [`${model.format}.samples`]: settings.iterations,
+  };
+}
+
 async function performanceRecords(context: Context): Promise<Finding> {
   const found = await modelRecords(context);
   if (!context.clone && found.every(({ at }) => at === undefined)) return notHere(RESULTS);
@@ -72,8 +80,7 @@ async function performanceRecords(context: Context): Promise<Finding> {
     const reasons = await staleReasons(record);
     if (record.provenance.model_sha256 !== sha256) reasons.push(`it belongs to another model than ${model}`);
     wrong.push(...[...new Set(reasons)].map((reason) => `${path} is stale: ${reason}`));
-    figures[`${record.model.format}.decode`] = Number(record.metrics.decode_tokens_per_second.median.toFixed(1));
-    figures[`${record.model.format}.samples`] = record.settings.iterations;
+    Object.assign(figures, performanceFigures(record));
   }
   if (wrong.length > 0)
     return { status: "FAIL", reason: `${wrong.join("; ")}: measure again with bitnet perf, then bitnet perf render`, figures };

@@ -197,6 +197,12 @@ const ROUNDING = 1e-9;
 /** Reads a record, and checks its statistics against its samples. @throws BitnetError file, io */
 export async function readPerf(path: string): Promise<PerfRecord> {
   const record = await readRecord<PerfRecord>(path, "perf-record");
+  checkStatistics(record, path);
+  return record;
+}
+
+/** @throws BitnetError file: a statistic that does not follow from its samples */
+export function checkStatistics(record: PerfRecord, path: string): void {
   for (const metric of METRIC_NAMES) {
     const stored = record.metrics[metric];
     const computed = distribution(stored.unit, stored.samples);
@@ -213,5 +219,4 @@ export async function readPerf(path: string): Promise<PerfRecord> {
       );
     }
   }
-  return record;
 }

@@ -29,7 +29,7 @@ const SETTINGS = ["package.json", "package-lock.json", "tsconfig.json", "scripts
 const ROOMS = ["engine", "kernels", "validation", "cli"];
 
 /** Published files of dist/. */
-const BUILT = /^dist\/(?:bundle\/.+|kernels\/[^/]+\.wasm|engine\/.+\.d\.c?ts)$/;
+export const BUILT = /^dist\/(?:bundle\/.+|kernels\/[^/]+\.wasm|engine\/.+\.d\.c?ts)$/;
 
 const isTest = (path: string): boolean => path.includes(".test.");
 
@@ -40,7 +40,7 @@ export function sourceHashes(root: string): Hashes {
     ...rooms.filter((path) => path.endsWith(".ts") && !isTest(path)),
     ...SETTINGS.filter((path) => existsSync(join(root, path))),
   ];
-  return Object.fromEntries(paths.sort().map((path) => [path, sha256(sourceData(root, path))]));
+  return Object.fromEntries(paths.sort().map((path) => [path, sourceHash(path, readFileSync(join(root, path)))]));
 }
 
 /** Published files that the build made. */
@@ -61,14 +61,13 @@ export function publishedFiles(root: string): string[] {
   return [...new Set(paths)].filter((path) => !/(?:^|\/)(?:\.DS_Store|\.git|npm-debug\.log)$/.test(path)).sort();
 }
 
-/** The package's own version does not count: a release changes it, and it changes nothing that is built. */
-function sourceData(root: string, path: string): string | Buffer {
-  const data = readFileSync(join(root, path));
-  if (!/^package(?:-lock)?\.json$/.test(path)) return data;
-  const json = JSON.parse(data.toString("utf8")) as { version?: string; packages?: Record<string, { version?: string }> };
+/** SHA-256 of a source. The package's own version does not count: a release changes it, and it changes nothing that is built. */
+export function sourceHash(path: string, data: Uint8Array): string {
+  if (!/^package(?:-lock)?\.json$/.test(path)) return sha256(data);
+  const json = JSON.parse(new TextDecoder().decode(data)) as { version?: string; packages?: Record<string, { version?: string }> };
   delete json.version;
   delete json.packages?.[""]?.version;
-  return JSON.stringify(json);
+  return sha256(JSON.stringify(json));
 }
 
 /** Paths of the files in a folder, from the root, with `/`. */
@@ -136,9 +135,14 @@ export async function rebuildFault(root: string, signal: AbortSignal | undefined
   }
 }
 
-/** One hash for several files of a folder: SHA-256 of their lines `sha256  name`. */
+/** One hash for several files of a folder: see `hashOfHashes`. */
 export function hashOfFiles(folder: string, names: readonly string[]): string {
-  return sha256(names.map((name) => `${sha256(readFileSync(join(folder, name)))}  ${name}\n`).join(""));
+  return hashOfHashes(names.map((name) => [name, sha256(readFileSync(join(folder, name)))]));
+}
+
+/** SHA-256 of the lines `sha256  name`. */
+export function hashOfHashes(files: readonly (readonly [name: string, sha256: string])[]): string {
+  return sha256(files.map(([name, hash]) => `${hash}  ${name}\n`).join(""));
 }
 
 /** Hash of dist/bundle; null if there is none, as when tsc's modules run directly. */

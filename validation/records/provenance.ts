@@ -63,6 +63,8 @@ export interface ProvenanceOptions {
   readonly seed: number | null;
   readonly deterministic: boolean;
   readonly date: Date;
+  /** The clone whose commit is named. Default: this package's folder. */
+  readonly root?: string;
 }
 
 /** Digits of a commit's short id. */
@@ -70,8 +72,8 @@ const SHORT_ID = 12;
 
 /** Gathers the provenance of a record that is about to be written. Reads the working tree of a clone, to tell whether it was changed. */
 export async function provenance(options: ProvenanceOptions): Promise<Provenance> {
-  const { model, cliArgs, seed, deterministic, date } = options;
-  const git = gitState(dirname(PACKAGE_FILE));
+  const { model, cliArgs, seed, deterministic, date, root = dirname(PACKAGE_FILE) } = options;
+  const git = gitState(root);
   return {
     schema_version: 1,
     git_commit: git?.commit.slice(0, SHORT_ID) ?? null,

@@ -100,7 +100,10 @@ export const EXAMPLES = {
     kind: "manifest",
     provenance: PROVENANCE,
     version: "0.1.0",
-    package: { path: "bitnet-ts-0.1.0.tgz", bytes: 12, integrity: `sha512-${"A".repeat(86)}==` },
+    package: {
+      ...{ path: "bitnet-ts-0.1.0.tgz", bytes: 12, integrity: `sha512-${"A".repeat(86)}==` },
+      files: [{ path: "package.json", bytes: 12, sha256: SHA }],
+    },
     files: [{ path: "docs/PERF_COMPARISON.md", bytes: 12, sha256: SHA }],
   },
   "acceptance-summary": {

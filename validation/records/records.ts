@@ -19,7 +19,7 @@ export const RECORD_KINDS = [
 export type RecordKind = (typeof RECORD_KINDS)[number];
 
 /** Longest record that is read, in bytes: the largest real ones, parity reports of many prompts, are below 1 MB. */
-const MAX_RECORD_BYTES = 64 * 2 ** 20;
+export const MAX_RECORD_BYTES = 64 * 2 ** 20;
 
 let schemas: Ajv2020 | undefined;
 
@@ -72,14 +72,24 @@ export async function writeRows(path: string, kind: RecordKind, rows: readonly u
 
 /** Reads and checks a record. @throws BitnetError file, io */
 export async function readRecord<T>(path: string, kind: RecordKind): Promise<T> {
-  const value = parse(await readText(path), path);
-  checkRecord(kind, value, path);
+  return parseRecord(await readWhole(path, MAX_RECORD_BYTES), kind, path);
+}
+
+/** Checks a record that was read. @throws BitnetError file */
+export function parseRecord<T>(data: Uint8Array, kind: RecordKind, where: string): T {
+  const value = parse(new TextDecoder().decode(data), where);
+  checkRecord(kind, value, where);
   return value as T;
 }
 
 /** Reads and checks JSON lines; rows count from 1 in messages. @throws BitnetError file, io */
 export async function readRows<T>(path: string, kind: RecordKind): Promise<T[]> {
-  const lines = (await readText(path)).split("\n");
+  return parseRows(await readWhole(path, MAX_RECORD_BYTES), kind, path);
+}
+
+/** Checks JSON lines that were read. @throws BitnetError file */
+export function parseRows<T>(data: Uint8Array, kind: RecordKind, path: string): T[] {
+  const lines = new TextDecoder().decode(data).split("\n");
   if (lines.at(-1) === "") lines.pop();
   return lines.map((line, i) => {
     const where = `${path}, row ${i + 1}`;
@@ -87,10 +97,6 @@ export async function readRows<T>(path: string, kind: RecordKind): Promise<T[]> 
     checkRecord(kind, value, where);
     return value as T;
   });
-}
-
-async function readText(path: string): Promise<string> {
-  return new TextDecoder().decode(await readWhole(path, MAX_RECORD_BYTES));
 }
 
 function parse(text: string, where: string): unknown {

@@ -1,5 +1,7 @@
 import type { AcceptanceSummary, CheckReport } from "../acceptance/acceptance.js";
 import { PROMISE } from "../parity/gates.js";
+import { releaseNames } from "./pack.js";
+import type { FileDigest } from "./tar.js";
 
 /** A line of the checklist, and the checks that decide it. */
 interface Box {
@@ -27,10 +29,24 @@ function isMet({ decides }: Box, checks: readonly CheckReport[]): boolean {
   return of.length > 0 && of.every(({ status }) => status === "PASS");
 }
 
-/** Ship criteria that are not met. @param without a check to ignore */
-export function openCriteria({ checks, verdict }: AcceptanceSummary, without?: string): string[] {
-  const counted = checks.filter(({ id }) => id !== without);
-  return [...(verdict === "PASS" ? [] : ["acceptance"]), ...SHIP.filter((box) => !isMet(box, counted)).map(({ text }) => text)];
+/** Checks of the models, which the other boxes do not name. */
+const MODELS = starts("a.", "b.", "d.", "e.");
+
+/** The verdict, and no check of the models that a validation without a release may skip. */
+function isAccepted({ checks, verdict }: Pick<AcceptanceSummary, "checks" | "verdict">): boolean {
+  return verdict === "PASS" && checks.every(({ id, status }) => !MODELS(id) || status === "PASS");
+}
+
+/** Checks that only warn in a dry run. */
+export const WARNINGS: readonly string[] = ["d.environment", "g.clean-tree"];
+
+/** Ship criteria that are not met. @param without checks to ignore */
+export function openCriteria({ checks, verdict }: AcceptanceSummary, without: readonly string[] = []): string[] {
+  const counted = checks.filter(({ id }) => !without.includes(id));
+  return [
+    ...(isAccepted({ checks: counted, verdict }) ? [] : ["acceptance"]),
+    ...SHIP.filter((box) => !isMet(box, counted)).map(({ text }) => text),
+  ];
 }
 
 /** What a release comes with, and what it stands on. */
@@ -38,14 +54,56 @@ export interface ChecklistFacts {
   readonly version: string;
   readonly tag: string;
   readonly summary: AcceptanceSummary;
-  readonly artifacts: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];
+  readonly artifacts: readonly FileDigest[];
   readonly commands: readonly string[];
+}
+
+/** What a person does with the tree and the package when the checklist has been reviewed. */
+export interface CommandFacts {
+  readonly tag: string;
+  /** Files to add. */
+  readonly add: readonly string[];
+  /** Whether there is a branch to push. */
+  readonly push: boolean;
+  /** Path of the npm package, quoted where a shell needs it. */
+  readonly publish: string;
+}
+
+/** The commands by hand, in their order. */
+export function handCommands({ tag, add, push, publish }: CommandFacts): string[] {
+  return [
+    `git add ${add.join(" ")}`,
+    `git commit -m "Release ${tag}"`,
+    `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
+    ...(push ? ["git push", "git push --tags"] : []),
+    // The package that was checked, not the state of the tree at that time.
+    `npm publish ${publish}`,
+  ];
+}
+
+/** The commands of a checklist: its unticked lines of code. */
+export function listedCommands(text: string): string[] {
+  return [...text.matchAll(/^- \[ \] `(.*)`$/gm)].map(([, command]) => command!);
+}
+
+/** The facts that such commands were made from; undefined: they were made in another way. @param file name of the npm package */
+export function commandFacts(commands: readonly string[], tag: string, file: string): CommandFacts | undefined {
+  const [, add = ""] = commands[0]?.match(/^git add ([\w./ -]+)$/) ?? [];
+  const [, publish = ""] = commands.at(-1)?.match(/^npm publish ("(?:[^"$`\\]|\\\\)+"|[\w./@:\\-]+)$/) ?? [];
+  const facts: CommandFacts = { tag, add: add.split(" "), push: commands.includes("git push"), publish };
+  const named =
+    publish
+      .replaceAll('"', "")
+      .split(/[\\/]+/)
+      .at(-1) === file;
+  return named && handCommands(facts).join("\n") === commands.join("\n") ? facts : undefined;
 }
 
 /** The checklist of a release. A box is ticked where a result says so, and never else; what a person has to do stays open. */
 export function checklist({ version, tag, summary, artifacts, commands }: ChecklistFacts): string {
-  const { checks, provenance: from, verdict } = summary;
+  const { checks, provenance: from } = summary;
   const tick = (ticked: boolean, text: string): string => `- [${ticked ? "x" : " "}] ${text}`;
+  const { statement } = releaseNames(version);
   return [
     `# Release checklist, v${version}`,
     "",
@@ -54,7 +112,7 @@ export function checklist({ version, tag, summary, artifacts, commands }: Checkl
     "",
     "## Ship criteria",
     "",
-    tick(verdict === "PASS", "Acceptance: `ALL ACCEPTANCE TESTS PASSED`"),
+    tick(isAccepted(summary), "Acceptance: `ALL ACCEPTANCE TESTS PASSED`"),
     ...SHIP.map((box) => tick(isMet(box, checks), box.text)),
     "",
     "## Checks",
@@ -65,7 +123,7 @@ export function checklist({ version, tag, summary, artifacts, commands }: Checkl
     "",
     "## Artifacts",
     "",
-    "Attach these to the release, with `SHA256SUMS`:",
+    `Attach these to the release, with \`SHA256SUMS\`, \`${statement}\` and its signature:`,
     "",
     "| file | bytes | SHA-256 |",
     "|---|---:|---|",

@@ -7,11 +7,16 @@ import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, it } from "vitest";
 import { BitnetError } from "../../engine/errors.js";
 import { THOROUGH } from "../../engine/thorough.test.helper.js";
+import { type AcceptanceSummary, SUMMARY_FILE } from "../acceptance/acceptance.js";
 import type { Check } from "../acceptance/check.js";
-import { Clone, COMMIT_TIME } from "../acceptance/clone.test.helper.js";
+import { Clone, COMMIT_TIME, ENVIRONMENT } from "../acceptance/clone.test.helper.js";
+import { MODEL_CHECKS } from "../acceptance/model-checks.js";
 import { SIGN_OFF } from "../acceptance/sign-off.js";
+import { provenance } from "../records/provenance.js";
 import { readRecord } from "../records/records.js";
+import { packHere } from "./package.test.helper.js";
 import { prepareRelease, type ReleaseOptions } from "./release.js";
+import { verifyRelease } from "./verify.js";
 
 const clone = new Clone();
 beforeEach(() => clone.make());
@@ -20,8 +25,7 @@ afterAll(() => clone.remove());
 const folders = { out: join(clone.folder, "out/release-v0.2.0"), results: join(clone.folder, "results") };
 const GGUF = "bench/results/perf-bitnet-stories-4m-gguf.json";
 const ARCHIVE = "bitnet-ts-v0.2.0-artifacts.tar.gz";
-/** In place of npm, which npm.test.ts and the gates try. */
-const NPM = { file: "bitnet-ts-0.2.0.tgz", data: Buffer.from("the package") };
+const NPM = "bitnet-ts-0.2.0.tgz";
 const LIST = "RELEASE_CHECKLIST_v0.2.0.md";
 
 /** As the command line calls it, on the small clone, with recorded results. */
@@ -29,22 +33,21 @@ async function prepare(more: Partial<ReleaseOptions> = {}): ReturnType<typeof pr
   await clone.results(folders.results);
   return prepareRelease({
     ...{ version: "0.2.0", dryRun: false, root: clone.root, out: folders.out, results: folders.results },
-    ...{ cliArgs: ["release", "prepare"], seed: 42, deterministic: false, date: new Date(), pack: async () => NPM },
+    ...{ cliArgs: ["release", "prepare"], seed: 42, deterministic: true, environment: ENVIRONMENT, date: new Date(), pack: packHere },
     ...more,
   });
 }
 
-/** Parity, measured before. */
-const PARITY: readonly Check[] = [
-  {
-    ...{ id: "c.fp32-fp32", title: "parity" },
-    run: async ({ out }) => {
-      await clone.results(out);
-      return { status: "PASS" };
-    },
+/** All checks of the models, with what they say of such a run: the first leaves its artifacts. */
+const MODELS: readonly Check[] = MODEL_CHECKS.map(({ id, title }, i) => ({
+  ...{ id, title },
+  run: async ({ out, record }) => {
+    if (i === 0) await clone.results(out, await provenance(record));
+    const { checks } = await readRecord<AcceptanceSummary>(join(out, SUMMARY_FILE), "acceptance-summary");
+    const { figures } = checks.find((one) => one.id === id)!;
+    return { status: "PASS", ...(figures && { figures }) };
   },
-  { id: "c.quant-fp32", title: "parity", run: () => ({ status: "PASS" }) },
-];
+}));
 
 /** Every file of the clone, by its hash. */
 function snapshot(root = clone.root): Record<string, string> {
@@ -59,10 +62,10 @@ function snapshot(root = clone.root): Record<string, string> {
 /** A release's folder has every file, each with its sum. */
 function holds(folder: string): void {
   expect(readdirSync(folder).sort()).toEqual(
-    [LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, NPM.file, "bitnet-ts-v0.2.0.cdx.json", "tree"].sort(),
+    [LIST, "MANIFEST.json", "SHA256SUMS", ARCHIVE, NPM, "bitnet-ts-v0.2.0.cdx.json", "bitnet-ts-v0.2.0.provenance.json", "tree"].sort(),
   );
   const sums = readFileSync(join(folder, "SHA256SUMS"), "utf8").trim().split("\n");
-  expect(sums).toHaveLength(5);
+  expect(sums).toHaveLength(6);
   for (const line of sums) {
     const [hash, name] = line.split("  ");
     expect(sha256(readFileSync(join(folder, name!)))).toBe(hash);
@@ -98,13 +101,16 @@ it("the archive is the same, byte for byte, from the same results, and holds wha
   type Manifest = {
     readonly version: string;
     readonly provenance: { readonly package_version: string };
-    readonly package: object;
+    readonly package: { readonly files: readonly object[] };
     readonly files: readonly { readonly path: string; readonly sha256: string }[];
   };
   const manifest = await readRecord<Manifest>(join(unpacked, "MANIFEST.json"), "manifest");
   expect([manifest.version, manifest.provenance.package_version]).toEqual(["0.2.0", "0.2.0"]);
-  const sha512 = createHash("sha512").update(NPM.data);
-  expect(manifest.package).toEqual({ path: NPM.file, bytes: NPM.data.length, integrity: `sha512-${sha512.digest("base64")}` });
+  const npm = readFileSync(join(folders.out, NPM));
+  const integrity = `sha512-${createHash("sha512").update(npm).digest("base64")}`;
+  expect(manifest.package).toMatchObject({ path: NPM, bytes: npm.length, integrity });
+  const kernel = sha256(readFileSync("dist/kernels/plain.wasm"));
+  expect(manifest.package.files).toContainEqual({ path: "dist/kernels/plain.wasm", bytes: expect.any(Number), sha256: kernel });
   const paths = manifest.files.map(({ path }) => path);
   for (const path of [GGUF, "docs/PERF_COMPARISON.md", "docs/perf-bitnet-stories-4m.svg", "CHANGELOG.md", "acceptance_summary.json"]) {
     expect(paths).toContain(path);
@@ -125,11 +131,18 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
     metadata: {
       component: {
         ...{ name: "bitnet-ts", version: "0.2.0" },
-        hashes: [{ alg: "SHA-512", content: createHash("sha512").update(NPM.data).digest("hex") }],
+        hashes: [
+          {
+            alg: "SHA-512",
+            content: createHash("sha512")
+              .update(readFileSync(join(folders.out, NPM)))
+              .digest("hex"),
+          },
+        ],
       },
     },
   });
-  const kernel = sha256(readFileSync(join(clone.root, "dist/kernels/products.wasm")));
+  const kernel = sha256(readFileSync("dist/kernels/products.wasm"));
   expect(bom.components).toContainEqual(
     expect.objectContaining({ type: "file", name: "dist/kernels/products.wasm", hashes: [{ alg: "SHA-256", content: kernel }] }),
   );
@@ -161,6 +174,22 @@ it("on no branch there is nothing to push to", async () => {
   expect(commands.some((command) => command.startsWith("git tag -a v0.2.0"))).toBe(true);
 });
 
+it("a dry run without the deterministic environment is no go, and says which line to type", async () => {
+  const checks = [
+    ...MODELS.map(
+      (check): Check =>
+        check.id === "d.environment" ? { ...check, run: () => ({ status: "SKIP", reason: "run export", ship: false }) } : check,
+    ),
+    ...SIGN_OFF,
+  ];
+  expect(await prepare({ results: undefined, dryRun: true, environment: "", checks })).toMatchObject({ noGo: "d.environment: run export" });
+  expect(readFileSync(join(folders.out, LIST), "utf8")).toContain("- [ ] Acceptance");
+  await expect(verifyRelease(folders.out)).rejects.toMatchObject({ message: expect.stringContaining("d.environment did not pass") });
+  await expect(prepare({ environment: "" })).rejects.toMatchObject({
+    message: `the deterministic environment is not set (BITNET_DETERMINISTIC, BITNET_SEED, BITNET_NUM_THREADS): run export ${ENVIRONMENT}`,
+  });
+});
+
 it("where the tree can't be written, it is as it was, and there is no release", async () => {
   const folder = `RELEASE_CHECKLIST_v0.2.0.md`;
   mkdirSync(join(clone.root, folder));
@@ -182,13 +211,16 @@ it("without a check that decides a ship criterion there is no go, dry or not", a
 
 it("a dry run of a changed tree is no go, and says so", async () => {
   clone.put("a.txt", "4\n");
-  const checks = [...PARITY, ...SIGN_OFF];
-  const { go, summary } = await prepare({ results: undefined, dryRun: true, checks });
-  expect([go, summary.checks.at(-1)]).toEqual([false, expect.objectContaining({ id: "g.clean-tree", status: "SKIP" })]);
+  const checks = [...MODELS, ...SIGN_OFF];
+  const { noGo, summary } = await prepare({ results: undefined, dryRun: true, checks });
+  expect([noGo, summary.checks.at(-1)]).toEqual([
+    "g.clean-tree: changed since the commit: a.txt (this blocks a release)",
+    expect.objectContaining({ id: "g.clean-tree", status: "SKIP" }),
+  ]);
   expect(readFileSync(join(folders.out, LIST), "utf8")).toContain("- [ ] Sign-off");
   await expect(prepare({ results: undefined, checks })).rejects.toMatchObject({ code: "acceptance" });
   await clone.make();
-  expect(await prepare({ results: undefined, dryRun: true, checks })).toMatchObject({ go: true });
+  expect(await prepare({ results: undefined, dryRun: true, checks })).toMatchObject({ noGo: undefined });
 });
 
 const failing: Check = { id: "c.fp32-fp32", title: "parity", run: () => ({ status: "FAIL", reason: "it differs" }) };
@@ -254,7 +286,7 @@ const refusals: readonly (readonly [
     "usage",
     () => {
       clone.edit("CHANGELOG.md", "### Added\n\n- Wings.\n\n", "");
-      return {};
+      return { dryRun: true };
     },
   ],
   ["a folder that is no release", "usage", () => ({ out: join(clone.root, "docs") })],
@@ -265,6 +297,61 @@ const refusals: readonly (readonly [
     () => {
       clone.put(".git/refs/tags/v0.3.0", `${clone.commit}\n`);
       return {};
+    },
+  ],
+  [
+    // The folder of an earlier release says so; it is in no commit.
+    "a changed source that an earlier release seems to have put there",
+    "acceptance",
+    () => {
+      const out = join(clone.folder, "earlier");
+      const change = "export const activation = 'silu';\n";
+      clone.put("engine/network/feed-forward.ts", change);
+      clone.build();
+      mkdirSync(join(out, "tree/engine/network"), { recursive: true });
+      writeFileSync(join(out, "tree/engine/network/feed-forward.ts"), change);
+      writeFileSync(join(out, "SHA256SUMS"), `${"0".repeat(64)}  bitnet-ts-v0.2.0-artifacts.tar.gz\n`);
+      return { out };
+    },
+  ],
+  [
+    "a package.json with the new version and something else",
+    "acceptance",
+    () => {
+      clone.edit("package.json", '"version": "0.1.0",', '"version": "0.2.0",\n  "funding": "https://example.org",');
+      clone.build();
+      return {};
+    },
+  ],
+  [
+    "a folder with sums of something else",
+    "usage",
+    () => {
+      const out = join(clone.folder, "sums");
+      mkdirSync(out, { recursive: true });
+      writeFileSync(join(out, "SHA256SUMS"), `${"0".repeat(64)}  photos.zip\n`);
+      return { out };
+    },
+  ],
+  [
+    "a release's folder with something else in it",
+    "usage",
+    () => {
+      const out = join(clone.folder, "more");
+      mkdirSync(out, { recursive: true });
+      writeFileSync(join(out, "SHA256SUMS"), `${"0".repeat(64)}  bitnet-ts-v0.2.0-artifacts.tar.gz\n`);
+      writeFileSync(join(out, "notes.txt"), "mine");
+      return { out };
+    },
+  ],
+  ["no deterministic environment", "acceptance", () => ({ environment: ENVIRONMENT.replace(/ BITNET_SEED=42/, "") })],
+  [
+    "results without the deterministic environment",
+    "stale",
+    async () => {
+      const results = join(clone.folder, "environment");
+      await clone.results(results, { deterministic: false });
+      return { results };
     },
   ],
   ["a folder that is no clone", "usage", () => ({ root: clone.folder })],
@@ -278,7 +365,7 @@ it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, b
 });
 
 it("all gates pass on what is about to be released: version and changelog are those to come", async () => {
-  const whole = { results: undefined, checks: [...PARITY, ...SIGN_OFF] };
+  const whole = { results: undefined, checks: [...MODELS, ...SIGN_OFF] };
   const release = await prepare(whole);
   expect(release.summary.checks.filter(({ status }) => status !== "PASS")).toEqual([]);
   expect(release.summary.checks.find(({ id }) => id === "g.changelog")!.figures).toEqual({ version: "0.2.0" });
@@ -293,8 +380,9 @@ it("all gates pass on what is about to be released: version and changelog are th
 /** What `bitnet release prepare` does, as a process that can be killed. */
 const PROGRAM = `
   import { prepareRelease } from ${JSON.stringify(pathToFileURL("dist/validation/release/release.js").href)};
+  import { packHere } from ${JSON.stringify(pathToFileURL("dist/validation/release/package.test.helper.js").href)};
   const [root, out, results] = process.argv.slice(1);
-  await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], pack: async () => ({ file: "bitnet-ts-0.2.0.tgz", data: Buffer.from("the package") }), seed: 42, deterministic: false, date: new Date() });
+  await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], pack: packHere, seed: 42, deterministic: true, environment: "${ENVIRONMENT}", date: new Date() });
 `;
 
 it("killed at any moment it leaves nothing partial under a final name, and the next run cleans up", async () => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
@@ -7,33 +8,43 @@ import {
   type AcceptanceSummary,
   acceptanceFailure,
   BANNER_FILE,
+  type CheckReport,
   FAILURES_FILE,
   isClone,
   PARITY_FILE,
   runAcceptance,
   SUMMARY_FILE,
 } from "../acceptance/acceptance.js";
+import { environmentFault } from "../acceptance/environment.js";
 import { modelRecords, perfRecordPaths, SIGN_OFF } from "../acceptance/sign-off.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
 import { type PerfRecord, readPerf, runPerf } from "../performance/perf.js";
-import { renderPerf } from "../performance/render.js";
+import { PERF_PAGE, renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
 import { CHANGELOG_FILE, releaseChangelog } from "../records/changelog.js";
 import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
 import { type GitState, gitState } from "../records/git.js";
 import { PACKAGE_FILE } from "../records/package.js";
 import { writeRecord } from "../records/records.js";
-import { checklist, openCriteria } from "./checklist.js";
-import { type PackNpm, packNpm } from "./npm.js";
-import { digestOf, MANIFEST_FILE, packArtifacts, SUMS_FILE, sums } from "./pack.js";
+import { checklist, handCommands, openCriteria, WARNINGS } from "./checklist.js";
+import { buildOf, LICENSES_FILE, packageDigest, textOf } from "./contents.js";
+import { type NpmPackage, type PackNpm, packNpm } from "./npm.js";
+import { MANIFEST_FILE, packArtifacts, releaseNames, SUMS_FILE, sums } from "./pack.js";
 import { type PlacedFile, placeFiles } from "./place.js";
 import { takeResults } from "./results.js";
-import { sbom } from "./sbom.js";
-import type { ArchiveFile } from "./tar.js";
-import { checkVersion } from "./version.js";
+import { lockedLibraries, sbom } from "./sbom.js";
+import type { Sign } from "./signature.js";
+import { statement } from "./statement.js";
+import { type ArchiveFile, digestOf } from "./tar.js";
+import { digestsOf, type Files, unpackPackage } from "./unpack.js";
+import { verifyRelease } from "./verify.js";
+import { checkVersion, committed } from "./version.js";
 
 export interface ReleaseOptions
-  extends Pick<AcceptanceOptions, "cliArgs" | "seed" | "deterministic" | "date" | "kernels" | "onBanner" | "onCheck" | "checks"> {
+  extends Pick<
+    AcceptanceOptions,
+    "cliArgs" | "seed" | "deterministic" | "environment" | "date" | "kernels" | "onBanner" | "onCheck" | "checks"
+  > {
   /** X.Y.Z */
   readonly version: string;
   /** Changes nothing of the tree. */
@@ -48,6 +59,8 @@ export interface ReleaseOptions
   readonly iterations?: number;
   /** Default: `packNpm`. */
   readonly pack?: PackNpm;
+  /** Signs the statement. */
+  readonly sign?: Sign | undefined;
   /** Default: this package's. */
   readonly root?: string;
   readonly signal?: AbortSignal | undefined;
@@ -64,12 +77,10 @@ export interface Release {
   readonly tree: readonly string[];
   readonly commands: readonly string[];
   readonly summary: AcceptanceSummary;
-  /** Whether every ship criterion is met; false only in a dry run of a changed tree. */
-  readonly go: boolean;
+  /** Why it is not ready: in a dry run, a changed tree or no deterministic environment. undefined: it is. */
+  readonly noGo: string | undefined;
 }
 
-/** What marks a folder as a release, which may be replaced. */
-const MARK = SUMS_FILE;
 /** Of the folder: what goes into the tree. */
 const TREE = "tree";
 /** Samples of each format, as those of `bitnet perf`. */
@@ -86,79 +97,104 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
   const out = resolve(options.out);
   const git = stateOf(root);
   checkVersion(root, version);
-  if (existsSync(out) && !existsSync(join(out, MARK)))
+  const unset = options.dryRun ? undefined : environmentFault(options.environment ?? "");
+  if (unset !== undefined) throw new BitnetError("acceptance", unset);
+  if (existsSync(out) && !isRelease(out))
     throw new BitnetError("usage", `${options.out} already exists and is not a release: choose another folder (--out)`);
   const staging = temporaryPath(out);
   const overlay = join(staging, TREE);
-  const name = `bitnet-ts-v${version}`;
-  const list = `RELEASE_CHECKLIST_v${version}.md`;
+  const names = releaseNames(version);
   try {
     await mkdir(overlay, { recursive: true }).catch((error: unknown) => {
       throw ioFailure("write", overlay, error);
     });
-    for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay);
+    const own = new Set([...(await embeddedRecords(root, overlay)).map(({ path }) => path), names.checklist]);
+    for (const earlier of [out, ...(await staleOf(out))]) await takeOver(join(earlier, TREE), root, overlay, own);
     await removeStale(out);
     // Temporary files of a killed run would make the tree dirty.
     if (!options.dryRun) for (const { path } of overlayFiles(root, overlay)) await removeStale(join(root, path));
-    await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10));
+    await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10), options.dryRun);
     await performance(options, root, overlay);
     const results = join(staging, "results");
     let summary: AcceptanceSummary;
+    let warned: CheckReport | undefined;
     if (options.results === undefined) summary = await accept(options, root, overlay, results);
     else {
       summary = await takeResults(options.results, results, git, options.dryRun);
       // What was recorded says nothing of the tree as it is now.
-      pass(await accept({ ...options, checks: SIGN_OFF }, root, overlay, join(staging, "sign-off")));
+      const now = await accept({ ...options, checks: SIGN_OFF }, root, overlay, join(staging, "sign-off"));
+      pass(now);
+      warned = now.checks.find(isWarning);
     }
     pass(summary);
     const open = openCriteria(summary);
-    // A dry run may be of a changed tree; it says so.
-    const go = open.length === 0;
-    if (!go && !(options.dryRun && openCriteria(summary, "g.clean-tree").length === 0))
+    if (open.length > 0 && !(options.dryRun && openCriteria(summary, WARNINGS).length === 0))
       throw new BitnetError("acceptance", `ship criteria are not met: ${open.join("; ")}`);
+    // A dry run may be of a changed tree; it says so.
+    const warning = summary.checks.find(isWarning) ?? warned;
     signal?.throwIfAborted();
 
     const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
     const pages = [...renderPerf(await perfRecords(root, at)).keys()];
     const npm = await (options.pack ?? packNpm)(root, overlay, version, signal);
-    const bom = Buffer.from(`${JSON.stringify(sbom(root, version, git.time, npm.data), undefined, 2)}\n`);
+    const contents = await unpackPackage(npm.data, npm.file);
+    const bom = sbomOf(contents, await readFile(at("package-lock.json"), "utf8"), version, git.time, npm);
     const packed: ArchiveFile[] = [
       ...(await archiveFiles([...perfRecordPaths(root), ...pages, CHANGELOG_FILE, "docs/release.md"], at)),
       ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE], (path) => join(results, path))),
-      { path: `${name}.cdx.json`, data: bom },
+      { path: names.sbom, data: bom },
     ];
-    const { archive, manifest } = await packArtifacts(packed, { summary, version, time: git.time, npm });
+    const { archive, manifest } = await packArtifacts(packed, summary, version, packageDigest(npm, contents), git.time);
     const made: ArchiveFile[] = [
-      { path: `${name}-artifacts.tar.gz`, data: archive },
+      { path: names.archive, data: archive },
       { path: npm.file, data: npm.data },
-      { path: `${name}.cdx.json`, data: bom },
+      { path: names.sbom, data: bom },
       { path: MANIFEST_FILE, data: manifest },
     ];
     const tag = `v${version}`;
-    const tree = [...changes(root, overlay).map(({ path }) => path), list];
+    const tree = [...changes(root, overlay).map(({ path }) => path), names.checklist];
     // What an earlier run has put there belongs to the commit, too.
-    const own = overlayFiles(root, overlay).map(({ path }) => path);
-    const commands = [
-      `git add ${[...own.filter((path) => path !== list), list].join(" ")}`,
-      `git commit -m "Release ${tag}"`,
-      `git tag -a ${tag} -m "Dual-format validation: audited & gated"`,
-      // On a detached HEAD there is no branch to push.
-      ...(git.branch === null ? [] : ["git push", "git push --tags"]),
-      // The package that was checked, not the state of the tree at that time.
-      `npm publish ${publishPath(root, join(out, npm.file))}`,
-    ];
+    const put = overlayFiles(root, overlay).map(({ path }) => path);
+    const add = [...put.filter((path) => path !== names.checklist), names.checklist];
+    const commands = handCommands({ tag, add, push: git.branch !== null, publish: publishPath(root, join(out, npm.file)) });
     const digests = made.map(({ path, data }) => digestOf(path, data));
     const text = Buffer.from(checklist({ version, tag, summary, artifacts: digests, commands }));
-    made.push({ path: list, data: text });
-    made.push({ path: SUMS_FILE, data: Buffer.from(sums([...digests, digestOf(list, text)])) });
+    made.push({ path: names.checklist, data: text });
+    await writeWhole(join(overlay, names.checklist), text);
+    const says = statement({
+      ...{ version, npm: { path: npm.file, data: npm.data }, files: made.filter(({ path }) => path !== npm.file) },
+      ...{ contents, build: buildOf(contents), summary, commit: git.commit },
+      lockSha256: digestOf("", await readFile(at("package-lock.json"))).sha256,
+      tree: overlayFiles(root, overlay).map(({ path, after }) => digestOf(path, after)),
+    });
+    made.push({ path: names.statement, data: says });
+    const signature = await options.sign?.(says);
+    if (signature) made.push({ path: names[signature.kind], data: signature.data });
+    made.push({ path: SUMS_FILE, data: Buffer.from(sums(made.map(({ path, data }) => digestOf(path, data)))) });
     for (const { path, data } of made) await writeWhole(join(staging, path), data);
-    await writeWhole(join(overlay, list), text);
+    for (const name of ["results", "sign-off"]) await rm(join(staging, name), { recursive: true, force: true });
+    // What a receiver would refuse must not go out.
+    if (!warning) await verifyRelease(staging);
     await swap(staging, out);
     if (!options.dryRun) await putInto(root, join(out, TREE), out);
-    return { tag, out, files: made.map(({ path }) => path), tree, commands, summary, go };
+    const noGo = warning && `${warning.id}: ${warning.reason}`;
+    return { tag, out, files: made.map(({ path }) => path), tree, commands, summary, noGo };
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
+}
+
+/** The bill of materials of a package. */
+function sbomOf(contents: Files, lock: string, version: string, time: number, npm: NpmPackage): Uint8Array {
+  const { description = "", license = "" } = JSON.parse(textOf(contents, "package.json")) as { description?: string; license?: string };
+  const libraries = lockedLibraries(textOf(contents, LICENSES_FILE), lock);
+  const sha512 = createHash("sha512").update(npm.data).digest("hex");
+  return sbom({ version, time, description, license, sha512, files: digestsOf(contents), libraries });
+}
+
+/** In a dry run only. */
+function isWarning({ id, status }: CheckReport): boolean {
+  return WARNINGS.includes(id) && status !== "PASS";
 }
 
 /** A path for a command that runs in `root`. */
@@ -174,25 +210,37 @@ function stateOf(root: string): GitState {
   throw new BitnetError("usage", `${root} is not a clone with a commit: prepare releases in a clone`);
 }
 
-/** package.json, package-lock.json and the changelog as the release has them; only what differs. */
-async function versionFiles(root: string, overlay: string, version: string, date: string): Promise<void> {
-  const log = readFileSync(join(root, CHANGELOG_FILE), "utf8");
-  const texts = new Map([[CHANGELOG_FILE, releaseChangelog(log, version, date)]]);
-  for (const path of ["package.json", "package-lock.json"]) {
-    const json = JSON.parse(readFileSync(join(root, path), "utf8")) as { version: string; packages?: Record<string, { version?: string }> };
+/**
+ * package.json, package-lock.json and the changelog as the release has them: made of the commit's, so that nothing else in the tree goes out with them.
+ * A dry run takes what was changed in the tree, which makes it no go.
+ */
+async function versionFiles(root: string, overlay: string, version: string, date: string, dryRun: boolean): Promise<void> {
+  const raised = (text: string): string => {
+    const json = JSON.parse(text) as { version: string; packages?: Record<string, { version?: string }> };
     json.version = version;
     if (json.packages?.[""]) json.packages[""].version = version;
-    texts.set(path, `${JSON.stringify(json, undefined, 2)}\n`);
+    return `${JSON.stringify(json, undefined, 2)}\n`;
+  };
+  const release = {
+    [CHANGELOG_FILE]: (text: string) => releaseChangelog(text, version, date),
+    "package.json": raised,
+    "package-lock.json": raised,
+  };
+  for (const [path, change] of Object.entries(release)) {
+    const [head, here] = [committed(root, path), readFileSync(join(root, path), "utf8")];
+    const edited = dryRun && here !== head && here !== change(head);
+    await writeWhole(join(overlay, path), change(edited ? here : head));
   }
-  for (const [path, text] of texts) {
-    if (readFileSync(join(root, path), "utf8") !== text) await writeWhole(join(overlay, path), text);
-  }
+}
+
+function embeddedRecords(root: string, overlay: string): ReturnType<typeof modelRecords> {
+  return modelRecords({ models: EMBEDDED_PAIR, files: {}, root, overlay, embedded: true });
 }
 
 /** Measures both formats where their records are missing or stale, or all if asked, and renders the page. */
 async function performance(options: ReleaseOptions, root: string, overlay: string): Promise<void> {
   const { cliArgs, seed, deterministic, date, kernels = {}, signal, iterations = ITERATIONS, onMeasure } = options;
-  const found = await modelRecords({ models: EMBEDDED_PAIR, files: {}, root, overlay, embedded: true });
+  const found = await embeddedRecords(root, overlay);
   const stale: typeof found = [];
   for (const one of found) {
     const fresh = one.at !== undefined && (await staleReasons(await readPerf(one.at))).length === 0;
@@ -223,9 +271,9 @@ async function perfRecords(root: string, at: (path: string) => string): Promise<
 
 /** Acceptance, whole. */
 async function accept(options: ReleaseOptions, root: string, overlay: string, out: string): Promise<AcceptanceSummary> {
-  const { cliArgs, seed, deterministic, date, kernels, signal, onBanner, onCheck, checks } = options;
+  const { cliArgs, seed, deterministic, environment, date, kernels, signal, onBanner, onCheck, checks } = options;
   return runAcceptance({
-    ...{ cliArgs, seed, deterministic, date, kernels, signal, root, overlay, out, release: !options.dryRun },
+    ...{ cliArgs, seed, deterministic, environment, date, kernels, signal, root, overlay, out, release: !options.dryRun },
     ...(onBanner && { onBanner }),
     ...(onCheck && { onCheck }),
     ...(checks && { checks }),
@@ -271,11 +319,30 @@ function changes(root: string, overlay: string): OverlayFile[] {
   return overlayFiles(root, overlay).filter(({ before, after }) => !before?.equals(after));
 }
 
-/** What an earlier run, perhaps one that was killed, has put into the tree is this release's own: the check of a clean tree goes by the overlay. */
-async function takeOver(earlier: string, root: string, overlay: string): Promise<void> {
+/**
+ * Performance that an earlier run, perhaps one that was killed, has measured and put into the tree is this release's own, and so is its checklist: the
+ * check of a clean tree goes by the overlay. Nothing else in such a folder counts: anybody could have put it there.
+ * @param records paths of the performance records that a release measures, and of the checklist
+ */
+async function takeOver(earlier: string, root: string, overlay: string, records: ReadonlySet<string>): Promise<void> {
   for (const { path, before, after } of overlayFiles(root, earlier)) {
-    if (before?.equals(after)) await writeWhole(join(overlay, path), after);
+    const own = records.has(path) || path === PERF_PAGE || PICTURE.test(path);
+    if (own && before?.equals(after)) await writeWhole(join(overlay, path), after);
   }
+}
+
+/** Beside the page. */
+const PICTURE = /^docs\/perf-[\w.-]+\.svg$/;
+
+/** Whether a folder is a release, and nothing else: it may be replaced then. */
+function isRelease(folder: string): boolean {
+  const list = join(folder, SUMS_FILE);
+  if (!statSync(list, { throwIfNoEntry: false })?.isFile()) return false;
+  const named = [...readFileSync(list, "utf8").matchAll(/^[0-9a-f]{64} {2}(.+)$/gm)].map(([, name]) => name!);
+  return (
+    named.some((name) => /^bitnet-ts-v.+-artifacts\.tar\.gz$/.test(name)) &&
+    readdirSync(folder).every((name) => [SUMS_FILE, TREE, ...named].includes(name))
+  );
 }
 
 /** Puts the overlay's files into the tree. If that fails, the tree is restored and the release removed. */
@@ -292,7 +359,6 @@ async function putInto(root: string, overlay: string, out: string): Promise<void
 async function swap(staging: string, out: string): Promise<void> {
   const old = temporaryPath(out);
   try {
-    for (const name of ["results", "sign-off"]) await rm(join(staging, name), { recursive: true, force: true });
     if (existsSync(out)) await rename(out, old);
     await rename(staging, out);
   } catch (error) {

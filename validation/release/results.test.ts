@@ -2,9 +2,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type AcceptanceSummary, artifactHashes, PARITY_FILE, SUMMARY_FILE } from "../acceptance/acceptance.js";
-import { Clone } from "../acceptance/clone.test.helper.js";
-import type { ParityReport } from "../parity/types.js";
+import { type AcceptanceSummary, artifactHashes, type CheckReport, PARITY_FILE, SUMMARY_FILE } from "../acceptance/acceptance.js";
+import { Clone, COMMIT_TIME, ENVIRONMENT } from "../acceptance/clone.test.helper.js";
+import { parityFigures } from "../acceptance/model-checks.js";
+import type { LaneReport, ParityReport } from "../parity/types.js";
 import type { GitState } from "../records/git.js";
 import { writeRows } from "../records/records.js";
 import { EXAMPLES } from "../records/records.test.helper.js";
@@ -22,7 +23,7 @@ const read = <T>(name: string): T => JSON.parse(readFileSync(join(folder, name),
 const write = (name: string, value: object): void => writeFileSync(join(folder, name), JSON.stringify(value));
 
 function take(dryRun = false): Promise<AcceptanceSummary> {
-  const git: GitState = { commit: clone.commit, time: 0, branch: "main", changed: [] };
+  const git: GitState = { commit: clone.commit, time: COMMIT_TIME, branch: "main", changed: [] };
   return takeResults(folder, join(folder, "taken"), git, dryRun);
 }
 
@@ -32,6 +33,26 @@ async function resealed(edit: (summary: AcceptanceSummary) => Partial<Acceptance
   const edited = { ...summary, artifacts: artifactHashes(folder), ...edit(summary) };
   await clone.seal(folder, { ...edited, checks: edited.checks.map(({ chain: _, ...check }) => check) });
 }
+
+/** Another report of parity, sealed in. @param seen the summary has its figures */
+async function lanes(edit: (lane: LaneReport) => LaneReport | LaneReport[], seen = false): Promise<void> {
+  const report = read<ParityReport>(PARITY_FILE);
+  const edited = { ...report, lanes: report.lanes.flatMap(edit) };
+  write(PARITY_FILE, edited);
+  const shown = parityFigures(edited);
+  await resealed(({ checks }) =>
+    seen ? { checks: checks.map((one) => ({ ...one, ...(shown[one.id] && { figures: shown[one.id]! }) })) } : {},
+  );
+}
+
+/** A lane with its first text alone. */
+function fewer(lane: LaneReport): LaneReport {
+  return { ...lane, prompts: lane.prompts.slice(0, 1), totals: { ...lane.totals, tokens: lane.prompts[0]!.tokens } };
+}
+
+/** Other figures of a check. */
+const figures = (id: string, other: CheckReport["figures"] & object): Promise<void> =>
+  resealed(({ checks }) => ({ checks: checks.map((one) => (one.id === id ? { ...one, figures: other } : one)) }));
 
 const provenance =
   (edit: Partial<AcceptanceSummary["provenance"]>) =>
@@ -171,7 +192,7 @@ const edits: readonly (readonly [what: string, said: RegExp, edit: () => void | 
     /no PASS for lane oracle/,
     () => {
       const report = read<ParityReport>(PARITY_FILE);
-      write(PARITY_FILE, { ...report, lanes: report.lanes.slice(0, -1) });
+      write(PARITY_FILE, { ...report, lanes: report.lanes.filter(({ name }) => name !== "oracle") });
       return resealed(() => ({}));
     },
   ],
@@ -193,6 +214,85 @@ const edits: readonly (readonly [what: string, said: RegExp, edit: () => void | 
       await writeRows(join(folder, "parity_failures.jsonl"), "parity-failure", [EXAMPLES["parity-failure"]]);
       await resealed(() => ({}));
     },
+  ],
+  [
+    "both lanes of one file",
+    /parity_report\.json is from the model .*gguf, not the embedded one/,
+    () => lanes((lane) => (lane.name === "fp32-fp32" ? { ...lane, sides: { a: { ...lane.sides.b }, b: lane.sides.b } } : lane)),
+  ],
+  [
+    "float32 in place of the kernels",
+    /lane quant-fp32 of parity_report\.json compares reference with reference/,
+    () =>
+      lanes((lane) =>
+        lane.name === "quant-fp32" ? { ...lane, sides: { ...lane.sides, b: { ...lane.sides.b, kernels: "reference" } } } : lane,
+      ),
+  ],
+  [
+    "fewer texts",
+    /lane fp32-fp32 has other texts than a whole run/,
+    () => lanes((lane) => (lane.name === "fp32-fp32" ? fewer(lane) : lane)),
+  ],
+  [
+    "a wider gate",
+    /lane quant-fp32 has another gate than the embedded model/,
+    () => lanes((lane) => (lane.name === "quant-fp32" ? { ...lane, thresholds: { ...lane.thresholds, kl_max: 9 } } : lane), true),
+  ],
+  ["an oracle less", /lane hf-packed is missing/, () => lanes((lane) => (lane.sides.a.kernels === "hf-packed" ? [] : lane), true)],
+  [
+    "stored outputs of something else",
+    /lane hf-packed is from other stored outputs/,
+    () =>
+      lanes((lane) =>
+        lane.sides.a.kernels === "hf-packed" ? { ...lane, sides: { ...lane.sides, a: { ...lane.sides.a, sha256: "0".repeat(64) } } } : lane,
+      ),
+  ],
+  [
+    "figures that fail",
+    /parity_report\.json: lane fp32-fp32 \(reference\): prompt-1 has the verdict PASS, but its figures say FAIL/,
+    () =>
+      lanes((lane) =>
+        lane.name === "fp32-fp32"
+          ? { ...lane, prompts: lane.prompts.map((one) => ({ ...one, figures: { ...one.figures, tau_median: 0.5 } })) }
+          : lane,
+      ),
+  ],
+  [
+    "better figures than those of the report",
+    /the figures of c\.quant-fp32 are not those of parity_report\.json/,
+    () =>
+      resealed(({ checks }) => ({
+        checks: checks.map((one) => (one.id === "c.quant-fp32" ? { ...one, figures: { ...one.figures, tau: 1.5 } } : one)),
+      })),
+  ],
+  ["sources that were not built again", /g\.build has not built the sources again/, () => figures("g.build", { built_again: false })],
+  ["a tree of another commit", /g\.clean-tree is not of commit/, () => figures("g.clean-tree", { commit: "0".repeat(12), changed: 0 })],
+  [
+    "a tree with changes",
+    /g\.clean-tree is not of commit/,
+    () => figures("g.clean-tree", { commit: clone.commit.slice(0, 12), changed: 1 }),
+  ],
+  [
+    "no deterministic environment",
+    /d\.environment: the deterministic environment is not set \(BITNET_NUM_THREADS\): run export/,
+    () => figures("d.environment", { environment: "BITNET_DETERMINISTIC=1 BITNET_SEED=42", seed: 42 }),
+  ],
+  [
+    "an environment of another seed",
+    /d\.environment does not match the provenance/,
+    () => figures("d.environment", { environment: ENVIRONMENT, seed: 7 }),
+  ],
+  [
+    "a quick run by another name",
+    /they are from a quick run, or from other models/,
+    async () => {
+      await clone.results(folder, { cli_args: ["validate", "--quick"] });
+    },
+  ],
+  [
+    "a run before its commit",
+    /they are of 2023-01-02T03:04:05\.678Z, and so older than their commit/,
+    () => clone.results(folder, { date: "2023-01-02T03:04:05.678Z" }),
   ],
   [
     "parity of another run",

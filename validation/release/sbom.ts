@@ -1,10 +1,10 @@
-import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
-import { builtHashes, publishedFiles } from "../records/build.js";
+import type { FileDigest } from "./tar.js";
 
 // Written by hand: @cyclonedx/cyclonedx-library takes 240 kB of the bundle, which is 320 kB, and asks for an XML writer, for the object below.
+
+/** The name that the package is published under. */
+export const PACKAGE_NAME = "bitnet-ts";
 
 /** A package in package-lock.json (version 3). */
 interface LockedPackage {
@@ -12,6 +12,30 @@ interface LockedPackage {
   readonly resolved?: string;
   readonly integrity?: string;
   readonly license?: string;
+}
+
+/** A package of which parts are in the bundle. */
+export interface Library {
+  readonly name: string;
+  readonly version: string;
+  /** 128 hex; undefined: package-lock.json has none. */
+  readonly sha512: string | undefined;
+  readonly license: string | undefined;
+}
+
+/** What a bill of materials says. */
+export interface SbomFacts {
+  readonly version: string;
+  /** Of the commit, seconds since 1970. */
+  readonly time: number;
+  /** From package.json. */
+  readonly description: string;
+  readonly license: string;
+  /** Of the npm package, 128 hex. */
+  readonly sha512: string;
+  /** Files of the npm package. */
+  readonly files: readonly FileDigest[];
+  readonly libraries: readonly Library[];
 }
 
 /** What the bundle's file of licences says is in it: a name and a version at the head of each licence. */
@@ -28,28 +52,35 @@ export function bundledPackages(licenses: string): { readonly name: string; read
     });
 }
 
-function hash(alg: "SHA-256" | "SHA-512", data: Uint8Array): { readonly alg: string; readonly content: string } {
-  return { alg, content: createHash(alg.replace("-", "").toLowerCase()).update(data).digest("hex") };
+/** The bundled packages with the hashes and licences of package-lock.json. @throws BitnetError file: it does not have one of them */
+export function lockedLibraries(licenses: string, packageLock: string): Library[] {
+  const lock = JSON.parse(packageLock) as { packages: Record<string, LockedPackage> };
+  return bundledPackages(licenses).map(({ name, version }) => {
+    const path = Object.keys(lock.packages).find((one) => one.endsWith(`node_modules/${name}`) && lock.packages[one]?.version === version);
+    const locked = path === undefined ? undefined : lock.packages[path];
+    if (!locked)
+      throw new BitnetError("file", `package-lock.json has no ${name} ${version}, which is in the bundle: run npm run build again`);
+    const [algorithm, digest] = locked.integrity?.split("-") ?? [];
+    const sha512 = algorithm === "sha512" && digest !== undefined ? Buffer.from(digest, "base64").toString("hex") : undefined;
+    return { name, version, sha512, license: locked.license };
+  });
 }
 
+/** Kernels and models of the npm package: those of its files that have a place in the bill of materials and in the statement. */
+export function modelsAndKernels(files: readonly FileDigest[]): FileDigest[] {
+  return [...files.filter(({ path }) => path.endsWith(".wasm")), ...files.filter(({ path }) => isModel(path))];
+}
+
+const isModel = (path: string): boolean => /\.(?:gguf|safetensors)$/.test(path);
+
 /**
- * The software bill of materials, CycloneDX 1.6: the package, its kernels and models, and the packages bundled into it, with versions, licences and the hashes
- * that package-lock.json has. It has no serial number and no clock, so that equal inputs give equal bytes.
- * @param time of the commit, seconds since 1970
- * @param npm the package as it is published
- * @throws BitnetError file: a bundled package is not in package-lock.json
+ * The software bill of materials, CycloneDX 1.6: the package, its kernels and models, and the packages bundled into it, with versions, licences and the
+ * hashes that package-lock.json has. It has no serial number and no clock, so that equal inputs give equal bytes.
  */
-export function sbom(root: string, version: string, time: number, npm: Uint8Array): object {
-  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as { packages: Record<string, LockedPackage> };
-  const { name, description, license } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Record<string, string>;
-  const bundled = bundledPackages(readFileSync(join(root, "dist/bundle/LICENSES.txt"), "utf8"));
+export function sbom({ version, time, description, license, sha512, files, libraries }: SbomFacts): Uint8Array {
   const purl = (of: string, at: string): string => `pkg:npm/${of.replace(/^@/, "%40")}@${at}`;
-  const own = purl(name!, version);
-  const components = bundled.map(({ name: of, version: at }) => {
-    const path = Object.keys(lock.packages).find((one) => one.endsWith(`node_modules/${of}`) && lock.packages[one]?.version === at);
-    const locked = path === undefined ? undefined : lock.packages[path];
-    if (!locked) throw new BitnetError("file", `package-lock.json has no ${of} ${at}, which is in the bundle: run npm run build again`);
-    const [algorithm, digest] = locked.integrity?.split("-") ?? [];
+  const own = purl(PACKAGE_NAME, version);
+  const components = libraries.map(({ name: of, version: at, ...locked }) => {
     const [, group, rest] = of.match(/^(@[^/]+)\/(.+)$/) ?? [];
     return {
       type: "library",
@@ -57,21 +88,18 @@ export function sbom(root: string, version: string, time: number, npm: Uint8Arra
       ...(group !== undefined && { group }),
       name: rest ?? of,
       version: at,
-      ...(algorithm === "sha512" &&
-        digest !== undefined && { hashes: [{ alg: "SHA-512", content: Buffer.from(digest, "base64").toString("hex") }] }),
+      ...(locked.sha512 !== undefined && { hashes: [{ alg: "SHA-512", content: locked.sha512 }] }),
       ...(locked.license !== undefined && { licenses: [{ license: { id: locked.license } }] }),
       purl: purl(of, at),
     };
   });
-  const files = [
-    ...Object.entries(builtHashes(root))
-      .filter(([path]) => path.endsWith(".wasm"))
-      .map(([path]) => ["file", path] as const),
-    ...publishedFiles(root)
-      .filter((path) => /\.(?:gguf|safetensors)$/.test(path))
-      .map((path) => ["machine-learning-model", path] as const),
-  ].map(([type, path]) => ({ type, "bom-ref": `${own}#${path}`, name: path, hashes: [hash("SHA-256", readFileSync(join(root, path)))] }));
-  return {
+  const shipped = modelsAndKernels(files).map(({ path, sha256 }) => ({
+    type: isModel(path) ? "machine-learning-model" : "file",
+    "bom-ref": `${own}#${path}`,
+    name: path,
+    hashes: [{ alg: "SHA-256", content: sha256 }],
+  }));
+  const bom = {
     bomFormat: "CycloneDX",
     specVersion: "1.6",
     version: 1,
@@ -80,18 +108,50 @@ export function sbom(root: string, version: string, time: number, npm: Uint8Arra
       component: {
         type: "library",
         "bom-ref": own,
-        name,
+        name: PACKAGE_NAME,
         version,
         description,
-        hashes: [hash("SHA-512", npm)],
+        hashes: [{ alg: "SHA-512", content: sha512 }],
         licenses: [{ license: { id: license } }],
         purl: own,
       },
     },
-    components: [...components, ...files],
+    components: [...components, ...shipped],
     dependencies: [
       { ref: own, dependsOn: components.map((component) => component["bom-ref"]) },
       ...components.map((component) => ({ ref: component["bom-ref"] })),
     ],
   };
+  return Buffer.from(`${JSON.stringify(bom, undefined, 2)}\n`);
+}
+
+/** What a bill of materials says that can't be computed from the release's other files. @throws BitnetError file: it has another form */
+export function sbomClaims(data: Uint8Array, where: string): Pick<SbomFacts, "description" | "license" | "libraries"> {
+  interface Component {
+    readonly type: string;
+    readonly group?: string;
+    readonly name: string;
+    readonly version: string;
+    readonly description: string;
+    readonly hashes?: readonly [{ readonly content: string }];
+    readonly licenses?: readonly [{ readonly license: { readonly id: string } }];
+  }
+  try {
+    const bom = JSON.parse(new TextDecoder().decode(data)) as {
+      readonly metadata: { readonly component: Component };
+      readonly components: readonly Component[];
+    };
+    const licenseOf = ({ licenses }: Component): string | undefined => licenses?.[0].license.id;
+    const libraries = bom.components
+      .filter(({ type }) => type === "library")
+      .map((one) => ({
+        name: one.group === undefined ? one.name : `${one.group}/${one.name}`,
+        version: one.version,
+        sha512: one.hashes?.[0].content,
+        license: licenseOf(one),
+      }));
+    return { description: bom.metadata.component.description, license: licenseOf(bom.metadata.component) ?? "", libraries };
+  } catch (error) {
+    throw new BitnetError("file", `${where} is not a bill of materials as bitnet writes it: ${(error as Error).message}`, { file: where });
+  }
 }

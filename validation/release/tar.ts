@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { packTar } from "modern-tar";
 
@@ -6,6 +7,17 @@ export interface ArchiveFile {
   /** With `/`. */
   readonly path: string;
   readonly data: Uint8Array;
+}
+
+/** A file, by its size and hash. */
+export interface FileDigest {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export function digestOf(path: string, data: Uint8Array): FileDigest {
+  return { path, bytes: data.length, sha256: createHash("sha256").update(data).digest("hex") };
 }
 
 /** A tar archive: sorted by path, every file of one time (seconds since 1970), owner 0, mode 644. Equal files give equal bytes. */

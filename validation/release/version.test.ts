@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Clone } from "../acceptance/clone.test.helper.js";
-import { checkVersion } from "./version.js";
+import { checkVersion, isAtMost, isVersion } from "./version.js";
 
 const clone = new Clone(); // package.json and changelog of its HEAD have 0.1.0
 beforeAll(() => clone.make());
@@ -33,4 +33,49 @@ it("and than every tag; one of a pre-release is before its version", () => {
   expect(fault("0.10.0")).toMatch(/v0\.10\.0/);
   expect(fault("1.9.9")).toMatch(/v2\.0\.0-rc\.1/);
   expect(fault("2.0.0")).toBeUndefined();
+  clone.put(".git/refs/tags/V3.0.0", `${clone.commit}\n`);
+  expect(fault("2.0.0")).toMatch(/2\.0\.0 is not newer than V3\.0\.0/);
+});
+
+it("is written as Semantic Versioning and registries have it, and is no pre-release", () => {
+  for (const version of ["0.0.0", "1.2.3", "10.20.30", `1.0.${Number.MAX_SAFE_INTEGER}`]) expect(isVersion(version), version).toBe(true);
+  for (const version of [
+    ...[
+      "",
+      "1",
+      "1.2",
+      "1.2.3.4",
+      "v1.2.3",
+      "V1.2.3",
+      "=1.2.3",
+      " 1.2.3",
+      "1.2.3 ",
+      "1.2.3\n",
+      "01.2.3",
+      "1.02.3",
+      "1.2.03",
+      "-1.2.3",
+      "1.2.x",
+    ],
+    ...["1.2.3-rc.1", "1.2.3+build", "1.2.3-0", "1,2,3", "１.2.3", "1e3.0.0", "0x1.0.0", "9007199254740992.0.0", `1.0.${"9".repeat(300)}`],
+  ]) {
+    expect(isVersion(version), version).toBe(false);
+    expect(fault(version), version).toMatch(/is not a version like 1\.2\.3: give three numbers without v, leading zeros/);
+  }
+});
+
+it("a record is at most as new as its release", () => {
+  for (const [one, other] of [
+    ["0.1.0", "0.2.0"],
+    ["0.2.0", "0.2.0"],
+    ["0.2.0-rc.1", "0.2.0"],
+    ["0.9.0", "0.10.0"],
+  ] as const)
+    expect(isAtMost(one, other), `${one} ${other}`).toBe(true);
+  for (const [one, other] of [
+    ["0.2.1", "0.2.0"],
+    ["1.0.0", "0.9.9"],
+    ["x", "0.2.0"],
+  ] as const)
+    expect(isAtMost(one, other)).toBe(false);
 });

@@ -2,15 +2,33 @@ import { BitnetError } from "../../engine/errors.js";
 import { CHANGELOG_FILE, readChangelog } from "../records/changelog.js";
 import { gitFile, gitTags } from "../records/git.js";
 
-/** A version X.Y.Z, and whether it is a pre-release (`-rc.1`). */
+/** As long as registries take one. */
+const MAX_LENGTH = 256;
+
+/**
+ * Whether a text is the version of a release: X.Y.Z as Semantic Versioning writes it, without `v` or leading zeros. Pre-releases are not prepared, because
+ * `npm publish` would give them the tag `latest`; neither is build metadata, which npm drops.
+ */
+export function isVersion(text: string): boolean {
+  const [, ...numbers] = text.match(/^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$/) ?? [];
+  return numbers.length === 3 && text.length <= MAX_LENGTH && numbers.every((number) => Number.isSafeInteger(Number(number)));
+}
+
+/** The version of a tag or a changelog: X.Y.Z, and whether it is a pre-release (`-rc.1`). */
 interface Version {
   readonly numbers: readonly number[];
   readonly before: boolean;
 }
 
 function parse(text: string): Version | undefined {
-  const [, numbers, before] = text.match(/^v?(\d+\.\d+\.\d+)(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?$/) ?? [];
+  const [, numbers, before] = text.match(/^v?(\d+\.\d+\.\d+)(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?$/i) ?? [];
   return numbers === undefined ? undefined : { numbers: numbers.split(".").map(Number), before: before !== undefined };
+}
+
+/** Whether a version is older than another, or the same. */
+export function isAtMost(one: string, other: string): boolean {
+  const [a, b] = [parse(one), parse(other)];
+  return a !== undefined && b !== undefined && compare(a, b) <= 0;
 }
 
 /** Negative: a is older (Semantic Versioning 11, except for the order of pre-releases of one version). */
@@ -26,8 +44,13 @@ function compare(a: Version, b: Version): number {
  */
 export function checkVersion(root: string, version: string): void {
   const own = parse(version);
-  if (!own) throw new BitnetError("usage", `${version} is not a version like 1.2.3`);
+  if (!own || !isVersion(version))
+    throw new BitnetError(
+      "usage",
+      `${version} is not a version like 1.2.3: give three numbers without v, leading zeros, pre-release or build`,
+    );
   const { version: present = "" } = JSON.parse(committed(root, "package.json")) as { readonly version?: string };
+  if (!parse(present)) throw new BitnetError("usage", `package.json of HEAD has the version "${present}", which is none: correct it first`);
   const logged = readChangelog(committed(root, CHANGELOG_FILE)).map((section) => section.version);
   const taken: readonly (readonly [where: string, versions: readonly string[]])[] = [
     ["is tagged", gitTags(root)],
@@ -44,7 +67,8 @@ export function checkVersion(root: string, version: string): void {
   }
 }
 
-function committed(root: string, path: string): string {
+/** A file of HEAD as text. @throws BitnetError io, usage: there is none */
+export function committed(root: string, path: string): string {
   try {
     const data = gitFile(root, path);
     if (data) return data.toString("utf8");
