@@ -80,7 +80,7 @@ async function measure(scratch: Scratch, files: readonly string[]): Promise<Omit
   mkdirSync(folder);
   const report = join(folder, "report.json");
   const ran = await scratch.run(files, {
-    ...{ isolate: true, bail: false, silentMs: 3_600_000, args: ["--reporter=json", `--outputFile=${report}`] },
+    ...{ isolate: true, bail: false, silentMs: () => 3_600_000, args: ["--reporter=json", `--outputFile=${report}`] },
     env: { MUTATE_COVER: "1", NODE_V8_COVERAGE: folder },
   });
   if (!existsSync(report)) throw new Error(`the tests could not be run:\n${ran.output}`);
@@ -88,8 +88,6 @@ async function measure(scratch: Scratch, files: readonly string[]): Promise<Omit
     testResults: readonly {
       readonly name: string;
       readonly status: string;
-      readonly startTime: number;
-      readonly endTime: number;
       readonly assertionResults: readonly { readonly duration?: number }[];
     }[];
   };
@@ -99,17 +97,16 @@ async function measure(scratch: Scratch, files: readonly string[]): Promise<Omit
   const names = readdirSync(folder);
   const tests: Omit<TestFile, "sha256">[] = [];
   for (const name of names) {
-    const [, pid] = name.match(/^file-(\d+)\.txt$/) ?? [];
+    const [, pid] = name.match(/^file-(\d+)\.json$/) ?? [];
     if (pid === undefined) continue;
-    const test = readFileSync(join(folder, name), "utf8");
+    const { path: test, seconds } = JSON.parse(readFileSync(join(folder, name), "utf8")) as { path: string; seconds: number };
     const own = names.filter((one) => one.startsWith(`coverage-${pid}-`)).map((one) => join(folder, one));
     const children = join(folder, `children-${pid}`);
     const others = readdirSync(children).map((one) => join(children, one));
     const unrun = readCoverage(scratch.root, [...own, ...others]);
     rmSync(children, { recursive: true });
-    const { startTime, endTime, assertionResults } = testResults.find((one) => one.name === test)!;
+    const { assertionResults } = testResults.find((one) => one.name === test)!;
     const durations = assertionResults.map(({ duration = 0 }) => duration / 1000);
-    const seconds = (endTime - startTime) / 1000;
     const longest = Math.max(...durations, seconds - durations.reduce((sum, one) => sum + one, 0));
     tests.push({ path: relative(scratch.root, test).split(sep).join("/"), seconds, longest, unrun });
   }

@@ -10,8 +10,10 @@ const folder = join(base, `children-${process.pid}`);
 mkdirSync(folder);
 
 beforeAll(() => {
-  const { testPath } = expect.getState();
-  writeFileSync(join(base, `file-${process.pid}.txt`), testPath ?? "");
   process.env.NODE_V8_COVERAGE = folder; // of children and threads; this process keeps its own
 });
-afterAll(() => takeCoverage());
+afterAll(() => {
+  takeCoverage();
+  const { testPath } = expect.getState();
+  writeFileSync(join(base, `file-${process.pid}.json`), JSON.stringify({ path: testPath, seconds: performance.now() / 1000 }));
+});

@@ -7,7 +7,7 @@ import type { Scratch } from "./scratch.js";
 import { isKernel, moduleOf } from "./trial.js";
 
 /** No test of the set takes so long without news. */
-const SILENT_MS = 300_000;
+const silentMs = (): number => 300_000;
 
 /** The files of dist/ with a change of the set made. @throws Error if the change is no longer one of those that are generated */
 async function changedFiles(
@@ -30,7 +30,7 @@ export async function runFixed(root: string, scratches: readonly Scratch[]): Pro
   const set = readFixed(root);
   const start = performance.now();
   const files = [...new Set(set.flatMap(({ tests }) => tests))];
-  const unchanged = await scratches[0]!.run(files, { isolate: false, bail: false, silentMs: SILENT_MS });
+  const unchanged = await scratches[0]!.run(files, { isolate: false, bail: false, silentMs });
   if (!unchanged.passed) throw new Error(`the tests fail before anything is changed: ${unchanged.failed ?? unchanged.output}`);
   const left = [...set];
   const missed: Fixed[] = [];
@@ -38,7 +38,7 @@ export async function runFixed(root: string, scratches: readonly Scratch[]): Pro
     for (let one = left.shift(); one; one = left.shift()) {
       const changed = await changedFiles(root, one);
       for (const [path, data] of changed) scratch.put(path, data);
-      const { passed, timedOut, failed, output } = await scratch.run(one.tests, { isolate: false, bail: true, silentMs: SILENT_MS });
+      const { passed, timedOut, failed, output } = await scratch.run(one.tests, { isolate: false, bail: true, silentMs });
       for (const [path] of changed) scratch.restore(path);
       // A run that ends badly without a failed test is no proof.
       if (!passed && !timedOut && failed === undefined) throw new Error(`the tests of ${one.file} could not be run:\n${output}`);

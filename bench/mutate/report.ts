@@ -9,8 +9,9 @@ export interface Result {
   readonly before: string;
   readonly after: string;
   readonly outcome: "killed" | "hung" | "survived" | "equivalent";
-  /** Test files that ran it. */
+  /** Test files that ran, and those that were too slow to. */
   readonly ran: number;
+  readonly left: number;
   readonly by?: string;
   readonly reason?: string;
 }
@@ -72,8 +73,9 @@ export function tableOf({ rooms, kinds, results, score, seed, candidates }: Repo
     }
     lines.push("");
   }
-  for (const { outcome, file, line, kind, before, after, ran } of results) {
-    if (outcome === "survived") lines.push(`survived ${file}:${line} (${kind}; ${ran} test files)`, `  - ${before}`, `  + ${after}`);
+  for (const { outcome, file, line, kind, before, after, ran, left } of results) {
+    if (outcome === "survived")
+      lines.push(`survived ${file}:${line} (${kind}; ${ran} of ${ran + left} test files)`, `  - ${before}`, `  + ${after}`);
   }
   const hung = results.filter(({ outcome }) => outcome === "hung").length;
   const summary = `${results.length} of ${candidates} changes tried, seed ${seed}: ${(100 * score).toFixed(1)} % noticed`;

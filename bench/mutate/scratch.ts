@@ -18,8 +18,8 @@ export interface RunOptions {
   readonly isolate: boolean;
   /** Stop at the first failure. */
   readonly bail: boolean;
-  /** So long without output: it hangs. */
-  readonly silentMs: number;
+  /** After how long without output a file hangs, by its place among the files. */
+  readonly silentMs: (place: number) => number;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -52,14 +52,7 @@ export class Scratch {
   /** Runs test files of dist/, in their order. */
   run(files: readonly string[], { isolate, bail, silentMs, args = [], env = {} }: RunOptions): Promise<Ran> {
     const start = performance.now();
-    const vitest = [
-      "node_modules/vitest/vitest.mjs",
-      "run",
-      "--config",
-      "dist/bench/mutate/vitest.config.js",
-      "--no-color",
-      "--reporter=verbose",
-    ];
+    const vitest = ["node_modules/vitest/vitest.mjs", "run", "--config", "scripts/mutate.config.mjs", "--no-color", "--reporter=verbose"];
     const child = spawn(process.execPath, [...vitest, ...(bail ? ["--bail=1"] : []), ...args], {
       cwd: this.root,
       detached: true, // a group of its own, which a timeout ends
@@ -84,12 +77,14 @@ export class Scratch {
         timedOut = true;
         end();
       };
-      let timer = setTimeout(hangs, silentMs);
+      let place = 0;
+      let timer = setTimeout(hangs, silentMs(0));
       for (const stream of [child.stdout, child.stderr])
         stream.setEncoding("utf8").on("data", (text: string) => {
           output = (output + text).slice(-200_000);
           clearTimeout(timer);
-          timer = setTimeout(hangs, silentMs);
+          while (place < files.length - 1 && output.includes(files[place]!)) place++;
+          timer = setTimeout(hangs, silentMs(place));
         });
       child.on("error", reject);
       child.on("close", (code) => {

@@ -14,14 +14,17 @@ export interface Trial {
   /** The test file that failed, and which test. */
   readonly by?: string;
   readonly test?: string;
-  /** Test files that ran it. */
+  /** Test files that ran, and those that reach the change but were too slow to run. */
   readonly ran: number;
+  readonly left: number;
 }
 
 /** Files of a run that may share a process; the others have one each: they look at what the process holds. */
 const ALONE = /^dist\/(?:engine\/generation|validation)\//;
 /** Beyond the longest test, seconds: a machine may have other work. */
 const PATIENCE = 30;
+/** Seconds of test files that a change is given, those of its own room apart; a thorough run gives it all. */
+const BUDGET = 60;
 
 export const isKernel = (file: string): boolean => file.startsWith("kernels/");
 
@@ -69,6 +72,7 @@ export class Bench {
     readonly known: Baseline,
     /** What the compiler makes of the unchanged kernels. */
     readonly kernels: Modules | undefined,
+    readonly thorough: boolean,
   ) {}
 
   async try(scratch: Scratch, candidate: Candidate): Promise<Trial> {
@@ -78,18 +82,18 @@ export class Bench {
       const module = moduleOf(file);
       const tests = testsOf(this.known, module, mutant.start);
       scratch.put(module, changed);
-      const trial = await run(scratch, tests);
+      const trial = await this.#run(scratch, tests, candidate.room);
       scratch.restore(module);
       return trial;
     }
     const made = await compileKernels(this.root, { file, text: changed });
-    if (!made) return { outcome: "invalid", ran: 0 };
+    if (!made) return { outcome: "invalid", ran: 0, left: 0 };
     const different = Object.keys(made).filter((path) => !Buffer.from(made[path]!).equals(this.kernels![path]!));
-    if (different.length === 0) return { outcome: "same", ran: 0 };
+    if (different.length === 0) return { outcome: "same", ran: 0, left: 0 };
     for (const path of different) scratch.put(path, made[path]!);
     try {
       for (let tests = this.#kernelTests(different); ; ) {
-        const trial = await run(scratch, tests);
+        const trial = await this.#run(scratch, tests, "kernels");
         if (trial.outcome !== "killed" || !(await this.#hashes(scratch, trial.by!))) return trial;
         tests = tests.filter(({ path }) => path !== trial.by);
         for (const path of different) scratch.put(path, made[path]!);
@@ -111,8 +115,21 @@ export class Bench {
       for (const test of uses("dist/engine/compute/kernels.js", "function instantiate(")) tests.add(test);
     if (modules.some((path) => path.endsWith("products.wasm")))
       for (const test of uses("dist/engine/network/float-products.js", "new WebAssembly.Instance(")) tests.add(test);
-    const own = (test: TestFile): number => (test.path.startsWith("dist/kernels/") ? 0 : 1);
-    return [...tests].sort((a, b) => own(a) - own(b) || a.seconds - b.seconds);
+    return [...tests];
+  }
+
+  /** Runs those of the room, then the fastest, as far as the budget goes. */
+  async #run(scratch: Scratch, tests: readonly TestFile[], room: string): Promise<Trial> {
+    const folder = room === "kernels" ? "dist/kernels/" : room === "ground" ? "dist/engine/" : `dist/engine/${room}/`;
+    const own = ({ path }: TestFile): number =>
+      path.startsWith(folder) && (room !== "ground" || !path.slice(folder.length).includes("/")) ? 0 : 1;
+    let spent = 0;
+    const chosen: TestFile[] = [];
+    for (const test of tests.toSorted((a, b) => own(a) - own(b) || a.seconds - b.seconds)) {
+      if (own(test) === 1) spent += test.seconds;
+      if (this.thorough || spent <= BUDGET) chosen.push(test);
+    }
+    return { ...(await run(scratch, chosen)), left: tests.length - chosen.length };
   }
 
   /** Whether a test fails for the unchanged kernels with a section added that does nothing. */
@@ -132,13 +149,15 @@ export class Bench {
 }
 
 /** Runs test files, those that share a process first, until one fails. */
-async function run(scratch: Scratch, tests: readonly TestFile[]): Promise<Trial> {
+async function run(scratch: Scratch, tests: readonly TestFile[]): Promise<Omit<Trial, "left">> {
   let ran = 0;
   for (const isolate of [false, true]) {
     const files = tests.filter(({ path }) => ALONE.test(path) === isolate);
     if (files.length === 0) continue;
     ran += files.length;
-    const silentMs = 1000 * (PATIENCE + 8 * Math.max(...files.map(({ longest }) => longest)));
+    // What has begun may be the file at the place or one before it.
+    const silentMs = (place: number): number =>
+      1000 * (PATIENCE + 4 * Math.max(...files.slice(0, place + 1).map(({ longest }) => longest)));
     const done = await scratch.run(
       files.map(({ path }) => path),
       { isolate, bail: true, silentMs },

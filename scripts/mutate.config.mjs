@@ -1,18 +1,17 @@
 import { defineConfig } from "vitest/config";
-import type { TestSpecification } from "vitest/node";
 
 // Runs the test files that MUTATE_TESTS names, in its order, in a scratch copy of the tree; with MUTATE_COVER it says who runs what.
 
-const files = JSON.parse(process.env.MUTATE_TESTS ?? "[]") as string[];
+const files = JSON.parse(process.env.MUTATE_TESTS ?? "[]");
 const cover = process.env.MUTATE_COVER !== undefined;
 
 /** Keeps the order. */
 class AsGiven {
-  shard(specifications: TestSpecification[]): TestSpecification[] {
+  shard(specifications) {
     return specifications;
   }
-  sort(specifications: TestSpecification[]): TestSpecification[] {
-    const place = ({ moduleId }: TestSpecification): number => files.findIndex((path) => moduleId.endsWith(path));
+  sort(specifications) {
+    const place = ({ moduleId }) => files.findIndex((path) => moduleId.endsWith(path));
     return specifications.toSorted((a, b) => place(a) - place(b));
   }
 }
