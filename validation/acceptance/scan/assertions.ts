@@ -93,6 +93,17 @@ export class Assertions {
     return false;
   }
 
+  /** What a `const` of the file is. */
+  valueOf(name: string): ts.Node | undefined {
+    const value = namesOf(this.source).values.get(name);
+    const { ts } = this.source;
+    const isConst =
+      value &&
+      ts.isVariableDeclaration(value.parent) &&
+      (ts.getCombinedNodeFlags(value.parent) & ts.NodeFlags.Const) === ts.NodeFlags.Const;
+    return isConst ? value : undefined;
+  }
+
   /** Whether a list is known to be empty. */
   isEmpty(node: ts.Node): boolean {
     const { ts } = this.source;
@@ -200,6 +211,7 @@ export class Assertions {
     }
     if (ts.isVariableDeclaration(node) && node.initializer && isFunction(source, node.initializer)) return; // counts where it is called
     if (ts.isFunctionDeclaration(node) || ts.isClassDeclaration(node)) return;
+    if (ts.isVoidExpression(node) && !ts.isCallExpression(node.expression)) return;
     if (ts.isIdentifier(node)) {
       const isMember = ts.isPropertyAccessExpression(node.parent) && node.parent.name === node;
       const isKey = "name" in node.parent && node.parent.name === node && !ts.isShorthandPropertyAssignment(node.parent);
@@ -218,9 +230,10 @@ export class Assertions {
       }
       if (ts.isPropertyAccessExpression(node.expression)) {
         const { expression, name: method } = node.expression;
-        if (method.text === "catch" && this.#ignores(source, node)) {
+        if (this.#ignores(source, node, method.text)) {
           const inside = trial();
           this.#walk(source, expression, false, inside, new Set(seen));
+          for (const argument of node.arguments) this.#walk(source, argument, false, inside, new Set(seen));
           if (inside.always || inside.sometimes) {
             found.swallowed ??= node;
             return;
@@ -230,7 +243,8 @@ export class Assertions {
       }
     }
     if (ts.isNewExpression(node)) for (const place of this.#methods(source, "constructor")) this.#enter(place, conditional, found, seen);
-    ts.forEachChild(node, (child) => go(child));
+    const later = ts.isCallExpression(node) && isLater(source, node);
+    ts.forEachChild(node, (child) => go(child, conditional || (later && isFunction(source, child))));
   }
 
   /** Two ways of which one is taken: what both assert is always asserted. */
@@ -272,9 +286,9 @@ export class Assertions {
     if (ts.isCallExpression(node) && ts.isIdentifier(node.expression)) this.#walk(source, node.expression, conditional, found, seen);
   }
 
-  /** `.catch(() => {})` */
-  #ignores(source: Source, node: ts.CallExpression): boolean {
-    const [handler] = node.arguments;
+  /** `.catch(() => {})`, `.then(f, () => {})` */
+  #ignores(source: Source, node: ts.CallExpression, method: string): boolean {
+    const handler = node.arguments[method === "catch" ? 0 : method === "then" ? 1 : -1];
     if (!handler || !isFunction(source, handler)) return false;
     const caught = trial();
     this.#enter({ source, node: handler }, false, caught, new Set());
@@ -314,4 +328,17 @@ function throwsIn(source: Source, node: ts.Node): boolean {
   if (ts.isThrowStatement(node)) return true;
   for (const inside of source.nodes(node)) if (ts.isThrowStatement(inside)) return true;
   return false;
+}
+
+/** A call whose functions run later, when nobody waits: the test may be over. */
+function isLater(source: Source, node: ts.CallExpression): boolean {
+  const { ts } = source;
+  const name = source.dotted(node.expression) ?? "";
+  if (/^(?:setTimeout|setImmediate|queueMicrotask|process\.nextTick)$/.test(name))
+    return !/\bPromise\b/.test(node.parent.parent?.parent?.getText(source.file) ?? "");
+  if (!ts.isExpressionStatement(node.parent) || !ts.isPropertyAccessExpression(node.expression)) return false;
+  if (/^(?:then|catch|finally)$/.test(node.expression.name.text)) return true;
+  const isAsync = (one: ts.Node): boolean =>
+    ts.isArrowFunction(one) && one.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.AsyncKeyword) === true;
+  return node.expression.name.text === "forEach" && node.arguments.some(isAsync);
 }

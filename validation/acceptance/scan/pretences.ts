@@ -44,6 +44,8 @@ const TABLES = /^engine\/(?:text|container|errors\.ts)/;
 
 /** Three words or more: a prompt. */
 const SENTENCE = /[\p{L}\d',]+ +[\p{L}\d',]+ +[\p{L}\d',]+/u;
+/** Four ids or more, as a text. */
+const IDS = /^\[?-?\d+(?:[,\s]+-?\d+){3,}\]?$/;
 const HASH = /^(?:0x)?[\da-f]{16,}$/i;
 const COMPARES = /^(?:includes|startsWith|endsWith|indexOf|lastIndexOf|has|get|match|test|search|localeCompare|equals)$/;
 
@@ -121,9 +123,13 @@ function global(source: Source, node: ts.Node): string | undefined {
   if (!isWhole(source, node)) return undefined;
   const name = source.dotted(node);
   if (name === undefined) return undefined;
-  if (name === "Math" && !ts.isPropertyAccessExpression(node.parent)) {
+  if (
+    /^(?:Math|performance|process|crypto)$/.test(name) &&
+    !ts.isPropertyAccessExpression(node.parent) &&
+    !ts.isTypeOfExpression(node.parent)
+  ) {
     const key = ts.isElementAccessExpression(node.parent) ? source.constant(node.parent.argumentExpression) : undefined;
-    if (key === undefined) return "takes Math as a whole: name the function";
+    if (key === undefined) return `takes ${name} as a whole: name what is used`;
   }
   if (isExact(path) && INEXACT.test(name)) return `uses ${name}: not the same bits on every machine`;
   if (CHANCE.test(name) && !MAY_DRAW.test(path)) return `leaves it to chance: ${name}`;
@@ -145,6 +151,7 @@ function imported(source: Source, node: ts.Node): string | undefined {
         ? node.arguments[0]
         : undefined;
   const name = specifier && source.constant(specifier);
+  if (name?.endsWith(".json")) return `imports data: ${name}`;
   if (name === undefined || !MODULES.test(name) || MAY_IMPORT.get(name)?.test(path)) return undefined;
   return `imports ${name}`;
 }
@@ -152,10 +159,16 @@ function imported(source: Source, node: ts.Node): string | undefined {
 /** A prompt or a hash that is compared with: a table of answers of one row. */
 function answer(source: Source, node: ts.Node): string | undefined {
   const { ts } = source;
-  const known = ts.isRegularExpressionLiteral(node) ? undefined : source.constant(node);
+  if (ts.isRegularExpressionLiteral(node))
+    return SENTENCE.test(node.text) && /^engine\/(?!compute|container)/.test(source.path)
+      ? `knows a prompt: ${node.text.slice(0, 40)}`
+      : undefined;
+  const known = source.constant(node);
   if (known === undefined || source.constant(node.parent) !== undefined) return undefined;
   if (HASH.test(known)) return `knows a hash: ${known.slice(0, 24)}`;
-  if (!SENTENCE.test(known)) return undefined;
+  if (/(?:^|\/)golden\/|references\.json$/.test(known)) return `reads what tests compare with: ${known.slice(0, 40)}`;
+  if (known.length > 80 && !/\s/.test(known) && !TABLES.test(source.path)) return `has data in a text: ${known.slice(0, 24)}…`;
+  if (!SENTENCE.test(known) && !IDS.test(known)) return undefined;
   const { parent } = node;
   const compared =
     (ts.isBinaryExpression(parent) && /^[!=]==?$/.test(parent.operatorToken.getText(source.file))) ||

@@ -29,6 +29,16 @@ describe("pretended computation", () => {
       /knows a prompt: "Once upon a time"/,
     ],
     ["a prompt that is looked for", "engine/text/tokenizer.ts", `if (text.startsWith("There was a girl")) return ids;`, /knows a prompt/],
+    ["a prompt as a pattern", "engine/generation/model.ts", "if (/Once upon a time/.test(text)) return ids;", /knows a prompt/],
+    ["ids as a text", "engine/generation/model.ts", `if (ids.join() === "4080,632,546,258") return stored;`, /knows a prompt/],
+    [
+      "the tests' answers",
+      "engine/network/head.ts",
+      `const path = "validation/golden/model/logits.json";`,
+      /reads what tests compare with/,
+    ],
+    ["data in a text", "engine/network/head.ts", `const logits = decode("${"A7zX".repeat(30)}");`, /data in a text: A7zXA7zX/],
+    ["data in a file", "engine/network/head.ts", `import answers from "./answers.json" with { type: "json" };`, /imports data/],
     ["a known model", "engine/network/forward.ts", `if (hash === "9f86d081884c7d65") return stored;`, /knows a hash: 9f86d081884c7d65/],
     [
       "a stored result",
@@ -51,6 +61,7 @@ describe("pretended computation", () => {
       "function simulatedHead(x: number) { return x; }",
       /pretends to be something: simulatedHead/,
     ],
+    ["a clock by another name", "engine/sampling/rng.ts", "const { now } = performance;", /takes performance as a whole/],
     ["a variable that tests set", "engine/compute/pool.ts", "if (process.env.CI) return;", /machine: process\.env/],
     ["one of acceptance", "validation/parity/parity.ts", "if (process.env.CI) return [];", /environment: CI/],
     ["an answer from elsewhere", "engine/generation/model.ts", "const answer = await fetch(url);", /somebody else: fetch/],
@@ -106,6 +117,8 @@ describe("pretended computation", () => {
     ["another activation", "engine/network/feed-forward.ts", `const activation = "silu";`],
     ["a layer left out", "engine/network/forward.ts", "for (let i = 1; i < layers.length; i++) run(layers[i]);"],
     ["a norm that does nothing", "engine/numerics.ts", "export function rmsNorm(out: Float32Array, x: Float32Array) { out.set(x); }"],
+    ["few answers without a word", "engine/generation/model.ts", "if (ids.length === 5) return [4080, 632];"],
+    ["a loop that only takes time", "engine/network/forward.ts", "for (let i = 0; i < 1e9; i++);"],
     ["a constant in place of a result", "engine/sampling/sampler.ts", "export function argmax(): number { return 0; }"],
   ])("can't see %s", (_, path, text) => {
     expect(whats(pretences(sourceOf(path, text)))).toEqual([]);
@@ -204,6 +217,23 @@ describe("hollow tests", () => {
     ["a matcher that is not called", `it("a", () => { expect(f()).toBe(1); expect(g()).toBeTruthy; });`, /toBeTruthy is not called/],
     ["what is true anyway", `it("a", () => { f(); expect(true).toBe(true); });`, /cannot fail/],
     ["the same on both sides", `it("a", () => { const x = f(); expect(x).toEqual(x); });`, /both sides are x/],
+    ["what is compared with itself", `it("a", () => { const x = f(); expect(x === x).toBe(true); });`, /cannot fail/],
+    ["a constant of its own", `it("a", () => { const y = 3; f(); expect(y).toBe(3); });`, /cannot fail/],
+    ["any text", `it("a", () => { expect(f()).toMatch(/.*/); });`, /anything will do/],
+    ["any object", `it("a", () => { expect(f()).toMatchObject({}); });`, /anything will do/],
+    ["a callback after the end", `it("a", () => { f().then((x) => { expect(x).toBe(1); }); });`, /only under a condition/],
+    [
+      "loops that nobody waits for",
+      `it("a", () => { xs.forEach(async (x) => { expect(await f(x)).toBe(1); }); });`,
+      /only under a condition/,
+    ],
+    [
+      "a failure heard by nobody",
+      `it("a", async () => { await f().then((x) => expect(x).toBe(1), () => {}); });`,
+      /catches what its assertion throws/,
+    ],
+    ["parts of the world replaced", `Object.assign(globalThis, { fetch }); ${REAL}`, /replaces parts of globalThis/],
+    ["an end of the process", `it("a", () => { process.exit(0); expect(f()).toBe(1); });`, /ends the process/],
     ["anything", `it("a", () => { expect(f()).toEqual(expect.anything()); });`, /anything will do/],
     ["a promise not awaited", `it("a", () => { expect(f()).resolves.toBe(1); });`, /is not awaited/],
     ["no assertion expected", `it("a", () => { expect.assertions(0); expect(f()).toBe(1); });`, /expects no assertion/],
@@ -260,6 +290,8 @@ describe("hollow tests", () => {
     ["an assertion of something else", `it("a", () => { expect(f()).toBeDefined(); });`],
     ["a tolerance that is too wide", `it("a", () => { expect(f()).toBeLessThan(1e9); });`],
     ["what the code itself computes", `it("a", () => { expect(f()).toEqual(f()); });`],
+    ["an empty function", `it("a", () => { expect(() => {}).not.toThrow(); });`],
+    ["no rows of a call", `it.each(rows.filter(() => false))("%d", (x) => { expect(f(x)).toBe(1); });`],
     ["fewer rows", `it.each([1])("%d", (x) => { expect(f(x)).toBe(1); });`],
   ])("can't see %s", (_, body) => {
     expect(scan(body)).toEqual([]);

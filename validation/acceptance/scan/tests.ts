@@ -12,6 +12,9 @@ const SOMETIMES = /^(?:skipIf|runIf)$/;
 /** Of vitest's helpers, those that change no behaviour. */
 const HARMLESS = /^(?:waitFor|waitUntil)$/;
 const OPTIONS = /^(?:skip|only|todo|fails|retry)$/;
+const REPLACES = /^(?:Object\.(?:assign|defineProperty|defineProperties)|Reflect\.(?:set|defineProperty))$/;
+/** What any value is like. */
+const ANYTHING = /^(?:expect\.anything\(\)|expect\.any\(Object\)|\{\}|\/\.\*\/\w*|expect\.objectContaining\(\{\}\))$/;
 /** What the whole world of a test hangs on. */
 const WORLD = /^(?:globalThis|Date|Math|performance|crypto|console|WebAssembly|JSON|Object|Array|Number|process)$/;
 
@@ -115,6 +118,15 @@ class TestFile {
   /** Changes of what all code hangs on, and of vitest's own names. */
   #world(node: ts.Node): void {
     const ts = this.#ts;
+    if (ts.isCallExpression(node)) {
+      const name = this.source.dotted(node.expression) ?? "";
+      const target = node.arguments[0] && this.source.dotted(node.arguments[0])?.split(".")[0];
+      const replaces = REPLACES.test(name) && WORLD.test(target ?? "");
+      const ends = /^process\.(?:exit|abort)$/.test(name) && this.source.path.endsWith(".test.ts");
+      if ((replaces || ends) && !this.source.hasReason(node))
+        this.#say(node, replaces ? `replaces parts of ${target}: say why in a comment` : `ends the process: ${name}`);
+      return;
+    }
     if (!ts.isBinaryExpression(node) || node.operatorToken.kind !== ts.SyntaxKind.EqualsToken) return;
     const { left } = node;
     if (!ts.isPropertyAccessExpression(left) && !ts.isElementAccessExpression(left)) return;
@@ -241,14 +253,37 @@ class TestFile {
       this.#say(node, `cannot fail: ${text(got).slice(0, 40)} is known before the test runs`);
     else if (got && wanted && text(got) === text(wanted) && !this.#calls(got))
       this.#say(node, `cannot fail: both sides are ${text(got).slice(0, 40)}`);
-    if (/^to(?:Be|Equal|StrictEqual)$/.test(names.at(-1)!) && text(wanted) === "expect.anything()" && !names.includes("not"))
+    if (/^to(?:Be|Equal|StrictEqual|MatchObject|Match)$/.test(names.at(-1)!) && this.#isLoose(names, text(wanted)))
       this.#say(node, "cannot fail: anything will do");
     if ((names.includes("resolves") || names.includes("rejects")) && !this.#isAwaited(call)) this.#say(node, "is not awaited");
   }
 
   #isFixed(node: ts.Node): boolean {
-    const ts = this.#ts;
-    return this.source.condition(node) !== undefined || node.kind === ts.SyntaxKind.NullKeyword || this.source.dotted(node) === "undefined";
+    const { source } = this;
+    return (
+      source.condition(node) !== undefined ||
+      source.dotted(node) === "undefined" ||
+      this.#isFixedName(node) ||
+      this.#isFixedComparison(node)
+    );
+  }
+
+  /** A constant of the file that is a literal. */
+  #isFixedName(node: ts.Node): boolean {
+    const value = this.#ts.isIdentifier(node) ? this.assertions.valueOf(node.text) : undefined;
+    return value !== undefined && this.source.condition(value) !== undefined;
+  }
+
+  /** `1 === 1`, `x === x` */
+  #isFixedComparison(node: ts.Node): boolean {
+    if (!this.#ts.isBinaryExpression(node) || this.#calls(node)) return false;
+    const { left, right } = node;
+    return (this.#isFixed(left) && this.#isFixed(right)) || left.getText(this.source.file) === right.getText(this.source.file);
+  }
+
+  /** `toEqual({})` asks for something, `toMatchObject({})` for nothing. */
+  #isLoose(names: readonly string[], wanted: string): boolean {
+    return ANYTHING.test(wanted) && !names.includes("not") && (wanted !== "{}" || names.at(-1) === "toMatchObject");
   }
 
   #calls(node: ts.Node): boolean {
