@@ -47,7 +47,11 @@ test("special tokens that merges make come back the same, in a file that other e
   for (const copy of [await asGguf(vocabulary), await asJson(vocabulary), await asJson(await asGguf(vocabulary))])
     expect(createTokenizer(copy).encode(text)).toEqual(ids);
   const { tokenizer } = jsonTokenizer(vocabulary, undefined, 4096);
-  const { model } = JSON.parse(tokenizer) as { model: { vocab: Record<string, number>; merges: string[] } };
+  const { model, pre_tokenizer } = JSON.parse(tokenizer) as {
+    readonly model: { readonly vocab: Record<string, number>; readonly merges: readonly string[] };
+    readonly pre_tokenizer: { readonly type: string };
+  };
+  expect(pre_tokenizer.type).toBe("ByteLevel"); // as GPT-2's own file has it: one step is no sequence
   expect(model.merges.flatMap((merge) => merge.split(" ")).filter((half) => !(half in model.vocab))).toEqual([]);
   expect(new HfTokenizer(JSON.parse(tokenizer), {}).encode(text).ids).toEqual(ids);
 });
