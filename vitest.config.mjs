@@ -7,16 +7,16 @@ const shared = {
   hookTimeout: 600_000,
 };
 
-// What runs whole models has a process a file: it looks at threads, memory and files that the process holds. All else shares two processes: to
-// start one and load the engine takes longer than many of those files.
-const models = ["dist/engine/generation/**/*.test.js", "dist/validation/**/*.test.js", "dist/cli/**/*.test.js"];
+// These look at the threads, memory and files that their process holds, so each has a process of its own. All else shares two: to start one and
+// load the engine takes longer than many files.
+const alone = ["close", "load", "model", "stream"].map((name) => `dist/engine/{generation,network}/${name}.test.js`);
 
 export default defineConfig({
   test: {
     maxWorkers: 2,
     projects: [
-      { test: { ...shared, name: "models", include: models } },
-      { test: { ...shared, name: "parts", include: ["dist/**/*.test.js"], exclude: models, isolate: false } },
+      { test: { ...shared, name: "alone", include: alone } },
+      { test: { ...shared, name: "shared", include: ["dist/**/*.test.js"], exclude: alone, isolate: false } },
     ],
   },
 });

@@ -284,7 +284,7 @@ describe("a load that fails leaves nothing running or open", () => {
 });
 
 /** 200 take 20 seconds: `.ci/run` takes them. */
-const MODELS = process.env.BITNET_GOLDEN === "all" ? 200 : 50;
+const MODELS = process.env.BITNET_GOLDEN === "all" ? 200 : 40;
 
 test(`memory after ${MODELS} models is that after 20`, async () => {
   const script = new URL("./many-models.test.helper.js", import.meta.url);

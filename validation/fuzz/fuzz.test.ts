@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readGguf } from "../../engine/container/gguf.js";
 import { openSource } from "../../engine/container/source.js";
 import { BitnetError } from "../../engine/errors.js";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import { makeBases } from "./bases.js";
 import type { Base, Content } from "./files.js";
 import { mapGguf, rebuildGguf } from "./gguf-map.js";
@@ -45,8 +46,8 @@ test("mutated models end in a typed error, or run", async () => {
     expect(outcome.finding, `${one.base}, ${one.file}, ${one.kind}: ${outcome.detail}`).toBeUndefined();
     results.set(outcome.result, (results.get(outcome.result) ?? 0) + 1);
   });
-  await fc.assert(property, { numRuns: 300 });
-  for (const result of ["ok", "file", "tokenizer", "unsupported"]) expect(results.get(result), result).toBeGreaterThan(5);
+  await fc.assert(property, { numRuns: THOROUGH ? 300 : 150 });
+  for (const result of ["ok", "file", "tokenizer", "unsupported"]) expect(results.get(result), result).toBeGreaterThan(2);
 });
 
 describe("the harness", () => {

@@ -6,6 +6,7 @@ import type { ConversionType } from "../../engine/conversion/types.js";
 import { BitnetError, type ErrorCode } from "../../engine/errors.js";
 import { loadModel } from "../../engine/generation/model.js";
 import type { LoadOptions } from "../../engine/generation/runner.js";
+import { some, THOROUGH } from "../../engine/thorough.test.helper.js";
 import { STANDINS } from "./standins.js";
 
 /** What comes of a file that runs. */
@@ -145,8 +146,8 @@ async function answerOf(path: string, options: LoadOptions = {}) {
   }
 }
 
-/** To GGUF and to SafeTensors; CI converts back once more. */
-const FORMS: readonly ConversionType[] = process.env.CI ? ["i2_s", "packed", "i2_s"] : ["i2_s", "packed"];
+/** To GGUF, to SafeTensors, and back. */
+const FORMS = some<ConversionType>(["i2_s", "packed", "i2_s"], 0);
 
 /** The model in other forms, each made of the one before. */
 async function converted(name: string, { options = {}, forms = FORMS }: Runs): Promise<string[]> {
@@ -203,7 +204,7 @@ describe("published models", () => {
     else answers.set(expected.text, same.ids);
 
     // Any form it can be converted to answers the same.
-    if (before && !process.env.CI) return; // of models with the same numbers, CI converts every form
+    if (before && !THOROUGH) return; // of models with the same numbers, CI converts every form
     const last = (await converted(name, expected)).at(-1)!;
     const after = await answerOf(last);
     expect(after.same).toEqual(same);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, it } from "vitest";
 import { BitnetError } from "../../engine/errors.js";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import type { Check } from "../acceptance/check.js";
 import { Clone, COMMIT_TIME } from "../acceptance/clone.test.helper.js";
 import { SIGN_OFF } from "../acceptance/sign-off.js";
@@ -306,7 +307,7 @@ it("killed at any moment it leaves nothing partial under a final name, and the n
   const takes = performance.now() - started;
   const after = snapshot();
   // Each takes seconds: a developer runs one of them, CI four.
-  for (let run = 0; run < (process.env.CI ? 4 : 1); run++) {
+  for (let run = 0; run < (THOROUGH ? 4 : 1); run++) {
     await clone.make();
     rmSync(out, { recursive: true });
     const child = spawn(process.execPath, args, { stdio: "ignore" });
