@@ -43,7 +43,7 @@ export async function runFixed(root: string, scratches: readonly Scratch[]): Pro
       // A run that ends badly without a failed test is no proof.
       if (!passed && !timedOut && failed === undefined) throw new Error(`the tests of ${one.file} could not be run:\n${output}`);
       if (passed || timedOut) missed.push(one);
-      process.stdout.write(`${passed ? "SURVIVED" : timedOut ? "HUNG" : "noticed"}  ${one.file}: ${one.after}\n`);
+      process.stdout.write(`${passed ? "SURVIVED" : timedOut ? "HUNG" : "noticed"}  ${one.file}: ${one.before} → ${one.after}\n`);
     }
   };
   await Promise.all(scratches.map(work));

@@ -56,39 +56,43 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, readonly [Kind, string]> = new Map([
 ]);
 
 /** Methods of `Math`, and of AssemblyScript's vectors and numbers. */
-const METHODS: Readonly<Record<string, readonly [Kind, string]>> = {
-  floor: ["rounding", "ceil"],
-  ceil: ["rounding", "floor"],
-  round: ["rounding", "floor"],
-  trunc: ["rounding", "ceil"],
-  nearest: ["rounding", "floor"],
-  min: ["extremum", "max"],
-  max: ["extremum", "min"],
-  pmin: ["extremum", "pmax"],
-  pmax: ["extremum", "pmin"],
-  min_s: ["extremum", "max_s"],
-  max_s: ["extremum", "min_s"],
-  add: ["operator", "sub"],
-  sub: ["operator", "add"],
-  mul: ["operator", "add"],
-  shl: ["operator", "shr_s"],
-  shr_s: ["operator", "shl"],
-  shr_u: ["operator", "shl"],
-  and: ["operator", "or"],
-  or: ["operator", "and"],
-  lt: ["bound", "le"],
-  le: ["bound", "lt"],
-  gt: ["bound", "ge"],
-  ge: ["bound", "gt"],
-};
+const METHODS: ReadonlyMap<string, readonly [Kind, string]> = new Map<string, readonly [Kind, string]>(
+  Object.entries({
+    floor: ["rounding", "ceil"],
+    ceil: ["rounding", "floor"],
+    round: ["rounding", "floor"],
+    trunc: ["rounding", "ceil"],
+    nearest: ["rounding", "floor"],
+    min: ["extremum", "max"],
+    max: ["extremum", "min"],
+    pmin: ["extremum", "pmax"],
+    pmax: ["extremum", "pmin"],
+    min_s: ["extremum", "max_s"],
+    max_s: ["extremum", "min_s"],
+    add: ["operator", "sub"],
+    sub: ["operator", "add"],
+    mul: ["operator", "add"],
+    shl: ["operator", "shr_s"],
+    shr_s: ["operator", "shl"],
+    shr_u: ["operator", "shl"],
+    and: ["operator", "or"],
+    or: ["operator", "and"],
+    lt: ["bound", "le"],
+    le: ["bound", "lt"],
+    gt: ["bound", "ge"],
+    ge: ["bound", "gt"],
+  } as const),
+);
 const VECTORS = /^(?:Math|v128|[if](?:8x16|16x8|32x4|64x2|32|64))$/;
 
-const ACTIVATIONS: Readonly<Record<string, string>> = {
-  relu2: "silu",
-  silu: "relu2",
-  reluSquaredMul: "siluMul",
-  siluMul: "reluSquaredMul",
-};
+const ACTIVATIONS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    relu2: "silu",
+    silu: "relu2",
+    reluSquaredMul: "siluMul",
+    siluMul: "reluSquaredMul",
+  }),
+);
 
 /** Whether a node says something to a person: no test should hang on the numbers in it. */
 function isMessage(node: ts.Node): boolean {
@@ -160,16 +164,16 @@ export function mutantsOf(path: string, text: string): Mutant[] {
       replace("literal", node, node.kind === ts.SyntaxKind.TrueKeyword ? "false" : "true");
     } else if (ts.isElementAccessExpression(node) && ts.isIdentifier(node.argumentExpression)) {
       replace("index", node.argumentExpression, `${node.argumentExpression.text} + 1`);
-    } else if (ts.isStringLiteral(node) && ACTIVATIONS[node.text]) {
-      replace("activation", node, JSON.stringify(ACTIVATIONS[node.text]));
+    } else if (ts.isStringLiteral(node) && ACTIVATIONS.has(node.text)) {
+      replace("activation", node, JSON.stringify(ACTIVATIONS.get(node.text)));
     } else if (ts.isCallExpression(node)) {
       const { expression, arguments: args } = node;
       if (ts.isPropertyAccessExpression(expression) && VECTORS.test(expression.expression.getText())) {
-        const [kind, other] = METHODS[expression.name.text] ?? [];
+        const [kind, other] = METHODS.get(expression.name.text) ?? [];
         if (kind !== undefined && other !== undefined) replace(kind, expression.name, other);
       }
       const name = ts.isPropertyAccessExpression(expression) ? expression.name : expression;
-      if (ts.isIdentifier(name) && ACTIVATIONS[name.text]) replace("activation", name, ACTIVATIONS[name.text]!);
+      if (ts.isIdentifier(name) && ACTIVATIONS.has(name.text)) replace("activation", name, ACTIVATIONS.get(name.text)!);
       if (/^(?:f|Math\.fround)$/.test(expression.getText()) && args.length === 1) replace("rounding", expression, "");
       const [a, b] = args;
       const commutes = /\.(?:add|mul|min|max|pmax|pmin|max_s|min_s|imul|and|or|xor|mulPairs)$/.test(expression.getText());

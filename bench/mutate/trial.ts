@@ -19,8 +19,8 @@ export interface Trial {
   readonly left: number;
 }
 
-/** Files of a run that may share a process; the others have one each: they look at what the process holds. */
-const ALONE = /^dist\/(?:engine\/generation|validation)\//;
+/** Test files that have a process each, as in vitest.config.mjs: they look at what it holds. */
+const ALONE = /^dist\/engine\/(?:generation|network)\/(?:close|load|model|stream)\.test\.js$/;
 /** Beyond the longest test, seconds: a machine may have other work. */
 const PATIENCE = 30;
 /** Seconds of test files that a change is given, those of its own room apart; a thorough run gives it all. */
