@@ -112,6 +112,13 @@ describe("fillers and doubled merges", () => {
   const more = ["ab", "<|x|>", "", "", "", "", "ab", "", "[PAD266]", "bc"];
   const vocabulary = smallVocabulary(more, { plain, split: ["gpt2"], merges: ["a b", "b c", "a b"] });
 
+  test("those at the end of a vocabulary are left out of tokenizer.json", () => {
+    const fillers = new Map<number, PlainKind>([257, 258, 259].map((id) => [id, "unused"]));
+    const { tokenizer } = jsonTokenizer(smallVocabulary(["ab", "x", "y", "z"], { plain: fillers, split: ["gpt2"] }), undefined, 4096);
+    const { model } = JSON.parse(tokenizer) as { model: { vocab: Record<string, number> } };
+    expect(Object.values(model.vocab).sort((a, b) => a - b)).toEqual(Array.from({ length: 257 }, (_, id) => id));
+  });
+
   test("each token has a text of its own in the output, and text becomes the same ids", async () => {
     for (const source of ["gguf", "tokenizer.json"] as const) {
       const given = { ...vocabulary, source };
