@@ -137,4 +137,8 @@ async function main(): Promise<number> {
   return report.survived > 0 ? 1 : 0;
 }
 
-process.exit(await main());
+const code = await main().catch((error: unknown) => {
+  say(error instanceof Error ? error.message : String(error));
+  return 1;
+});
+process.exit(code);

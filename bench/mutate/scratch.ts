@@ -29,6 +29,8 @@ export class Scratch {
   readonly #parent = realpathSync(mkdtempSync(join(tmpdir(), "bitnet-mutate-")));
   readonly root = join(this.#parent, "tree");
   readonly #temporary = join(this.#parent, "tmp");
+  /** Ends what runs. */
+  #end: () => void = () => {};
 
   constructor(readonly from: string) {
     mkdirSync(this.root);
@@ -66,7 +68,7 @@ export class Scratch {
     return new Promise((resolve, reject) => {
       let output = "";
       let timedOut = false;
-      const end = (): void => {
+      this.#end = (): void => {
         try {
           process.kill(-child.pid!, "SIGKILL");
         } catch {
@@ -75,7 +77,7 @@ export class Scratch {
       };
       const hangs = (): void => {
         timedOut = true;
-        end();
+        this.#end();
       };
       let place = 0;
       let timer = setTimeout(hangs, silentMs(0));
@@ -89,7 +91,8 @@ export class Scratch {
       child.on("error", reject);
       child.on("close", (code) => {
         clearTimeout(timer);
-        end(); // children that it left behind
+        this.#end(); // children that it left behind
+        this.#end = () => {};
         rmSync(this.#temporary, { recursive: true, force: true, maxRetries: 5 });
         mkdirSync(this.#temporary, { recursive: true });
         const failed = output.match(/^\s*(?:FAIL|⎯+ Unhandled \w+)\s+(.*)$/m)?.[1];
@@ -99,6 +102,7 @@ export class Scratch {
   }
 
   remove(): void {
+    this.#end();
     rmSync(this.#parent, { recursive: true, force: true, maxRetries: 5 });
   }
 }
