@@ -51,6 +51,7 @@ describe("Node", () => {
   });
 });
 
+// `ulimit` is the shell's, and only Linux limits addresses by it.
 describe.runIf(process.platform === "linux")("limits of the system", () => {
   it("few addresses: it runs, or is exit code 10 with the limit and what to do", () => {
     const { code, stdout, stderr } = run(
@@ -69,6 +70,7 @@ describe.runIf(process.platform === "linux")("limits of the system", () => {
   });
 });
 
+// Windows has no pipes in folders.
 describe.runIf(process.platform !== "win32")("what is no file", () => {
   beforeAll(() => {
     expect(spawnSync("mkfifo", [at("pipe")]).status).toBe(0);
@@ -120,6 +122,7 @@ describe.runIf(process.platform !== "win32")("what is no file", () => {
     }
   });
 
+  // A device of Linux.
   it.runIf(existsSync("/dev/full"))("is a full disk: one sentence", () => {
     const { code, stderr } = run("sh", "-c", `exec "${process.execPath}" ${MAIN} --help >/dev/full`);
     expect({ code, stderr }).toEqual({ code: 1, stderr: "error: can't write to standard output: no space left on the device\n" });

@@ -33,7 +33,7 @@ it("a model that is not its other form's twin is a no-go: exit code 1, which che
   const failed = "b.round-trip, c.weights, c.fp32-fp32, c.quant-fp32";
   expect({ code, stderr }).toEqual({
     code: 1,
-    stderr: expect.stringMatching(new RegExp(`^error: \\d of 23 checks failed: ${failed}[^\n]*\n$`)),
+    stderr: expect.stringMatching(new RegExp(`^error: \\d of 24 checks failed: ${failed}[^\n]*\n$`)),
   });
   const summary = JSON.parse(stdout) as AcceptanceSummary;
   expect(JSON.parse(readFileSync(join(out, "acceptance_summary.json"), "utf8"))).toEqual(summary);

@@ -88,6 +88,14 @@ class Cached {
     });
   }
 
+  /** The states of what the kernels make of some of the queries that there is room for: those of the others. */
+  untouched(queries: Float32Array): Uint8Array {
+    const used = (queries.length / this.headDim) * this.stateBytes;
+    const all = this.bench.u8(this.states, MOST_QUERIES * this.stateBytes).fill(0xa5);
+    this.kernels(queries, KV_BLOCK);
+    return all.subarray(used);
+  }
+
   /** What the scalar arithmetic makes of one query. */
   scalar(q: Float32Array, count: number): Float32Array {
     const out = new Float32Array(this.headDim);
@@ -112,6 +120,13 @@ describe.each(TIERS)("attention equals the scalar arithmetic bit for bit, %s", (
       const cached = new Cached(tier, kv, headDim, keys, noise(520 * headDim, 12));
       const queries = noise(2 * headDim, 13).map((v) => v * 3);
       for (const count of [1, 2, 31, 32, 33, 64, 255, 256, 257, 300, 513, 520]) cached.check(queries, count);
+    });
+
+    it.each([1, 2, 3])("%i queries write nothing behind their states", (n) => {
+      const cached = new Cached(tier, kv, 64, noise(KV_BLOCK * 64, 31), noise(KV_BLOCK * 64, 32));
+      const rest = cached.untouched(noise(n * 64, 33));
+      expect(rest.length).toBeGreaterThan(0);
+      expect(rest.filter((byte) => byte !== 0xa5)).toEqual(new Uint8Array(0));
     });
 
     it("any number of positions of a span", () => {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { ArenaPlan, allocate, refused } from "./arena.js";
 import { addressLimit } from "./limits.js";
-import { toPlain } from "./messages.js";
+import { fromPlain, toPlain } from "./messages.js";
 import { deathOf } from "./pool.js";
 
 test("the limit of addresses, from /proc/self/limits", () => {
@@ -49,4 +49,14 @@ test("a worker that dies for want of memory or of a thread is not an internal er
     message: expect.stringMatching(/worker 2 of 4 .*too many open files \(ulimit -n\)/),
   });
   expect(death()).toMatchObject({ code: "internal" });
+});
+
+test("an error comes from a worker as it was, with the lines it was thrown at", () => {
+  const thrown = new TypeError("x is not a function");
+  thrown.stack = "TypeError: x is not a function\n    at there (worker.js:1:2)";
+  expect(fromPlain(toPlain(thrown))).toMatchObject({
+    code: "internal",
+    message: "a worker failed: x is not a function",
+    stack: thrown.stack,
+  });
 });

@@ -701,3 +701,38 @@ describe("damage", () => {
     expect(await survive(path)).toBe(true);
   });
 });
+
+test("blocks are as large as the structs of ggml-common.h, field by field", () => {
+  const half = 2;
+  const structs: Readonly<Record<string, readonly [elements: number, bytes: number]>> = {
+    ...{ F32: [1, 4], F16: [1, 2], BF16: [1, 2], F64: [1, 8], I8: [1, 1], I16: [1, 2], I32: [1, 4], I64: [1, 8] },
+    ...{ Q4_0: [32, half + 16], Q4_1: [32, 2 * half + 16], Q5_0: [32, half + 4 + 16], Q5_1: [32, 2 * half + 4 + 16] },
+    ...{ Q8_0: [32, half + 32], Q8_1: [32, 2 * half + 32], Q1_0: [128, half + 16], Q2_0: [64, half + 16] },
+    ...{ Q2_K: [256, 16 + 64 + 2 * half], Q3_K: [256, 32 + 64 + 12 + half], Q4_K: [256, 2 * half + 12 + 128] },
+    ...{ Q5_K: [256, 2 * half + 12 + 32 + 128], Q6_K: [256, 128 + 64 + 16 + half], Q8_K: [256, 4 + 256 + 16 * 2] },
+    ...{ IQ2_XXS: [256, half + 32 * 2], IQ2_XS: [256, half + 32 * 2 + 8], IQ2_S: [256, half + 64 + 8 + 8] },
+    ...{ IQ3_XXS: [256, half + 3 * 32], IQ3_S: [256, half + 64 + 8 + 32 + 4], IQ1_S: [256, half + 32 + 8 * 2], IQ1_M: [256, 32 + 16 + 8] },
+    ...{ IQ4_NL: [32, half + 16], IQ4_XS: [256, half + 2 + 4 + 128], TQ1_0: [256, 48 + 4 + half], TQ2_0: [256, 64 + half] },
+    ...{ MXFP4: [32, 1 + 16], NVFP4: [64, 4 + 32] },
+  };
+  for (const [name, [elements, size]] of Object.entries(structs))
+    expect(GGML_TYPES_BY_NAME.get(name), name).toMatchObject({ blockElements: elements, blockBytes: size });
+  // The others are forks' own.
+  expect(GGML_TYPES.map(({ name }) => name).filter((name) => !(name in structs))).toEqual(["I2_S", "Q2_0_128", "Q2_0_128"]);
+});
+
+test("a small header takes one small piece of a file", async () => {
+  const source = await openSource(FIXTURES[0]!);
+  try {
+    const lengths: number[] = [];
+    const read = (at: number, length: number): Promise<Uint8Array> => {
+      lengths.push(length);
+      return source.read(at, length);
+    };
+    const counted = { path: source.path, size: source.size, read };
+    await readGguf(counted as unknown as typeof source);
+    expect(lengths).toEqual([2 ** 18]);
+  } finally {
+    await source.close();
+  }
+});

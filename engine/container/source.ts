@@ -372,7 +372,7 @@ export async function writeAtomic(path: string, fill: (sink: ByteSink) => Promis
       throw systemError(error, path, "written");
     }
   } catch (error) {
-    await handle.close().catch(() => undefined);
+    await handle.close().catch(() => undefined); // the first error says it
     await rm(temporary, { force: true });
     throw error;
   }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gguf as readWithPeer } from "@huggingface/gguf";
 import { afterAll, describe, expect, it } from "vitest";
@@ -370,4 +370,11 @@ it("progress goes from nothing to all", async () => {
   expect(shares.toSorted((a, b) => a - b)).toEqual(shares);
   expect(shares.at(-1)).toBe(1);
   expect(shares[0]).toBeLessThan(0.5);
+});
+
+it("needs no tokenizer_config.json", async () => {
+  const [source, gguf] = [await small({ architecture: "LlamaForCausalLM" }), fresh(".gguf")];
+  rmSync(join(source, "tokenizer_config.json"));
+  await convertModel(source, gguf);
+  expect(await logits(gguf)).toEqual(await logits(source));
 });

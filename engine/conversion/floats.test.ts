@@ -137,13 +137,14 @@ it("frequencies of RoPE in the file change nothing, and inspect says whether the
   const start = 8 + Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.toString("utf8", 8, start));
   const data = bytes.subarray(start);
-  for (const [theta, passed] of [
-    [10000, true],
-    [500000, false],
+  for (const [theta, count, passed] of [
+    [10000, 32, true],
+    [500000, 32, false],
+    [10000, 31, false],
   ] as const) {
     const name = "model.layers.1.self_attn.rotary_emb.inv_freq";
-    const frequencies = Float32Array.from({ length: 32 }, (_, i) => theta ** (-i / 32));
-    const entry = { dtype: "F32", shape: [32], data_offsets: [data.length, data.length + 128] };
+    const frequencies = Float32Array.from({ length: count }, (_, i) => theta ** (-i / 32));
+    const entry = { dtype: "F32", shape: [count], data_offsets: [data.length, data.length + 4 * count] };
     const text = Buffer.from(JSON.stringify({ ...header, [name]: entry }));
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(text.length));

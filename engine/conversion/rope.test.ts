@@ -61,6 +61,16 @@ describe("scaling of RoPE", () => {
     expect(await of(packed)).toEqual(await of(source));
   });
 
+  it.each([8192, 2048, 4096, 16384, 32768])("LLaMA-3's numbers with a length of %i follow from GGUF's factors", async (length) => {
+    const scaling = {
+      ...{ rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
+      original_max_position_embeddings: length,
+    };
+    const checkpoint = await openCheckpoint(await withRope(scaling));
+    await checkpoint.close();
+    expect(hfConfig(await readConfig(checkpoint), undefined, [], "model.gguf")).toMatchObject({ rope_scaling: scaling });
+  });
+
   it("what config.json has no words for is refused", async () => {
     const checkpoint = await openCheckpoint(await withRope({ rope_type: "linear", factor: 2 }));
     await checkpoint.close();

@@ -47,7 +47,11 @@ test("special tokens that merges make come back the same, in a file that other e
   for (const copy of [await asGguf(vocabulary), await asJson(vocabulary), await asJson(await asGguf(vocabulary))])
     expect(createTokenizer(copy).encode(text)).toEqual(ids);
   const { tokenizer } = jsonTokenizer(vocabulary, undefined, 4096);
-  const { model } = JSON.parse(tokenizer) as { model: { vocab: Record<string, number>; merges: string[] } };
+  const { model, pre_tokenizer } = JSON.parse(tokenizer) as {
+    readonly model: { readonly vocab: Record<string, number>; readonly merges: readonly string[] };
+    readonly pre_tokenizer: { readonly type: string };
+  };
+  expect(pre_tokenizer.type).toBe("ByteLevel"); // as GPT-2's own file has it: one step is no sequence
   expect(model.merges.flatMap((merge) => merge.split(" ")).filter((half) => !(half in model.vocab))).toEqual([]);
   expect(new HfTokenizer(JSON.parse(tokenizer), {}).encode(text).ids).toEqual(ids);
 });
@@ -107,6 +111,13 @@ describe("fillers and doubled merges", () => {
   ]);
   const more = ["ab", "<|x|>", "", "", "", "", "ab", "", "[PAD266]", "bc"];
   const vocabulary = smallVocabulary(more, { plain, split: ["gpt2"], merges: ["a b", "b c", "a b"] });
+
+  test("those at the end of a vocabulary are left out of tokenizer.json", () => {
+    const fillers = new Map<number, PlainKind>([257, 258, 259].map((id) => [id, "unused"]));
+    const { tokenizer } = jsonTokenizer(smallVocabulary(["ab", "x", "y", "z"], { plain: fillers, split: ["gpt2"] }), undefined, 4096);
+    const { model } = JSON.parse(tokenizer) as { model: { vocab: Record<string, number> } };
+    expect(Object.values(model.vocab).sort((a, b) => a - b)).toEqual(Array.from({ length: 257 }, (_, id) => id));
+  });
 
   test("each token has a text of its own in the output, and text becomes the same ids", async () => {
     for (const source of ["gguf", "tokenizer.json"] as const) {

@@ -150,3 +150,7 @@ test("a signal ends an inspection", async () => {
   const stopped = failure(() => inspectModel(EMBEDDED, { onProgress: () => controller.abort(reason), signal: controller.signal }));
   expect(await stopped).toBe(reason);
 });
+
+test.each(["relu2", "silu"] as const)("activation %s is what the model is read with", async (activation) => {
+  expect((await describeModel(EMBEDDED, { activation })).config.activation).toBe(activation);
+});

@@ -176,3 +176,16 @@ describe("the two-stage head", () => {
     expect(search.best(coarse, x, meta, 1, undefined).every(Number.isNaN)).toBe(true);
   });
 });
+
+it.each(TIERS)("a hidden state's codes are the nearest, half to even: %s", (tier) => {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  const kernels = instantiate(MODULES[tier], memory, tier, 0);
+  const [x, codes, meta] = [COUNTER_BYTES, COUNTER_BYTES + 1024, COUNTER_BYTES + 2048];
+  // The largest makes a step of 1, so that halves stay halves.
+  const values = Float32Array.from({ length: N }, (_, i) => (i === 0 ? LEVELS : (i % 2 ? 1 : -1) * (i + (i % 4) / 4)));
+  new Float32Array(memory.buffer, x, N).set(values);
+  kernels.prepareScan(codes, meta, x, N, LEVELS);
+  const even = (v: number): number => (Math.abs(v % 1) === 0.5 ? 2 * Math.round(v / 2) : Math.round(v));
+  expect([...new Int16Array(memory.buffer.slice(codes, codes + 2 * N))]).toEqual([...values].map((v) => even(v) + 0));
+  expect(new Float32Array(memory.buffer.slice(meta, meta + 4))[0]).toBe(1);
+});

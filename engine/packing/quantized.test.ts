@@ -92,3 +92,11 @@ test("bytes of whole blocks", () => {
   expect(floatBytes("Q4_0", 64)).toBe(36);
   expect(floatBytes("Q6_K", 512)).toBe(420);
 });
+
+test.each(TYPES)("%s: nothing is written behind what was asked for", (type) => {
+  const count = 2 * ELEMENTS[type];
+  const out = new Float32Array(count + 256).fill(7);
+  readFloats(type, new Uint8Array(floatBytes(type, count)).fill(0x11), out, count);
+  expect(out.subarray(count)).toEqual(new Float32Array(256).fill(7));
+  expect(out.subarray(0, count)).not.toContain(7);
+});

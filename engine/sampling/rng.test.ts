@@ -35,6 +35,19 @@ describe("philox4x32", () => {
 });
 
 describe("uniform", () => {
+  test("is 53 bits of the block whose counter is the index and whose key is the seed, low words first", () => {
+    const words = (n: number): [number, number] => [Number(BigInt(n) & 0xffffffffn), Number(BigInt(n) >> 32n)];
+    for (const [seed, index] of [
+      [0, 0],
+      [42, 7],
+      [1, 2 ** 32],
+      [2 ** 53 - 1, 2 ** 40 + 3],
+      [2 ** 32 + 9, 2 ** 31],
+    ] as const) {
+      const [high, low] = philox4x32([...words(index), 0, 0], words(seed)).map(BigInt) as [bigint, bigint];
+      expect(uniform(seed, index)).toBe(Number(((high >> 5n) << 26n) | (low >> 6n)) / 2 ** 53);
+    }
+  });
   test("uses all bits of seed and index", () => {
     const values = new Set<number>();
     for (const big of [0, 1, 2 ** 31, 2 ** 32, 2 ** 32 + 1, 2 ** 52, 2 ** 53 - 1]) {

@@ -1,8 +1,19 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, type Dirent, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  type Dirent,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative, sep } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { deflateSync } from "node:zlib";
 import { describeModel } from "../../engine/index.js";
 import { embeddedGate, PROMISE } from "../parity/gates.js";
@@ -86,7 +97,9 @@ export class Clone {
   async make(): Promise<void> {
     rmSync(this.root, { recursive: true, force: true });
     if (existsSync(this.#copy)) return cpSync(this.#copy, this.root, { recursive: true });
-    this.put(".gitignore", "dist/\n*.tgz\n");
+    this.put(".gitignore", "dist/\nnode_modules/\n*.tgz\n");
+    mkdirSync(join(this.root, "node_modules"));
+    symlinkSync(resolve("node_modules/typescript"), join(this.root, "node_modules/typescript"), "junction");
     this.put("a.txt", "3\n");
     this.put("engine/index.ts", "export const one = 1;\n");
     this.put("engine/network/feed-forward.ts", "export const activation = 'relu2';\n");
@@ -155,7 +168,9 @@ export class Clone {
 
   /** The objects of a folder (`a/b/`), which are those that the index names. */
   #tree(folder: string): string {
-    const entries = readdirSync(join(this.root, folder), { withFileTypes: true }).filter(({ name }) => name !== ".git" && name !== "dist");
+    const entries = readdirSync(join(this.root, folder), { withFileTypes: true }).filter(
+      ({ name }) => ![".git", "dist", "node_modules"].includes(name),
+    );
     const sorted = entries.toSorted((a, b) => (sortedName(a) < sortedName(b) ? -1 : 1));
     const parts = sorted.flatMap((entry) => {
       const path = `${folder}${entry.name}`;

@@ -10,16 +10,20 @@ import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
 import { gitState, gitTracked, gitUntracked } from "../records/git.js";
 import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
 import type { Check, Context, Finding } from "./check.js";
-import { type Fault, faultText, leftOver, pretended, pretendedInBundle } from "./scan.js";
+import { pretences, pretencesInBundle } from "./scan/pretences.js";
+import { type Fault, faultText, loadTypeScript, Source } from "./scan/source.js";
+import { hollowTests } from "./scan/tests.js";
+import { traces } from "./scan/traces.js";
 
 /** Parts (f) and (g) of acceptance: what was measured, and whether the house is in order. */
 export const SIGN_OFF: readonly Check[] = [
   { id: "f.performance", title: "performance of both formats, fresh", run: performanceRecords },
   { id: "f.render", title: "performance page matches its records", run: render },
   { id: "g.build", title: "dist was built from these sources", run: built },
-  { id: "g.sources", title: "no pretended computation in the sources", run: (context) => scanSources(context, pretended) },
+  { id: "g.sources", title: "no pretended computation in the sources", run: (context) => scanSources(context, pretences) },
   { id: "g.bundle", title: "no pretended computation in the bundle", run: scanBundle },
-  { id: "g.debugging", title: "nothing left over from debugging", run: (context) => scanSources(context, leftOver) },
+  { id: "g.debugging", title: "nothing left over from debugging", run: (context) => scanSources(context, traces) },
+  { id: "g.tests", title: "no skipped, focused or assertion-free tests", run: (context) => scanSources(context, hollowTests) },
   { id: "g.schemas", title: "every kind of record has its schema", run: schemas },
   { id: "g.records", title: "records match their schemas", run: records },
   { id: "g.docs", title: "README and docs exist", run: docs },
@@ -105,8 +109,16 @@ async function render(context: Context): Promise<Finding> {
 /** Rooms whose sources are scanned. */
 const ROOMS = ["engine", "kernels", "validation", "cli", "bench", "scripts"];
 
+/** The sources of each run's clone, parsed once. */
+const parsed = new WeakMap<Context, ReadonlyMap<string, Source>>();
+
 /** The sources of a clone, by path from its root. */
-function* sources(root: string): Generator<readonly [path: string, text: string]> {
+function sources(context: Context): ReadonlyMap<string, Source> {
+  const known = parsed.get(context);
+  if (known) return known;
+  const { root } = context;
+  const typescript = loadTypeScript(root);
+  const found = new Map<string, Source>();
   for (const room of ROOMS) {
     const folder = join(root, room);
     if (!existsSync(folder)) continue;
@@ -114,20 +126,18 @@ function* sources(root: string): Generator<readonly [path: string, text: string]
       const at = join(entry.parentPath, entry.name);
       const path = relative(root, at).split(sep).join("/");
       if (!entry.isFile() || !/\.(?:ts|mjs)$/.test(entry.name) || /(?:^|\/)(?:node_modules|golden|fixtures)\//.test(path)) continue;
-      yield [path, readFileSync(at, "utf8")];
+      found.set(path, new Source(typescript, path, readFileSync(at, "utf8")));
     }
   }
+  parsed.set(context, found);
+  return found;
 }
 
-function scanSources({ root, clone }: Context, scan: (path: string, text: string) => Fault[]): Finding {
-  if (!clone) return notHere("the source");
-  let files = 0;
-  const found: Fault[] = [];
-  for (const [path, text] of sources(root)) {
-    files++;
-    found.push(...scan(path, text));
-  }
-  return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files } };
+function scanSources(context: Context, scan: (source: Source, all: ReadonlyMap<string, Source>) => Fault[]): Finding {
+  if (!context.clone) return notHere("the source");
+  const all = sources(context);
+  const found = [...all.values()].flatMap((source) => scan(source, all));
+  return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files: all.size } };
 }
 
 /** Builds a clone again, except in a quick run: dist/ and its record might both have been edited. */
@@ -144,15 +154,20 @@ async function built({ root, clone, quick, signal }: Context): Promise<Finding> 
 /** What must be in dist/bundle. */
 const BUNDLE = ["bitnet.cjs", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
 
-function scanBundle({ root }: Context): Finding {
+/** Those that hold nothing but the engine. */
+const ENGINE = ["index.cjs", "index.js", "worker.cjs"];
+
+function scanBundle({ root, clone }: Context): Finding {
+  const missing = BUNDLE.find((name) => !existsSync(join(root, "dist/bundle", name)));
+  if (missing !== undefined) return { status: "FAIL", reason: `dist/bundle/${missing} does not exist: run npm run build` };
+  if (!clone) return notHere("the parser");
+  const typescript = loadTypeScript(root);
   const found: Fault[] = [];
   let bytes = 0;
   for (const name of BUNDLE) {
-    const at = join(root, "dist/bundle", name);
-    if (!existsSync(at)) return { status: "FAIL", reason: `dist/bundle/${name} does not exist: run npm run build` };
-    const text = readFileSync(at, "utf8");
+    const text = readFileSync(join(root, "dist/bundle", name), "utf8");
     bytes += text.length;
-    found.push(...pretendedInBundle(`dist/bundle/${name}`, text));
+    found.push(...pretencesInBundle(new Source(typescript, `dist/bundle/${name}`, text), ENGINE.includes(name)));
   }
   return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files: BUNDLE.length, bytes } };
 }

@@ -1,6 +1,7 @@
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
+import { VOCAB, writeSmallModel } from "../../engine/conversion/models.test.helper.js";
 import { type GenerateOptions, loadModel } from "../../engine/index.js";
-import { EMBEDDED } from "./derive.test.helper.js";
+import { EMBEDDED, temporaryDirectory } from "./derive.test.helper.js";
 
 /** Greedy, top-k of several sizes, and a penalty whose tokens change their order. */
 const OPTIONS: readonly GenerateOptions[] = [
@@ -12,6 +13,9 @@ const OPTIONS: readonly GenerateOptions[] = [
   { temperature: 0.9, topP: 0.9, seed: 8 }, // without top-k: all rows are read from the file
 ];
 const PROMPTS = ["Once upon a time", "The", "She said:", "In 1984, the Parliament"];
+
+const directory = temporaryDirectory();
+afterAll(directory.remove);
 
 describe("the two-stage head writes what the exact head writes", () => {
   it("alone and in batches", async () => {
@@ -32,5 +36,21 @@ describe("the two-stage head writes what the exact head writes", () => {
     } finally {
       await Promise.all([exact.close(), twoStage.close()]);
     }
+  });
+
+  it("with a vocabulary that is not whole pieces of a scan, side by side", async () => {
+    expect(VOCAB % 128).not.toBe(0);
+    const path = await writeSmallModel(directory.path, { architecture: "LlamaForCausalLM", tied: false });
+    const texts: string[] = [];
+    for (const head of ["exact", "two-stage"] as const) {
+      const model = await loadModel(path, { head, threads: 1 });
+      try {
+        const run = (prompt: string) => model.generate(prompt, { maxTokens: 60, temperature: 0 }).result();
+        texts.push(JSON.stringify((await Promise.all(PROMPTS.map(run))).map(({ ids }) => ids)));
+      } finally {
+        await model.close();
+      }
+    }
+    expect(texts[1]).toBe(texts[0]);
   });
 });

@@ -68,8 +68,7 @@ export function floatRepr(value: number): string {
   const [mantissa, power] = value.toExponential().split("e") as [string, string];
   const exponent = Number(power);
   if (exponent < -4 || exponent >= 16) return `${mantissa}e${exponentText(exponent)}`;
-  const text = String(value); // JavaScript changes to exponents at 1e-7 and 1e21
-  if (text.includes("e")) return value.toFixed(mantissa.replace(/\D/g, "").length - 1 - exponent);
+  const text = String(value); // without an exponent: JavaScript writes one below 1e-6 and from 1e21 on
   return text.includes(".") ? text : `${text}.0`;
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type Data, toValue } from "./data.js";
 import { TemplateFault } from "./fault.js";
+import { Meter } from "./meter.js";
 import { Template } from "./template.js";
 import type { Text } from "./text.js";
 
@@ -94,6 +95,33 @@ describe("what is the caller's stays marked", () => {
   ])("%s", (source, expected) => {
     expect(shown(source)).toBe(expected);
   });
+});
+
+// By Python's own rules.
+test.each<readonly [source: string, expected: Expected]>([
+  [
+    "{{ 1 < 1.5 }} {{ 2 == 2.5 }} {{ 2 == 2.0 }} {{ true == 1.0 }} {{ 1 == true }} {{ 0.5 > false }}",
+    { text: "True False True True True True" },
+  ],
+  ["{{ 0.0 ** 0 }} {{ 0.0 ** 2 }}", { text: "1.0 0.0" }],
+  ["{{ 0.0 ** -1 }}", { error: "failed" }],
+])("numbers of other kinds: %s", (source, expected) => {
+  expect(outcome(source, {})).toEqual(expected);
+});
+
+test("what a rendering takes: a step, and one more for so many elements", () => {
+  const steps = (count: number): number => {
+    for (let limit = 0; ; limit++) {
+      try {
+        new Meter({ ...limits, steps: limit }).elements(count);
+        return limit;
+      } catch (error) {
+        if (!(error instanceof TemplateFault)) throw error;
+      }
+    }
+  };
+  expect([0, 1, 2].map(steps)).toEqual([1, 1, 1]);
+  expect(steps(10_000)).toBeGreaterThan(steps(1_000));
 });
 
 describe("a template that would never end, or take all memory", () => {
