@@ -4,8 +4,12 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type PerfRecord, readPerf } from "../validation/performance/perf.js";
-import { PERF_PAGE, renderPerf } from "../validation/performance/render.js";
+import { type PerfRecord, perfPath, readPerf } from "../validation/performance/perf.js";
+import { examplePair } from "../validation/performance/perf.test.helper.js";
+import { PERF_PAGE, renderPerf, strangePictures } from "../validation/performance/render.js";
+import { checkStored, perfRecordPaths } from "../validation/performance/stored.js";
+import { kernelSha256 } from "../validation/records/provenance.js";
+import { writeRecord } from "../validation/records/records.js";
 
 // `bitnet perf` and `bitnet perf render` as a user meets them, in a folder of their own.
 
@@ -101,25 +105,60 @@ it("leaves no part of a record whenever it is killed, and the next run cleans up
   await readPerf(out);
 });
 
-it("renders the page from the records, and checks it", () => {
-  expect(bitnet("perf", "render", "--check")).toMatchObject({
-    code: 1,
-    stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`),
-  });
-  expect(bitnet("perf", "render")).toEqual({ code: 0, stdout: `${PERF_PAGE}\ndocs/perf-bitnet-stories-4m.svg\n`, stderr: "" });
-  const page = join(folder, PERF_PAGE);
+/** A folder with records of both formats of two models, as they are stored. */
+async function clone(name: string): Promise<string> {
+  const root = join(folder, name);
+  const pairs = [1, 2].map((seed) => examplePair({ name: seed === 1 ? "one" : "two", seed, kernels: kernelSha256() }));
+  for (const stored of pairs.flat()) await writeRecord(join(root, perfPath(stored)), "perf-record", stored);
+  return root;
+}
+
+const render = (cwd: string, ...args: string[]): ReturnType<typeof bitnet> => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, "perf", "render", ...args], { cwd, encoding: "utf8" });
+  return { code: status, stdout, stderr };
+};
+
+it("renders the page from the records, and checks it", async () => {
+  const root = await clone("render");
+  expect(render(root, "--check")).toMatchObject({ code: 1, stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`) });
+  expect(render(root)).toEqual({ code: 0, stdout: `${PERF_PAGE}\ndocs/perf-one.svg\ndocs/perf-two.svg\n`, stderr: "" });
+  const page = join(root, PERF_PAGE);
   const text = readFileSync(page, "utf8");
-  expect(text).toBe(renderPerf([record]).get(PERF_PAGE));
-  expect(bitnet("perf", "render", "--check", RECORD)).toMatchObject({ code: 0, stderr: "" });
+  const records = await Promise.all(perfRecordPaths(root).map((path) => readPerf(join(root, path))));
+  expect(text).toBe(renderPerf(records).get(PERF_PAGE));
+  expect(render(root, "--check")).toMatchObject({ code: 0, stderr: "" });
 
   writeFileSync(
     page,
     text.replace(/\d(?= \|)/, (digit) => String((Number(digit) + 1) % 10)),
   );
-  const edited = bitnet("perf", "render", "--check");
+  const edited = render(root, "--check");
   expect(edited).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`) });
   expect(edited.stderr).not.toContain("svg");
   writeFileSync(page, text);
+  for (const format of ["gguf", "safetensors"]) rmSync(join(root, `bench/results/perf-two-${format}.json`));
+  expect(render(root, "--check").stderr).toContain("docs/perf-two.svg has no records: remove it");
+});
+
+it("--check refuses a stored record that is not valid, in one sentence; without it, the page is rendered all the same", async () => {
+  const root = await clone("refused");
+  render(root);
+  const path = "bench/results/perf-two-gguf.json";
+  const other = await readPerf(join(root, path));
+  const put = (edited: object): void => writeFileSync(join(root, path), `${JSON.stringify({ ...other, ...edited }, undefined, 2)}\n`);
+  put({ load_average: 40 });
+  expect(render(root, "--check")).toEqual({
+    ...{ code: 1, stdout: "" },
+    stderr: expect.stringMatching(
+      /^error: [^\n]*bench\/results\/perf-two-gguf\.json: \/load_average is 40, but at most 1 on 2 cores [^\n]*\n$/,
+    ),
+  });
+  expect(render(root)).toMatchObject({ code: 0, stderr: expect.stringContaining("/load_average is 40") });
+  rmSync(join(root, path));
+  expect(render(root, "--check")).toMatchObject({ code: 1, stderr: expect.stringContaining(`${path} does not exist, but `) });
+  // Under its own name it is checked alone.
+  writeFileSync(join(root, "alone.json"), JSON.stringify(other));
+  expect(render(root, "--check", "alone.json").stderr).not.toContain("does not exist");
 });
 
 it("says which record is stale", () => {
@@ -145,11 +184,13 @@ it("says which record is stale", () => {
   });
 });
 
-it("committed: the page and its pictures are what the committed records give", async () => {
-  const names = readdirSync("bench/results").filter((name) => /^perf-.*\.json$/.test(name));
-  expect(names).toEqual(expect.arrayContaining(["perf-bitnet-stories-4m-gguf.json", "perf-bitnet-stories-4m-safetensors.json"]));
-  const rendered = renderPerf(await Promise.all(names.map((name) => readPerf(join("bench/results", name)))));
+it("committed: the records are valid, and the page and its pictures are what they give", async () => {
+  const { records, faults } = await checkStored(".");
+  expect(faults).toEqual([]);
+  expect([...records.keys()]).toEqual(
+    expect.arrayContaining(["gguf", "safetensors"].map((format) => `bench/results/perf-bitnet-stories-4m-${format}.json`)),
+  );
+  const rendered = renderPerf([...records.values()]);
   for (const [path, text] of rendered) expect(readFileSync(path, "utf8"), path).toBe(text);
-  const pictures = readdirSync("docs").filter((name) => /^perf-.*\.svg$/.test(name));
-  expect(pictures.map((name) => `docs/${name}`).sort()).toEqual([...rendered.keys()].filter((path) => path !== PERF_PAGE).sort());
+  expect(strangePictures(".", rendered)).toEqual([]);
 });

@@ -1,5 +1,6 @@
+import { runPerf } from "../validation/performance/alternate.js";
 import { comparePerf, requireMemory, requireNoRegression } from "../validation/performance/gate.js";
-import { perfPath, readPerf, runPerf } from "../validation/performance/perf.js";
+import { perfPath, readPerf } from "../validation/performance/perf.js";
 import { perfTable } from "../validation/performance/table.js";
 import { removeStale } from "../validation/records/files.js";
 import { writeRecord } from "../validation/records/records.js";

@@ -7,7 +7,8 @@ import { parityFailure } from "./parity/gates.js";
 import { runParity } from "./parity/parity.js";
 import type { KernelOptions } from "./parity/sides.js";
 import type { LaneReport, ParityReport } from "./parity/types.js";
-import { modelName, type PerfRecord, runPerf } from "./performance/perf.js";
+import { runPair } from "./performance/alternate.js";
+import { modelName } from "./performance/perf.js";
 import { renderPerf } from "./performance/render.js";
 import { ioFailure, removeStale, temporaryPath, writeWhole } from "./records/files.js";
 import type { ProvenanceOptions } from "./records/provenance.js";
@@ -109,17 +110,15 @@ export async function addModel(options: AddModelOptions): Promise<readonly AddSt
     const figures = report.lanes.map(({ name: lane, totals }) => `${lane} τ-b ${totals.figures.tau_median?.toFixed(4)}`);
     await passed({ name: "parity", finding: figures.join(", ") });
 
-    const records: PerfRecord[] = [];
-    for (const [path, said] of [
-      [source, files],
-      [model, newFiles],
-    ] as const) {
-      const before = records.length;
-      const onProgress = (done: number, total: number): void => progress((before + done / total) / 2);
-      const record = await runPerf({ ...common, model: path, load: { ...said, ...kernels }, iterations: ITERATIONS, onProgress });
-      const shown = path === model ? join(options.out, form) : record.model.path;
-      records.push({ ...record, model: { ...record.model, path: shown, name } });
-    }
+    const onProgress = (done: number, total: number): void => progress(done / total);
+    const pair = await runPair({ ...common, iterations: ITERATIONS, onProgress }, [
+      { model: source, load: { ...files, ...kernels } },
+      { model, load: { ...newFiles, ...kernels } },
+    ]);
+    const records = pair.map((record, i) => {
+      const path = i === 1 ? join(options.out, form) : record.model.path;
+      return { ...record, model: { ...record.model, path, name } };
+    });
     // A pair of one format has a record of the new form alone: tables are by format.
     const kept = records[0]!.model.format === records[1]!.model.format ? records.slice(1) : records;
     for (const record of kept) await writeRecord(join(staging, `perf-${name}-${record.model.format}.json`), "perf-record", record);

@@ -22,12 +22,14 @@ import { EMBEDDED_PAIR } from "../parity/sides.js";
 import { TEXTS } from "../parity/texts.js";
 import type { LaneReport, OutputLane, Sides } from "../parity/types.js";
 import { type PerfRecord, perfPath, shownPath } from "../performance/perf.js";
+import { examplePair } from "../performance/perf.test.helper.js";
 import { renderPerf } from "../performance/render.js";
+import { perfRecordPaths } from "../performance/stored.js";
 import { bundleSha256, modulesSha256, writeBuildRecord } from "../records/build.js";
 import { readIndex } from "../records/git-index.js";
 import { hashObject } from "../records/git-objects.js";
 import { kernelSha256, type Provenance } from "../records/provenance.js";
-import { readRecord, writeRecord, writeRows } from "../records/records.js";
+import { writeRecord, writeRows } from "../records/records.js";
 import { EXAMPLES, PROVENANCE } from "../records/records.test.helper.js";
 import {
   type AcceptanceOptions,
@@ -44,7 +46,7 @@ import {
 import type { Check } from "./check.js";
 import { parityFigures } from "./model-checks.js";
 import { sealSummary, type Unsealed } from "./seal.js";
-import { performanceFigures, perfRecordPaths } from "./sign-off.js";
+import { performanceFigures } from "./sign-off.js";
 
 // A clone small enough to be broken in every way, with what a release needs in it, all of it committed.
 
@@ -106,18 +108,18 @@ export class Clone {
     this.put("kernels/assembly/ternary.ts", "const SCALE = 127;\n");
     this.put("scripts/build.mjs", BUILD.replace("LICENSES)", `${JSON.stringify(readFileSync("dist/bundle/LICENSES.txt", "utf8"))})`));
     this.put("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- Wings.\n\n## [0.1.0] - 2026-11-22\n\n### Added\n\n- All.\n");
-    for (const path of ["package.json", "package-lock.json", "LICENSE", "README.md", "docs", ...perfRecordPaths(".")]) {
-      cpSync(path, join(this.root, path), { recursive: true });
-    }
+    for (const path of ["package.json", "package-lock.json", "LICENSE"]) cpSync(path, join(this.root, path));
     this.put("README.md", "# Short\n");
     for (const name of ["cli", "formats", "library", "numerics", "performance", "release"]) this.put(`docs/${name}.md`, "# Short\n");
-    const records: PerfRecord[] = [];
-    for (const path of perfRecordPaths(".")) {
-      const record = await readRecord<PerfRecord>(path, "perf-record");
-      const fresh = { ...record, provenance: { ...record.provenance, kernel_sha256: kernelSha256() } };
-      records.push(fresh);
-      await writeRecord(join(this.root, perfPath(fresh)), "perf-record", fresh);
-    }
+    const [safetensors, gguf] = await Promise.all(EMBEDDED_PAIR.map(async (path) => (await describeModel(path)).sha256));
+    const records = [
+      ...examplePair({
+        ...{ name: "bitnet-stories-4m", seed: 1, kernels: kernelSha256() },
+        ...{ paths: EMBEDDED_PAIR.map(shownPath), hashes: [safetensors!, gguf!] },
+      }),
+      ...examplePair({ name: "2b4t-random", seed: 2, kernels: kernelSha256() }),
+    ];
+    for (const record of records) await writeRecord(join(this.root, perfPath(record)), "perf-record", record);
     for (const [path, text] of renderPerf(records)) this.put(path, text);
     this.build();
     this.#commit();
@@ -241,7 +243,7 @@ export class Clone {
       lanes,
       skipped: [],
     });
-    const records = perfRecordPaths(".").map((path) => JSON.parse(this.read(path)) as PerfRecord);
+    const records = perfRecordPaths(this.root).map((path) => JSON.parse(this.read(path)) as PerfRecord);
     const figures: Record<string, NonNullable<CheckReport["figures"]>> = {
       ...parityFigures({ kind: "parity-report", provenance, lanes, weights, skipped: [], verdict: "PASS" }),
       "d.environment": { environment: ENVIRONMENT, deterministic: true, seed: provenance.seed, threads: 1 },

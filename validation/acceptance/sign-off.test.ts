@@ -12,6 +12,7 @@ import { SIGN_OFF } from "./sign-off.js";
 const clone = new Clone();
 afterAll(() => clone.remove());
 const GGUF = "bench/results/perf-bitnet-stories-4m-gguf.json";
+const OTHER = "bench/results/perf-2b4t-random-gguf.json";
 
 async function only(id: string, release = false): Promise<CheckReport> {
   const summary = await clone.check(
@@ -177,6 +178,46 @@ describe("a gate closes on", () => {
       "f.performance",
       /is stale: it was measured with the model 0123456789abcdef.* measure again with bitnet perf/,
       () => clone.edit(GGUF, /("model_(?:hash|sha256)": ")\w{16}(\w*",\s+"model_sha256": ")\w{16}/, "$10123456789abcdef$20123456789abcdef"),
+    ],
+    [
+      "a stale record of a model that is not in the package",
+      "f.performance",
+      /perf-2b4t-random-gguf\.json is stale: it was measured with the kernels 0123456789abcdef/,
+      () => clone.edit(OTHER, /"kernel_sha256": "\w{16}/, '"kernel_sha256": "0123456789abcdef'),
+    ],
+    [
+      "a deleted record of such a model",
+      "f.performance",
+      /^bench\/results\/perf-2b4t-random-gguf\.json does not exist, but bench\/results\/perf-2b4t-random-safetensors\.json does/,
+      () => rmSync(join(clone.root, OTHER)),
+    ],
+    [
+      "swapped records of such a model",
+      "f.performance",
+      /^bench\/results\/perf-2b4t-random-gguf\.json is the record of 2b4t-random as safetensors: it was renamed or swapped/,
+      () => {
+        const [gguf, safetensors] = [OTHER, OTHER.replace("gguf", "safetensors")].map((path) => clone.read(path));
+        clone.put(OTHER, safetensors!);
+        clone.put(OTHER.replace("gguf", "safetensors"), gguf!);
+      },
+    ],
+    [
+      "a measurement under load",
+      "f.performance",
+      /perf-2b4t-random-gguf\.json: \/load_average is 40, but at most 1 on 2 cores counts as a calm machine/,
+      () => clone.edit(OTHER, /"load_average": [\d.]+/, '"load_average": 40'),
+    ],
+    [
+      "other numerics",
+      "f.performance",
+      /^bench\/results\/perf-bitnet-stories-4m-gguf\.json: \/provenance\/numerics_version is 99, but that of this engine is 1/,
+      () => clone.edit(GGUF, /"numerics_version": \d+/, '"numerics_version": 99'),
+    ],
+    [
+      "a picture of a model without records",
+      "f.render",
+      /^docs\/perf-gone\.svg: there are no records of this model/,
+      () => clone.put("docs/perf-gone.svg", "<svg/>"),
     ],
     ["a record without provenance", "g.records", /provenance/, () => clone.edit(GGUF, '"provenance"', '"origin"')],
     ["an edited record", "g.records", /\/metrics\/\w+\/median is /, () => clone.edit(GGUF, /"median": \d/, '"median": 9')],

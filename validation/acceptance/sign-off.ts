@@ -3,8 +3,10 @@ import { dirname, join, relative, resolve, sep } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { describeModel } from "../../engine/index.js";
 import { modelName, type PerfRecord, readPerf } from "../performance/perf.js";
-import { renderPerf } from "../performance/render.js";
+import { renderPerf, strangePictures } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
+import { checkStored, pairFault, perfRecordPaths, RESULTS } from "../performance/stored.js";
+import { validityFaults } from "../performance/validity.js";
 import { BUILD_FILE, buildFault, publishedFiles, rebuildFault, sourceHashes } from "../records/build.js";
 import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
 import { gitState, gitTracked, gitUntracked } from "../records/git.js";
@@ -31,21 +33,12 @@ export const SIGN_OFF: readonly Check[] = [
   { id: "g.clean-tree", title: "clean tree", run: cleanTree },
 ];
 
-const RESULTS = "bench/results";
-
 const notHere = (what: string): Finding => ({ status: "SKIP", reason: `${what}: only in a clone`, ship: false });
 
 /** Where a file is: as a release would put it there, or as it is. */
 function placeOf({ root, overlay }: Context, path: string): string {
   const put = overlay === undefined ? undefined : join(overlay, path);
   return put !== undefined && existsSync(put) ? put : join(root, path);
-}
-
-/** Paths of the stored performance records, from the root. */
-export function perfRecordPaths(root: string): string[] {
-  const folder = join(root, RESULTS);
-  const names = existsSync(folder) ? readdirSync(folder).filter((name) => /^perf-.*\.json$/.test(name)) : [];
-  return names.sort().map((name) => `${RESULTS}/${name}`);
 }
 
 /** Both formats' records of the models, by the paths where they belong; undefined: there is none. */
@@ -75,6 +68,7 @@ async function performanceRecords(context: Context): Promise<Finding> {
   if (!context.clone && found.every(({ at }) => at === undefined)) return notHere(RESULTS);
   const figures: Record<string, number> = {};
   const wrong: string[] = [];
+  const there: (readonly [path: string, record: PerfRecord])[] = [];
   for (const { model, path, at, sha256 } of found) {
     if (at === undefined) {
       wrong.push(`${path} does not exist`);
@@ -83,11 +77,26 @@ async function performanceRecords(context: Context): Promise<Finding> {
     const record = await readPerf(at);
     const reasons = await staleReasons(record);
     if (record.provenance.model_sha256 !== sha256) reasons.push(`it belongs to another model than ${model}`);
-    wrong.push(...[...new Set(reasons)].map((reason) => `${path} is stale: ${reason}`));
+    wrong.push(...reasons.map((reason) => `${path} is stale: ${reason}`), ...validityFaults(record, path));
+    there.push([path, record]);
     Object.assign(figures, performanceFigures(record));
   }
-  if (wrong.length > 0)
-    return { status: "FAIL", reason: `${wrong.join("; ")}: measure again with bitnet perf, then bitnet perf render`, figures };
+  const [a, b] = there;
+  const apart = a && b && pairFault(a, b);
+  if (apart !== undefined) wrong.push(apart);
+  // Records of other models go out with a release, too.
+  if (context.clone) {
+    const { records, faults } = await checkStored(context.root, (path) => placeOf(context, path));
+    wrong.push(...faults);
+    figures.records = records.size;
+  }
+  const faults = [...new Set(wrong)];
+  if (faults.length > 0)
+    return {
+      status: "FAIL",
+      reason: `${faults.join("; ")}: measure again with bitnet perf compare --record, then bitnet perf render`,
+      figures,
+    };
   return { status: "PASS", figures };
 }
 
@@ -96,13 +105,16 @@ async function render(context: Context): Promise<Finding> {
   if (paths.length === 0 && !context.clone) return notHere(RESULTS);
   const stored: PerfRecord[] = [];
   for (const path of paths) stored.push(await readPerf(placeOf(context, path)));
-  const rendered = [...renderPerf(stored)];
+  const pages = renderPerf(stored);
+  const rendered = [...pages];
   const other = rendered.filter(([path, text]) => {
     const at = placeOf(context, path);
     return !existsSync(at) || readFileSync(at, "utf8") !== text;
   });
   if (other.length > 0)
     return { status: "FAIL", reason: `${other.map(([path]) => path).join(", ")} does not match the records: run bitnet perf render` };
+  const strange = strangePictures(context.root, pages);
+  if (strange.length > 0) return { status: "FAIL", reason: `${strange.join(", ")}: there are no records of this model` };
   return { status: "PASS", figures: { records: paths.length, files: rendered.length } };
 }
 

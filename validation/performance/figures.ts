@@ -1,3 +1,4 @@
+import type { Ratio } from "../statistics/ratio.js";
 import { METRICS, type Metric } from "./perf.js";
 
 /** Formats as a person reads them; SafeTensors first. */
@@ -17,4 +18,12 @@ export function figure(metric: Metric, value: number): string {
   const shown = METRICS[metric].unit === "bytes" ? value / 2 ** 20 : value;
   const whole = Math.max(1, Math.trunc(shown).toString().length);
   return shown.toFixed(Math.min(2, Math.max(0, 4 - whole)));
+}
+
+/** Said of a ratio whose interval contains 1. */
+export const NO_DIFFERENCE = "no difference shown";
+
+/** A ratio, and its interval as a person reads it. */
+export function ratioCells({ ratio, low, high }: Ratio): readonly [ratio: string, interval: string] {
+  return [ratio.toFixed(3), Number.isFinite(high) ? `${low.toFixed(3)} to ${high.toFixed(3)}` : "none: too few samples"];
 }

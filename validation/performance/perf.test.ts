@@ -4,11 +4,15 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { kernelSha256 } from "../records/provenance.js";
 import { EXAMPLES } from "../records/records.test.helper.js";
+import { pairedRatio } from "../statistics/ratio.js";
 import { distribution } from "../statistics/summary.js";
+import { runPair, runPerf } from "./alternate.js";
 import { comparePerf, requireMemory, requireNoRegression } from "./gate.js";
-import { modelName, type PerfRecord, perfPath, readPerf, runPerf } from "./perf.js";
+import { modelName, type PerfRecord, perfPath, readPerf } from "./perf.js";
+import { examplePair, paired } from "./perf.test.helper.js";
 import { PERF_PAGE, renderPerf } from "./render.js";
 import { staleReasons } from "./stale.js";
+import { pairFault } from "./stored.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bitnet-perf-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -136,13 +140,31 @@ describe("the page", () => {
       "| runs | 5 processes, each with 1 warm-up run | 5 processes, each with 1 warm-up run |",
       "| load, ms | SafeTensors | 21.00 | 24.40 | 19.00 | 25.00 | 2.30 | 5 |",
       "| load, ms | GGUF | 3.00 | 8.80 | 1.00 | 10.00 | 3.54 | 5 |",
-      "| load, ms | less | 21.00 | 3.00 | 7.000 |",
-      "| prefill, tokens/s | more | 3.00 | 3.00 | 1.000 |",
+      "The formats were not measured in alternating rounds of one run, so that no ratios are shown: `bitnet perf compare --record` measures them.",
       "![Samples of each metric for SafeTensors and GGUF](perf-one.svg)",
     ]) {
       expect(page.split("\n")).toContain(line);
     }
-    expect(page).not.toContain("under different conditions");
+    expect(page).not.toContain("÷");
+  });
+
+  it("shows ratios of a run's alternating rounds, and no difference where 1 is in the interval", () => {
+    const [a, b] = examplePair({ name: "one", seed: 1, ratio: 1.1 });
+    const fasterBy = (metric: "load_ms" | "first_token_ms", of: PerfRecord): PerfRecord =>
+      withSamples(
+        metric,
+        of.metrics[metric].samples.map((value) => value / 1.1),
+        of,
+      );
+    const same = fasterBy("load_ms", fasterBy("first_token_ms", a));
+    const lines = renderPerf(paired(same, b)).get(PERF_PAGE)!.split("\n");
+    const table = lines.slice(lines.findIndex((line) => line.startsWith("| SafeTensors ÷ GGUF")));
+    const interval = String.raw`[\d.]+ \| [\d.]+ to [\d.]+`;
+    expect(table[2]).toMatch(new RegExp(String.raw`^\| prefill, tokens/s \| more \| ${interval} \| SafeTensors \|$`));
+    expect(table[4]).toMatch(new RegExp(String.raw`^\| time to first token, ms \| less \| ${interval} \| no difference shown \|$`));
+    expect(table[6]).toMatch(new RegExp(String.raw`^\| peak memory, MiB \| less \| ${interval} \| GGUF \|$`));
+    const { ratio, low, high } = pairedRatio(a.metrics.prefill_tokens_per_second.samples, b.metrics.prefill_tokens_per_second.samples);
+    expect(table[2]).toContain(`| ${ratio.toFixed(3)} | ${low.toFixed(3)} to ${high.toFixed(3)} |`);
   });
 
   it("changes with every figure and every field of the provenance that is shown", () => {
@@ -157,11 +179,7 @@ describe("the page", () => {
     }
   });
 
-  it("says what was not alike, and refuses two records of a format, or two models of one name", () => {
-    const unlike = { ...safetensors, provenance: { ...safetensors.provenance, threads: 1 } };
-    expect(renderPerf([record, unlike]).get(PERF_PAGE)).toContain(
-      "Measured under different conditions (threads), which the ratios include.",
-    );
+  it("refuses two records of a format, or two models of one name", () => {
     expect(() => renderPerf([record, record])).toThrow(/2 records of one as gguf/);
     const larger = { ...safetensors, model: { ...safetensors.model, parameters: 1 } };
     expect(() => renderPerf([record, larger])).toThrow(/of different models/);
@@ -219,6 +237,19 @@ describe("a measurement", () => {
     const { min, max } = measured.metrics.peak_rss_bytes;
     expect(min).toBeGreaterThan(30 * 2 ** 20);
     expect(max).toBeLessThan(2 ** 30);
+  });
+
+  it("of two formats in turn gives records that belong together", async () => {
+    const [a, b] = await runPair(asked, [
+      { model: "models/bitnet-stories-4m/packed", load: asked.load },
+      { model: "models/bitnet-stories-4m/ggml-model-i2_s.gguf", load: asked.load },
+    ]);
+    expect([a.pair?.first, b.pair?.first]).toEqual([true, false]);
+    expect(pairFault(["a", a], ["b", b])).toBeUndefined();
+    for (const { load_average_after: after, steal_share: steal } of [a, b]) {
+      expect(after).toBeGreaterThanOrEqual(0);
+      expect(steal === null || (steal !== undefined && steal >= 0 && steal <= 1)).toBe(true);
+    }
   });
 
   it("ends with the error of the process that measures, and when it is aborted", async () => {

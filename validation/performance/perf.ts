@@ -1,13 +1,11 @@
-import { fork } from "node:child_process";
-import { once } from "node:events";
-import { loadavg } from "node:os";
+import { createHash } from "node:crypto";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { BitnetError, type ErrorCode, type LoadOptions, type ModelDescription, openTokenizer } from "../../engine/index.js";
+import { BitnetError, type ModelDescription } from "../../engine/index.js";
 import { PACKAGE_FILE } from "../records/package.js";
-import { type Provenance, type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/provenance.js";
-import { checkRecord, readRecord } from "../records/records.js";
+import type { Provenance } from "../records/provenance.js";
+import { readRecord } from "../records/records.js";
 import { type Distribution, distribution } from "../statistics/summary.js";
+import type { Calm } from "./calm.js";
 
 /** What is measured, in which unit, and whether more of it is better. */
 export const METRICS = {
@@ -20,12 +18,10 @@ export const METRICS = {
 export type Metric = keyof typeof METRICS;
 export const METRIC_NAMES = Object.keys(METRICS) as Metric[];
 
-/** How fast a model is on a machine. A record: `schemas/perf-record.v1.schema.json`. */
-export interface PerfRecord {
+/** How fast a model is on a machine. A record: `schemas/perf-record.v1.schema.json`. Older records have fewer figures of the machine. */
+export interface PerfRecord extends Pick<Calm, "load_average">, Partial<Omit<Calm, "load_average">> {
   readonly kind: "perf-record";
   readonly provenance: Provenance;
-  /** Processes that wanted to run in the minute before it began; 0 on Windows, which does not say. */
-  readonly load_average: number;
   readonly model: {
     /** As it was given; of a model in the package, from the package's folder. */
     readonly path: string;
@@ -48,120 +44,36 @@ export interface PerfRecord {
     readonly warmup: number;
     readonly iterations: number;
   };
-  readonly policy: typeof POLICY;
-  readonly metrics: Readonly<Record<Metric, Distribution>>;
-}
-
-/** How tokens were chosen and what was computed. */
-const POLICY = {
-  prompts: "random ids of the seed, other ones each time",
-  bos: false,
-  temperature: 0,
-  repetition_penalty: 1,
-  ignore_eos: true,
-  speculate: false,
-  fresh_process: true,
-};
-
-/** What is asked for. */
-export interface PerfOptions extends Omit<ProvenanceOptions, "model" | "seed"> {
-  /** Default: the embedded model. */
-  readonly model?: string;
-  readonly load: Pick<
-    LoadOptions,
-    "threads" | "contextLength" | "tier" | "head" | "kv" | "tokenizer" | "activation" | "activations" | "i2sLayout"
-  >;
-  readonly seed: number;
-  /** At least 2. */
-  readonly iterations: number;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (done: number, total: number) => void;
-}
-
-/** What the measuring process is told. */
-export interface PerfJob {
-  readonly path: string | undefined;
-  readonly options: PerfOptions["load"];
-  readonly seed: number;
-  /** Says what the model is, too. */
-  readonly describe: boolean;
-}
-
-/** What it answers. */
-export interface PerfAnswer {
-  readonly sample?: Readonly<Record<Metric, number>>;
-  readonly description?: ModelDescription;
-  readonly settings?: Pick<PerfRecord["settings"], "context_length" | "prompt_tokens" | "decode_tokens">;
-  readonly error?: { readonly code: string; readonly message: string };
-}
-
-/** Measures a model: each sample in a process of its own, which loads it, runs once to warm up and once for the figures. @throws BitnetError */
-export async function runPerf(options: PerfOptions): Promise<PerfRecord> {
-  const { model: path, load, seed, iterations, signal, onProgress } = options;
-  const loadAverage = Number(loadavg()[0]!.toFixed(2));
-  const answers: PerfAnswer[] = [];
-  for (let i = 0; i < iterations; i++) {
-    answers.push(await measureOnce({ path, options: load, seed: seed + i, describe: i === 0 }, signal));
-    onProgress?.(i + 1, iterations);
-  }
-  const { description, settings } = answers[0] as Required<PerfAnswer>;
-  const { tokenizer } = await openTokenizer(path, load.tokenizer === undefined ? {} : { tokenizer: load.tokenizer });
-  const { sha256, kernels, threads, format, architecture, parameters, fileSize, quantisation } = description;
-  const of = (metric: Metric) =>
-    distribution(
-      METRICS[metric].unit,
-      answers.map(({ sample }) => sample![metric]),
-    );
-  const record: PerfRecord = {
-    kind: "perf-record",
-    provenance: await provenance({
-      ...options,
-      model: { sha256, tokenizerSha256: tokenizerSha256(tokenizer), tier: kernels.tier, threads },
-    }),
-    load_average: loadAverage,
-    model: {
-      ...{ path: shownPath(path ?? description.path), name: modelName(path ?? description.path) },
-      ...{ format, architecture, parameters, bytes: fileSize, quantisation },
-    },
-    settings: {
-      context_length: settings.context_length,
-      kv: load.kv ?? "f32",
-      head: load.head ?? "auto",
-      prompt_tokens: settings.prompt_tokens,
-      decode_tokens: settings.decode_tokens,
-      warmup: 1,
-      iterations,
-    },
-    policy: POLICY,
-    metrics: Object.fromEntries(METRIC_NAMES.map((metric) => [metric, of(metric)])) as unknown as PerfRecord["metrics"],
+  /** How tokens were chosen and what was computed. */
+  readonly policy: {
+    readonly prompts: string;
+    readonly bos: boolean;
+    readonly temperature: number;
+    readonly repetition_penalty: number;
+    readonly ignore_eos: boolean;
+    readonly speculate: boolean;
+    readonly fresh_process: boolean;
   };
-  checkRecord("perf-record", record, "the record of this measurement");
-  return record;
+  readonly metrics: Readonly<Record<Metric, Distribution>>;
+  /** The model that was measured in turn with it, round by round. */
+  readonly pair?: {
+    readonly other_sha256: string;
+    /** Whether this one began: it was first in rounds 1, 3, 5, …, and second in the others. */
+    readonly first: boolean;
+    /** See `pairSha256`. */
+    readonly sha256: string;
+  };
 }
 
-async function measureOnce(job: PerfJob, signal: AbortSignal | undefined): Promise<PerfAnswer> {
-  signal?.throwIfAborted();
-  const child = fork(fileURLToPath(new URL("./program.js", import.meta.url)), [], { execArgv: [] });
-  const abort = () => child.kill("SIGKILL");
-  signal?.addEventListener("abort", abort);
-  try {
-    const ended = once(child, "exit");
-    const failed = ended.then(([code, by]): PerfAnswer => {
-      signal?.throwIfAborted();
-      const how = String(by ?? code);
-      return { error: { code: "internal", message: `the measuring process ended (${how}) before it had a result` } };
-    });
-    const answered = once(child, "message").then(([answer]) => answer as PerfAnswer);
-    child.send(job, () => {}); // if it can't be sent, the process has ended
-    const answer = await Promise.race([answered, failed]);
-    if (answer.error) throw new BitnetError(answer.error.code as ErrorCode, answer.error.message);
-    await ended; // the next one shall have the machine to itself
-    return answer;
-  } finally {
-    signal?.removeEventListener("abort", abort);
-    child.kill("SIGKILL");
-  }
+/** SHA-256 of the models and samples of both sides, as JSON: which records were measured together. @param first the one that began */
+export function pairSha256(first: Measured, second: Measured): string {
+  const of = ({ provenance: { model_sha256 }, metrics }: Measured) => [model_sha256, METRIC_NAMES.map((metric) => metrics[metric].samples)];
+  return createHash("sha256")
+    .update(JSON.stringify([of(first), of(second)]))
+    .digest("hex");
 }
+
+type Measured = Pick<PerfRecord, "provenance" | "metrics">;
 
 /** A path as a record shows it: a model in the package has the same one everywhere. */
 export function shownPath(path: string): string {

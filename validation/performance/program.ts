@@ -1,8 +1,8 @@
-// Measures a model once, in a process of its own: see perf.ts, which starts it.
+// Measures a model once, in a process of its own: see alternate.ts, which starts it.
 import { readFileSync } from "node:fs";
 import { loadModel } from "../../engine/index.js";
+import type { PerfAnswer, PerfJob } from "./alternate.js";
 import { RandomIds, timeOnce } from "./measure.js";
-import type { PerfAnswer, PerfJob } from "./perf.js";
 
 /** Most tokens of the prompt, and of those that are timed one by one. A shorter context is shared out among them. */
 const PROMPT = 512;

@@ -1,7 +1,11 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
-import { FORMATS, figure, TITLES } from "./figures.js";
+import { pairedRatio, showsDifference } from "../statistics/ratio.js";
+import { FORMATS, figure, NO_DIFFERENCE, ratioCells, TITLES } from "./figures.js";
 import { METRIC_NAMES, METRICS, type PerfRecord } from "./perf.js";
 import { perfPicture } from "./picture.js";
+import { pairFault } from "./stored.js";
 
 /** The page in a clone; its pictures are in the same folder. */
 export const PERF_PAGE = "docs/PERF_COMPARISON.md";
@@ -19,6 +23,16 @@ export function renderPerf(records: readonly PerfRecord[]): Map<string, string> 
   for (const pair of pairs) files.set(`docs/${pictureName(pair)}`, perfPicture(pair));
   return files;
 }
+
+/** Pictures of the page in a clone that these records do not give: of models whose records are gone. */
+export function strangePictures(root: string, rendered: ReadonlyMap<string, string>): string[] {
+  const folder = join(root, "docs");
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => PICTURE.test(`docs/${name}`)) : [];
+  return names.map((name) => `docs/${name}`).filter((path) => !rendered.has(path));
+}
+
+/** The names of the page's pictures. */
+export const PICTURE = /^docs\/perf-[\w.-]+\.svg$/;
 
 function pictureName([first]: Pair): string {
   return `perf-${first!.model.name}.svg`;
@@ -46,13 +60,13 @@ const INTRODUCTION = `# Performance of both formats
 <!-- Rendered by \`bitnet perf render\` from bench/results/perf-*.json. Do not edit: \`bitnet perf render --check\` compares. -->
 
 The same model as SafeTensors and as GGUF. Each sample is a separate process: it loads the model, then processes a prompt and generates tokens,
-once to warm up and once for the measurement. p95 is interpolated linearly; the standard deviation is that of a sample (n − 1). The records contain
-all samples and their provenance. [performance.md](performance.md) has more measurements, and the commands to repeat them.`;
+once to warm up and once for the measurement. The formats take turns, round by round. p95 is interpolated linearly; the standard deviation is that of a
+sample (n − 1). Ratios are estimated from the ratios of the rounds (Hodges and Lehmann), and their 95 % intervals belong to Wilcoxon's signed-rank test;
+where an interval contains 1, the measurement shows no difference. The records contain all samples and their provenance. [performance.md](performance.md) has more measurements, and the commands to repeat them.`;
 
 function section(pair: Pair): string {
   const { name } = pair[0]!.model;
   const rows = conditions(pair);
-  const unlike = rows.filter(([label, values]) => !FREE.has(label) && new Set(values).size > 1).map(([label]) => label);
   const heads = pair.map(({ model }) => FORMATS[model.format]);
   return [
     `## ${cell(name)}`,
@@ -63,13 +77,7 @@ function section(pair: Pair): string {
     ),
     "",
     table(["metric", "format", "median", "p95", "min", "max", "std. dev.", "samples"], metricRows(pair)),
-    ...(pair.length === 2
-      ? [
-          "",
-          ...(unlike.length > 0 ? [`Measured under different conditions (${unlike.join(", ")}), which the ratios include.`, ""] : []),
-          ratios(pair),
-        ]
-      : []),
+    ...(pair.length === 2 ? ["", ratios(pair)] : []),
     "",
     `![Samples of each metric for ${heads.join(" and ")}](${pictureName(pair)})`,
   ].join("\n");
@@ -92,9 +100,6 @@ function environment(pair: Pair): Row[] {
     row("command", ({ provenance: from }) => code(["bitnet", ...from.cli_args].join(" "))),
   ];
 }
-
-/** Conditions that may differ between the formats without making the ratios less true. */
-const FREE = new Set(["seed"]);
 
 /** What should be the same for both formats. */
 function conditions(pair: Pair): Row[] {
@@ -132,11 +137,15 @@ function metricRows(pair: Pair): string[][] {
 }
 
 function ratios([safetensors, gguf]: Pair): string {
+  if (pairFault(["a", safetensors!], ["b", gguf!]) !== undefined)
+    return "The formats were not measured in alternating rounds of one run, so that no ratios are shown: `bitnet perf compare --record` measures them.";
   const rows = METRIC_NAMES.map((metric) => {
-    const [a, b] = [safetensors!.metrics[metric].median, gguf!.metrics[metric].median];
-    return [TITLES[metric], METRICS[metric].more ? "more" : "less", figure(metric, a), figure(metric, b), (a / b).toFixed(3)];
+    const [a, b] = [safetensors!.metrics[metric].samples, gguf!.metrics[metric].samples];
+    const ratio = pairedRatio(a, b);
+    const better = ratio.ratio > 1 === METRICS[metric].more ? FORMATS.safetensors : FORMATS.gguf;
+    return [TITLES[metric], METRICS[metric].more ? "more" : "less", ...ratioCells(ratio), showsDifference(ratio) ? better : NO_DIFFERENCE];
   });
-  return table(["medians", "better is", FORMATS.safetensors, FORMATS.gguf, "SafeTensors ÷ GGUF"], rows);
+  return table(["SafeTensors ÷ GGUF", "better is", "ratio", "95 % interval", "better"], rows);
 }
 
 /** A table; columns of which the first row is a figure are aligned right. */

@@ -5,6 +5,7 @@ import { performanceFigures } from "../acceptance/sign-off.js";
 import type { ParityReport } from "../parity/types.js";
 import { checkStatistics, type PerfRecord, perfPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
+import { PERF_RECORD, storedFaults } from "../performance/stored.js";
 import { bundleSha256 } from "../records/build.js";
 import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
 import { PACKAGE_FILE } from "../records/package.js";
@@ -38,7 +39,6 @@ export interface Evidence {
 
 /** What an archive holds besides records, pages and its own lists. */
 const FIXED = [SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE, CHANGELOG_FILE, "docs/release.md"];
-const PERF_RECORD = /^bench\/results\/perf-[^/]+\.json$/;
 
 /**
  * Checks an artifacts archive: each byte, and that its files follow from each other.
@@ -75,10 +75,10 @@ export async function readEvidence(unpacked: Unpacked, data: Uint8Array, what: s
   );
   const shipped = shippedHashes(manifest.package.files);
   checkResults(files, time, summary, manifest, { proved, claimed });
-  const records = performance(files, shipped, manifest);
+  const records = performance(files, shipped, manifest, summary.provenance.numerics_version);
   checkFigures(summary, records, manifest);
   proved.push(
-    `statistics of ${records.length} performance records follow from their samples, and the page and its pictures from the records`,
+    `${records.length} performance records are valid: their statistics follow from their samples, both formats of a model are of one run on a calm machine, by its own load average; and the page and its pictures from the records`,
   );
   const expected = new Set([...FIXED, names.sbom, ...records.map(perfPath).map(slashes), ...renderPerf(records).keys()]);
   const strange =
@@ -153,8 +153,8 @@ function originFault({ provenance: from }: AcceptanceSummary, shipped: ShippedHa
   return from.git_commit === null ? "they are not from a clone" : undefined;
 }
 
-/** The performance records, each under its own name; those of the package's models are of its kernels. */
-function performance(files: Files, { kernel_sha256 }: ShippedHashes, manifest: Manifest): PerfRecord[] {
+/** The performance records, each valid and under its own name, beside that of the other format; all of the package's kernels and models. */
+function performance(files: Files, { kernel_sha256 }: ShippedHashes, manifest: Manifest, numerics: number): PerfRecord[] {
   const records: PerfRecord[] = [];
   for (const path of [...files.keys()].filter((one) => PERF_RECORD.test(one)).sort()) {
     const record = recordOf<PerfRecord>(files, path, "perf-record");
@@ -172,6 +172,8 @@ function performance(files: Files, { kernel_sha256 }: ShippedHashes, manifest: M
     const own = records.some(({ model }) => model.format === format && shippedModel(manifest.package.files, model.path) !== undefined);
     demand(own, `there is no performance record of the embedded model as ${format}`);
   }
+  const [fault] = storedFaults(new Map(records.map((record) => [slashes(perfPath(record)), record])), { numerics });
+  demand(fault === undefined, String(fault));
   for (const [path, text] of renderPerf(records))
     demand(same(Buffer.from(text), files, path), `${path} is not rendered from the performance records`);
   return records;

@@ -16,11 +16,13 @@ import {
   SUMMARY_FILE,
 } from "../acceptance/acceptance.js";
 import { environmentFault } from "../acceptance/environment.js";
-import { modelRecords, perfRecordPaths, SIGN_OFF } from "../acceptance/sign-off.js";
+import { modelRecords, SIGN_OFF } from "../acceptance/sign-off.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
-import { type PerfRecord, readPerf, runPerf } from "../performance/perf.js";
-import { PERF_PAGE, renderPerf } from "../performance/render.js";
+import { runPair } from "../performance/alternate.js";
+import { type PerfRecord, perfPath, readPerf } from "../performance/perf.js";
+import { PERF_PAGE, PICTURE, renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
+import { perfRecordPaths, storedFaults } from "../performance/stored.js";
 import { CHANGELOG_FILE, releaseChangelog } from "../records/changelog.js";
 import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
 import { type GitState, gitState } from "../records/git.js";
@@ -55,8 +57,6 @@ export interface ReleaseOptions
   readonly results?: string | undefined;
   /** Measure performance again even if it is not stale. */
   readonly perf?: boolean | undefined;
-  /** Samples of each format. Default 10. */
-  readonly iterations?: number;
   /** Default: `packNpm`. */
   readonly pack?: PackNpm;
   /** Signs the statement. */
@@ -84,7 +84,7 @@ export interface Release {
 /** Of the folder: what goes into the tree. */
 const TREE = "tree";
 /** Samples of each format, as those of `bitnet perf`. */
-const ITERATIONS = 10;
+const ITERATIONS = 20;
 
 /**
  * Prepares a release: performance where it is stale, acceptance, changelog and version, archive, bill of materials and checklist. All is made
@@ -237,32 +237,42 @@ function embeddedRecords(root: string, overlay: string): ReturnType<typeof model
   return modelRecords({ models: EMBEDDED_PAIR, files: {}, root, overlay, embedded: true });
 }
 
-/** Measures both formats where their records are missing or stale, or all if asked, and renders the page. */
+/** Measures both formats where a record is missing, stale or not valid, or if asked, and renders the page. */
 async function performance(options: ReleaseOptions, root: string, overlay: string): Promise<void> {
-  const { cliArgs, seed, deterministic, date, kernels = {}, signal, iterations = ITERATIONS, onMeasure } = options;
-  const found = await embeddedRecords(root, overlay);
-  const stale: typeof found = [];
-  for (const one of found) {
-    const fresh = one.at !== undefined && (await staleReasons(await readPerf(one.at))).length === 0;
-    if (!fresh || options.perf) stale.push(one);
-  }
-  if (stale.length === 0) return;
-  if (options.results !== undefined) {
+  const { cliArgs, seed, deterministic, date, kernels = {}, signal, onMeasure } = options;
+  const faults = await embeddedFaults(root, overlay);
+  if (faults.length === 0 && !options.perf) return;
+  if (options.results !== undefined)
     throw new BitnetError(
       "stale",
-      `${stale.map(({ path }) => path).join(", ")}: missing or stale, so recorded results can't be packed: measure with bitnet perf`,
+      `${faults[0] ?? "performance is to be measured again (--perf)"}, so recorded results can't be packed: measure with bitnet perf compare --record`,
     );
-  }
-  for (const [i, { model, path }] of stale.entries()) {
-    const record = await runPerf({
-      ...{ cliArgs, seed: seed ?? 0, deterministic, date, model, load: kernels, iterations },
-      ...(signal && { signal }),
-      ...(onMeasure && { onProgress: (done: number) => onMeasure(i * iterations + done, stale.length * iterations) }),
-    });
-    await writeRecord(join(overlay, path), "perf-record", record);
-  }
+  const [a, b] = EMBEDDED_PAIR;
+  const pair = await runPair({ cliArgs, seed: seed ?? 0, deterministic, date, iterations: ITERATIONS, signal, onProgress: onMeasure }, [
+    { model: a, load: kernels },
+    { model: b, load: kernels },
+  ]);
+  for (const record of pair) await writeRecord(join(overlay, perfPath(record)), "perf-record", record);
+  const [fault] = await embeddedFaults(root, overlay);
+  if (fault !== undefined) throw new BitnetError("acceptance", `the new measurement is not valid: ${fault}`);
   const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
   for (const [path, text] of renderPerf(await perfRecords(root, at))) await writeWhole(join(overlay, path), text);
+}
+
+/** What is wrong with the embedded model's records, as they are in the tree or the overlay. */
+async function embeddedFaults(root: string, overlay: string): Promise<string[]> {
+  const records = new Map<string, PerfRecord>();
+  const faults: string[] = [];
+  for (const { path, at } of await embeddedRecords(root, overlay)) {
+    if (at === undefined) {
+      faults.push(`${path} does not exist`);
+      continue;
+    }
+    const record = await readPerf(at);
+    faults.push(...(await staleReasons(record)).map((reason) => `${path} is stale: ${reason}`));
+    records.set(path, record);
+  }
+  return [...faults, ...storedFaults(records)];
 }
 
 async function perfRecords(root: string, at: (path: string) => string): Promise<PerfRecord[]> {
@@ -330,9 +340,6 @@ async function takeOver(earlier: string, root: string, overlay: string, records:
     if (own && before?.equals(after)) await writeWhole(join(overlay, path), after);
   }
 }
-
-/** Beside the page. */
-const PICTURE = /^docs\/perf-[\w.-]+\.svg$/;
 
 /** Whether a folder is a release, and nothing else: it may be replaced then. */
 function isRelease(folder: string): boolean {

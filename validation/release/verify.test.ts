@@ -462,6 +462,16 @@ const forgeries: readonly (readonly [what: string, said: RegExp, edit: (of: Insi
     (of) => of.delete(GGUF),
   ],
   [
+    "a record of another model less",
+    /^bench\/results\/perf-2b4t-random-gguf\.json does not exist, but /,
+    (of) => of.delete("bench/results/perf-2b4t-random-gguf.json"),
+  ],
+  [
+    "a measurement under load",
+    /perf-bitnet-stories-4m-gguf\.json: \/load_average is 40/,
+    edited(GGUF, '"load_average": 0.1', '"load_average": 40'),
+  ],
+  [
     "a record under another name",
     /is the record of bitnet-stories-4m as gguf/,
     (of) => {
