@@ -4,12 +4,13 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type PerfRecord, perfPath, readPerf } from "../validation/performance/perf.js";
+import { METRIC_NAMES, METRICS, type PerfRecord, perfPath, readPerf } from "../validation/performance/perf.js";
 import { examplePair } from "../validation/performance/perf.test.helper.js";
 import { PERF_PAGE, renderPerf, strangePictures } from "../validation/performance/render.js";
-import { checkStored, perfRecordPaths } from "../validation/performance/stored.js";
+import { checkStored, pairFault, perfRecordPaths } from "../validation/performance/stored.js";
 import { kernelSha256 } from "../validation/records/provenance.js";
 import { writeRecord } from "../validation/records/records.js";
+import { distribution } from "../validation/statistics/summary.js";
 
 // `bitnet perf` and `bitnet perf render` as a user meets them, in a folder of their own.
 
@@ -29,7 +30,9 @@ let record: PerfRecord;
 
 beforeAll(async () => {
   const { code, stdout, stderr } = bitnet(...small);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  // Whatever else this machine does, two samples are too few.
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^(?:note: not valid as evidence: .*\n)*$/) });
+  expect(stderr).toContain("/settings/iterations is 2, but at least 10 samples are needed");
   expect(stdout).toMatch(
     /^bitnet-stories-4m, gguf: prompt of 47 tokens, 16 generated, 2 processes; \w+ kernels, 1 thread\n\n +median +p95/,
   );
@@ -42,28 +45,33 @@ it("stores what it measured, with the command", () => {
   expect(readdirSync(join(folder, "bench/results"))).toEqual([NAME]);
 });
 
-/** The record with every figure a hundred times as good. */
+/** A record of ten samples, every one a hundred times as good. */
 function better(): string {
-  const text = JSON.stringify(record, (key, value: unknown) => {
-    if (!/_(?:second|ms|bytes)$/.test(key) || key === "memory_bytes") return value;
-    const factor = key.endsWith("second") ? 100 : 0.01;
-    return JSON.parse(JSON.stringify(value), (_, figure: unknown) => (typeof figure === "number" ? figure * factor : figure)) as unknown;
+  const metrics = METRIC_NAMES.map((metric) => {
+    const factor = METRICS[metric].more ? 100 : 0.01;
+    const samples = Array.from({ length: 10 }, (_, i) => record.metrics[metric].median * factor * (1 + i / 100));
+    return [metric, distribution(METRICS[metric].unit, samples)];
   });
   const path = join(folder, "better.json");
-  writeFileSync(path, text);
+  const settings = { ...record.settings, iterations: 10 };
+  writeFileSync(path, JSON.stringify({ ...record, settings, metrics: Object.fromEntries(metrics) as object }));
   return path;
 }
 
 it("exits with 9 when it is slower than its baseline by more than the tolerance, and with 10 above the limit of memory", () => {
   const out = join(folder, "gated.json");
-  const slower = bitnet(...small, "--out", out, "--baseline", better(), "--tolerance", "50");
+  const slower = bitnet(...small.slice(0, -1), "10", "--out", out, "--baseline", better(), "--tolerance", "50");
   expect(slower.code).toBe(9);
-  expect(slower.stdout).toMatch(/change\n.* % worse$/ms);
+  expect(slower.stdout).toMatch(/change \(95 % interval\)\n.* % worse$/ms);
   expect(slower.stdout).not.toMatch(/-[\d.]+ %/);
   expect(slower.stderr).toMatch(
     /^error: worse than \S+better\.json by more than 50 %: prefill_tokens_per_second .*; nothing was stored\n$/,
   );
-  const larger = bitnet(...small, "--out", out, "--max-rss", "1", "--baseline", RECORD, "--tolerance", "1000");
+  const larger = bitnet(...small, "--out", out, "--max-rss", "1");
+  expect(bitnet(...small, "--baseline", RECORD)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("--baseline needs at least 10 samples"),
+  });
   expect(larger.code).toBe(10);
   expect(larger.stderr).toMatch(/^error: peak memory was [\d.]+ MiB, above --max-rss 1\.0 MiB; nothing was stored\n$/);
   expect(existsSync(out)).toBe(false);
@@ -103,6 +111,52 @@ it("leaves no part of a record whenever it is killed, and the next run cleans up
   expect(bitnet(...small, "--out", out).code).toBe(0);
   expect(readdirSync(place)).toEqual(["record.json"]);
   await readPerf(out);
+});
+
+it("compares both formats of a model in alternating rounds, and stores a pair", async () => {
+  const out = join(folder, "compare");
+  mkdirSync(out);
+  const args = [MAIN, "perf", "compare", "--ctx", "64", "--threads", "1", "--iterations", "6", "--record"];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: out, encoding: "utf8" });
+  expect({ status, stderr }).toEqual({
+    status: 0,
+    stderr: expect.stringContaining("/settings/iterations is 6, but at least 10 samples are needed"),
+  });
+  expect(stdout).toMatch(
+    /^A: models\/\S+\/packed, safetensors\nB: models\/\S+\.gguf, gguf\n6 alternating rounds; medians\n\n +A +B +A ÷ B +95 % interval +better\n/,
+  );
+  expect(stdout.match(/[\d.]+ to [\d.]+ +(?:A|B|no difference shown)$/gm)).toHaveLength(5);
+  const paths = ["gguf", "safetensors"].map((format) => `bench/results/perf-bitnet-stories-4m-${format}.json`) as [string, string];
+  const [gguf, safetensors] = await Promise.all(paths.map((path) => readPerf(join(out, path))));
+  expect(pairFault([paths[0], gguf!], [paths[1], safetensors!])).toBeUndefined();
+});
+
+it("compares two builds with one model, and refuses what is none, or can't be compared", () => {
+  const [root, few] = [resolve("."), ["--ctx", "64", "--threads", "1", "--iterations", "2"]];
+  const { code, stdout } = bitnet("perf", "compare", "--against", root, ...few, "--json");
+  expect(code).toBe(0);
+  const { a, b, rounds, metrics } = JSON.parse(stdout) as Record<string, unknown> & { metrics: Record<string, object> };
+  expect([a, b, rounds]).toEqual([expect.stringMatching(/^this build, /), expect.stringContaining(root), 2]);
+  expect(Object.keys(metrics)).toEqual(METRIC_NAMES);
+  expect(metrics.load_ms).toEqual({
+    a: expect.any(Number),
+    b: expect.any(Number),
+    ratio: expect.any(Number),
+    interval: null,
+    difference: false,
+  });
+  const gguf = join(root, "models/bitnet-stories-4m/ggml-model-i2_s.gguf");
+  for (const [args, said] of [
+    [[gguf], "takes two models"],
+    [["--against", folder], "is not a folder of bitnet-ts"],
+    [["--against", root, "--record"], "--record can't be combined with --against"],
+    [["--against", root, gguf, gguf], "takes one model"],
+    [[gguf, gguf, "--record"], "--record is for both formats of one model, but both are gguf"],
+  ] as const) {
+    const refused = bitnet("perf", "compare", ...args);
+    expect(refused).toEqual({ code: 2, stdout: "", stderr: expect.stringMatching(/^error: [^\n]*\n$/) });
+    expect(refused.stderr).toContain(said);
+  }
 });
 
 /** A folder with records of both formats of two models, as they are stored. */

@@ -1,7 +1,8 @@
 import { runPerf } from "../validation/performance/alternate.js";
-import { comparePerf, requireMemory, requireNoRegression } from "../validation/performance/gate.js";
+import { comparePerf, requireMemory, requireNoRegression, requireSamples } from "../validation/performance/gate.js";
 import { perfPath, readPerf } from "../validation/performance/perf.js";
 import { perfTable } from "../validation/performance/table.js";
+import { validityFaults } from "../validation/performance/validity.js";
 import { removeStale } from "../validation/records/files.js";
 import { writeRecord } from "../validation/records/records.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
@@ -20,6 +21,7 @@ export interface PerfFlags extends ModelFlags {
 /** `bitnet perf`: measures a model and stores the record, unless a gate is failed. */
 export async function perf(flags: PerfFlags): Promise<void> {
   const baseline = flags.baseline === undefined ? undefined : await readPerf(flags.baseline);
+  if (baseline) requireSamples(flags.iterations, baseline, flags.baseline!);
   if (flags.out !== undefined) {
     await requireOutput("--out", flags.out);
     await removeStale(flags.out);
@@ -48,5 +50,6 @@ export async function perf(flags: PerfFlags): Promise<void> {
     const path = flags.out ?? perfPath(record);
     await writeRecord(path, "perf-record", record);
     if (!flags.json) await write(`\n${path}\n`);
+    for (const note of validityFaults(record, path)) await write(`note: not valid as evidence: ${note}\n`, process.stderr);
   });
 }

@@ -17,6 +17,7 @@ import type { InfoFlags } from "./info.js";
 import type { InspectFlags } from "./inspect.js";
 import type { ParityFlags } from "./parity.js";
 import type { PerfFlags } from "./perf.js";
+import type { PerfCompareFlags } from "./perf-compare.js";
 import type { PerfRenderFlags } from "./perf-render.js";
 import type { ReleaseFlags } from "./release.js";
 import type { ReleaseVerifyFlags } from "./release-verify.js";
@@ -249,18 +250,29 @@ function addPerf(program: Command): void {
     "bitnet perf --model model.gguf --baseline bench/results/perf-model-gguf.json",
   )
     .option("--out <file>", "record file (default: bench/results/perf-<model>-<format>.json)", nonEmpty)
-    .option("--iterations <n>", "number of samples, each measured in a separate process", integer(2, 1000), 10)
+    .option("--iterations <n>", "number of samples, each measured in a separate process", integer(2, 1000), 20)
     .option(
       "--baseline <file>",
-      "earlier record of the same model and machine; exit with 9 if a median is worse by more than --tolerance",
+      "earlier record of the same model and machine; exit with 9 if a metric is worse by more than --tolerance, with 95 % confidence",
       nonEmpty,
     )
-    .option("--tolerance <percent>", "how much worse than the baseline a median may be", decimal(0, 1000), 15)
+    .option("--tolerance <percent>", "how much worse than the baseline does not matter", decimal(0, 1000), 3)
     .option("--max-rss <MiB>", "exit with 10 if the peak memory of a process exceeds this", integer(1, MAX_TOKENS))
     .option("--json", "print the record as one JSON object")
     .action(async (flags: PerfFlags) => (await import("./perf.js")).perf(flags));
   addEngineFlags(perf);
   perf.helpCommand("help [command]", "show help for a command");
+  const compare = subcommand(perf, "compare [models...]", "compare two models, or two builds with one model, in alternating rounds", [
+    "bitnet perf compare model.gguf model-packed",
+    "bitnet perf compare --record",
+    "bitnet perf compare model.gguf --against other/node_modules/bitnet-ts",
+  ])
+    .option("--iterations <n>", "number of rounds, with a separate process for each side", integer(2, 1000), 20)
+    .option("--against <folder>", "another build of bitnet-ts (a clone or an installed package) to compare with this one", nonEmpty)
+    .option("--record", "store both records in bench/results: for both formats of one model")
+    .option("--json", "print one JSON object with the medians, ratios and intervals")
+    .action(async (models: string[], flags: PerfCompareFlags) => (await import("./perf-compare.js")).perfCompare(models, flags));
+  addEngineFlags(compare);
   subcommand(
     perf,
     "render [files...]",

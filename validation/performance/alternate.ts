@@ -104,8 +104,12 @@ export async function runRounds(
     }
   }
   const calm = ended();
-  const measured = answers.map((of): Measurement => {
+  const measured = answers.map((of, i): Measurement => {
     const { description, settings } = of[0] as Required<PerfAnswer>;
+    // Another build may measure other things.
+    const missing = METRIC_NAMES.find((metric) => of.some(({ sample }) => !(Number(sample?.[metric]) > 0)));
+    if (missing !== undefined)
+      throw new BitnetError("usage", `the build at ${sides[i]!.program} does not measure ${missing}: it can't be compared`);
     const samples = (metric: Metric): number[] => of.map(({ sample }) => sample![metric]);
     const metrics = Object.fromEntries(METRIC_NAMES.map((metric) => [metric, distribution(METRICS[metric].unit, samples(metric))]));
     return { description, settings, metrics: metrics as unknown as PerfRecord["metrics"] };

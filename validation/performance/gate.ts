@@ -1,18 +1,13 @@
 import { BitnetError } from "../../engine/errors.js";
-import { METRIC_NAMES, METRICS, type Metric, type PerfRecord } from "./perf.js";
+import type { PerfRecord } from "./perf.js";
+import { type MetricRatio, metricRatios, worseBy } from "./ratios.js";
+import { MIN_SAMPLES } from "./validity.js";
 
-/** A metric beside its stored value. */
-export interface Comparison {
-  readonly metric: Metric;
-  /** Medians. */
-  readonly before: number;
-  readonly now: number;
-  /** How much worse, in percent of the stored value; negative: better. */
-  readonly worse: number;
-}
-
-/** Every metric of two records. @throws BitnetError usage: they are not of one model, machine and setting */
-export function comparePerf(record: PerfRecord, baseline: PerfRecord, path: string): Comparison[] {
+/**
+ * Every metric of a record (a) and of its baseline (b), which were measured apart.
+ * @throws BitnetError usage: they are not of one model, machine and setting, or have too few samples for a test
+ */
+export function comparePerf(record: PerfRecord, baseline: PerfRecord, path: string): MetricRatio[] {
   const facts = ({ provenance: from, model, settings }: PerfRecord): Record<string, unknown> => ({
     "model hash": from.model_sha256,
     format: model.format,
@@ -34,17 +29,31 @@ export function comparePerf(record: PerfRecord, baseline: PerfRecord, path: stri
     const list = other.map((name) => `${name} ${String(before[name])} there, ${String(now[name])} here`).join("; ");
     throw new BitnetError("usage", `--baseline ${path} can't be compared, it was measured under other conditions: ${list}`);
   }
-  return METRIC_NAMES.map((metric) => {
-    const [was, is] = [baseline.metrics[metric].median, record.metrics[metric].median];
-    return { metric, before: was, now: is, worse: ((METRICS[metric].more ? was - is : is - was) / was) * 100 };
-  });
+  return metricRatios(record.metrics, baseline.metrics, "apart");
 }
 
-/** @throws BitnetError regression, if a metric is worse than before by more than `tolerance` percent */
-export function requireNoRegression(comparisons: readonly Comparison[], tolerance: number, path: string): void {
-  const bad = comparisons.filter(({ worse }) => worse > tolerance);
+/** Before anything is measured. @throws BitnetError usage: there are too few samples for a test */
+export function requireSamples(iterations: number, baseline: PerfRecord, path: string): void {
+  const few = [
+    ...(baseline.settings.iterations < MIN_SAMPLES ? [`${path} has ${baseline.settings.iterations} samples`] : []),
+    ...(iterations < MIN_SAMPLES ? [`--iterations is ${iterations}`] : []),
+  ];
+  if (few.length > 0) throw new BitnetError("usage", `--baseline needs at least ${MIN_SAMPLES} samples on both sides: ${few.join(", ")}`);
+}
+
+/**
+ * A metric is worse if the whole 95 % interval of its ratio lies beyond the tolerance.
+ * @param tolerance how much worse is of no practical matter, in percent
+ * @throws BitnetError regression
+ */
+export function requireNoRegression(ratios: readonly MetricRatio[], tolerance: number, path: string): void {
+  const bad = ratios.filter((ratio) => worseBy(ratio)[0] > tolerance);
   if (bad.length === 0) return;
-  const list = bad.map(({ metric, before, now, worse }) => `${metric} ${before} → ${now}, ${worse.toFixed(1)} % worse`).join("; ");
+  const percent = (one: MetricRatio): string =>
+    worseBy(one)
+      .map((value) => value.toFixed(1))
+      .join(" to ");
+  const list = bad.map((one) => `${one.metric} ${one.b} → ${one.a}, ${percent(one)} % worse`).join("; ");
   throw new BitnetError("regression", `worse than ${path} by more than ${tolerance} %: ${list}; nothing was stored`);
 }
 

@@ -7,7 +7,6 @@ import { EXAMPLES } from "../records/records.test.helper.js";
 import { pairedRatio } from "../statistics/ratio.js";
 import { distribution } from "../statistics/summary.js";
 import { runPair, runPerf } from "./alternate.js";
-import { comparePerf, requireMemory, requireNoRegression } from "./gate.js";
 import { modelName, type PerfRecord, perfPath, readPerf } from "./perf.js";
 import { examplePair, paired } from "./perf.test.helper.js";
 import { PERF_PAGE, renderPerf } from "./render.js";
@@ -69,55 +68,6 @@ it("holds each figure of a stored record against its samples", async () => {
     });
   }
   await expect(read(withSamples("load_ms", [1, 2]))).rejects.toThrow(/samples has 2 entries, but \/settings\/iterations is \d+/);
-});
-
-describe("a baseline", () => {
-  it("is compared median by median; worse is slower, later or larger", () => {
-    const now = withSamples("decode_tokens_per_second", [1.5, 2.4, 2.4, 9, 9], withSamples("load_ms", [1, 3.6, 3.6, 3.6, 9]));
-    const compared = comparePerf(now, record, "before.json");
-    expect(compared.map(({ metric, worse }) => [metric, Number(worse.toFixed(6))])).toEqual([
-      ["prefill_tokens_per_second", 0],
-      ["decode_tokens_per_second", 20],
-      ["first_token_ms", 0],
-      ["load_ms", 20],
-      ["peak_rss_bytes", 0],
-    ]);
-    expect(() => requireNoRegression(compared, 20.001, "before.json")).not.toThrow();
-    expect(() => requireNoRegression(compared, 19, "before.json")).toThrow(
-      expect.objectContaining({
-        code: "regression",
-        message: expect.stringMatching(/before\.json.* 19 %: decode\S+ 3 → 2\.4, 20\.0 % worse; load_ms/),
-      }),
-    );
-    const better = comparePerf(withSamples("decode_tokens_per_second", [9, 9, 9, 9, 9]), record, "before.json");
-    expect(() => requireNoRegression(better, 0, "before.json")).not.toThrow();
-  });
-
-  it("of another model, machine or setting is refused", () => {
-    const { provenance, settings } = record;
-    const others: [PerfRecord, RegExp][] = [
-      [safetensors, /model hash 3b6.* there, 0000.* here; format gguf there, safetensors here/],
-      [
-        { ...record, provenance: { ...provenance, platform: { ...provenance.platform, cpu: "Other" } } },
-        /processor Some CPU there, Other here/,
-      ],
-      [{ ...record, provenance: { ...provenance, threads: 1 } }, /threads 2 there, 1 here/],
-      [{ ...record, provenance: { ...provenance, kernel_tier: "wide" } }, /kernel tier/],
-      [{ ...record, settings: { ...settings, kv: "q8" } }, /KV cache/],
-    ];
-    for (const [other, said] of others) {
-      expect(() => comparePerf(other, record, "before.json")).toThrow(
-        expect.objectContaining({ code: "usage", message: expect.stringMatching(said) }),
-      );
-    }
-  });
-
-  it("has a limit of memory beside it, which no sample may pass", () => {
-    expect(() => requireMemory(record, 10)).not.toThrow();
-    expect(() => requireMemory(record, 9)).toThrow(
-      expect.objectContaining({ code: "memory", message: expect.stringContaining("--max-rss") }),
-    );
-  });
 });
 
 describe("the page", () => {

@@ -1,10 +1,11 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
-import { pairedRatio, showsDifference } from "../statistics/ratio.js";
+import { showsDifference } from "../statistics/ratio.js";
 import { FORMATS, figure, NO_DIFFERENCE, ratioCells, TITLES } from "./figures.js";
 import { METRIC_NAMES, METRICS, type PerfRecord } from "./perf.js";
 import { perfPicture } from "./picture.js";
+import { metricRatios } from "./ratios.js";
 import { pairFault } from "./stored.js";
 
 /** The page in a clone; its pictures are in the same folder. */
@@ -139,9 +140,7 @@ function metricRows(pair: Pair): string[][] {
 function ratios([safetensors, gguf]: Pair): string {
   if (pairFault(["a", safetensors!], ["b", gguf!]) !== undefined)
     return "The formats were not measured in alternating rounds of one run, so that no ratios are shown: `bitnet perf compare --record` measures them.";
-  const rows = METRIC_NAMES.map((metric) => {
-    const [a, b] = [safetensors!.metrics[metric].samples, gguf!.metrics[metric].samples];
-    const ratio = pairedRatio(a, b);
+  const rows = metricRatios(safetensors!.metrics, gguf!.metrics, "alternating").map(({ metric, ratio }) => {
     const better = ratio.ratio > 1 === METRICS[metric].more ? FORMATS.safetensors : FORMATS.gguf;
     return [TITLES[metric], METRICS[metric].more ? "more" : "less", ...ratioCells(ratio), showsDifference(ratio) ? better : NO_DIFFERENCE];
   });

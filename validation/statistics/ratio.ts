@@ -41,7 +41,7 @@ export function pairedRatio(a: readonly number[], b: readonly number[]): Ratio {
 export function unpairedRatio(a: readonly number[], b: readonly number[]): Ratio {
   const [m, n] = [a.length, b.length];
   const differences = Float64Array.from({ length: m * n }, (_, i) => Math.log(a[Math.floor(i / n)]! / b[i % n]!));
-  const outside = Math.max(m, n) <= MAX_EXACT ? below(rankSums(m, n)) : Math.floor((m * n) / 2 - Z * Math.sqrt((m * n * (m + n + 1)) / 12));
+  const outside = Math.max(m, n) <= MAX_EXACT ? rankSumTail(m, n) : Math.floor((m * n) / 2 - Z * Math.sqrt((m * n * (m + n + 1)) / 12));
   return between(differences, outside);
 }
 
@@ -56,6 +56,15 @@ function between(logarithms: Float64Array, outside: number): Ratio {
   const ratio = Math.exp(median(Array.from(sorted)));
   if (outside < 1) return { ratio, low: 0, high: Number.POSITIVE_INFINITY };
   return { ratio, low: Math.exp(sorted[outside - 1]!), high: Math.exp(sorted[sorted.length - outside]!) };
+}
+
+/** Of samples of these sizes: what is counted does not depend on them. */
+const tails = new Map<string, number>();
+
+function rankSumTail(m: number, n: number): number {
+  const known = tails.get(`${m} ${n}`) ?? below(rankSums(m, n));
+  tails.set(`${m} ${n}`, known);
+  return known;
 }
 
 /** The least value whose probability, with that of all smaller ones, reaches TAIL. */
