@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { BitnetError } from "../engine/errors.js";
+import { HISTORY_FILE, type HistoryRow, readHistory } from "../validation/performance/history.js";
 import { type PerfRecord, readPerf } from "../validation/performance/perf.js";
 import { renderPerf, strangePictures } from "../validation/performance/render.js";
 import { staleReasons } from "../validation/performance/stale.js";
@@ -14,10 +15,10 @@ export interface PerfRenderFlags {
 
 /** `bitnet perf render`: the page on both formats and its pictures, from records alone. */
 export async function perfRender(files: readonly string[], { check }: PerfRenderFlags): Promise<void> {
-  const { records, faults } = files.length > 0 ? await named(files) : await stored();
+  const { records, faults, history = [] } = files.length > 0 ? await named(files) : await stored();
   if (records.length === 0)
     throw new BitnetError("usage", `no ${RESULTS}/perf-*.json here: measure with bitnet perf, or give the paths of the records`);
-  const rendered = renderPerf(records);
+  const rendered = renderPerf(records, history);
   if (check) {
     const others = [...rendered].filter(([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text);
     const strange = files.length > 0 ? [] : strangePictures(".", rendered);
@@ -38,12 +39,14 @@ export async function perfRender(files: readonly string[], { check }: PerfRender
 interface Found {
   readonly records: readonly PerfRecord[];
   readonly faults: readonly string[];
+  readonly history?: readonly HistoryRow[];
 }
 
 /** All that are stored in the current folder. */
 async function stored(): Promise<Found> {
   const { records, faults } = await checkStored(".");
-  return { records: [...records.values()], faults };
+  const history = existsSync(HISTORY_FILE) ? readHistory(readFileSync(HISTORY_FILE, "utf8")) : [];
+  return { records: [...records.values()], faults, history };
 }
 
 /** Those that were named, wherever they are: one format alone will do. */

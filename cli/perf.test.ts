@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { HISTORY_FILE, readHistory } from "../validation/performance/history.js";
 import { METRIC_NAMES, METRICS, type PerfRecord, perfPath, readPerf } from "../validation/performance/perf.js";
 import { examplePair } from "../validation/performance/perf.test.helper.js";
 import { PERF_PAGE, renderPerf, strangePictures } from "../validation/performance/render.js";
@@ -244,7 +245,7 @@ it("committed: the records are valid, and the page and its pictures are what the
   expect([...records.keys()]).toEqual(
     expect.arrayContaining(["gguf", "safetensors"].map((format) => `bench/results/perf-bitnet-stories-4m-${format}.json`)),
   );
-  const rendered = renderPerf([...records.values()]);
+  const rendered = renderPerf([...records.values()], existsSync(HISTORY_FILE) ? readHistory(readFileSync(HISTORY_FILE, "utf8")) : []);
   for (const [path, text] of rendered) expect(readFileSync(path, "utf8"), path).toBe(text);
   expect(strangePictures(".", rendered)).toEqual([]);
 });

@@ -1,6 +1,8 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { appendRelease, HISTORY_FILE } from "../performance/history.js";
+import type { PerfRecord } from "../performance/perf.js";
 import { buildFault, writeBuildRecord } from "../records/build.js";
 import type { CheckReport } from "./acceptance.js";
 import type { Check } from "./check.js";
@@ -212,6 +214,23 @@ describe("a gate closes on", () => {
       "f.performance",
       /^bench\/results\/perf-bitnet-stories-4m-gguf\.json: \/provenance\/numerics_version is 99, but that of this engine is 1/,
       () => clone.edit(GGUF, /"numerics_version": \d+/, '"numerics_version": 99'),
+    ],
+    [
+      "an edited history",
+      "f.performance",
+      /history\.jsonl, row 2: \/chain does not follow from the rows up to it/,
+      () => {
+        const record = JSON.parse(clone.read(GGUF)) as PerfRecord;
+        const other = JSON.parse(clone.read(GGUF.replace("gguf", "safetensors"))) as PerfRecord;
+        clone.put(HISTORY_FILE, appendRelease("", "0.1.0", [record, other]));
+        clone.edit(HISTORY_FILE, /(\n.*"load_ms":)/, "$11");
+      },
+    ],
+    [
+      "a history without a release of the changelog",
+      "f.performance",
+      /history\.jsonl has no row of version 0\.2\.0, which is in the changelog/,
+      () => clone.edit("CHANGELOG.md", "## [0.1.0]", "## [0.2.0] - 2026-01-01\n\n### Added\n\n- More.\n\n## [0.1.0]"),
     ],
     [
       "a picture of a model without records",

@@ -2,14 +2,16 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { describeModel } from "../../engine/index.js";
+import { HISTORY_FILE, type HistoryRow, historyFault, readHistory } from "../performance/history.js";
 import { modelName, type PerfRecord, readPerf } from "../performance/perf.js";
 import { renderPerf, strangePictures } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
 import { checkStored, pairFault, perfRecordPaths, RESULTS } from "../performance/stored.js";
 import { validityFaults } from "../performance/validity.js";
 import { BUILD_FILE, buildFault, publishedFiles, rebuildFault, sourceHashes } from "../records/build.js";
-import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
-import { gitState, gitTracked, gitUntracked } from "../records/git.js";
+import { CHANGELOG_FILE, changelogFault, releasedVersions } from "../records/changelog.js";
+import { placeIn } from "../records/files.js";
+import { gitFile, gitState, gitTracked, gitUntracked } from "../records/git.js";
 import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
 import type { Check, Context, Finding } from "./check.js";
 import { pretences, pretencesInBundle } from "./scan/pretences.js";
@@ -37,8 +39,7 @@ const notHere = (what: string): Finding => ({ status: "SKIP", reason: `${what}: 
 
 /** Where a file is: as a release would put it there, or as it is. */
 function placeOf({ root, overlay }: Context, path: string): string {
-  const put = overlay === undefined ? undefined : join(overlay, path);
-  return put !== undefined && existsSync(put) ? put : join(root, path);
+  return placeIn(root, overlay, path);
 }
 
 /** Both formats' records of the models, by the paths where they belong; undefined: there is none. */
@@ -86,10 +87,12 @@ async function performanceRecords(context: Context): Promise<Finding> {
   if (apart !== undefined) wrong.push(apart);
   // Records of other models go out with a release, too.
   if (context.clone) {
-    const { records, faults } = await checkStored(context.root, (path) => placeOf(context, path));
+    const { records, faults } = await checkStored(context.root, context.overlay);
     wrong.push(...faults);
     figures.records = records.size;
   }
+  const lost = context.clone ? historyOf(context).fault : undefined;
+  if (lost !== undefined) return { status: "FAIL", reason: `${lost}: restore the file from a commit`, figures };
   const faults = [...new Set(wrong)];
   if (faults.length > 0)
     return {
@@ -100,12 +103,20 @@ async function performanceRecords(context: Context): Promise<Finding> {
   return { status: "PASS", figures };
 }
 
+/** The history of performance in a clone, and what is wrong with it. @throws BitnetError file: a row was edited */
+function historyOf(context: Context): { readonly rows: readonly HistoryRow[]; readonly fault: string | undefined } {
+  const read = (path: string): string => (existsSync(placeOf(context, path)) ? readFileSync(placeOf(context, path), "utf8") : "");
+  const text = read(HISTORY_FILE);
+  const fault = historyFault(text, releasedVersions(read(CHANGELOG_FILE)), gitFile(context.root, HISTORY_FILE)?.toString("utf8"));
+  return { rows: readHistory(text), fault };
+}
+
 async function render(context: Context): Promise<Finding> {
-  const paths = perfRecordPaths(context.root);
+  const paths = perfRecordPaths(context.root, context.overlay);
   if (paths.length === 0 && !context.clone) return notHere(RESULTS);
   const stored: PerfRecord[] = [];
   for (const path of paths) stored.push(await readPerf(placeOf(context, path)));
-  const pages = renderPerf(stored);
+  const pages = renderPerf(stored, historyOf(context).rows);
   const rendered = [...pages];
   const other = rendered.filter(([path, text]) => {
     const at = placeOf(context, path);

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { showsDifference } from "../statistics/ratio.js";
 import { FORMATS, figure, NO_DIFFERENCE, ratioCells, TITLES } from "./figures.js";
+import type { HistoryRow } from "./history.js";
+import { historyPicture } from "./history-picture.js";
 import { METRIC_NAMES, METRICS, type PerfRecord } from "./perf.js";
 import { perfPicture } from "./picture.js";
 import { metricRatios } from "./ratios.js";
@@ -18,9 +20,11 @@ type Pair = readonly PerfRecord[];
  * The page and its pictures, by path. The same records give the same bytes, in any order: there is no clock and no other source.
  * @throws BitnetError usage: two records of one model and format, or two models of one name
  */
-export function renderPerf(records: readonly PerfRecord[]): Map<string, string> {
+export function renderPerf(records: readonly PerfRecord[], history: readonly HistoryRow[] = []): Map<string, string> {
   const pairs = pairUp(records);
-  const files = new Map([[PERF_PAGE, `${[INTRODUCTION, ...pairs.map(section)].join("\n\n")}\n`]]);
+  const past = history.length > 0 ? [versions(history)] : [];
+  const files = new Map([[PERF_PAGE, `${[INTRODUCTION, ...pairs.map(section), ...past].join("\n\n")}\n`]]);
+  if (history.length > 0) files.set(HISTORY_PICTURE, historyPicture(history));
   for (const pair of pairs) files.set(`docs/${pictureName(pair)}`, perfPicture(pair));
   return files;
 }
@@ -32,8 +36,11 @@ export function strangePictures(root: string, rendered: ReadonlyMap<string, stri
   return names.map((name) => `docs/${name}`).filter((path) => !rendered.has(path));
 }
 
+/** Of past releases. */
+const HISTORY_PICTURE = "docs/performance-history.svg";
+
 /** The names of the page's pictures. */
-export const PICTURE = /^docs\/perf-[\w.-]+\.svg$/;
+export const PICTURE = /^docs\/perf(?:-[\w.-]+|ormance-history)\.svg$/;
 
 function pictureName([first]: Pair): string {
   return `perf-${first!.model.name}.svg`;
@@ -81,6 +88,24 @@ function section(pair: Pair): string {
     ...(pair.length === 2 ? ["", ratios(pair)] : []),
     "",
     `![Samples of each metric for ${heads.join(" and ")}](${pictureName(pair)})`,
+  ].join("\n");
+}
+
+/** What past releases measured. */
+function versions(history: readonly HistoryRow[]): string {
+  const drawn = ["prefill_tokens_per_second", "decode_tokens_per_second", "first_token_ms", "load_ms"] as const;
+  const rows = history.map(({ version, model, provenance: from, medians }) => [
+    ...[version, model.name, FORMATS[model.format], `${from.platform.cpu}, ${from.threads} threads, Node ${from.node}`],
+    ...drawn.map((metric) => figure(metric, medians[metric])),
+  ]);
+  return [
+    "## By version",
+    "",
+    "Medians of each release, from `bench/results/history.jsonl`, to which `bitnet release prepare` adds. Lines join versions that were measured on the same processor, with as many threads and the same major version of Node; days differ, so small steps mean little.",
+    "",
+    "![Medians of each metric over the versions](performance-history.svg)",
+    "",
+    table(["version", "model", "format", "machine", ...drawn.map((metric) => TITLES[metric])], rows),
   ].join("\n");
 }
 
@@ -150,7 +175,7 @@ function ratios([safetensors, gguf]: Pair): string {
 /** A table; columns of which the first row is a figure are aligned right. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(" | ")} |`;
-  const rule = head.map((_, column) => (/^\d[\d.]*$/.test(rows[0]?.[column] ?? "") ? "---:" : "---"));
+  const rule = head.map((_, column) => (/^\d+(?:\.\d+)?$/.test(rows[0]?.[column] ?? "") ? "---:" : "---"));
   return [line(head), `|${rule.join("|")}|`, ...rows.map(line)].join("\n");
 }
 

@@ -200,8 +200,8 @@ describe("in a clone", () => {
 
   it("a file may be elsewhere, as in a release that is being prepared", async () => {
     const put = from(fresh[3]!, { numerics_version: 99 });
-    await writeRecord(join(root, "overlay.json"), "perf-record", put);
-    const { faults } = await checkStored(root, (path) => join(root, path === OTHER ? "overlay.json" : path));
+    await writeRecord(join(root, "overlay", OTHER), "perf-record", put);
+    const { faults } = await checkStored(root, join(root, "overlay"));
     expect(faults[0]).toBe(`${OTHER}: /provenance/numerics_version is 99, but that of this engine is 1`);
   });
 });

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { placeIn } from "../records/files.js";
 import { type PerfRecord, pairSha256, perfPath, readPerf } from "./perf.js";
 import { staleReasons } from "./stale.js";
 import { type Present, TIMINGS, validityFaults } from "./validity.js";
@@ -10,11 +11,13 @@ export const RESULTS = "bench/results";
 /** The names of performance records in it. */
 export const PERF_RECORD = /^bench\/results\/perf-[^/]+\.json$/;
 
-/** Paths of the stored performance records, from the root, with `/`. */
-export function perfRecordPaths(root: string): string[] {
-  const folder = join(root, RESULTS);
-  const paths = existsSync(folder) ? readdirSync(folder).map((name) => `${RESULTS}/${name}`) : [];
-  return paths.filter((path) => PERF_RECORD.test(path)).sort();
+/** Paths of the stored performance records, from the root, with `/`. @param overlay a folder whose files replace those of the root, or are added */
+export function perfRecordPaths(root: string, overlay?: string): string[] {
+  const paths = [root, ...(overlay === undefined ? [] : [overlay])].flatMap((folder) => {
+    const results = join(folder, RESULTS);
+    return existsSync(results) ? readdirSync(results).map((name) => `${RESULTS}/${name}`) : [];
+  });
+  return [...new Set(paths)].filter((path) => PERF_RECORD.test(path)).sort();
 }
 
 /** What is stored, and what is wrong with it. */
@@ -28,18 +31,14 @@ export interface Stored {
 /**
  * Every stored performance record of a clone: each valid, of the present kernels and model, under its own name, and beside that of the other format, with
  * which it was measured.
- * @param at where a file is that belongs at a path
+ * @param overlay see `perfRecordPaths`
  * @throws BitnetError file, io: one that can't be read, or whose figures do not follow from its samples
  */
-export async function checkStored(
-  root: string,
-  at: (path: string) => string = (path) => join(root, path),
-  present: Present = {},
-): Promise<Stored> {
+export async function checkStored(root: string, overlay?: string, present: Present = {}): Promise<Stored> {
   const records = new Map<string, PerfRecord>();
   const stale: string[] = [];
-  for (const path of perfRecordPaths(root)) {
-    const record = await readPerf(at(path));
+  for (const path of perfRecordPaths(root, overlay)) {
+    const record = await readPerf(placeIn(root, overlay, path));
     records.set(path, record);
     stale.push(...(await staleReasons(record)).map((reason) => `${path} is stale: ${reason}`));
   }

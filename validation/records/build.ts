@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { temporaryFolder } from "./files.js";
+import { placeIn, temporaryFolder } from "./files.js";
 import { checkRecord, readRecord } from "./records.js";
 import { failureLine, runProgram } from "./run.js";
 
@@ -49,14 +49,16 @@ export function builtHashes(root: string): Hashes {
   return Object.fromEntries(paths.sort().map((path) => [path, sha256(readFileSync(join(root, path)))]));
 }
 
-/** Published files outside dist/: those that npm always packs, and those that `files` of package.json names. */
-export function publishedFiles(root: string): string[] {
-  const { files = [] } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { files?: string[] };
+/** Published files outside dist/: those that npm always packs, and those that `files` of package.json names. @param overlay see `placeIn` */
+export function publishedFiles(root: string, overlay?: string): string[] {
+  const { files = [] } = JSON.parse(readFileSync(placeIn(root, overlay, "package.json"), "utf8")) as { files?: string[] };
   const named = [...files.filter((path) => !/[*!]|^dist\b/.test(path)), "package.json", "README.md", "LICENSE"];
   const paths = named.flatMap((path) => {
-    const there = lstatSync(join(root, path), { throwIfNoEntry: false });
-    if (!there) return [];
-    return there.isDirectory() ? walk(root, path, ["node_modules"]) : [path];
+    return [root, ...(overlay === undefined ? [] : [overlay])].flatMap((folder) => {
+      const there = lstatSync(join(folder, path), { throwIfNoEntry: false });
+      if (!there) return [];
+      return there.isDirectory() ? walk(folder, path, ["node_modules"]) : [path];
+    });
   });
   return [...new Set(paths)].filter((path) => !/(?:^|\/)(?:\.DS_Store|\.git|npm-debug\.log)$/.test(path)).sort();
 }

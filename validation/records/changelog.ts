@@ -24,6 +24,13 @@ export function readChangelog(markdown: string): ChangelogSection[] {
     });
 }
 
+/** Versions in a changelog, the newest first. */
+export function releasedVersions(markdown: string): string[] {
+  return readChangelog(markdown)
+    .map(({ version }) => version)
+    .filter((version) => version !== "Unreleased");
+}
+
 /** What is wrong with the changelog of a version; undefined: nothing. */
 export function changelogFault(markdown: string, version: string): string | undefined {
   if (!markdown.startsWith("# Changelog\n")) return `${CHANGELOG_FILE} does not begin with "# Changelog"`;

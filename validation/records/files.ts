@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, open, readdir, realpath, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -45,6 +46,12 @@ export async function readWhole(path: string, maxBytes: number): Promise<Uint8Ar
     const { cause } = error as { readonly cause?: NodeJS.ErrnoException }; // what the system said, if it did
     throw cause?.code === "ENOENT" ? ioFailure("read", path, cause) : error;
   }
+}
+
+/** Where a file is: in an overlay, whose files replace those of the root, or else in the root. */
+export function placeIn(root: string, overlay: string | undefined, path: string): string {
+  const put = overlay === undefined ? undefined : join(overlay, path);
+  return put !== undefined && existsSync(put) ? put : join(root, path);
 }
 
 /** A new name beside `path` for what is not whole yet. */

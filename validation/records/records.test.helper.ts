@@ -75,7 +75,7 @@ export const EXAMPLES = {
   "perf-record": {
     kind: "perf-record",
     provenance: PROVENANCE,
-    load_average: 0.5,
+    ...{ load_average: 0.5, load_average_after: 1.5, steal_share: 0.01, throttled_share: null },
     model: {
       ...{ path: "one.gguf", name: "one", format: "gguf", architecture: "bitnet-b1.58", parameters: 4_200_704, bytes: 3_041_888 },
       quantisation: { linears: "I2_S", embedding: "F16", norms: "F32", activations: "int8 per token" },
@@ -95,6 +95,17 @@ export const EXAMPLES = {
       load_ms: summary("ms"),
       peak_rss_bytes: summary("bytes"),
     },
+    pair: { other_sha256: SHA, first: true, sha256: SHA },
+  },
+  "perf-history": {
+    ...{ kind: "perf-history", version: "0.2.0", provenance: PROVENANCE },
+    model: { name: "one", format: "gguf", parameters: 4_200_704 },
+    settings: {
+      ...{ context_length: 2048, kv: "f32", head: "auto" },
+      ...{ prompt_tokens: 512, decode_tokens: 64, warmup: 1, iterations: 5 },
+    },
+    medians: { prefill_tokens_per_second: 3, decode_tokens_per_second: 3, first_token_ms: 3, load_ms: 3, peak_rss_bytes: 3 },
+    ...{ record_sha256: SHA, chain: SHA },
   },
   manifest: {
     kind: "manifest",

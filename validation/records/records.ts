@@ -11,6 +11,7 @@ export const RECORD_KINDS = [
   "parity-report",
   "parity-failure",
   "perf-record",
+  "perf-history",
   "receipt",
   "manifest",
   "platform-banner",

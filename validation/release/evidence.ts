@@ -3,11 +3,12 @@ import { dirname } from "node:path";
 import { type AcceptanceSummary, BANNER_FILE, FAILURES_FILE, PARITY_FILE, SUMMARY_FILE } from "../acceptance/acceptance.js";
 import { performanceFigures } from "../acceptance/sign-off.js";
 import type { ParityReport } from "../parity/types.js";
+import { appendRelease, HISTORY_FILE, historyFault, readHistory } from "../performance/history.js";
 import { checkStatistics, type PerfRecord, perfPath } from "../performance/perf.js";
 import { renderPerf } from "../performance/render.js";
 import { PERF_RECORD, storedFaults } from "../performance/stored.js";
 import { bundleSha256 } from "../records/build.js";
-import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
+import { CHANGELOG_FILE, changelogFault, releasedVersions } from "../records/changelog.js";
 import { PACKAGE_FILE } from "../records/package.js";
 import type { Provenance } from "../records/provenance.js";
 import { parseRecord, parseRows, type RecordKind } from "../records/records.js";
@@ -38,7 +39,7 @@ export interface Evidence {
 }
 
 /** What an archive holds besides records, pages and its own lists. */
-const FIXED = [SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE, CHANGELOG_FILE, "docs/release.md"];
+const FIXED = [HISTORY_FILE, SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE, CHANGELOG_FILE, "docs/release.md"];
 
 /**
  * Checks an artifacts archive: each byte, and that its files follow from each other.
@@ -80,13 +81,17 @@ export async function readEvidence(unpacked: Unpacked, data: Uint8Array, what: s
   proved.push(
     `${records.length} performance records are valid: their statistics follow from their samples, both formats of a model are of one run on a calm machine, by its own load average; and the page and its pictures from the records`,
   );
-  const expected = new Set([...FIXED, names.sbom, ...records.map(perfPath).map(slashes), ...renderPerf(records).keys()]);
+  const pages = [...renderPerf(records, readHistory(textOf(files, HISTORY_FILE))).keys()];
+  const expected = new Set([...FIXED, names.sbom, ...records.map(perfPath).map(slashes), ...pages]);
   const strange =
     listed.find(({ path }) => !expected.has(path)) ?? [...expected].map((path) => ({ path })).find(({ path }) => !files.has(path));
   demand(strange === undefined, `${what} should ${strange && files.has(strange.path) ? "not " : ""}have ${strange?.path}`);
 
   const faultOfLog = changelogFault(textOf(files, CHANGELOG_FILE), version);
   demand(faultOfLog === undefined, String(faultOfLog));
+  const lost = historyFault(textOf(files, HISTORY_FILE), releasedVersions(textOf(files, CHANGELOG_FILE)), undefined);
+  demand(lost === undefined, String(lost));
+  proved.push(`no row of ${HISTORY_FILE} was edited or removed without all that follow, and it ends with these records`);
   checkSbom(files, names.sbom, version, time, manifest);
   proved.push(`the bill of materials has the hashes of the package, kernels and models that ${MANIFEST_FILE} has`);
   const young = [...provenances(files, records)].find(([, from]) => !isAtMost(from.package_version, version));
@@ -94,7 +99,7 @@ export async function readEvidence(unpacked: Unpacked, data: Uint8Array, what: s
   proved.push(
     `file names, ${MANIFEST_FILE}, changelog and bill of materials have the version ${version}, and no record is from a newer one`,
   );
-  for (const path of ["docs/release.md", CHANGELOG_FILE, ...renderPerf(records).keys()]) {
+  for (const path of ["docs/release.md", CHANGELOG_FILE, ...pages]) {
     const twin = manifest.package.files.find((file) => file.path === path);
     demand(
       twin !== undefined && twin.sha256 === listed.find((file) => file.path === path)?.sha256,
@@ -174,7 +179,15 @@ function performance(files: Files, { kernel_sha256 }: ShippedHashes, manifest: M
   }
   const [fault] = storedFaults(new Map(records.map((record) => [slashes(perfPath(record)), record])), { numerics });
   demand(fault === undefined, String(fault));
-  for (const [path, text] of renderPerf(records))
+  const history = textOf(files, HISTORY_FILE);
+  const rows = readHistory(history);
+  const before = rows.filter(({ version }) => version !== manifest.version).length;
+  const lines = history.split(/(?<=\n)/).slice(0, before);
+  demand(
+    appendRelease(lines.join(""), manifest.version, records) === history,
+    `${HISTORY_FILE} does not end with the records of ${manifest.version}`,
+  );
+  for (const [path, text] of renderPerf(records, rows))
     demand(same(Buffer.from(text), files, path), `${path} is not rendered from the performance records`);
   return records;
 }

@@ -1,7 +1,8 @@
-import { cpSync } from "node:fs";
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Clone } from "../acceptance/clone.test.helper.js";
+import { publishedFiles } from "../records/build.js";
 import { integrity, packNpm } from "./npm.js";
 
 // That it packs the package as it is, and takes it, is tried by the gates (npm run gates), and by cli/package.test.ts step by step.
@@ -20,6 +21,14 @@ it("installs what would be published, and refuses it if it does not run or has a
     code: "acceptance",
     message: "the npm package has version 0.1.0 instead of 9.9.9",
   });
+});
+
+it("publishes what a release adds to the tree", () => {
+  const overlay = join(clone.folder, "overlay");
+  mkdirSync(join(overlay, "docs"), { recursive: true });
+  writeFileSync(join(overlay, "docs/new.svg"), "<svg/>");
+  expect(publishedFiles(clone.root)).not.toContain("docs/new.svg");
+  expect(publishedFiles(clone.root, overlay)).toEqual([...publishedFiles(clone.root), "docs/new.svg"].sort());
 });
 
 it("has the digest of npm registries", () => {

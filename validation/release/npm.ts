@@ -4,7 +4,7 @@ import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { BUILD_FILE, builtHashes, publishedFiles } from "../records/build.js";
-import { temporaryFolder } from "../records/files.js";
+import { placeIn, temporaryFolder } from "../records/files.js";
 import { type Ended, failureLine, runProgram } from "../records/run.js";
 
 /** The package, as npm publishes it. */
@@ -35,10 +35,9 @@ export const packNpm: PackNpm = async (root, overlay, version, signal) => {
   };
   try {
     const [source, user] = [join(folder, "source"), join(folder, "user")];
-    for (const path of new Set([...Object.keys(builtHashes(root)), BUILD_FILE, ...publishedFiles(root)])) {
-      const from = existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path);
+    for (const path of new Set([...Object.keys(builtHashes(root)), BUILD_FILE, ...publishedFiles(root, overlay)])) {
       await mkdir(dirname(join(source, path)), { recursive: true });
-      await copyFile(from, join(source, path));
+      await copyFile(placeIn(root, overlay, path), join(source, path));
     }
     const [npm, first, shell] = findNpm();
     // None of this needs scripts or the network.

@@ -13,7 +13,7 @@ const SHIPPED = [
 /** Of the release. */
 const OWN = [
   ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "docs/release.md", "docs/PERF_COMPARISON.md"],
-  ...["docs/perf-bitnet-stories-4m.svg", "docs/perf-2b4t-random.svg"],
+  ...["docs/perf-bitnet-stories-4m.svg", "docs/perf-2b4t-random.svg", "docs/performance-history.svg"],
 ];
 
 /** In place of npm, which npm.test.ts and the gates try: packs what is built here with the pages and the version of a release. */

@@ -12,6 +12,7 @@ import type { Check } from "../acceptance/check.js";
 import { Clone, COMMIT_TIME, ENVIRONMENT } from "../acceptance/clone.test.helper.js";
 import { MODEL_CHECKS } from "../acceptance/model-checks.js";
 import { SIGN_OFF } from "../acceptance/sign-off.js";
+import { HISTORY_FILE, readHistory } from "../performance/history.js";
 import { provenance } from "../records/provenance.js";
 import { readRecord } from "../records/records.js";
 import { packHere } from "./package.test.helper.js";
@@ -77,9 +78,20 @@ const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).d
 it("puts version, changelog and checklist into the tree, and the rest into a folder, whose sums are right", async () => {
   const before = snapshot();
   const release = await prepare();
-  expect(release.tree).toEqual(["CHANGELOG.md", "package-lock.json", "package.json", LIST]);
+  const history = [HISTORY_FILE, "docs/PERF_COMPARISON.md", "docs/performance-history.svg"];
+  expect(release.tree).toEqual(["CHANGELOG.md", ...history, "package-lock.json", "package.json", LIST]);
   const changed = Object.entries(snapshot()).filter(([path, hash]) => before[path] !== hash);
-  expect(changed.map(([path]) => path)).toEqual(["CHANGELOG.md", LIST, "package-lock.json", "package.json"].sort());
+  expect(changed.map(([path]) => path)).toEqual(["CHANGELOG.md", LIST, ...history, "package-lock.json", "package.json"].sort());
+  expect(readHistory(clone.read(HISTORY_FILE)).map(({ version, model }) => [version, model.name, model.format])).toEqual([
+    ...[
+      ["0.2.0", "2b4t-random", "gguf"],
+      ["0.2.0", "2b4t-random", "safetensors"],
+    ],
+    ...[
+      ["0.2.0", "bitnet-stories-4m", "gguf"],
+      ["0.2.0", "bitnet-stories-4m", "safetensors"],
+    ],
+  ]);
   expect(JSON.parse(clone.read("package.json"))).toMatchObject({ name: "bitnet-ts", version: "0.2.0" });
   expect(JSON.parse(clone.read("package-lock.json"))).toMatchObject({ version: "0.2.0", packages: { "": { version: "0.2.0" } } });
   expect(clone.read("CHANGELOG.md")).toContain("## [Unreleased]\n\n## [0.2.0] - 2023-11-14\n\n### Added\n\n- Wings."); // the commit's day
@@ -112,7 +124,14 @@ it("the archive is the same, byte for byte, from the same results, and holds wha
   const kernel = sha256(readFileSync("dist/kernels/plain.wasm"));
   expect(manifest.package.files).toContainEqual({ path: "dist/kernels/plain.wasm", bytes: expect.any(Number), sha256: kernel });
   const paths = manifest.files.map(({ path }) => path);
-  for (const path of [GGUF, "docs/PERF_COMPARISON.md", "docs/perf-bitnet-stories-4m.svg", "CHANGELOG.md", "acceptance_summary.json"]) {
+  for (const path of [
+    GGUF,
+    "docs/PERF_COMPARISON.md",
+    "docs/perf-bitnet-stories-4m.svg",
+    HISTORY_FILE,
+    "CHANGELOG.md",
+    "acceptance_summary.json",
+  ]) {
     expect(paths).toContain(path);
   }
   const { "MANIFEST.json": _manifest, SHA256SUMS: _sums, ...held } = snapshot(unpacked);
@@ -372,7 +391,8 @@ it("all gates pass on what is about to be released: version and changelog are th
   // Once more, on what the first has put there: all of it is the release's own, and nothing else.
   const again = await prepare(whole);
   expect(again.tree).toEqual([LIST]);
-  expect(again.commands[0]!.split(" ").slice(2).sort()).toEqual(["CHANGELOG.md", LIST, "package-lock.json", "package.json"]);
+  const history = [HISTORY_FILE, "docs/PERF_COMPARISON.md", "docs/performance-history.svg"];
+  expect(again.commands[0]!.split(" ").slice(2).sort()).toEqual(["CHANGELOG.md", LIST, ...history, "package-lock.json", "package.json"]);
   clone.edit("CHANGELOG.md", "Wings", "Wheels");
   await expect(prepare(whole)).rejects.toMatchObject({ code: "acceptance", message: expect.stringContaining("g.clean-tree") });
 });

@@ -19,13 +19,14 @@ import { environmentFault } from "../acceptance/environment.js";
 import { modelRecords, SIGN_OFF } from "../acceptance/sign-off.js";
 import { EMBEDDED_PAIR } from "../parity/sides.js";
 import { runPair } from "../performance/alternate.js";
+import { appendRelease, HISTORY_FILE, readHistory } from "../performance/history.js";
 import { type PerfRecord, perfPath, readPerf } from "../performance/perf.js";
 import { PERF_PAGE, PICTURE, renderPerf } from "../performance/render.js";
 import { staleReasons } from "../performance/stale.js";
 import { perfRecordPaths, storedFaults } from "../performance/stored.js";
 import { CHANGELOG_FILE, releaseChangelog } from "../records/changelog.js";
-import { ioFailure, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
-import { type GitState, gitState } from "../records/git.js";
+import { ioFailure, placeIn, removeStale, staleOf, temporaryPath, writeWhole } from "../records/files.js";
+import { type GitState, gitFile, gitState } from "../records/git.js";
 import { PACKAGE_FILE } from "../records/package.js";
 import { writeRecord } from "../records/records.js";
 import { checklist, handCommands, openCriteria, WARNINGS } from "./checklist.js";
@@ -115,6 +116,7 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     if (!options.dryRun) for (const { path } of overlayFiles(root, overlay)) await removeStale(join(root, path));
     await versionFiles(root, overlay, version, new Date(git.time * 1000).toISOString().slice(0, 10), options.dryRun);
     await performance(options, root, overlay);
+    await history(root, overlay, version);
     const results = join(staging, "results");
     let summary: AcceptanceSummary;
     let warned: CheckReport | undefined;
@@ -134,13 +136,13 @@ export async function prepareRelease(options: ReleaseOptions): Promise<Release> 
     const warning = summary.checks.find(isWarning) ?? warned;
     signal?.throwIfAborted();
 
-    const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
-    const pages = [...renderPerf(await perfRecords(root, at)).keys()];
+    const at = (path: string): string => placeIn(root, overlay, path);
+    const pages = [...renderPerf(await perfRecords(root, overlay), readHistory(readFileSync(at(HISTORY_FILE), "utf8"))).keys()];
     const npm = await (options.pack ?? packNpm)(root, overlay, version, signal);
     const contents = await unpackPackage(npm.data, npm.file);
     const bom = sbomOf(contents, await readFile(at("package-lock.json"), "utf8"), version, git.time, npm);
     const packed: ArchiveFile[] = [
-      ...(await archiveFiles([...perfRecordPaths(root), ...pages, CHANGELOG_FILE, "docs/release.md"], at)),
+      ...(await archiveFiles([...perfRecordPaths(root, overlay), HISTORY_FILE, ...pages, CHANGELOG_FILE, "docs/release.md"], at)),
       ...(await archiveFiles([SUMMARY_FILE, PARITY_FILE, FAILURES_FILE, BANNER_FILE], (path) => join(results, path))),
       { path: names.sbom, data: bom },
     ];
@@ -255,8 +257,19 @@ async function performance(options: ReleaseOptions, root: string, overlay: strin
   for (const record of pair) await writeRecord(join(overlay, perfPath(record)), "perf-record", record);
   const [fault] = await embeddedFaults(root, overlay);
   if (fault !== undefined) throw new BitnetError("acceptance", `the new measurement is not valid: ${fault}`);
-  const at = (path: string): string => (existsSync(join(overlay, path)) ? join(overlay, path) : join(root, path));
-  for (const [path, text] of renderPerf(await perfRecords(root, at))) await writeWhole(join(overlay, path), text);
+}
+
+/** Adds the release to the history of HEAD, and renders the page and its pictures. */
+async function history(root: string, overlay: string, version: string): Promise<void> {
+  const before = gitFile(root, HISTORY_FILE)?.toString("utf8") ?? "";
+  readHistory(before); // what is wrong must not be continued
+  const records = await perfRecords(root, overlay);
+  const text = appendRelease(before, version, records);
+  await writeWhole(join(overlay, HISTORY_FILE), text);
+  for (const [path, page] of renderPerf(records, readHistory(text))) {
+    // What is committed as it should be is no part of the release's changes.
+    if (gitFile(root, path)?.toString("utf8") !== page) await writeWhole(join(overlay, path), page);
+  }
 }
 
 /** What is wrong with the embedded model's records, as they are in the tree or the overlay. */
@@ -275,8 +288,8 @@ async function embeddedFaults(root: string, overlay: string): Promise<string[]> 
   return [...faults, ...storedFaults(records)];
 }
 
-async function perfRecords(root: string, at: (path: string) => string): Promise<PerfRecord[]> {
-  return Promise.all(perfRecordPaths(root).map((path) => readPerf(at(path))));
+async function perfRecords(root: string, overlay: string): Promise<PerfRecord[]> {
+  return Promise.all(perfRecordPaths(root, overlay).map((path) => readPerf(placeIn(root, overlay, path))));
 }
 
 /** Acceptance, whole. */

@@ -23,6 +23,7 @@ import { type AcceptanceSummary, BANNER_FILE, PARITY_FILE, SUMMARY_FILE } from "
 import { Clone, ENVIRONMENT } from "../acceptance/clone.test.helper.js";
 import { sealSummary } from "../acceptance/seal.js";
 import type { ParityReport } from "../parity/types.js";
+import { HISTORY_FILE } from "../performance/history.js";
 import type { PerfRecord } from "../performance/perf.js";
 import { MANIFEST_FILE, type Manifest, packArtifacts, SUMS_FILE, sums } from "./pack.js";
 import { packHere } from "./package.test.helper.js";
@@ -108,7 +109,7 @@ describe("a release as it was made", () => {
     const verified = await verifyRelease(out, { key });
     expect(verified).toMatchObject({ kind: "folder", version: "0.2.0" });
     const { proved, claimed } = text(verified);
-    for (const name of [ARCHIVE, PACKAGE, STATEMENT, ENVELOPE, LIST, "tree: its 4 files"]) expect(proved).toContain(name);
+    for (const name of [ARCHIVE, PACKAGE, STATEMENT, ENVELOPE, LIST, "tree: its 7 files"]) expect(proved).toContain(name);
     expect(claimed).not.toContain("who made it");
     expect(claimed).toContain(`commit ${clone.commit.slice(0, 12)}`);
   });
@@ -460,6 +461,16 @@ const forgeries: readonly (readonly [what: string, said: RegExp, edit: (of: Insi
     "a record of performance less",
     /PERF_COMPARISON\.md is not rendered|no performance record of the embedded model as gguf/,
     (of) => of.delete(GGUF),
+  ],
+  [
+    "an edited row of the history",
+    /^bench\/results\/history\.jsonl, row 1: \/chain does not follow from the rows up to it/,
+    edited(HISTORY_FILE, '"load_ms":', '"load_ms":1'),
+  ],
+  [
+    "a history without this release",
+    /history\.jsonl does not end with the records of 0\.2\.0/,
+    (of) => of.set(HISTORY_FILE, Buffer.alloc(0)),
   ],
   [
     "a record of another model less",
