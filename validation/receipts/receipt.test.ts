@@ -8,6 +8,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { usefulThreads } from "../../engine/compute/cpus.js";
 import type { BitnetError, LoadOptions } from "../../engine/index.js";
+import { some } from "../../engine/thorough.test.helper.js";
 import { EMBEDDED } from "../end-to-end/derive.test.helper.js";
 import { kernelSha256 } from "../records/provenance.js";
 import { RECEIPT_FIELDS } from "./fields.js";
@@ -119,7 +120,7 @@ describe("bitnet verify", () => {
       ["--stop-id 13,14 --ctx 20 --json", { threads: 1 }],
       ["--max-tokens 0 --activations int8", { threads: 1 }],
     ];
-    for (const [flags, load] of ways) {
+    for (const [flags, load] of some(ways, 0, 3)) {
       expect(bitnet(...RUN, ...flags.split(" "), "--receipt", at("way.json")), flags).toMatchObject({ code: 0 });
       await expect(verifyReceipt(at("way.json"), { load }), flags).resolves.toBeDefined();
     }
