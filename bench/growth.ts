@@ -8,9 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import type { GrowthPoint, GrowthReport, GrowthSeries, Rate } from "./growth-report.js";
-import { machine } from "./machine.js";
+import type { GrowthPoint, GrowthSeries, Rate } from "./growth-report.js";
 import { makeModel, SHAPES } from "./make-model.js";
+import { beginRecord } from "./record.js";
 
 /** What is read of the report of `bitnet bench --json`. */
 interface Bench {
@@ -52,6 +52,7 @@ function bench(path: string): Bench {
   return JSON.parse(stdout) as Bench;
 }
 
+const record = beginRecord("growth");
 const folder = mkdtempSync(join(tmpdir(), "bitnet-growth-"));
 try {
   const series: GrowthSeries[] = [];
@@ -71,8 +72,7 @@ try {
         .map(({ depth, tokens, tokensPerSecond: { median, min, max } }) => ({ at: prefill ? tokens : depth, rate: { median, min, max } }));
     series.push({ shape, parameters: model.parameters, prefill: points(true), decode: points(false) });
   }
-  const report: GrowthReport = { machine: machine(), tier: run!.tier, threads: run!.threads, flags, series };
-  console.log(JSON.stringify(report, undefined, 2));
+  console.log(JSON.stringify(await record({ tier: run!.tier, threads: run!.threads, flags, series }), undefined, 2));
 } finally {
   rmSync(folder, { recursive: true });
 }

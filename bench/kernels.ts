@@ -12,8 +12,12 @@ import { instantiate, type Kernels, TIERS, type Tier } from "../engine/compute/k
 import { chooseKernels } from "../engine/compute/tier.js";
 import { CHUNK } from "./bandwidth.js";
 import { KERNEL_CASES, type KernelCase } from "./kernel-cases.js";
-import { type KernelReport, type KernelResult, kernelsTable, type Limits } from "./kernels-report.js";
-import { machine, probes, ROUND } from "./machine.js";
+import { type KernelResult, kernelsTable, type Limits } from "./kernels-report.js";
+import { probes, ROUND } from "./machine.js";
+import { type BenchRecord, beginRecord, reportOf } from "./record.js";
+
+/** What the benchmark measures. */
+type KernelResults = BenchRecord<"kernels">["result"];
 
 /** What a case may use; more than it takes to outgrow the caches. */
 const MEMORY = 512 << 20;
@@ -64,7 +68,7 @@ function limitsOf(tier: Tier, memory: WebAssembly.Memory, milliseconds: number):
 }
 
 /** Measures the cases in one tier. @throws BitnetError usage: this Node can't run it */
-function run(tier: Tier, cases: readonly KernelCase[], milliseconds: number): KernelReport {
+function run(tier: Tier, cases: readonly KernelCase[], milliseconds: number): KernelResults {
   const memory = allocate(MEMORY / 65536);
   const kernels = instantiate(chooseKernels(tier, true, 0).module, memory, tier, 0);
   // Bytes without the code 3; what they say is of no matter to the time, as long as they are not all the same page.
@@ -87,22 +91,21 @@ function run(tier: Tier, cases: readonly KernelCase[], milliseconds: number): Ke
     });
   });
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-  return { machine: machine(), tiers: { [tier]: most }, results };
+  return { tiers: { [tier]: most }, results };
 }
 
 /** All tiers, each in a process of its own: V8 keeps the code of a module, and a tier's V8 flags come too late for code that is there. */
-function runAll(flags: readonly string[]): KernelReport {
+function runAll(flags: readonly string[]): KernelResults {
   // 256-bit code there is from Node 24 on; before, the wide layout is only slower.
   const tiers = TIERS.filter((tier) => tier !== "wide" || Number(process.versions.node.split(".")[0]) >= 24);
-  const reports = tiers.flatMap((tier): KernelReport[] => {
+  const reports = tiers.flatMap((tier): KernelResults[] => {
     const args = [fileURLToPath(import.meta.url), "--json", "--tier", tier, ...flags];
     const { status, stdout } = spawnSync(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
-    return status === 0 ? [JSON.parse(stdout) as KernelReport] : [];
+    return status === 0 ? [(JSON.parse(stdout) as BenchRecord<"kernels">).result] : [];
   });
   if (reports.length === 0) throw new Error("no tier runs here: see the messages above");
   return {
-    machine: machine(),
-    tiers: Object.assign({}, ...reports.map(({ tiers }) => tiers)) as KernelReport["tiers"],
+    tiers: Object.assign({}, ...reports.map(({ tiers }) => tiers)) as KernelResults["tiers"],
     results: reports.flatMap(({ results }) => results),
   };
 }
@@ -123,8 +126,9 @@ if (cases.length === 0 || (values.tier !== undefined && tier === undefined) || !
   process.exitCode = 2;
 } else {
   try {
-    const report = tier ? run(tier, cases, milliseconds) : runAll(["--only", values.only, "--time", values.time]);
-    console.log(values.json ? JSON.stringify(report, undefined, 2) : kernelsTable(report));
+    const record = beginRecord("kernels");
+    const made = await record(tier ? run(tier, cases, milliseconds) : runAll(["--only", values.only, "--time", values.time]));
+    console.log(values.json ? JSON.stringify(made, undefined, 2) : kernelsTable(reportOf(made)));
   } catch (error) {
     console.error((error as Error).message);
     process.exitCode = 1;

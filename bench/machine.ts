@@ -1,26 +1,12 @@
 import { readFileSync } from "node:fs";
-import { availableParallelism, cpus, loadavg } from "node:os";
 
-/** Where and when something was measured: written into every result. */
+/** Where and when something was measured. */
 export interface Machine {
   readonly date: string;
   readonly node: string;
   readonly platform: string;
   readonly cpu: string;
   readonly cores: number;
-  /** Processes that wanted to run in the minute before. */
-  readonly load: number;
-}
-
-export function machine(): Machine {
-  return {
-    date: new Date().toISOString().slice(0, 10),
-    node: process.version,
-    platform: `${process.platform} ${process.arch}`,
-    cpu: cpus()[0]?.model.trim() ?? "",
-    cores: availableParallelism(),
-    load: Number(loadavg()[0]!.toFixed(2)),
-  };
 }
 
 /** The exports of bench/assembly. */

@@ -3,7 +3,7 @@ import { SHAPES } from "./make-model.js";
 import { bytesPerToken, type PeersReport, peersTable, validRounds } from "./peers-report.js";
 
 const report: PeersReport = {
-  machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "Some CPU", cores: 2, load: 0.5 },
+  machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "Some CPU", cores: 2 },
   ...{ shape: "2b4t", threads: 2, rounds: 3, settings: { kv: "q8", head: "two-stage" }, read: [25, 20, 30] },
   peer: { engine: "peer", rates: { pp512: [35, 40, 32.9], tg64: [15, 13.9, 16] }, idleShare: 0.01 },
   ours: [{ engine: "ours", rates: { pp512: [70, 60, 1000], tg64: [20, 1000, 24], "tg64@d2048": [18, 1000, 12] }, idleShare: 0.2 }],

@@ -12,9 +12,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ReadBandwidth } from "./bandwidth.js";
-import { machine } from "./machine.js";
 import { makeModel, SHAPES } from "./make-model.js";
-import { type EngineRates, type PeersReport, peersTable } from "./peers-report.js";
+import { type EngineRates, peersTable } from "./peers-report.js";
+import { beginRecord, reportOf } from "./record.js";
 
 /** What an engine's process is told to measure. */
 export interface PeerTest {
@@ -155,6 +155,7 @@ async function main(): Promise<void> {
     return path;
   };
   const engines: Engine[] = [];
+  const record = beginRecord("peers");
   // Ctrl-C reaches the engines too: their end ends this, and what was written is removed.
   process.once("SIGINT", () => {});
   let bandwidth: ReadBandwidth | undefined;
@@ -175,12 +176,11 @@ async function main(): Promise<void> {
     for (const node of values.node) ours.push(await start("./peers-ours.js", node, { path, ...common, ...settings }));
     bandwidth = new ReadBandwidth(threads);
     const read = await measureAll({ peer, ours }, bandwidth, rounds, depth);
-    const report: PeersReport = {
-      machine: machine(),
+    const made = await record({
       ...{ shape, threads, rounds, settings, read },
       ...{ peer: peer.result(), ours: ours.map((engine) => engine.result()) },
-    };
-    console.log(values.json ? JSON.stringify(report, undefined, 2) : peersTable(report));
+    });
+    console.log(values.json ? JSON.stringify(made, undefined, 2) : peersTable(reportOf(made)));
   } finally {
     for (const engine of engines) engine.close();
     await bandwidth?.close();

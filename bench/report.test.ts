@@ -7,7 +7,7 @@ import { fillPage, PAGE, pictures, readResult } from "./report.js";
 
 const point = (at: number, median: number) => ({ at, rate: { median, min: median * 0.9, max: median * 1.2 } });
 const growth: GrowthReport = {
-  machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "CPU <2>", cores: 2, load: 0.5 },
+  machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "CPU <2>", cores: 2 },
   ...{ tier: "relaxed", threads: 2, flags: ["--kv", "q8"] },
   series: [
     { shape: "125m", parameters: 183e6, decode: [point(0, 180), point(4000, 120.4)], prefill: [point(256, 900), point(4000, 700)] },

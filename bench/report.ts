@@ -1,9 +1,14 @@
 /** Puts the recorded results (bench/results) into docs/performance.md and its pictures. `node dist/bench/report.js` */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { BitnetError } from "../engine/errors.js";
+import { benchFaults } from "../validation/performance/bench.js";
+import { parseRecord } from "../validation/records/records.js";
 import { type GrowthReport, growthPicture, growthTable } from "./growth-report.js";
 import { type KernelReport, kernelsTable } from "./kernels-report.js";
 import { type PeersReport, peersPicture, peersTable } from "./peers-report.js";
+import { type BenchRecord, reportOf } from "./record.js";
 import { type StartReport, startTable } from "./startup-report.js";
 
 export const PAGE = "docs/performance.md";
@@ -33,10 +38,15 @@ export function fillPage(page: string, read: ReadResult): string {
   });
 }
 
-/** From bench/results of the folder that this is run in. */
-export function readResult(name: string): unknown {
+/** From bench/results. @throws BitnetError file: it is not of its schema; stale: it is not valid, or of another benchmark */
+export function readResult(name: string, root = "."): unknown {
   const path = `bench/results/${name}.json`;
-  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : undefined;
+  const at = join(root, path);
+  if (!existsSync(at)) return undefined;
+  const record = parseRecord<BenchRecord>(readFileSync(at), "bench-record", path);
+  const [fault] = benchFaults(record, path);
+  if (fault !== undefined) throw new BitnetError("stale", `${fault}: measure it again`, { file: path });
+  return reportOf(record);
 }
 
 /** The page's pictures by path, as far as their results were recorded. */
@@ -50,6 +60,12 @@ export function pictures(read: ReadResult): ReadonlyMap<string, string> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(PAGE, fillPage(readFileSync(PAGE, "utf8"), readResult));
-  for (const [path, picture] of pictures(readResult)) writeFileSync(path, picture);
+  try {
+    writeFileSync(PAGE, fillPage(readFileSync(PAGE, "utf8"), readResult));
+    for (const [path, picture] of pictures(readResult)) writeFileSync(path, picture);
+  } catch (error) {
+    if (!(error instanceof BitnetError)) throw error;
+    console.error(`error: ${error.message}`);
+    process.exitCode = 1;
+  }
 }

@@ -8,8 +8,8 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { median } from "../validation/statistics/summary.js";
-import { machine } from "./machine.js";
-import { type LoadRate, type StartReport, startTable } from "./startup-report.js";
+import { beginRecord, reportOf } from "./record.js";
+import { type LoadRate, startTable } from "./startup-report.js";
 
 const CLI = fileURLToPath(new URL("../bundle/bitnet.cjs", import.meta.url));
 const LIBRARY = new URL("../bundle/index.js", import.meta.url).href;
@@ -62,6 +62,7 @@ const { values } = parseArgs({
 const [runs, threads] = [Number(values.runs), Number(values.threads)];
 const versions = values.node.map((node) => spawnSync(node, ["--version"], { encoding: "utf8" }).stdout.trim());
 
+const record = beginRecord("startup");
 const first: number[][] = values.node.map(() => []);
 for (let round = -1; round < runs; round++) {
   for (const [i, node] of values.node.entries()) {
@@ -85,8 +86,7 @@ if (values.model !== undefined) {
     }
   }
 }
-const report: StartReport = {
-  machine: machine(),
+const made = await record({
   threads,
   context: CONTEXT,
   nodes: versions.map((node, i) => ({
@@ -94,5 +94,5 @@ const report: StartReport = {
     first: { median: Math.round(median(first[i]!)), min: Math.round(Math.min(...first[i]!)), max: Math.round(Math.max(...first[i]!)) },
     loads: loads[i]!,
   })),
-};
-console.log(values.json ? JSON.stringify(report, undefined, 2) : startTable(report));
+});
+console.log(values.json ? JSON.stringify(made, undefined, 2) : startTable(reportOf(made)));

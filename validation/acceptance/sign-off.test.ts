@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { appendRelease, HISTORY_FILE } from "../performance/history.js";
 import type { PerfRecord } from "../performance/perf.js";
 import { buildFault, writeBuildRecord } from "../records/build.js";
+import { EXAMPLES } from "../records/records.test.helper.js";
 import type { CheckReport } from "./acceptance.js";
 import type { Check } from "./check.js";
 import { Clone } from "./clone.test.helper.js";
@@ -239,6 +240,27 @@ describe("a gate closes on", () => {
       () => clone.put("docs/perf-gone.svg", "<svg/>"),
     ],
     ["a record without provenance", "g.records", /provenance/, () => clone.edit(GGUF, '"provenance"', '"origin"')],
+    [
+      "a benchmark without provenance",
+      "g.records",
+      /growth\.json: \/ must have required property 'provenance' \(schemas\/bench-record/,
+      () => {
+        const { provenance: _, ...bare } = EXAMPLES["bench-record"];
+        clone.put("bench/results/growth.json", JSON.stringify(bare));
+      },
+    ],
+    [
+      "a benchmark under load",
+      "g.records",
+      /^bench\/results\/growth\.json: \/load_average is 40, but at most 1 on 2 cores counts as a calm machine/,
+      () => clone.put("bench/results/growth.json", JSON.stringify({ ...EXAMPLES["bench-record"], load_average: 40 })),
+    ],
+    [
+      "a result of unknown form",
+      "g.records",
+      /notes\.json: \/ must have required property/,
+      () => clone.put("bench/results/notes.json", "{}"),
+    ],
     ["an edited record", "g.records", /\/metrics\/\w+\/median is /, () => clone.edit(GGUF, /"median": \d/, '"median": 9')],
     [
       "an edited page",

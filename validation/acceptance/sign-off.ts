@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { describeModel } from "../../engine/index.js";
+import { type BenchConditions, benchFaults, benchRecordPaths } from "../performance/bench.js";
 import { HISTORY_FILE, type HistoryRow, historyFault, readHistory } from "../performance/history.js";
 import { modelName, type PerfRecord, readPerf } from "../performance/perf.js";
 import { renderPerf, strangePictures } from "../performance/render.js";
@@ -216,6 +217,12 @@ async function records({ root, out }: Context): Promise<Finding> {
     await readPerf(join(root, path));
     files++;
   }
+  const faults: string[] = [];
+  for (const path of benchRecordPaths(root)) {
+    faults.push(...benchFaults(await readRecord<BenchConditions>(join(root, path), "bench-record"), path));
+    files++;
+  }
+  if (faults.length > 0) return { status: "FAIL", reason: `${faults.join("; ")}: measure again (docs/performance.md)` };
   for (const [name, kind] of [
     ["platform_banner.json", "platform-banner"],
     ["parity_report.json", "parity-report"],

@@ -107,6 +107,21 @@ export const EXAMPLES = {
     medians: { prefill_tokens_per_second: 3, decode_tokens_per_second: 3, first_token_ms: 3, load_ms: 3, peak_rss_bytes: 3 },
     ...{ record_sha256: SHA, chain: SHA },
   },
+  "bench-record": {
+    ...{ kind: "bench-record", provenance: PROVENANCE },
+    ...{ load_average: 0.5, load_average_after: 1.5, steal_share: 0.01, throttled_share: null },
+    bench: "growth",
+    result: {
+      ...{ tier: "wide", threads: 2, flags: ["--kv"] },
+      series: [
+        {
+          ...{ shape: "125m", parameters: 183_000_000 },
+          prefill: [{ at: 256, rate: { median: 900, min: 800, max: 1000 } }],
+          decode: [{ at: 0, rate: { median: 180, min: 170, max: 190 } }],
+        },
+      ],
+    },
+  },
   manifest: {
     kind: "manifest",
     provenance: PROVENANCE,

@@ -12,6 +12,7 @@ export const RECORD_KINDS = [
   "parity-failure",
   "perf-record",
   "perf-history",
+  "bench-record",
   "receipt",
   "manifest",
   "platform-banner",
