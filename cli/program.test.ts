@@ -81,7 +81,7 @@ describe("usage errors name the flag", () => {
 it("has help with an example for every command", () => {
   const program = buildProgram();
   expect(program.commands.map((command) => command.name())).toEqual([
-    ...["run", "chat", "score", "tokenize", "bench"],
+    ...["run", "chat", "score", "embed", "tokenize", "bench"],
     ...["info", "inspect", "convert"],
     ...["parity", "replay", "verify", "perf", "add-model", "validate", "release"],
   ]);

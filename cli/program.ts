@@ -3,6 +3,7 @@ import type { AddModelFlags } from "./add-model.js";
 import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
+import type { EmbedFlags } from "./embed.js";
 import {
   addEngineFlags,
   addFileFlags,
@@ -26,7 +27,7 @@ import type { ScoreFlags } from "./score.js";
 import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
-import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, plainName } from "./values.js";
+import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, plainName, repeatable } from "./values.js";
 import type { VerifyFlags } from "./verify.js";
 import { version } from "./version.js";
 
@@ -74,6 +75,7 @@ export function buildProgram(): Command {
   addRun(program);
   addChat(program);
   addScore(program);
+  addEmbed(program);
   addTokenize(program);
   addBench(program);
   program.commandsGroup("Model files:");
@@ -126,6 +128,29 @@ function addScore(program: Command): void {
     .option("--json", "print one JSON object with ids, nll, meanNll, perplexity and policy")
     .action(async (flags: ScoreFlags) => (await import("./score.js")).score(flags));
   addEngineFlags(score);
+}
+
+function addEmbed(program: Command): void {
+  const embed = command(
+    program,
+    "embed",
+    "turn texts into vectors, for search and similarity",
+    'bitnet embed --text "The dog ran." --text "A cat sat." --json',
+  )
+    .option("--text <text>", "text to embed; can be repeated", repeatable(nonEmpty))
+    .option("--file <path>", "embed each line of a file; - reads standard input", nonEmpty)
+    .addOption(
+      new Option(
+        "--pooling <kind>",
+        "one vector of a text's tokens: their mean, or the last one's (default: as the file states, otherwise mean)",
+      ).choices(["mean", "last"]),
+    )
+    .option("--instruction <text>", 'put before each text as it is, for example "query: "', nonEmpty)
+    .option("--no-normalize", "do not scale the vectors to length 1")
+    .option("--f32-out <path>", "write the vectors to a file instead: raw little-endian f32 [texts, hidden]", nonEmpty)
+    .option("--json", "print one JSON object with model, pooling and embeddings, instead of one JSON list a line")
+    .action(async (flags: EmbedFlags) => (await import("./embed.js")).embed(flags));
+  addEngineFlags(embed);
 }
 
 function addTokenize(program: Command): void {

@@ -29,6 +29,7 @@ import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, readChatOptions, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
+import { EMBED_OPTIONS, type EmbedOptions, embed, type Pooling, statedPooling, TEXTS } from "./embed.js";
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
@@ -67,6 +68,8 @@ export class Model {
   readonly chatTemplate: ChatTemplate | undefined;
   /** Assumptions about what the files don't state, each a sentence. */
   readonly notes: readonly string[];
+  /** How `embed` makes one vector of a text's tokens, unless told otherwise: as the file states, otherwise "mean". */
+  readonly pooling: Pooling;
   /** From the call of `loadModel` to ready, ms. */
   readonly loadMs: number;
   readonly #checkpoint: Checkpoint;
@@ -91,6 +94,7 @@ export class Model {
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
     this.notes = [...parts.tokenizer.notes, ...(parts.chatTemplate?.notes ?? [])];
+    this.pooling = statedPooling(parts.checkpoint.metadata, parts.config.architecture) ?? "mean";
     this.loadMs = parts.loadMs;
     this.#checkpoint = parts.checkpoint;
     this.#defaults = parts.defaults;
@@ -172,6 +176,17 @@ export class Model {
     const all = new Float32Array(rows.length * vocabSize);
     for (const [position, row] of rows.entries()) all.set(row, position * vocabSize);
     return all;
+  }
+
+  /**
+   * A vector of each text, [hidden] f32 (encoded as by `generate`): the hidden states that logits would be made of, pooled. The same bits for any
+   * threads, tier and batch. @throws BitnetError usage, naming the text: it is empty, or longer than the context
+   */
+  async embed(texts: readonly string[], options?: Given<EmbedOptions>): Promise<Float32Array[]> {
+    const asked = readOptions<EmbedOptions>("embed()", options, EMBED_OPTIONS);
+    checkArgument("texts", texts, TEXTS);
+    const limits = { contextLength: this.contextLength, hiddenSize: this.config.hiddenSize };
+    return embed(this.#scheduler, this.tokenizer, limits, texts, { pooling: this.pooling, ...asked });
   }
 
   /** What the file contains and how it runs here. Reads the whole file once, for its hash. */

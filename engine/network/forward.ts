@@ -34,18 +34,18 @@ export class Forward {
     this.#head = new Head(this.#thread, plan.head, tables.head);
   }
 
-  /** Computes the step in memory up to its logits. Ends behind a barrier: all logits are there. */
+  /** Computes the step in memory up to its logits and states. Ends behind a barrier: all of them are there. */
   run(): void {
     const thread = this.#thread;
     // The step is read only before its last barrier: behind that the leader may be writing the next one.
-    const { rows, outputs, full } = thread.step;
+    const { rows, outputs, headed, full } = thread.step;
     thread.alone = rows === 1;
     this.#begin(rows);
     this.#blocks.forEach((block, index) => {
       block.run(rows);
       this.#add(rows, this.#norms[index + 1]);
     });
-    if (outputs > 0) this.#head.run(outputs, full);
+    if (outputs > 0) this.#head.run(outputs, headed, full);
   }
 
   /** Each row's embedding, the angles of its position, and the input of the first block. */

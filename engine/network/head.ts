@@ -77,15 +77,19 @@ export class Head {
     this.#table = table;
   }
 
-  /** Logits of the step's outputs. Ends behind a barrier. @param full all of them exactly, even if the head is scanned */
-  run(outputs: number, full: boolean): void {
+  /**
+   * The last norm of the step's outputs, and logits of the first `headed` of them. Ends behind a barrier.
+   * @param full all logits exactly, even if the head is scanned
+   */
+  run(outputs: number, headed: number, full: boolean): void {
     const x = this.#norm(outputs);
-    if (this.#plan.kind !== "scan") this.#exact(x, outputs);
-    else if (full) this.#fromFile(x, outputs);
-    else this.#scan(x, outputs);
+    if (headed === 0) return;
+    if (this.#plan.kind !== "scan") this.#exact(x, headed);
+    else if (full) this.#fromFile(x, headed);
+    else this.#scan(x, headed);
   }
 
-  /** Last norm of the rows that want logits, side by side: [outputs][hidden] f32. @returns where */
+  /** Last norm of the outputs' rows, side by side: [outputs][hidden] f32. @returns where */
   #norm(outputs: number): number {
     const thread = this.#thread;
     const { hiddenSize, rmsNormEps } = thread.config;
