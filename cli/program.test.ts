@@ -87,7 +87,7 @@ it("has help with an example for every command", () => {
   ]);
   const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
   expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
-    ...["Use a model", 5, "Model files", 3, "Validate", 7, "Help", 1],
+    ...["Use a model", 6, "Model files", 3, "Validate", 7, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";
