@@ -159,6 +159,7 @@ const DESCRIPTION = {
       attentionSize: 256,
       ropeFactors: undefined,
       ropeScaling: undefined,
+      innerNorms: false,
       qkNorms: false,
       activations: "int8",
       activationsAssumed: false,

@@ -1,4 +1,6 @@
+import type { Checkpoint } from "../container/checkpoint.js";
 import { BitnetError } from "../errors.js";
+import type { ModelConfig } from "../model/config.js";
 import { isListOf, oneOf, type Rules, SIGNAL, type Signal, shown, TEXT, TRUE_OR_FALSE } from "../options.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Scheduler } from "./scheduler.js";
@@ -45,8 +47,9 @@ export async function embed(
   texts: readonly string[],
   { pooling = "mean", normalize = true, instruction = "", signal }: EmbedOptions,
 ): Promise<Float32Array[]> {
+  const end = tokenizer.addsEos ? [tokenizer.eosIds[0]!] : [];
   const all = texts.map((text) => {
-    const ids = tokenizer.encode(instruction + text);
+    const ids = [...tokenizer.encode(instruction + text), ...end];
     if (text === "" || ids.length === 0) throw new BitnetError("usage", "one of the texts is empty: it has no vector");
     if (ids.length > limits.contextLength) {
       const most = `the context only ${limits.contextLength}: shorten it, or raise the context length (contextLength, --ctx)`;
@@ -89,7 +92,11 @@ const GGUF_POOLING: ReadonlyMap<unknown, Pooling> = new Map([
   [3, "last"],
 ]);
 
-/** What a model's metadata state; undefined: nothing that is known here. */
-export function statedPooling(metadata: ReadonlyMap<string, unknown>, architecture: string): Pooling | undefined {
-  return GGUF_POOLING.get(metadata.get(`${architecture}.pooling_type`));
+/**
+ * What a model's metadata state; undefined: nothing that is known here. The publisher's documentation of bitnet-embedding says "last", its GGUF files
+ * say "mean": each form is taken at its word.
+ */
+export function statedPooling({ metadata, format }: Pick<Checkpoint, "metadata" | "format">, config: ModelConfig): Pooling | undefined {
+  if (format === "safetensors") return config.innerNorms ? "last" : undefined;
+  return GGUF_POOLING.get(metadata.get(`${config.architecture}.pooling_type`));
 }

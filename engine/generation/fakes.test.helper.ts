@@ -135,6 +135,7 @@ export class FakeTokenizer implements Tokenizer {
   readonly endIds = [] as number[];
   readonly notes = [] as string[];
   readonly addsBos = true;
+  readonly addsEos = false;
   readonly longestToken = 20;
 
   encode(text: string, options: EncodeOptions = {}): number[] {

@@ -200,7 +200,8 @@ function leadKernels(
 const WORTH_SCAN = 2 ** 24;
 
 /** bf16 rows first: they are half as large as f32, and all published models' embeddings fit them, but for quantised ones. */
-function headKind(option: HeadOption, { vocabSize, hiddenSize }: ModelConfig, { head, embedding }: NetworkSources): HeadKind {
+function headKind(option: HeadOption, { vocabSize, hiddenSize, innerNorms }: ModelConfig, { head, embedding }: NetworkSources): HeadKind {
+  if (innerNorms) return "none";
   const possible = hiddenSize % 16 === 0; // whole blocks of the scan; the exact head gives the same tokens
   const wanted = option === "two-stage" || (option === "auto" && vocabSize * hiddenSize >= WORTH_SCAN);
   if (possible && wanted) return "scan";

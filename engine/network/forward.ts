@@ -56,7 +56,7 @@ export class Forward {
       this.#embedding.row(step.token(row), thread.x(slot));
       const angles = new Float32Array(memory.buffer, plan.angles + slot * plan.anglesStride, config.headDim);
       ropeAngles(angles, step.position(row), this.#frequencies, config.ropeScaling?.attention);
-      thread.normAndQuantize(slot, thread.x(slot), this.#norms[0], config.hiddenSize);
+      thread.blockInput(slot, this.#norms[0]!);
     });
   }
 
@@ -66,7 +66,7 @@ export class Forward {
     const { hiddenSize } = thread.config;
     thread.eachRow(rows, (row, slot) => {
       thread.kernels.add(thread.x(slot), thread.delta(row), hiddenSize);
-      if (nextNorm !== undefined) thread.normAndQuantize(slot, thread.x(slot), nextNorm, hiddenSize);
+      if (nextNorm !== undefined) thread.blockInput(slot, nextNorm);
     });
   }
 }

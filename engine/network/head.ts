@@ -32,8 +32,8 @@ export interface HeadPlan {
 export function planHead(layout: Layout): HeadPlan {
   const { hiddenSize, vocabSize } = layout.config;
   const { head: kind } = layout.options;
-  const rows = up(vocabSize, ROW_GROUP);
-  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize }[kind];
+  const rows = kind === "none" ? 0 : up(vocabSize, ROW_GROUP);
+  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize, none: 0 }[kind];
   const scanBytes = kind === "scan" ? rows * 4 : 0;
   const scannedStride = up(hiddenSize * 2, 64) + 64;
   const logitsStride = floatStride(rows);
