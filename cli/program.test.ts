@@ -83,11 +83,11 @@ it("has help with an example for every command", () => {
   expect(program.commands.map((command) => command.name())).toEqual([
     ...["run", "chat", "score", "embed", "tokenize", "bench"],
     ...["info", "inspect", "convert"],
-    ...["parity", "replay", "verify", "perf", "add-model", "validate", "release"],
+    ...["eval", "parity", "replay", "verify", "perf", "add-model", "validate", "release"],
   ]);
   const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
   expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
-    ...["Use a model", 6, "Model files", 3, "Validate", 7, "Help", 1],
+    ...["Use a model", 6, "Model files", 3, "Validate", 8, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";

@@ -4,6 +4,7 @@ import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
 import type { EmbedFlags } from "./embed.js";
+import type { EvalFlags } from "./eval.js";
 import {
   addEngineFlags,
   addFileFlags,
@@ -83,6 +84,7 @@ export function buildProgram(): Command {
   addInspect(program);
   addConvert(program);
   program.commandsGroup("Validate:");
+  addEval(program);
   addParity(program);
   addReplay(program);
   addVerify(program);
@@ -225,6 +227,25 @@ function addConvert(program: Command): void {
     .option("--json", "print one JSON object with what was written and what was rounded")
     .action(async (model: string, output: string, flags: ConvertFlags) => (await import("./convert.js")).convert(model, output, flags));
   addFileFlags(convert);
+}
+
+function addEval(program: Command): void {
+  const evaluate = command(
+    program,
+    "eval",
+    "measure how well a model predicts a text, or answers multiple-choice items",
+    "bitnet eval --text wiki.test.raw --out artifacts/wiki",
+  )
+    .option("--text <file>", "perplexity of a text, byte for byte", nonEmpty)
+    .option("--tasks <file>", 'multiple choice: JSON lines { "query", "choices", "gold" } (default: items in the package)', nonEmpty)
+    .option("--window <tokens>", "with --text: most tokens that are computed at once (default: 512)", integer(2, 1_000_000))
+    .option("--stride <tokens>", "with --text: how much later the next window begins (default: half a window)", integer(1, 1_000_000))
+    .option("-n, --max-tokens <n>", "with --text: take only so many tokens", integer(2, 2 ** 31 - 1))
+    .option("--out <folder>", "write each result as it comes, and the record; a run that was stopped continues", nonEmpty)
+    .option("--receipts", "with --out: each result has its tokens and their likelihoods")
+    .option("--json", "print the record instead of the figures")
+    .action(async (flags: EvalFlags) => (await import("./eval.js")).evaluate(flags));
+  addEngineFlags(evaluate);
 }
 
 function addParity(program: Command): void {
