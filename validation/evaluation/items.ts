@@ -50,6 +50,10 @@ export function readItems(text: string, path: string): Item[] {
   return items;
 }
 
+/** What Python's `rstrip` takes off: JavaScript's spaces but U+FEFF, and some controls. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is meant
+const SPACES = /(?:[^\S\ufeff]|[\x1c-\x1f\x85])+$/;
+
 /** Tokens of a choice behind its query. */
 export interface Pair {
   readonly ids: readonly number[];
@@ -62,7 +66,7 @@ export interface Pair {
  * of the query belong to the choice, and what is behind as many tokens as the query has alone is scored.
  */
 export function encodePair(tokenizer: Tokenizer, query: string, choice: string): Pair {
-  const context = query.trimEnd();
+  const context = query.replace(SPACES, "");
   const continuation = `${query.slice(context.length)} ${choice}`;
   return { ids: tokenizer.encode(context + continuation), first: tokenizer.encode(context).length };
 }
