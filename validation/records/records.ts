@@ -17,6 +17,7 @@ export const RECORD_KINDS = [
   "manifest",
   "platform-banner",
   "build-record",
+  "eval-record",
 ] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
 
