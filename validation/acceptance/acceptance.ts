@@ -75,9 +75,11 @@ export async function runAcceptance(options: AcceptanceOptions): Promise<Accepta
   };
   const reports: CheckReport[] = [];
   for (const check of checks) {
+    const begun = performance.now();
     const { ship = true, ...finding } = await find(check, context);
     signal?.throwIfAborted();
-    const report: CheckReport = { id: check.id, title: check.title, ship, ...finding };
+    const seconds = Math.round(performance.now() - begun) / 1000;
+    const report: CheckReport = { id: check.id, title: check.title, ship, ...finding, seconds };
     reports.push(report);
     await options.onCheck?.(report, { done: reports.length, total: checks.length });
   }
@@ -104,7 +106,7 @@ export async function runAcceptance(options: AcceptanceOptions): Promise<Accepta
 }
 
 /** Files that a run writes next to its summary. */
-const ARTIFACTS = [BANNER_FILE, PARITY_FILE, FAILURES_FILE];
+export const ARTIFACTS = [BANNER_FILE, PARITY_FILE, FAILURES_FILE];
 
 /** SHA-256 of those that are in a folder, by name. */
 export function artifactHashes(folder: string): Record<string, string> {
