@@ -337,7 +337,7 @@ function addRelease(program: Command): void {
 }
 
 /** Types that ternary layers are converted to; all but packed are GGUF. */
-const TYPES = ["i2_s", "tq1_0", "tq2_0", "f16", "f32", "packed"] as const;
+const TYPES = ["i2_s", "tq1_0", "tq2_0", "ptq1_0", "pq2_0", "f16", "f32", "packed"] as const;
 
 function examples(lines: readonly string[]): string {
   return `\n${lines.length === 1 ? "Example" : "Examples"}:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;

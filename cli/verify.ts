@@ -12,20 +12,20 @@ export interface VerifyFlags extends Pick<ModelFlags, "model" | "tokenizer" | "t
 /** `bitnet verify`: replays a receipt. */
 export async function verify(path: string, flags: VerifyFlags): Promise<void> {
   const { model, tokenizer, reference } = flags;
-  const done = await interruptible("replaying", (_, signal) =>
-    verifyReceipt(path, { model, tokenizer, load: { ...kernelOptions(flags), ...(reference && { reference }), signal } }),
-  );
+  // Threads asked for by name all start: only with the receipt's own number can calls of kernels be compared.
+  const load = { ...kernelOptions(flags), ...(flags.threads !== undefined && { crowded: true }), ...(reference && { reference }) };
+  const done = await interruptible("replaying", (_, signal) => verifyReceipt(path, { model, tokenizer, load: { ...load, signal } }));
   if (!done) return;
-  const { receipt, tier, callsCompared } = done;
-  const { kernel_tier, node } = receipt.provenance;
+  const { receipt, tier, threads, replayed, claimed } = done;
   if (flags.json) {
-    await writeJson({ verdict: "match", steps: receipt.steps.length, tier, threads: done.threads, callsCompared });
+    await writeJson({ verdict: "match", steps: receipt.steps.length, tier, threads, replayed, claimed });
     return;
   }
+  const { kernel_tier, node } = receipt.provenance;
   const written = `written on Node ${node}, ${on(kernel_tier ?? "none", receipt.provenance.threads ?? 0)}`;
-  await write(
-    `match: ${receipt.steps.length} steps, ${printable(written)}; replayed on Node ${process.version}, ${on(tier, done.threads)}\n`,
-  );
+  await write(`match: ${receipt.steps.length} steps, ${printable(written)}; replayed on Node ${process.version}, ${on(tier, threads)}\n`);
+  await write(`replayed: ${replayed.join(", ")}\n`);
+  await write(`only claimed: ${claimed.join(", ")}\n`);
 }
 
 function on(tier: string, threads: number): string {

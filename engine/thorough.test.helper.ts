@@ -1,3 +1,5 @@
+import fc from "fast-check";
+
 /** CI runs every case of tests that are slow because they have many similar ones; a developer's run takes some of each kind. */
 export const THOROUGH = Boolean(process.env.CI);
 
@@ -5,3 +7,6 @@ export const THOROUGH = Boolean(process.env.CI);
 export function some<T>(cases: readonly T[], ...indices: readonly number[]): readonly T[] {
   return THOROUGH ? cases : indices.map((index) => cases.at(index)!);
 }
+
+// Before every test file (vitest.config.mjs): properties that don't say how often they are tried.
+fc.configureGlobal({ numRuns: THOROUGH ? 100 : 40 });

@@ -42,12 +42,16 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
     ["TQ2_0", 256, 66],
     ["Q2_0", 64, 18],
     ["Q2_0_128", 128, 34],
+    ["PTQ1_0", 128, 28],
+    ["Q1_0", 128, 18],
   ] as const)("%s, with blocks whose scale is 0", (type, elements, blockBytes) => {
     const [rows, columns] = [2, 3 * elements];
     const packing = openPacking(source(type, rows, columns, 6 * blockBytes));
-    const scaleAt = type.startsWith("TQ") ? blockBytes - 2 : 0;
+    const scaleAt = type.includes("TQ") ? blockBytes - 2 : 0;
     const unpack = (): number => {
       if (type === "TQ1_0") return kernels.unpackTq1(output, input, 6);
+      if (type === "PTQ1_0") return kernels.unpackPtq1(output, input, 6);
+      if (type === "Q1_0") return kernels.unpackQ1(output, input, 6);
       return type === "TQ2_0" ? kernels.unpackTq2(output, input, 6) : kernels.unpackQ2(output, input, 6, elements);
     };
     fc.assert(
@@ -62,7 +66,7 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
         expect(unpack()).toBe(0);
         expect(bench.u8(output, codes.length).slice()).toEqual(codes);
         const block = empty.indexOf(false);
-        if (type === "TQ1_0" || block < 0) return;
+        if (/1_0$/.test(type) || block < 0) return; // those have no code 3
         const inCodes = block * blockBytes + (scaleAt === 0 ? 2 : 0) + (at % (elements / 4));
         bench.u8(input + inCodes, 1)[0]! |= 3 << (2 * (at % 4));
         expect(unpack()).not.toBe(0);
@@ -138,6 +142,8 @@ describe.each(TIERS)("the kernels decode as engine/packing does, %s", (tier) => 
     ["Q4_K", 6, 256, [0, 2]],
     ["Q2_0", 7, 64, [0]],
     ["Q2_0_128", 8, 128, [0]],
+    ["PTQ1_0", 9, 128, [26]],
+    ["Q1_0", 10, 128, [0]],
   ] as const)("%s: any blocks, to the bit; says what is infinite or no bf16", (type, number, elements, scales) => {
     const size = floatBytes(type, elements);
     const count = 6;

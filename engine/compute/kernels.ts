@@ -54,6 +54,8 @@ export interface Kernels {
   unpackI2s(codes: number, bytes: number, blocks: number): number;
   unpackTq1(codes: number, bytes: number, blocks: number): number;
   unpackTq2(codes: number, bytes: number, blocks: number): number;
+  unpackPtq1(codes: number, bytes: number, blocks: number): number;
+  unpackQ1(codes: number, bytes: number, blocks: number): number;
   unpackQ2(codes: number, bytes: number, blocks: number, group: number): number;
   /** Not in the plain tier, whose layout is another: there codes lie between. */
   repackI2s: ((group: number, row: number, bytes: number, n: number) => number) | undefined;

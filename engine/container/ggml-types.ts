@@ -12,7 +12,7 @@ export interface GgmlType {
 
 /**
  * ggml's types (ggml.h, ggml-common.h), and bitnet.cpp's I2_S. 42 is in use twice: with a scale for 64 elements in ggml, for 128 in a fork; the
- * bytes that a tensor has tell which. 142 (PQ2_0) is the fork's newer id of the same blocks. Ids that are missing were withdrawn: 4, 5, 31-33, 37, 38.
+ * bytes that a tensor has tell which. 142 (PQ2_0) is the fork's newer id of the same blocks, 143 its own too. Ids that are missing were withdrawn: 4, 5, 31-33, 37, 38.
  * 36 was withdrawn too (IQ4_NL_4_4) and is I2_S in every file that has it today: codes of 2 bits, then 32 bytes with the scale.
  */
 const ROWS: readonly (readonly [id: number, name: string, blockElements: number, blockBytes: number, tailBytes?: number])[] = [
@@ -53,7 +53,8 @@ const ROWS: readonly (readonly [id: number, name: string, blockElements: number,
   [41, "Q1_0", 128, 18],
   [42, "Q2_0", 64, 18],
   [42, "Q2_0_128", 128, 34],
-  [142, "Q2_0_128", 128, 34],
+  [142, "PQ2_0", 128, 34],
+  [143, "PTQ1_0", 128, 28],
 ];
 
 /** All types; where two have one number, ggml's own is first. */
@@ -72,7 +73,6 @@ const OTHER_TYPES: readonly (readonly [id: number, of: string, ...names: readonl
   [37, "bitnet.cpp", "I8_S", "TL1"],
   [97, "ik_llama.cpp", "Q8_0_X4", "Q8_1_X4", "Q8_2_X4"],
   [133, "ik_llama.cpp", "Q6_0", "IQ1_BN", "IQ2_BN", "Q8_K64", "IQ2_K", "IQ3_K", "IQ4_K", "IQ5_K", "IQ6_K"],
-  [143, "PrismML", "PTQ1_0"],
   [144, "ik_llama.cpp", "IQ4_KS", "IQ2_KS", "IQ4_KSS", "Q8_K16", "Q8_K32", "Q8_KR8", "Q8_K128", "Q8_KV", "IQ5_KS", "IQ2_KT", "IQ3_KT"],
   [155, "ik_llama.cpp", "IQ4_KT", "IQ3_KS", "IQ2_KL", "IQ1_KT", "Q1_0_G128_R8", "PQ2_0_R8", "PTQ1_0_R8"],
   [202, "ik_llama.cpp", "Q4_0_R8"],

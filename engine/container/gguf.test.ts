@@ -112,7 +112,7 @@ describe("reader against @huggingface/gguf", () => {
   test("type names and ids are the oracle's; I2_S and the fork's types are ours alone", () => {
     const theirs = Object.entries(GGMLQuantizationType).filter(([, id]) => typeof id === "number");
     expect(theirs.length).toBeGreaterThan(30);
-    const ours = GGML_TYPES.filter(({ name }) => name !== "I2_S" && name !== "Q2_0_128").map(({ name, id }) => [name, id]);
+    const ours = GGML_TYPES.filter(({ name }) => !["I2_S", "Q2_0_128", "PQ2_0", "PTQ1_0"].includes(name)).map(({ name, id }) => [name, id]);
     expect(ours).toEqual(theirs.sort((a, b) => Number(a[1]) - Number(b[1])));
   });
 
@@ -432,7 +432,6 @@ describe("hostile headers", () => {
     ["ik_llama.cpp's last type in a row", () => one(tensor("t", [4n], 154, 0n)), "unsupported", /154, ik_llama.cpp's IQ3_KT,/],
     ["ik_llama.cpp's interleaved type", () => one(tensor("t", [4n], 230, 0n)), "unsupported", /230, an ik_llama.cpp type with/],
     ["bitnet.cpp's TL1", () => one(tensor("t", [4n], 38, 0n)), "unsupported", /38, bitnet.cpp's TL1,/],
-    ["PrismML's PTQ1_0", () => one(tensor("t", [128n], 143, 0n)), "unsupported", /143, PrismML's PTQ1_0,/],
     ["offset not aligned", () => one(tensor("t", [4n], 0, 8n)), "file", /not a multiple of 32/],
     ["offset 2^64 - 32", () => one(tensor("t", [4n], 0, 2n ** 64n - 32n)), "file", /would end at byte/],
     ["past the end", () => one(tensor("t", [1024n], 0, 0n)), "file", /would end at byte \d+, but the file ends at byte \d+/],
@@ -500,13 +499,16 @@ describe("a type and the bytes that are there", () => {
     expect((await read(path)).tensors.map(({ type }) => type)).toEqual([name, name]);
   });
 
-  test("142, a fork's PQ2_0, is Q2_0 with a scale for 128, and written with the older id", async () => {
-    const { tensors } = await read(await row(142, [384n, 7n], [714, 714], 0));
+  test.each([
+    ["PQ2_0", 142, 714],
+    ["PTQ1_0", 143, 588],
+  ])("a fork's %s", async (name, id, span) => {
+    const { tensors } = await read(await row(id, [384n, 7n], [span, span], 0));
     expect(tensors.map(({ type, byteLength }) => [type, byteLength])).toEqual([
-      ["Q2_0_128", 714],
-      ["Q2_0_128", 714],
+      [name, span],
+      [name, span],
     ]);
-    expect(GGML_TYPES_BY_NAME.get("Q2_0_128")?.id).toBe(42);
+    expect(GGML_TYPES_BY_NAME.get(name)?.id).toBe(id);
   });
 
   test("neither: the error says what is there, what it would take, and what would fit", async () => {
@@ -534,7 +536,7 @@ describe("a type and the bytes that are there", () => {
   test("the other meaning of an id, where the bytes don't fit", async () => {
     expect((await failure(await row(39, [256n], [64, 64], 0))).message).toMatch(/MXFP4 .*, so it may be bitnet.cpp's TL2,/);
     expect((await failure(await row(142, [1024n, 4n], [1040, 1040], 0))).message).toMatch(
-      /Q2_0_128 \(id 142\) .*, so it may be ik_llama.cpp's IQ2_TN,/,
+      /PQ2_0 \(id 142\) .*, so it may be ik_llama.cpp's IQ2_TN,/,
     );
   });
 
@@ -718,7 +720,7 @@ test("blocks are as large as the structs of ggml-common.h, field by field", () =
   for (const [name, [elements, size]] of Object.entries(structs))
     expect(GGML_TYPES_BY_NAME.get(name), name).toMatchObject({ blockElements: elements, blockBytes: size });
   // The others are forks' own.
-  expect(GGML_TYPES.map(({ name }) => name).filter((name) => !(name in structs))).toEqual(["I2_S", "Q2_0_128", "Q2_0_128"]);
+  expect(GGML_TYPES.map(({ name }) => name).filter((name) => !(name in structs))).toEqual(["I2_S", "Q2_0_128", "PQ2_0", "PTQ1_0"]);
 });
 
 test("a small header takes one small piece of a file", async () => {

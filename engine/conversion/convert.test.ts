@@ -244,6 +244,51 @@ describe("GGUF → GGUF", () => {
       expect(error.message).toContain("a scale for each group of 256 columns");
     }
   });
+
+  it("scales of groups of 128 go through PrismML's types, and F16, and come back", async () => {
+    const source = await small({ architecture: "Qwen3ForCausalLM", qkNorms: true, headDim: 128 });
+    const pq2 = fresh(".gguf");
+    await convertModel(source, pq2, { type: "pq2_0" });
+    const checkpoint = await openCheckpoint(pq2);
+    await checkpoint.close();
+    const { offset, type } = checkpoint.tensors.get("blk.0.ffn_down.weight")!;
+    expect(type).toBe("PQ2_0");
+    const bytes = readFileSync(pq2);
+    bytes.writeUInt16LE(bytes.readUInt16LE(offset) + 0x400, offset); // doubles the scale of one block
+    writeFileSync(pq2, bytes);
+    const [wanted, tensors] = [await logits(pq2), await tensorsOf(pq2)];
+    let from = pq2;
+    for (const type of ["ptq1_0", "f16", "pq2_0"] as const) {
+      const to = fresh(".gguf");
+      expect(await convertModel(from, to, { type })).toMatchObject({ layers: type.toUpperCase(), rounded: [] });
+      expect(await logits(to), type).toEqual(wanted);
+      from = to;
+    }
+    expect(await tensorsOf(from)).toEqual(tensors);
+    const error = await errorOf(() => convertModel(pq2, fresh(".gguf"), { type: "tq2_0" }));
+    expect(error.message).toContain("a scale for each group of 128 columns, but tq2_0 has one for 256");
+  });
+
+  it("scales of groups that f16 rounds are reported, and one that it can't hold is refused", async () => {
+    const source = await small({ architecture: "Qwen3ForCausalLM", qkNorms: true, headDim: 128 });
+    const dense = fresh(".gguf");
+    await convertModel(source, dense, { type: "f32" });
+    const checkpoint = await openCheckpoint(dense);
+    await checkpoint.close();
+    const { offset } = checkpoint.tensors.get("blk.0.ffn_down.weight")!;
+    const scaleFirstGroup = (factor: number): void => {
+      const bytes = readFileSync(dense);
+      for (let at = offset; at < offset + 4 * 128; at += 4) bytes.writeFloatLE(bytes.readFloatLE(at) * factor, at);
+      writeFileSync(dense, bytes);
+    };
+    scaleFirstGroup(1 + 2 ** -20);
+    const { rounded } = await convertModel(dense, fresh(".gguf"), { type: "ptq1_0" });
+    expect(rounded).toMatchObject([{ of: "scales of the ternary layers", type: "F16", changed: 1 }]);
+    scaleFirstGroup(2 ** 24);
+    const error = await errorOf(() => convertModel(dense, fresh(".gguf"), { type: "ptq1_0" }));
+    expect(error).toMatchObject({ code: "usage", tensor: "blk.0.ffn_down.weight" });
+    expect(error.message).toMatch(/has the scale \d+.*, which is out of range for the f16 scales of ptq1_0; choose i2_s or f32$/);
+  });
 });
 
 describe("what was rounded", () => {

@@ -5,8 +5,8 @@ import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import { YARN_FAST, YARN_SLOW, yarnAttention } from "../rope.js";
 
-/** `general.file_type` by the type of the ternary layers (llama.cpp's llama_ftype, and bitnet.cpp's). */
-const FILE_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1, TQ1_0: 36, TQ2_0: 37, I2_S: 40 };
+/** `general.file_type` by the type of the ternary layers (llama.cpp's llama_ftype, and bitnet.cpp's; of PrismML's types, whose numbers are not known, the number of the tensor type). */
+const FILE_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1, TQ1_0: 36, TQ2_0: 37, I2_S: 40, PQ2_0: 142, PTQ1_0: 143 };
 
 /** ggml's GGML_QNT_VERSION, which stands in quantised files. */
 const QUANTISATION_VERSION = 2;

@@ -90,7 +90,7 @@ export async function writeAsGguf(
           name: `${name}.weight`,
           shape: [rows, columns],
           type,
-          data: layerBytes(layer, type, read, rotated ? pairs : undefined),
+          data: layerBytes(layer, type, read, roundings, rotated ? pairs : undefined),
         };
       }),
       ...norms,

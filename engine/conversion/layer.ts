@@ -6,7 +6,10 @@ import { i2sScaleOffset } from "../packing/i2s.js";
 import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
-import { TQ_BLOCK } from "../packing/ternary-encode.js";
+import { SCALED_BLOCKS } from "../packing/ternary-encode.js";
+
+/** Elements of the blocks that can be written, widest first. */
+const BLOCKS = [...new Set(SCALED_BLOCKS.values())].sort((a, b) => b - a);
 
 /** Bytes [start, start + length) of a tensor. */
 export type Read = (tensor: TensorInfo, start: number, length: number) => Promise<Uint8Array>;
@@ -44,10 +47,11 @@ export async function lookAt(source: LinearSource, read: Read): Promise<Layer> {
   }
   if (packing.scales && packing.scaleBlock) {
     const groups = Math.ceil(columns / packing.scaleBlock);
-    const wide = TQ_BLOCK / packing.scaleBlock; // groups of one of ggml's ternary blocks
+    const given = packing.scaleBlock;
+    // Wider groups, if all of theirs have one scale; with the scale of the one they are in, so far.
+    let wider = BLOCKS.filter((width) => width > given && columns % width === 0).map((width) => ({ width, scale: 0 }));
     let least = Number.POSITIVE_INFINITY; // of the scales that aren't 0
     let most = 0;
-    let isWide = columns % TQ_BLOCK === 0;
     for (let index = 0; index < packing.pieces; index++) {
       const { start, length, rows } = packing.piece(index);
       const scales = new Float32Array(rows.length * groups);
@@ -55,18 +59,17 @@ export async function lookAt(source: LinearSource, read: Read): Promise<Layer> {
       packing.scales(index, bytes, scales);
       // That scales differ is no fault of a model that isn't ternary at all.
       if (!GROUPED.has(tensor.type)) packing.decode(index, bytes, new Uint8Array(rows.length * columns), columns, undefined);
-      let block = 0; // the scale of the block, so far
       for (const [i, scale] of scales.entries()) {
-        if (i % wide === 0) block = 0;
+        for (const group of wider) if ((i * given) % group.width === 0) group.scale = 0;
         if (scale === 0) continue;
         most = Math.max(most, scale);
         least = Math.min(least, scale);
-        if (block !== 0 && block !== scale) isWide = false;
-        block = scale;
+        wider = wider.filter((group) => group.scale === 0 || group.scale === scale);
+        for (const group of wider) group.scale = scale;
       }
     }
     const scale = foldScales(source, least, most);
-    return { packing, how: undefined, scale, scaleBlock: scale !== undefined ? columns : isWide ? TQ_BLOCK : packing.scaleBlock };
+    return { packing, how: undefined, scale, scaleBlock: scale !== undefined ? columns : (wider[0]?.width ?? given) };
   }
   const [of, start, length] = source.scale
     ? [source.scale, 0, source.scale.byteLength]

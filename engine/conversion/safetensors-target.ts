@@ -85,7 +85,7 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
   for (const { name, layer } of await lookAtLayers(sources, names, reader)) {
     requireFit(layer, "U8", roundings);
     const { rows, columns } = layer.packing.source;
-    tensors.push({ name: `${name}.weight`, shape: [rows / 4, columns], type: "U8", data: layerBytes(layer, "U8", read) });
+    tensors.push({ name: `${name}.weight`, shape: [rows / 4, columns], type: "U8", data: layerBytes(layer, "U8", read, roundings) });
     vector(`${name}.weight_scale`, Float32Array.of(layer.scale!));
   }
   for (const [name, tensor] of normsOf(sources, names)) vector(`${name}.weight`, await readVector(tensor, read));

@@ -4,7 +4,7 @@ import type { LinearSource } from "../model/weights.js";
 import { notFinite, readFloats } from "../packing/dense.js";
 import { encodeFloats, isExactIn } from "../packing/float-encode.js";
 import { encodeQ6, encodeQ8 } from "../packing/table-encode.js";
-import { encodeDense, encodeHf, encodeI2s, encodeTq1, encodeTq2, i2sTail, TQ_BLOCK } from "../packing/ternary-encode.js";
+import { encodeBlocks, encodeDense, encodeHf, encodeI2s, i2sTail, SCALED_BLOCKS } from "../packing/ternary-encode.js";
 import { type Layer, pairRows, type Read, readCodes } from "./layer.js";
 
 /** Numbers that are not what they were: a tensor's values, or the scales of all ternary layers. */
@@ -142,30 +142,48 @@ export function requireFit({ packing, scale, scaleBlock }: Layer, type: TensorTy
   if (type === "U8" && rows % 4 !== 0) refuse(`has ${rows} rows, but packed SafeTensors require a multiple of 4; choose another type`);
   if (type === "I2_S" && (rows * columns) % 128 !== 0)
     refuse(`has ${rows} · ${columns} weights, but i2_s requires a multiple of 128; choose another type`);
-  if (type.startsWith("TQ") && columns % TQ_BLOCK !== 0)
-    refuse(`has rows of ${columns} elements, but ${type.toLowerCase()} requires a multiple of ${TQ_BLOCK}; choose another type`);
+  const block = SCALED_BLOCKS.get(type);
+  if (block !== undefined && columns % block !== 0)
+    refuse(`has rows of ${columns} elements, but ${type.toLowerCase()} requires a multiple of ${block}; choose another type`);
   if (scale === undefined && (type === "U8" || type === "I2_S"))
     refuse(`has a scale for each group of ${scaleBlock} columns, but the output type has one for the whole tensor; choose f16 or f32`);
-  if (scale === undefined && type.startsWith("TQ") && scaleBlock % TQ_BLOCK !== 0)
-    refuse(`has a scale for each group of ${scaleBlock} columns, but ${type.toLowerCase()} has one for ${TQ_BLOCK}; choose f16 or f32`);
-  if (scale !== undefined && (type.startsWith("TQ") || type === "F16")) {
-    const before = Float32Array.of(scale);
-    const after = rounded("F16", before);
-    if (after[0] === 0 || after[0] === Number.POSITIVE_INFINITY)
-      refuse(`has the scale ${scale}, which is out of range for the f16 scales of ${type.toLowerCase()}; choose i2_s or f32`);
-    roundings.add("scales of the ternary layers", "F16", before, after);
+  if (scale === undefined && block !== undefined && scaleBlock % block !== 0)
+    refuse(`has a scale for each group of ${scaleBlock} columns, but ${type.toLowerCase()} has one for ${block}; choose f16 or f32`);
+  if (scale !== undefined) roundScales(packing.source, Float32Array.of(scale), type, roundings);
+}
+
+/** Says what becomes of scales in a type that has them as f16. @throws BitnetError usage: one is out of range */
+function roundScales({ tensor }: LinearSource, scales: Float32Array, type: TensorType, roundings: Roundings): void {
+  if (!SCALED_BLOCKS.has(type) && type !== "F16") return;
+  const after = rounded("F16", scales);
+  const lost = scales.find((scale, i) => scale !== 0 && (after[i] === 0 || after[i] === Number.POSITIVE_INFINITY));
+  if (lost !== undefined) {
+    throw new BitnetError(
+      "usage",
+      `${tensor.file}: tensor ${tensor.name} has the scale ${lost}, which is out of range for the f16 scales of ${type.toLowerCase()}; choose i2_s or f32`,
+      { file: tensor.file, tensor: tensor.name },
+    );
   }
+  roundings.add("scales of the ternary layers", "F16", scales, after);
 }
 
 /**
- * A ternary layer's bytes in a type that it fits (`requireFit`): I2_S, TQ1_0, TQ2_0, plain floats, or U8, Hugging Face's packed form.
+ * A ternary layer's bytes in a type that it fits (`requireFit`): I2_S, blocks with scales, plain floats, or U8, Hugging Face's packed form.
+ * @param roundings gets what became of scales of groups
  * @param pairedRows rows of a head that are to lie in pairs, see `LinearSource.pairedRows`
  */
-export async function* layerBytes(layer: Layer, type: TensorType, read: Read, pairedRows?: number): AsyncGenerator<Uint8Array> {
+export async function* layerBytes(
+  layer: Layer,
+  type: TensorType,
+  read: Read,
+  roundings: Roundings,
+  pairedRows?: number,
+): AsyncGenerator<Uint8Array> {
   const { rows, columns }: LinearSource = layer.packing.source;
   const { scaleBlock } = layer;
   const groups = Math.ceil(columns / scaleBlock);
   let { codes, scales } = await readCodes(layer, read);
+  if (layer.scale === undefined) roundScales(layer.packing.source, scales, type, roundings);
   if (pairedRows !== undefined) [codes, scales] = [pairRows(codes, columns, pairedRows), pairRows(scales, groups, pairedRows)];
   if (type === "I2_S") {
     for (let at = 0; at < codes.length; at += STRETCH) yield encodeI2s(codes.subarray(at, at + STRETCH));
@@ -182,10 +200,13 @@ export async function* layerBytes(layer: Layer, type: TensorType, read: Read, pa
     }
     const some = codes.subarray(first * columns, (first + count) * columns);
     const own = scales.subarray(first * groups, (first + count) * groups);
-    if (type === "TQ1_0" || type === "TQ2_0") {
-      const blocks = columns / TQ_BLOCK;
-      const each = groups === blocks ? own : Float32Array.from({ length: count * blocks }, () => layer.scale!);
-      yield type === "TQ1_0" ? encodeTq1(some, each) : encodeTq2(some, each);
+    const block = SCALED_BLOCKS.get(type);
+    if (block !== undefined) {
+      const each = Float32Array.from({ length: (count * columns) / block }, (_, i) => {
+        const [row, column] = [Math.floor((i * block) / columns), (i * block) % columns];
+        return own[row * groups + Math.floor(column / scaleBlock)]!;
+      });
+      yield encodeBlocks(type, some, each);
     } else yield encodeDense(type, some, columns, own, scaleBlock);
   }
 }

@@ -2,8 +2,8 @@ import { FILE_OPTIONS, type FileOptions } from "../generation/runner.js";
 import { CALLBACK, oneOf, type Rules, SIGNAL, type Signal, TRUE_OR_FALSE } from "../options.js";
 import type { Rounding } from "./tensors.js";
 
-/** What ternary layers can become: in GGUF one of the first five, in SafeTensors packed codes. */
-export const CONVERSION_TYPES = ["i2_s", "tq1_0", "tq2_0", "f16", "f32", "packed"] as const;
+/** What ternary layers can become: in GGUF one of the first seven, in SafeTensors packed codes. */
+export const CONVERSION_TYPES = ["i2_s", "tq1_0", "tq2_0", "ptq1_0", "pq2_0", "f16", "f32", "packed"] as const;
 export type ConversionType = (typeof CONVERSION_TYPES)[number];
 
 /** What a GGUF's embedding, and a separate output head, can become. */

@@ -1,11 +1,11 @@
-/** A program: opens, uses and closes as many models as it is told, and prints how many MiB of memory the process holds after some of them. */
+/** A program: opens, uses and closes as many models as it is told, and prints how many MiB of memory the process holds after the first number and at the end. */
 import { loadModel } from "../index.js";
 
 const figures: Record<string, number> = {};
-const most = Number(process.argv[2]);
+const [before, most] = process.argv.slice(2).map(Number) as [number, number];
 for (let count = 1; count <= most; count++) {
   await use(count % 5);
-  if (count === 20 || count === most) figures[count] = await resident();
+  if (count === before || count === most) figures[count] = await resident();
 }
 console.log(JSON.stringify(figures));
 

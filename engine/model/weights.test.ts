@@ -135,7 +135,7 @@ describe("refused", () => {
       I2S,
       Q,
       { type: "Q4_K" },
-      "is Q4_K; supported are I2_S, TQ1_0, TQ2_0, Q2_0, Q2_0_128, F32, F16, BF16",
+      "is Q4_K; supported are I2_S, TQ1_0, TQ2_0, Q2_0, Q2_0_128, PQ2_0, PTQ1_0, Q1_0, F32, F16, BF16",
     ],
     ["a quantised norm", I2S, NORM, { type: "Q8_0" }, "is Q8_0; supported are F32, F16, BF16"],
     ["an embedding of a type this engine can't read", I2S, "token_embd.weight", { type: "IQ4_NL" }, "is IQ4_NL"],

@@ -146,14 +146,14 @@ function requireNoEmbedder({ tensors }: Checkpoint): void {
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
 /** What embeddings and output heads come in. */
-const TABLES = [...FLOATS, "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_0", "Q2_0_128"];
+const TABLES = [...FLOATS, "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_0", "Q2_0_128", "PQ2_0", "PTQ1_0", "Q1_0"];
 /** What types mean that are supported only if config.json states them. */
 const ODD_TYPES: ReadonlyMap<string, string> = new Map([
   ["U32", ", as MLX packs weights"],
   ["U8", ", as packed weights are, but config.json doesn't state that they are packed (quantization_config, quantization_mode offline)"],
 ]);
-/** GGUF's ternary encodings. */
-const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128"];
+/** GGUF's ternary encodings, and its binary one. */
+const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128", "PQ2_0", "PTQ1_0", "Q1_0"];
 
 /**
  * Finds each tensor of the network and checks its shape and type; a tensor that has no role is an error too, since leaving it out would

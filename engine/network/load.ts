@@ -159,6 +159,8 @@ export function load(
       const blocks = length / grouped.bytes;
       if (tensor.type === "TQ1_0") return kernels.unpackTq1(codes, staging, blocks) === 0;
       if (tensor.type === "TQ2_0") return kernels.unpackTq2(codes, staging, blocks) === 0;
+      if (tensor.type === "PTQ1_0") return kernels.unpackPtq1(codes, staging, blocks) === 0;
+      if (tensor.type === "Q1_0") return kernels.unpackQ1(codes, staging, blocks) === 0;
       return kernels.unpackQ2(codes, staging, blocks, grouped.elements) === 0;
     }
     if (tensor.type === "I2_S" && layout === "block128") return kernels.unpackI2s(codes, staging, length / I2S_BLOCK_BYTES) === 0;

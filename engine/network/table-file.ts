@@ -5,7 +5,9 @@ import { floatBytes, notFinite } from "../packing/dense.js";
 import { PIECE_BYTES } from "../packing/packing.js";
 
 /** Types of numbers, in the numbering of the kernel `widen`, and what it answers. */
-const FLOAT_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K", "Q4_K", "Q2_0", "Q2_0_128"];
+const FLOAT_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K", "Q4_K", "Q2_0", "Q2_0_128", "PTQ1_0", "Q1_0"];
+/** PQ2_0 has the same blocks as this type. */
+const SAME_BLOCKS = "Q2_0_128";
 const NOT_FINITE = 1;
 const NOT_BF16 = 2;
 
@@ -31,7 +33,7 @@ export function readWidened(
 ): number {
   const start = floatBytes(tensor.type, first);
   file(tensor, start, floatBytes(tensor.type, count), staging);
-  const found = kernels.widen(to, staging, count, FLOAT_TYPES.indexOf(tensor.type));
+  const found = kernels.widen(to, staging, count, FLOAT_TYPES.indexOf(tensor.type === "PQ2_0" ? SAME_BLOCKS : tensor.type));
   if (found & NOT_FINITE) throw notFinite(tensor, tensor.offset + start);
   return found;
 }

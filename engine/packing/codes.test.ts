@@ -196,6 +196,19 @@ describe("ternary block types", () => {
         });
       },
     },
+    PTQ1_0: {
+      elements: 128,
+      bytes: 28,
+      scale: 26,
+      pack: (codes, block) => {
+        for (let byte = 0; byte < 26; byte++) {
+          const [first, step, digits] = byte < 16 ? [byte, 16, 5] : byte < 24 ? [80 + byte - 16, 8, 5] : [120 + byte - 24, 2, 4];
+          let number = 0;
+          for (let n = 0; n < 5; n++) number = 3 * number + (n < digits ? codes[first + n * step]! : 0);
+          block[byte] = Math.floor((number * 256 + 242) / 243);
+        }
+      },
+    },
     // Five digits of base 3 make a number below 243, which is kept as the fraction of 243 in 256, rounded up; the last four bytes hold four.
     TQ1_0: {
       elements: 256,
@@ -247,6 +260,19 @@ describe("ternary block types", () => {
       }
       expect(scales).toEqual(Array.from({ length: rows * groups }, (_, i) => scaleOf(i)));
     }
+  });
+
+  test("Q1_0: bits, which are −1 and +1, and zeros where the scale is 0", () => {
+    const bits = Array.from({ length: 256 }, (_, j) => (j * j + (j >> 3)) % 2);
+    const bytes = new Uint8Array(36);
+    bits.forEach((bit, j) => {
+      bytes[18 * (j >> 7) + 2 + ((j & 127) >> 3)]! |= bit << (j & 7);
+    });
+    bytes.set([0, 0x3c]);
+    expect([...decode(layer("Q1_0", 1, 256, bytes), bytes).codes]).toEqual([
+      ...bits.slice(0, 128).map((bit) => 2 * bit),
+      ...new Array<number>(128).fill(1),
+    ]);
   });
 
   test.each(TYPES)("%s: a group whose scale is 0 is zeros, whatever its codes are", (type) => {

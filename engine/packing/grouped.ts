@@ -1,4 +1,4 @@
-/** ggml's ternary block types: an f16 scale for every 64, 128 or 256 columns, and their codes beside it. */
+/** Ternary block types of ggml and its forks, and the binary one: an f16 scale for every 64, 128 or 256 columns, and their codes beside it. */
 import { BitnetError } from "../errors.js";
 import type { LinearSource } from "../model/weights.js";
 import { readHalf } from "./half.js";
@@ -36,34 +36,42 @@ const TQ2_0: GroupEncoding = {
  * next. Elements 32·n + m (n < 5, m < 32), then 160 + 16·n + m (m < 16) are digits n of bytes m; the last 16, 240 + 4·n + m, are digits
  * n < 4 of the last 4 bytes; the scale behind. Every byte is a digit sequence, so that there is no code 3.
  */
-const TQ1_0: GroupEncoding = {
-  elements: 256,
-  bytes: 54,
-  scale: 52,
-  decode(bytes, from, codes, to) {
+const TQ1_0: GroupEncoding = { elements: 256, bytes: 54, scale: 52, decode: digits([32, 5], [16, 5], [4, 4]) };
+
+/** PrismML's: the same in runs of 16 bytes (elements 16·n + m), 8 (80 + 8·n + m) and 2 (120 + 2·n + m, n < 4). */
+const PTQ1_0: GroupEncoding = { elements: 128, bytes: 28, scale: 26, decode: digits([16, 5], [8, 5], [2, 4]) };
+
+/** Decodes bytes of base-3 digits. @param runs of a block: bytes, and digits in each; the digit of one place of all bytes of a run lie side by side */
+function digits(...runs: readonly (readonly [bytes: number, digits: number])[]): GroupEncoding["decode"] {
+  return (bytes, from, codes, to) => {
     let at = from;
     let out = to;
-    for (const [count, digits] of TQ1_RUNS) {
+    for (const [count, places] of runs) {
       for (let m = 0; m < count; m++) {
         let rest = bytes[at + m]!;
-        for (let n = 0; n < digits; n++) {
+        for (let n = 0; n < places; n++) {
           rest *= 3;
           codes[out + n * count + m] = rest >> 8;
           rest &= 255;
         }
       }
       at += count;
-      out += count * digits;
+      out += count * places;
     }
+    return 0;
+  };
+}
+
+/** Binary weights: the scale, then element j in bit j mod 8 of byte j / 8; 1 is +1 and 0 is −1. There is no zero. */
+const Q1_0: GroupEncoding = {
+  elements: 128,
+  bytes: 18,
+  scale: 0,
+  decode(bytes, from, codes, to) {
+    for (let j = 0; j < 128; j++) codes[to + j] = 2 * ((bytes[from + 2 + (j >> 3)]! >> (j & 7)) & 1);
     return 0;
   },
 };
-/** Runs of a TQ1_0 block: bytes, and digits in each. */
-const TQ1_RUNS = [
-  [32, 5],
-  [16, 5],
-  [4, 4],
-] as const;
 
 /** The scale, then element j in byte j / 4, bits 2·(j mod 4) on. */
 const q2_0 = (elements: number): GroupEncoding => ({
@@ -81,12 +89,15 @@ const q2_0 = (elements: number): GroupEncoding => ({
   },
 });
 
-/** By the tensor's type. `Q2_0_128` is Q2_0 in groups of 128, which has the same number in files. */
+/** By the tensor's type. `Q2_0_128` is Q2_0 in groups of 128, which has the same number in files; PQ2_0 is the same with a number of its own. */
 export const GROUPED: ReadonlyMap<string, GroupEncoding> = new Map([
   ["TQ1_0", TQ1_0],
   ["TQ2_0", TQ2_0],
   ["Q2_0", q2_0(64)],
   ["Q2_0_128", q2_0(128)],
+  ["PQ2_0", q2_0(128)],
+  ["PTQ1_0", PTQ1_0],
+  ["Q1_0", Q1_0],
 ]);
 
 /** @throws BitnetError tensor: rows that are no whole number of blocks */

@@ -3,11 +3,14 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { floatBytes, readFloats } from "./dense.js";
 
-const ELEMENTS = { Q8_0: 32, Q4_0: 32, Q6_K: 256, Q4_K: 256, Q2_0: 64, Q2_0_128: 128 } as const;
+const ELEMENTS = { Q8_0: 32, Q4_0: 32, Q6_K: 256, Q4_K: 256, Q2_0: 64, Q2_0_128: 128, PTQ1_0: 128, Q1_0: 128 } as const;
 type Type = keyof typeof ELEMENTS;
 const TYPES = Object.keys(ELEMENTS) as Type[];
 /** Bytes of the f16 numbers of a block. */
-const SCALES_AT: Readonly<Record<Type, readonly number[]>> = { Q8_0: [0], Q4_0: [0], Q6_K: [208], Q4_K: [0, 2], Q2_0: [0], Q2_0_128: [0] };
+const SCALES_AT: Readonly<Record<Type, readonly number[]>> = {
+  ...{ Q8_0: [0], Q4_0: [0], Q6_K: [208], Q4_K: [0, 2] },
+  ...{ Q2_0: [0], Q2_0_128: [0], PTQ1_0: [26], Q1_0: [0] },
+};
 
 const half = (bytes: Uint8Array, at: number): number => {
   const out = new Float32Array(1);
@@ -22,6 +25,16 @@ function element(type: Type, block: Uint8Array, i: number): number {
   if (type === "Q8_0") return d * int8(block[2 + i]!);
   if (type === "Q4_0") return d * (Math.floor(block[2 + (i % 16)]! / (i < 16 ? 1 : 16)) % 16) - 8 * d;
   if (type.startsWith("Q2_0")) return d * (Math.floor(block[2 + Math.floor(i / 4)]! / 4 ** (i % 4)) % 4) - d;
+  if (type === "Q1_0") return d * (2 * (Math.floor(block[2 + Math.floor(i / 8)]! / 2 ** (i % 8)) % 2) - 1);
+  if (type === "PTQ1_0") {
+    const [byte, digit] =
+      i < 80
+        ? [i % 16, Math.floor(i / 16)]
+        : i < 120
+          ? [16 + (i % 8), Math.floor((i - 80) / 8)]
+          : [24 + (i % 2), Math.floor((i - 120) / 2)];
+    return d * (Math.floor((((block[byte]! * 3 ** digit) % 256) * 3) / 256) - 1);
+  }
   if (type === "Q4_K") {
     // The 12 bytes as 96 bits, lowest first: where ggml's comment draws the 6 bits of each scale and minimum.
     const bit = (n: number): number => Math.floor(block[4 + Math.floor(n / 8)]! / 2 ** (n % 8)) % 2;
@@ -80,10 +93,14 @@ describe.each(TYPES)("%s", (type) => {
   });
 });
 
-test("Q2_0 with a scale for 128, which is PQ2_0 too: a block written out by hand", () => {
-  const block = Buffer.from(`0037${"244992".repeat(10)}2449`, "hex"); // 7j + 3 modulo 3, less 1, times 0.4375
+// The fork's own encoder wrote these.
+test.each([
+  ["Q2_0_128", `0037${"244992".repeat(10)}2449`],
+  ["PTQ1_0", `${"3194bb".repeat(5)}31cf456ccf456ccf45436c0037`],
+])("%s: a block written out by hand", (type, hex) => {
+  const block = Buffer.from(hex, "hex"); // 7j + 3 modulo 3, less 1, times 0.4375
   const out = new Float32Array(128);
-  readFloats("Q2_0_128", block, out, 128);
+  readFloats(type, block, out, 128);
   expect([...out]).toEqual(Array.from({ length: 128 }, (_, j) => (((7 * j + 3) % 3) - 1) * 0.4375));
 });
 

@@ -2,6 +2,7 @@
  * ggml's block types that embeddings and output heads come in, to f32. At most one step rounds, the last: d has 11 significant bits, a
  * group's scale 8 and a code at most 8, so that any engine that computes (d · scale) · code in f32 gets these bits.
  */
+import { GROUPED } from "./grouped.js";
 import { readHalf } from "./half.js";
 
 /** One block to f32, `out[to]` on. @param at the block's first byte */
@@ -63,18 +64,22 @@ function q4_K(bytes: Uint8Array, at: number, out: Float32Array, to: number): voi
   }
 }
 
-/** 64 or 128 elements: d f16, then element j in byte j / 4, bits 2·(j mod 4) on; value d · (code − 1). */
-const q2_0 =
-  (elements: number): Dequantize =>
-  (bytes, at, out, to) => {
-    const d = readHalf(bytes, at);
-    for (let j = 0; j < elements; j++) out[to + j] = d * (((bytes[at + 2 + (j >> 2)]! >> (2 * (j & 3))) & 3) - 1);
-  };
-
 interface Block {
   readonly elements: number;
   readonly bytes: number;
   readonly dequantize: Dequantize;
+}
+
+/** A type that ternary layers come in as well: value d · (code − 1). */
+function coded(type: string): readonly [string, Block] {
+  const { elements, bytes: size, scale, decode } = GROUPED.get(type)!;
+  const codes = new Uint8Array(elements);
+  const dequantize: Dequantize = (bytes, at, out, to) => {
+    const d = readHalf(bytes, at + scale);
+    decode(bytes, at, codes, 0);
+    for (let j = 0; j < elements; j++) out[to + j] = d * (codes[j]! - 1);
+  };
+  return [type, { elements, bytes: size, dequantize }];
 }
 
 const BLOCKS: ReadonlyMap<string, Block> = new Map([
@@ -82,8 +87,7 @@ const BLOCKS: ReadonlyMap<string, Block> = new Map([
   ["Q4_0", { elements: 32, bytes: 18, dequantize: q4_0 }],
   ["Q6_K", { elements: 256, bytes: 210, dequantize: q6_K }],
   ["Q4_K", { elements: 256, bytes: 144, dequantize: q4_K }],
-  ["Q2_0", { elements: 64, bytes: 18, dequantize: q2_0(64) }],
-  ["Q2_0_128", { elements: 128, bytes: 34, dequantize: q2_0(128) }],
+  ...["Q2_0", "Q2_0_128", "PQ2_0", "PTQ1_0", "Q1_0"].map(coded),
 ]);
 
 /** Whether these are blocks of codes and not plain floats. */

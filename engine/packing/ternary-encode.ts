@@ -5,8 +5,13 @@ import { encodeFloats, halfOf } from "./float-encode.js";
  * own: whole blocks of a tensor's elements, row after row.
  */
 
-/** Elements in a block of TQ1_0 and TQ2_0, which share a scale. */
-export const TQ_BLOCK = 256;
+/** Types of blocks whose elements share an f16 scale, by how many these are. */
+export const SCALED_BLOCKS: ReadonlyMap<string, number> = new Map([
+  ["TQ1_0", 256],
+  ["TQ2_0", 256],
+  ["PQ2_0", 128],
+  ["PTQ1_0", 128],
+]);
 
 /** I2_S, 128-element layout: element 32·g + p of a block in byte p, bits 6 − 2g and 7 − 2g. @param codes whole blocks of 128 */
 export function encodeI2s(codes: Uint8Array): Uint8Array {
@@ -26,59 +31,73 @@ export function i2sTail(scale: number): Uint8Array {
   return bytes;
 }
 
-/** The f16 of a block's scale, as ggml writes it: 0 where all codes are. */
-function setScale(view: DataView, at: number, codes: Uint8Array, from: number, scale: number): void {
-  let i = from;
-  while (i < from + TQ_BLOCK && codes[i] === 1) i++;
-  view.setUint16(at, i === from + TQ_BLOCK ? 0 : halfOf(scale), true);
-}
-
 /**
- * TQ2_0: 64 bytes of codes, then the scale. Byte 32·j + m of a block holds elements 128·j + 32·l + m in bits 2l and 2l + 1.
- * @param codes whole blocks of 256
+ * Blocks of one of `SCALED_BLOCKS`. As in ggml, the scale of a block is 0 where all its codes are.
+ * @param codes whole blocks
  * @param scales one a block
  */
-export function encodeTq2(codes: Uint8Array, scales: Float32Array): Uint8Array {
-  const bytes = new Uint8Array(66 * scales.length);
+export function encodeBlocks(type: string, codes: Uint8Array, scales: Float32Array): Uint8Array {
+  const elements = SCALED_BLOCKS.get(type)!;
+  const { bytes: size, scaleAt, encode } = LAYOUTS[type]!;
+  const bytes = new Uint8Array(size * scales.length);
   const view = new DataView(bytes.buffer);
   for (let block = 0; block < scales.length; block++) {
-    const from = block * TQ_BLOCK;
-    let to = block * 66;
-    for (let j = from; j < from + TQ_BLOCK; j += 128) {
-      for (let m = j; m < j + 32; m++) bytes[to++] = codes[m]! | (codes[m + 32]! << 2) | (codes[m + 64]! << 4) | (codes[m + 96]! << 6);
-    }
-    setScale(view, to, codes, from, scales[block]!);
+    const own = codes.subarray(block * elements, (block + 1) * elements);
+    encode(own, bytes, block * size);
+    view.setUint16(block * size + scaleAt, own.every((code) => code === 1) ? 0 : halfOf(scales[block]!), true);
   }
   return bytes;
 }
 
-/**
- * TQ1_0: 48 bytes of five codes each, 4 bytes of four, then the scale. Elements 32·n + m (n < 5) are in byte m, 160 + 16·n + m in byte 32 + m,
- * 240 + 4·n + m (n < 4) in byte 48 + m. A byte is the base-3 fraction 0.c₀c₁c₂c₃c₄ in units of 1/256, rounded up, so that multiplying by 3
- * brings out one code after the other; where there are four, the last is 0.
- * @param codes whole blocks of 256
- * @param scales one a block
- */
-export function encodeTq1(codes: Uint8Array, scales: Float32Array): Uint8Array {
-  const bytes = new Uint8Array(54 * scales.length);
-  const view = new DataView(bytes.buffer);
-  const fraction = (c0: number, c1: number, c2: number, c3: number, c4: number): number =>
-    Math.ceil(((81 * c0 + 27 * c1 + 9 * c2 + 3 * c3 + c4) * 256) / 243);
-  for (let block = 0; block < scales.length; block++) {
-    const from = block * TQ_BLOCK;
-    let to = block * 54;
-    for (const [start, count] of [
-      [0, 32],
-      [160, 16],
-    ] as const) {
-      for (let m = from + start; m < from + start + count; m++) {
-        bytes[to++] = fraction(codes[m]!, codes[m + count]!, codes[m + 2 * count]!, codes[m + 3 * count]!, codes[m + 4 * count]!);
+interface BlockLayout {
+  readonly bytes: number;
+  /** Byte of the scale. */
+  readonly scaleAt: number;
+  encode(codes: Uint8Array, bytes: Uint8Array, at: number): void;
+}
+
+const LAYOUTS: Readonly<Record<string, BlockLayout>> = {
+  // Byte 32·j + m holds elements 128·j + 32·l + m in bits 2l and 2l + 1.
+  TQ2_0: {
+    bytes: 66,
+    scaleAt: 64,
+    encode(codes, bytes, at) {
+      for (let to = at, j = 0; j < 256; j += 128) {
+        for (let m = j; m < j + 32; m++) bytes[to++] = codes[m]! | (codes[m + 32]! << 2) | (codes[m + 64]! << 4) | (codes[m + 96]! << 6);
       }
+    },
+  },
+  TQ1_0: { bytes: 54, scaleAt: 52, encode: encodeDigits([32, 5], [16, 5], [4, 4]) },
+  PTQ1_0: { bytes: 28, scaleAt: 26, encode: encodeDigits([16, 5], [8, 5], [2, 4]) },
+  // Element j in byte j / 4 behind the scale, from bit 2·(j mod 4).
+  PQ2_0: {
+    bytes: 34,
+    scaleAt: 0,
+    encode(codes, bytes, at) {
+      for (let to = at + 2, j = 0; j < 128; j += 4)
+        bytes[to++] = codes[j]! | (codes[j + 1]! << 2) | (codes[j + 2]! << 4) | (codes[j + 3]! << 6);
+    },
+  },
+};
+
+/**
+ * Bytes of base-3 digits. Element n·count + m of a run is digit n of its byte m, which is the fraction 0.c₀c₁c₂c₃c₄ in units of 1/256, rounded
+ * up, so that multiplying by 3 brings out one code after the other; where there are four, the last is 0.
+ * @param runs of a block: bytes, and digits in each
+ */
+function encodeDigits(...runs: readonly (readonly [count: number, digits: number])[]): BlockLayout["encode"] {
+  return (codes, bytes, at) => {
+    let to = at;
+    let from = 0;
+    for (const [count, digits] of runs) {
+      for (let m = from; m < from + count; m++) {
+        let number = 0;
+        for (let n = 0; n < 5; n++) number = 3 * number + (n < digits ? codes[m + n * count]! : 0);
+        bytes[to++] = Math.ceil((number * 256) / 243);
+      }
+      from += count * digits;
     }
-    for (let m = from + 240; m < from + 244; m++) bytes[to++] = fraction(codes[m]!, codes[m + 4]!, codes[m + 8]!, codes[m + 12]!, 0);
-    setScale(view, to, codes, from, scales[block]!);
-  }
-  return bytes;
+  };
 }
 
 /**

@@ -7,5 +7,5 @@ export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
 export { head, packBf16 } from "./table";
 export { packRow, ternary } from "./ternary";
 export { repackI2s, repackI2sWide, unpackHf, unpackI2s, widen } from "./unpack";
-export { unpackQ2, unpackTq1, unpackTq2 } from "./unpack-groups";
+export { unpackPtq1, unpackQ1, unpackQ2, unpackTq1, unpackTq2 } from "./unpack-groups";
 export { packRowWide, ternaryWide } from "./wide";

@@ -40,7 +40,7 @@ export function unpackTq2(codes: usize, bytes: usize, blocks: u32): u32 {
   return <u32>v128.any_true(v128.and(bad, i8x16.splat(0x55)));
 }
 
-/** 16 bytes of TQ1_0 to 5 · 16 digits, `stride` apart: the next digit is the high byte of 3 · what is left. */
+/** 16 bytes of five base-3 digits to 5 · 16 digits, `stride` apart: the next digit is the high byte of 3 · what is left. */
 // @ts-ignore: decorator
 @inline
 function digits16(codes: usize, bytes: usize, stride: usize): void {
@@ -75,6 +75,51 @@ export function unpackTq1(codes: usize, bytes: usize, blocks: u32): u32 {
         store<u8>(codes + 240 + 4 * n + m, rest >> 8);
         rest &= 255;
       }
+    }
+  }
+  return 0;
+}
+
+/** PTQ1_0: 128 elements in 28 bytes. @param codes [blocks · 128] bytes @returns 0: it has no code 3 */
+export function unpackPtq1(codes: usize, bytes: usize, blocks: u32): u32 {
+  const three = i16x8.splat(3);
+  const rest = i16x8.splat(255);
+  for (const end = bytes + <usize>blocks * 28; bytes < end; bytes += 28, codes += 128) {
+    if (isZero(bytes + 26)) {
+      ones(codes, 128);
+      continue;
+    }
+    digits16(codes, bytes, 16);
+    let v = i16x8.extend_low_i8x16_u(v128.load64_zero(bytes, 16));
+    for (let n: usize = 80; n < 120; n += 8) {
+      v = i16x8.mul(v, three);
+      v128.store64_lane(codes + n, i8x16.narrow_i16x8_u(i16x8.shr_u(v, 8), v), 0);
+      v = v128.and(v, rest);
+    }
+    for (let h: usize = 0; h < 2; h++) {
+      let left: u32 = load<u8>(bytes + 24 + h);
+      for (let n: usize = 0; n < 4; n++) {
+        left *= 3;
+        store<u8>(codes + 120 + 2 * n + h, left >> 8);
+        left &= 255;
+      }
+    }
+  }
+  return 0;
+}
+
+/** Q1_0: 128 elements in 18 bytes, element j in bit j mod 8 of byte j/8. @param codes [blocks · 128] bytes, 0 or 2 @returns 0: it has no code 3 */
+export function unpackQ1(codes: usize, bytes: usize, blocks: u32): u32 {
+  const bits = i8x16(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128);
+  const two = i8x16.splat(2);
+  for (const end = bytes + <usize>blocks * 18; bytes < end; bytes += 18, codes += 128) {
+    if (isZero(bytes)) {
+      ones(codes, 128);
+      continue;
+    }
+    for (let p: usize = 0; p < 16; p += 2) {
+      const v = v128.swizzle(v128.load16_splat(bytes + 2 + p), i8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+      v128.store(codes + (p << 3), v128.and(i8x16.eq(v128.and(v, bits), bits), two));
     }
   }
   return 0;

@@ -89,6 +89,8 @@ const Q4_0: u32 = 4;
 const Q6_K: u32 = 5;
 const Q4_K: u32 = 6;
 const Q2_0: u32 = 7;
+const PTQ1_0: u32 = 9;
+const Q1_0: u32 = 10;
 
 /** `widen` found an infinity or a NaN. */
 const NOT_FINITE: u32 = 1;
@@ -99,7 +101,7 @@ const NOT_BF16: u32 = 2;
  * Little-endian floats to f32, exactly; or ggml's blocks, as ggml does it.
  * @param out [n] f32, written in whole groups of 8
  * @param bytes n numbers, read in whole groups of 8; or whole blocks
- * @param type 0 F32, 1 F16, 2 BF16; 3 Q8_0, 4 Q4_0, 5 Q6_K, 6 Q4_K, 7 Q2_0, 8 Q2_0 in groups of 128
+ * @param type 0 F32, 1 F16, 2 BF16; 3 Q8_0, 4 Q4_0, 5 Q6_K, 6 Q4_K, 7 Q2_0, 8 Q2_0 in groups of 128, 9 PTQ1_0, 10 Q1_0
  * @returns NOT_FINITE | NOT_BF16
  */
 export function widen(out: usize, bytes: usize, n: u32, type: u32): u32 {
@@ -164,6 +166,19 @@ function scale16(out: usize, codes: v128, factor: f32): v128 {
   return v128.or(v128.or(a, b), v128.or(c, d));
 }
 
+/** The first 8 of 16 int8 times a factor, to [8] f32. @returns all bits of the products */
+// @ts-ignore: decorator
+@inline
+function scale8(out: usize, codes: v128, factor: f32): v128 {
+  const f = f32x4.splat(factor);
+  const low = i16x8.extend_low_i8x16_s(codes);
+  const a = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(low)), f);
+  const b = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(low)), f);
+  v128.store(out, a);
+  v128.store(out, b, 16);
+  return v128.or(a, b);
+}
+
 /** A finite f16 as f32; see `widenFloats`. */
 // @ts-ignore: decorator
 @inline
@@ -199,6 +214,8 @@ function widenBlocks(out: usize, bytes: usize, n: u32, type: u32): u32 {
   const end = out + (<usize>n << 2);
   if (type == Q6_K) return widenQ6K(out, bytes, end);
   if (type == Q4_K) return widenQ4K(out, bytes, end);
+  if (type == PTQ1_0) return widenPtq1(out, bytes, end);
+  if (type == Q1_0) return widenQ1(out, bytes, end);
   if (type >= Q2_0) return widenQ2(out, bytes, end, type == Q2_0 ? 16 : 32);
   return widen32(out, bytes, end, type == Q4_0);
 }
@@ -285,6 +302,60 @@ function widenQ2(out: usize, bytes: usize, end: usize, size: usize): u32 {
       const v = f32x4.mul(f32x4.sub(codes, one), d);
       low = v128.or(low, v);
       v128.store(out, v);
+    }
+  }
+  return found(infinite, low);
+}
+
+function widenPtq1(out: usize, bytes: usize, end: usize): u32 {
+  const three = i16x8.splat(3), rest = i16x8.splat(255), one = i8x16.splat(1);
+  let infinite: u32 = 0;
+  let low = i32x4.splat(0);
+  for (; out < end; bytes += 28, out += 512) {
+    const bits = <u32>load<u16>(bytes, 26);
+    infinite |= isInfinite(bits);
+    const d = half(bits);
+    const v = v128.load(bytes);
+    let a = i16x8.extend_low_i8x16_u(v), b = i16x8.extend_high_i8x16_u(v);
+    let c = i16x8.extend_low_i8x16_u(v128.load64_zero(bytes, 16));
+    for (let n: usize = 0; n < 5; n++) {
+      a = i16x8.mul(a, three);
+      b = i16x8.mul(b, three);
+      c = i16x8.mul(c, three);
+      const digits = i8x16.narrow_i16x8_u(i16x8.shr_u(a, 8), i16x8.shr_u(b, 8));
+      low = v128.or(low, scale16(out + (n << 6), i8x16.sub(digits, one), d));
+      const eight = i8x16.sub(i8x16.narrow_i16x8_u(i16x8.shr_u(c, 8), c), one);
+      low = v128.or(low, scale8(out + 320 + (n << 5), eight, d));
+      a = v128.and(a, rest);
+      b = v128.and(b, rest);
+      c = v128.and(c, rest);
+    }
+    for (let h: usize = 0; h < 2; h++) {
+      let left: u32 = load<u8>(bytes + 24 + h);
+      for (let n: usize = 0; n < 4; n++) {
+        left *= 3;
+        const value = d * <f32>(<i32>(left >> 8) - 1);
+        low = v128.or(low, i32x4.splat(reinterpret<i32>(value)));
+        store<f32>(out + 480 + (n << 3) + (h << 2), value);
+        left &= 255;
+      }
+    }
+  }
+  return found(infinite, low);
+}
+
+function widenQ1(out: usize, bytes: usize, end: usize): u32 {
+  const bitOf = i8x16(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128);
+  const two = i8x16.splat(2), one = i8x16.splat(1);
+  let infinite: u32 = 0;
+  let low = i32x4.splat(0);
+  for (; out < end; bytes += 18) {
+    const bits = <u32>load<u16>(bytes);
+    infinite |= isInfinite(bits);
+    const d = half(bits);
+    for (let p: usize = 2; p < 18; p += 2, out += 64) {
+      const v = v128.swizzle(v128.load16_splat(bytes + p), i8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+      low = v128.or(low, scale16(out, i8x16.sub(v128.and(i8x16.eq(v128.and(v, bitOf), bitOf), two), one), d));
     }
   }
   return found(infinite, low);

@@ -8,6 +8,7 @@ import { checksOf } from "../../engine/generation/inspect-checks.js";
 import { type Probe, probeModel } from "../../engine/generation/probe.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
 import { readFloats } from "../../engine/packing/dense.js";
+import { some } from "../../engine/thorough.test.helper.js";
 import { BF16, deriveF32Gguf, I2S, PACKED, temporaryDirectory } from "./derive.test.helper.js";
 import { type Change, rewriteGguf } from "./rewrite.test.helper.js";
 
@@ -163,11 +164,12 @@ describe("scales divided by", () => {
   });
 
   it("are not suspected where they were multiplied", async () => {
-    for (const [name, of, type] of [
+    const models = [
       ["multiplied.gguf", (scale: number) => scale, "F32"],
       ["multiplied-2b4t.gguf", (scale: number) => scale * 32, "F16"],
       ["absmean-f16.gguf", (scale: number) => Math.fround(scale * 1.00312), "F16"],
-    ] as const) {
+    ] as const;
+    for (const [name, of, type] of some(models, 1, 2)) {
       expect(failed(await inspectModel(await writtenWith(name, of, type))), name).toEqual([]);
     }
   });

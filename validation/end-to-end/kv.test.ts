@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { loadModel, type Model } from "../../engine/index.js";
+import { some } from "../../engine/thorough.test.helper.js";
 import { EMBEDDED } from "./derive.test.helper.js";
 import { golden } from "./golden.test.helper.js";
 
@@ -7,11 +8,12 @@ it("an 8-bit cache changes the mean likelihood of a window by less than 0.005, a
   const load = (kv: "f32" | "q8"): Promise<Model> => loadModel(EMBEDDED, { kv, v8Flags: true });
   const [exact, small] = [await load("f32"), await load("q8")];
   try {
-    const windows = golden.requests.filter(({ ids }) => ids.length === 256);
+    const all = golden.requests.filter(({ ids }) => ids.length === 256);
+    const windows = some(all, 0, 2, 4, 6, 8, 10);
     const differences: number[] = [];
     for (const { ids } of windows) differences.push((await small.score(ids)).meanNll - (await exact.score(ids)).meanNll);
     const worst = Math.max(...differences.map(Math.abs));
-    expect(windows.length).toBeGreaterThan(10);
+    expect(all.length).toBeGreaterThan(10);
     expect(worst).toBeLessThan(0.005);
     expect(worst).toBeGreaterThan(0);
   } finally {

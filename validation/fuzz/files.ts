@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { MAX_SIDECAR_BYTES } from "../../engine/container/checkpoint.js";
 
 /** What lies where a file should be: its bytes, a huge file of these first bytes, or no file at all. */
 export type Content =
@@ -39,6 +40,12 @@ export function putFiles(directory: string, { contents }: Files): void {
       truncateSync(path, content.size);
     }
   }
+}
+
+/** Bytes that reading the largest of the huge files whole comes to, as is done with files of text up to their limit. */
+export function hugeBytesOf({ contents }: Files): number {
+  const sizes = Array.from(contents.values(), (content) => (typeof content === "object" && "size" in content ? content.size : 0));
+  return Math.max(0, ...sizes.filter((size) => size <= MAX_SIDECAR_BYTES));
 }
 
 /** Bytes of all files, as far as they are really there. */

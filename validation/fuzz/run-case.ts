@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { BitnetError, type ErrorCode } from "../../engine/errors.js";
-import { bytesOf, putFiles } from "./files.js";
+import { bytesOf, hugeBytesOf, putFiles } from "./files.js";
 import type { Case } from "./mutate.js";
 import { Random } from "./random.js";
 import type { Engine } from "./run-model.js";
@@ -28,6 +28,8 @@ const MAX_MESSAGE = 1200;
 /** What any model may take, and what each byte of its files may. */
 const MAX_BASE_BYTES = 64 * 2 ** 20;
 const MAX_BYTES_PER_BYTE = 30;
+/** A huge file of text is refused once it is read: its bytes, and a text of them, of which garbage may be left. */
+const MAX_BYTES_PER_HUGE_BYTE = 4;
 
 function memoryNow(): number {
   const { heapUsed, external, arrayBuffers } = process.memoryUsage();
@@ -58,12 +60,11 @@ export async function runCase(engine: Pick<Engine, "run">, directory: string, on
   const bytes = most - before + pages * 65536;
   rmSync(directory, { recursive: true, force: true });
   const detail = thrown instanceof BitnetError ? thrown.message : thrown instanceof Error ? thrown.stack : thrown && String(thrown);
+  const mayTake = MAX_BASE_BYTES + MAX_BYTES_PER_BYTE * bytesOf(one) + MAX_BYTES_PER_HUGE_BYTE * hugeBytesOf(one);
   const findings = [
     faultOf(thrown, directory),
     cpuMs > MAX_CPU_MS ? `took ${Math.round(cpuMs)} ms` : undefined,
-    bytes > MAX_BASE_BYTES + MAX_BYTES_PER_BYTE * bytesOf(one)
-      ? `took ${Math.round(bytes / 2 ** 20)} MiB for ${bytesOf(one)} bytes`
-      : undefined,
+    bytes > mayTake ? `took ${Math.round(bytes / 2 ** 20)} MiB for ${bytesOf(one)} bytes` : undefined,
   ].filter((fault) => fault !== undefined);
   return { result, finding: findings.length > 0 ? findings.join("; ") : undefined, detail: detail as string | undefined, cpuMs, bytes };
 }

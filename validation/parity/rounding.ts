@@ -31,7 +31,7 @@ const BLOCKS: Readonly<Record<string, BlockRounding>> = {
 };
 
 /** Types of codes with an f16 scale. Only the scale is rounded. */
-const CODED = ["Q2_0", "Q2_0_128", "TQ1_0", "TQ2_0"];
+const CODED = ["Q2_0", "Q2_0_128", "TQ1_0", "TQ2_0", "PQ2_0", "PTQ1_0", "Q1_0"];
 
 /** The plain float type that a type's numbers are rounded to; undefined: blocks of codes. */
 export function plainType(type: string): string | undefined {

@@ -8,8 +8,10 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { usefulThreads } from "../../engine/compute/cpus.js";
 import type { BitnetError, LoadOptions } from "../../engine/index.js";
+import { some } from "../../engine/thorough.test.helper.js";
 import { EMBEDDED } from "../end-to-end/derive.test.helper.js";
 import { kernelSha256 } from "../records/provenance.js";
+import { RECEIPT_FIELDS } from "./fields.js";
 import { canonicalJson, type Receipt, receiptDigest } from "./receipt.js";
 import { verifyReceipt } from "./verify.js";
 
@@ -88,9 +90,28 @@ describe("bitnet verify", () => {
     (flags) => {
       const { code, stdout, stderr } = bitnet("verify", at("receipt.json"), ...flags.split(" "));
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      expect(stdout).toMatch(/^match: 24 steps, written on Node v\d[^\n]*, relaxed kernels, [12] threads?; replayed on Node v\d[^\n]*\n$/);
+      const [line, replayed, claimed, ...rest] = stdout.split("\n");
+      expect(rest).toEqual([""]);
+      expect(line).toMatch(/^match: 24 steps, written on Node v\d.*, relaxed kernels, [12] threads?; replayed on Node v\d/);
+      expect(replayed).toMatch(/^replayed: kind, digest, .*provenance\/seed, .*steps, chain, text, stop_reason/);
+      expect(claimed).toMatch(/^only claimed: .*provenance\/date, provenance\/platform, .*model\/path, model\/tokenizer$/);
+      const same = flags === `--threads ${receipt.provenance.threads} --tier relaxed`;
+      expect(same ? replayed : claimed).toContain("kernel_calls, provenance/kernel_tier, provenance/threads");
     },
   );
+
+  it("replays with the receipt's tier and threads, if nothing else is asked for", () => {
+    const { stdout } = bitnet("verify", at("receipt.json"), "--json");
+    const { kernel_tier: tier, threads } = receipt.provenance;
+    const said = JSON.parse(stdout) as { replayed: string[]; claimed: string[] };
+    expect(said).toMatchObject({ verdict: "match", steps: 24, tier, threads });
+    expect(said.replayed).toEqual(expect.arrayContaining(["kernel_calls", "provenance/kernel_tier", "provenance/threads", "model/head"]));
+    expect([...said.replayed, ...said.claimed].sort()).toEqual(
+      Object.keys(RECEIPT_FIELDS)
+        .filter((path) => path !== "model/activations")
+        .sort(),
+    );
+  });
 
   it("matches whatever the receipt was written with", async () => {
     const ways: [flags: string, back: Load][] = [
@@ -99,7 +120,7 @@ describe("bitnet verify", () => {
       ["--stop-id 13,14 --ctx 20 --json", { threads: 1 }],
       ["--max-tokens 0 --activations int8", { threads: 1 }],
     ];
-    for (const [flags, load] of ways) {
+    for (const [flags, load] of some(ways, 0, 3)) {
       expect(bitnet(...RUN, ...flags.split(" "), "--receipt", at("way.json")), flags).toMatchObject({ code: 0 });
       await expect(verifyReceipt(at("way.json"), { load }), flags).resolves.toBeDefined();
     }
@@ -184,6 +205,19 @@ async function wrongWith(changed: object, load: Load = {}): Promise<string | und
   return error?.message.slice(path.length + 2);
 }
 
+describe("the fields of a receipt", () => {
+  it("are all marked as replayed or as claimed", () => {
+    type Schema = { readonly properties: Readonly<Record<string, Schema>> };
+    const read = (name: string): Schema => JSON.parse(readFileSync(`schemas/${name}.v1.schema.json`, "utf8")) as Schema;
+    const { properties } = read("receipt");
+    const inside: Record<string, Schema> = { provenance: read("provenance"), model: properties.model! };
+    const paths = Object.keys(properties).flatMap((key) =>
+      inside[key] === undefined ? [key] : Object.keys(inside[key].properties).map((name) => `${key}/${name}`),
+    );
+    expect(Object.keys(RECEIPT_FIELDS).sort()).toEqual(paths.sort());
+  });
+});
+
 describe("a receipt altered in any field does not verify", () => {
   it("by its digest or its form", async () => {
     const paths = leaves(receipt as unknown as Json);
@@ -237,6 +271,20 @@ describe("a receipt altered in any field does not verify", () => {
       () => ({ model: { ...receipt.model, kv: "q8" } }),
       /^kernel_calls contains storeKeyValue, which relaxed kernels with a q8/,
     ],
+    ["the tier, everywhere", () => inPlain(), /^kernel_calls\/head\* is 1920, which 2 threads can't come to/],
+    ["no kernels", () => provenance({ kernel_tier: "none" }), /^kernel_calls contains \w+, but kernel_tier is none$/],
+    ["the head", () => ({ model: { ...receipt.model, head: "two-stage" } }), /^kernel_calls differ from the replay/],
+    ["the modules", () => provenance({ modules_sha256: "0".repeat(64) }), /^modules_sha256 differs from that of this package/],
+    [
+      "a day to come",
+      () => provenance({ date: "2999-01-01T00:00:00.000Z" }),
+      /^provenance\/date is 2999-01-01T00:00:00.000Z, which is in the future$/,
+    ],
+    [
+      "a machine too small",
+      () => provenance({ threads: 9, platform: { ...receipt.provenance.platform, cores: 8 } }),
+      /^provenance\/threads is 9, but/,
+    ],
     ["the tier", () => provenance({ kernel_tier: "plain" }), /^kernel_calls (has ternaryRelaxed|lacks ternaryPlain)/],
     ["a count", () => ({ kernel_calls: { ...receipt.kernel_calls, rope: 1 } }), /^kernel_calls differ from the replay/],
     ["the kernels", () => provenance({ kernel_sha256: "0".repeat(64) }), /^kernel_sha256 differs from that of these kernels/],
@@ -244,6 +292,11 @@ describe("a receipt altered in any field does not verify", () => {
     ["the model", () => provenance({ model_hash: "0".repeat(16), model_sha256: "0".repeat(64) }), /^model_sha256 differs from that of /],
     ["the tokenizer", () => provenance({ tokenizer_sha256: "0".repeat(64) }), /^tokenizer_sha256 differs from that of /],
   ];
+  // All that tells a tier, and one more count.
+  const inPlain = (): object => {
+    const { ternaryRelaxed, ...others } = receipt.kernel_calls;
+    return { ...provenance({ kernel_tier: "plain" }), kernel_calls: { ...others, ternaryPlain: ternaryRelaxed, head: 384 * 5 } };
+  };
   it.each(changes)("by the replay, if its digest is recomputed: %s", async (_, change, said) => {
     expect(await wrongWith(redigested({ ...receipt, ...change() }), with2)).toMatch(said);
   });

@@ -1,3 +1,5 @@
+import { availableParallelism } from "node:os";
+import { dirname } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import {
   type GenerationResult,
@@ -7,8 +9,13 @@ import {
   type Model,
   NUMERICS_VERSION,
 } from "../../engine/index.js";
+import { modulesSha256 } from "../records/build.js";
+import { PACKAGE_FILE } from "../records/package.js";
+import { implausible } from "../records/plausible.js";
 import { kernelSha256, tokenizerSha256 } from "../records/provenance.js";
 import { readRecord } from "../records/records.js";
+import { callsImplausible, callsMisfit } from "./calls.js";
+import { splitFields } from "./fields.js";
 import { canonicalJson, type Receipt, receiptDigest, receiptSettings } from "./receipt.js";
 
 /** How to replay a receipt. */
@@ -17,6 +24,7 @@ export interface VerifyOptions {
   readonly model?: string | undefined;
   /** Where a tokenizer that was given instead of the model's own is now. */
   readonly tokenizer?: string | undefined;
+  /** `tier` and `threads`: default: those of the receipt, but no more threads than can run at once here. */
   readonly load: Pick<LoadOptions, "threads" | "crowded" | "tier" | "reference" | "onProgress" | "signal">;
 }
 
@@ -25,8 +33,10 @@ export interface Verification {
   readonly receipt: Receipt;
   readonly tier: string;
   readonly threads: number;
-  /** Whether calls of kernels were compared: they hang on tier and threads, and were if both are those of the receipt. */
-  readonly callsCompared: boolean;
+  /** Fields that were used in the replay, or came out of it again: paths such as `provenance/seed`. */
+  readonly replayed: readonly string[];
+  /** Fields that no replay can tell: only their digest holds them, and that they don't contradict each other. */
+  readonly claimed: readonly string[];
 }
 
 /**
@@ -46,13 +56,16 @@ export async function verifyReceipt(path: string, options: VerifyOptions): Promi
     );
   if (provenance.kernel_sha256 !== kernelSha256())
     fail("kernel_sha256 differs from that of these kernels: replay it with the package version that wrote it");
+  if (provenance.modules_sha256 !== undefined && provenance.modules_sha256 !== modulesSha256(dirname(PACKAGE_FILE)))
+    fail("modules_sha256 differs from that of this package: replay it with the package version that wrote it");
   if (provenance.seed !== receipt.settings.seed) fail("provenance/seed differs from settings/seed");
-  const misfit = callsMisfit(receipt);
+  const misfit = implausible(provenance) ?? callsMisfit(receipt);
   if (misfit !== undefined) fail(misfit);
 
   const modelPath = options.model ?? loaded.path ?? undefined;
   const tokenizer = options.tokenizer ?? loaded.tokenizer ?? undefined;
   const model = await loadModel(modelPath, {
+    ...asWritten(receipt),
     ...options.load,
     ...(tokenizer !== undefined && { tokenizer }),
     ...(loaded.activation !== null && { activation: loaded.activation }),
@@ -71,13 +84,26 @@ export async function verifyReceipt(path: string, options: VerifyOptions): Promi
     const result = await replay(path, receipt, model, options.load.signal);
     const difference = firstDifference(receipt, result);
     if (difference !== undefined) fail(difference);
-    const callsCompared = kernels.tier === provenance.kernel_tier && threads === provenance.threads;
-    if (callsCompared && canonicalJson(receipt.kernel_calls) !== canonicalJson(result.trace.kernelCalls))
+    const sameKernels = kernels.tier === provenance.kernel_tier && threads === provenance.threads;
+    if (sameKernels && canonicalJson(receipt.kernel_calls) !== canonicalJson(result.trace.kernelCalls))
       fail("kernel_calls differ from the replay, which has the same tier and threads");
-    return { receipt, tier: kernels.tier, threads, callsCompared };
+    const impossible = callsImplausible(
+      { calls: receipt.kernel_calls, tier: provenance.kernel_tier ?? "none", threads: provenance.threads ?? 1 },
+      { calls: result.trace.kernelCalls, tier: kernels.tier, threads },
+    );
+    if (impossible !== undefined) fail(impossible);
+    return { receipt, tier: kernels.tier, threads, ...splitFields(receipt, sameKernels) };
   } finally {
     await model.close();
   }
+}
+
+/** The tier and threads of a receipt, with which calls of kernels can be compared. What computed without kernels is replayed with them: they are faster. */
+function asWritten({ provenance: { kernel_tier: tier, threads } }: Receipt): Pick<LoadOptions, "tier" | "threads"> {
+  return {
+    ...((tier === "plain" || tier === "relaxed" || tier === "wide") && { tier }),
+    ...(threads !== null && { threads: Math.min(threads, availableParallelism()) }),
+  };
 }
 
 /** A receipt whose form is right. @throws BitnetError receipt; io */
@@ -88,26 +114,6 @@ async function readReceipt(path: string): Promise<Receipt> {
     if (!(error instanceof BitnetError) || error.code !== "file") throw error;
     throw new BitnetError("receipt", error.message, { file: path }, { cause: error });
   }
-}
-
-/** Kernels that only one tier, or one kind of cache, calls. */
-const KERNELS_OF = {
-  plain: ["ternaryPlain", "ternaryGroupsPlain"],
-  relaxed: ["ternaryRelaxed", "ternaryGroupsRelaxed"],
-  wide: ["ternaryWide", "scanWide"],
-  f32: ["storeKeyValue", "attendSpan"],
-  q8: ["storeKeyValueQ8", "attendSpanQ8"],
-} as const;
-
-/** Whether the kernels that were called are those of the recorded tier and cache. @returns what is wrong */
-function callsMisfit({ kernel_calls: calls, provenance: { kernel_tier: tier }, model: { kv }, steps }: Receipt): string | undefined {
-  for (const [of, names] of Object.entries(KERNELS_OF)) {
-    const expected = tier !== "none" && steps.length > 0 && (of === tier || of === kv);
-    const called = names.filter((name) => calls[name] !== undefined);
-    if (!expected && called.length > 0) return `kernel_calls contains ${called[0]}, which ${tier} kernels with a ${kv} cache don't call`;
-    if (expected && called.length === 0) return `kernel_calls lacks ${names[0]}, which ${tier} kernels with a ${kv} cache call`;
-  }
-  return undefined;
 }
 
 type Traced = GenerationResult & { readonly trace: GenerationTrace };

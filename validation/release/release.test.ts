@@ -84,6 +84,12 @@ it("puts version, changelog and checklist into the tree, and the rest into a fol
   expect(JSON.parse(clone.read("package-lock.json"))).toMatchObject({ version: "0.2.0", packages: { "": { version: "0.2.0" } } });
   expect(clone.read("CHANGELOG.md")).toContain("## [Unreleased]\n\n## [0.2.0] - 2023-11-14\n\n### Added\n\n- Wings."); // the commit's day
   holds(folders.out);
+  const ticked = readFileSync(join(folders.out, LIST), "utf8"); // from results, and never else
+  expect(ticked).toContain("- [x] Acceptance");
+  expect(ticked).toContain("- [x] Format parity, FP32↔FP32: τ-b ≥ 0.95, |ΔNLL| ≤ 0.01");
+  expect(ticked).toContain("- [x] Format parity, Quant↔FP32");
+  expect(ticked).toContain("- [x] Sign-off");
+  expect(ticked).toContain('- [ ] `git tag -a v0.2.0 -m "Dual-format validation: audited & gated"`');
   expect(release.commands.join("\n")).toMatch(
     /^git add CHANGELOG\.md .* RELEASE_CHECKLIST_v0\.2\.0\.md\ngit commit .*\ngit tag -a v0\.2\.0 -m .*\ngit push\ngit push --tags\nnpm publish \/\S+\/out\/release-v0\.2\.0\/bitnet-ts-0\.2\.0\.tgz$/,
   );
@@ -118,10 +124,8 @@ it("the archive is the same, byte for byte, from the same results, and holds wha
   const { "MANIFEST.json": _manifest, SHA256SUMS: _sums, ...held } = snapshot(unpacked);
   expect(held).toEqual(Object.fromEntries(manifest.files.map(({ path, sha256: hash }) => [path, hash])));
   expect(Math.floor(statSync(join(unpacked, "CHANGELOG.md")).mtimeMs / 1000)).toBe(COMMIT_TIME);
-});
 
-it("the bill of materials names what is bundled, as package-lock.json has it", async () => {
-  await prepare({ dryRun: true });
+  // The bill of materials names what is bundled, as package-lock.json has it.
   const bom = JSON.parse(readFileSync(join(folders.out, "bitnet-ts-v0.2.0.cdx.json"), "utf8")) as {
     readonly components: readonly { readonly purl: string; readonly hashes: readonly { readonly content: string }[] }[];
   };
@@ -142,9 +146,9 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
       },
     },
   });
-  const kernel = sha256(readFileSync("dist/kernels/products.wasm"));
+  const products = sha256(readFileSync("dist/kernels/products.wasm"));
   expect(bom.components).toContainEqual(
-    expect.objectContaining({ type: "file", name: "dist/kernels/products.wasm", hashes: [{ alg: "SHA-256", content: kernel }] }),
+    expect.objectContaining({ type: "file", name: "dist/kernels/products.wasm", hashes: [{ alg: "SHA-256", content: products }] }),
   );
   const lock = JSON.parse(clone.read("package-lock.json")) as { packages: Record<string, { version: string; integrity: string }> };
   const commander = lock.packages["node_modules/commander"]!;
@@ -152,19 +156,6 @@ it("the bill of materials names what is bundled, as package-lock.json has it", a
   expect(own).toMatchObject({ type: "library", name: "commander", licenses: [{ license: { id: "MIT" } }] });
   expect(`sha512-${Buffer.from(own.hashes[0]!.content, "hex").toString("base64")}`).toBe(commander.integrity);
   expect(bom.components.map(({ purl }) => purl)).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:npm\/ajv@/)]));
-  clone.edit("package-lock.json", `"version": "${commander.version}"`, '"version": "0.0.1"');
-  clone.build();
-  await expect(prepare({ dryRun: true })).rejects.toMatchObject({ code: "file", message: expect.stringContaining("commander") });
-});
-
-it("boxes are ticked from results, and never else", async () => {
-  await prepare({ dryRun: true });
-  const ticked = readFileSync(join(folders.out, LIST), "utf8");
-  expect(ticked).toContain("- [x] Acceptance");
-  expect(ticked).toContain("- [x] Format parity, FP32↔FP32: τ-b ≥ 0.95, |ΔNLL| ≤ 0.01");
-  expect(ticked).toContain("- [x] Format parity, Quant↔FP32");
-  expect(ticked).toContain("- [x] Sign-off");
-  expect(ticked).toContain('- [ ] `git tag -a v0.2.0 -m "Dual-format validation: audited & gated"`');
 });
 
 it("on no branch there is nothing to push to", async () => {
@@ -289,6 +280,15 @@ const refusals: readonly (readonly [
       return { dryRun: true };
     },
   ],
+  [
+    "another version of what is bundled than that of package-lock.json",
+    "file",
+    () => {
+      clone.edit("package-lock.json", /("node_modules\/commander": \{\s*"version": ")[^"]*/, "$10.0.1");
+      clone.build();
+      return { dryRun: true };
+    },
+  ],
   ["a folder that is no release", "usage", () => ({ out: join(clone.root, "docs") })],
   ["the version of the package", "usage", () => ({ version: "0.1.0" })],
   [
@@ -394,8 +394,8 @@ it("killed at any moment it leaves nothing partial under a final name, and the n
   expect(spawnSync(process.execPath, args).status).toBe(0);
   const takes = performance.now() - started;
   const after = snapshot();
-  // Each takes seconds: a developer runs one of them, CI four.
-  for (let run = 0; run < (THOROUGH ? 4 : 1); run++) {
+  // Each takes seconds: CI runs them.
+  for (let run = 0; run < (THOROUGH ? 4 : 0); run++) {
     await clone.make();
     rmSync(out, { recursive: true });
     const child = spawn(process.execPath, args, { stdio: "ignore" });
