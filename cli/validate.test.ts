@@ -59,6 +59,8 @@ it("a model that is not its other form's twin is a no-go: exit code 1, which che
   const { results } = (JSON.parse(sarif) as { runs: [{ results: { ruleId: string; message: { text: string } }[] }] }).runs[0];
   expect([...new Set(results.map(({ ruleId }) => ruleId))].join(", ")).toMatch(new RegExp(`^${failed}`));
   expect(results.find(({ ruleId }) => ruleId === "c.fp32-fp32")!.message.text).toContain("different tokens");
+  expect(readFileSync(join(out, "report.html"), "utf8")).toMatch(/^<!DOCTYPE html>.*FAIL: \d of 24 checks failed.*<\/html>\n$/s);
+  expect(Object.keys(summary.artifacts)).not.toContain("report.html");
   expect(markdown).toMatch(/^an earlier step\n\n## bitnet validate: FAIL\n/);
 });
 
@@ -75,6 +77,8 @@ it("what can't be done is a usage error, before anything is written", () => {
   ] as const) {
     expect(bitnet([...args, "--out", join(folder, "none")])).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
   }
+  const page = bitnet(["validate", "--html", folder, "--out", join(folder, "none")]);
+  expect(page).toEqual({ code: 1, stdout: "", stderr: expect.stringContaining("--html: ") });
   expect(existsSync(join(folder, "none"))).toBe(false);
 });
 

@@ -1,10 +1,11 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { BitnetError } from "../engine/errors.js";
 import {
   type AcceptanceOptions,
   ARTIFACTS,
   acceptanceFailure,
   type CheckReport,
+  REPORT_FILE,
   runAcceptance,
   SUMMARY_FILE,
 } from "../validation/acceptance/acceptance.js";
@@ -12,6 +13,7 @@ import { deterministicEnvironment } from "../validation/acceptance/environment.j
 import { rowOf } from "../validation/acceptance/forms/rows.js";
 import { type FormPaths, writeForms } from "../validation/acceptance/forms/write.js";
 import { bannerText, type PlatformBanner } from "../validation/records/banner.js";
+import { requireReplaceable } from "../validation/records/files.js";
 import { interruptible, kernelOptions, recordOptions } from "./command.js";
 import { printable } from "./failure.js";
 import { type FileFlags, fileOptions, type ModelFlags } from "./model.js";
@@ -24,6 +26,7 @@ export interface ValidateFlags extends Omit<FileFlags, "model">, Pick<ModelFlags
   readonly junit?: string;
   readonly sarif?: string;
   readonly summary?: string;
+  readonly html?: string;
   readonly out: string;
   readonly json?: boolean;
 }
@@ -33,7 +36,7 @@ export async function validate(flags: ValidateFlags): Promise<void> {
   const { modelA: a, modelB: b } = flags;
   if ((a === undefined) !== (b === undefined))
     throw new BitnetError("usage", "give both --model-a and --model-b, the two forms of a model, or neither");
-  const forms = { junit: flags.junit, sarif: flags.sarif, summary: flags.summary };
+  const forms = { junit: flags.junit, sarif: flags.sarif, summary: flags.summary, html: flags.html ?? join(flags.out, REPORT_FILE) };
   const append = await requireForms(forms, flags.out);
   await interruptible("validating", async (status, signal) => {
     const summary = await runAcceptance({
@@ -51,6 +54,7 @@ export async function validate(flags: ValidateFlags): Promise<void> {
     status.end();
     if (flags.json) await writeJson(summary);
     await writeForms(forms, summary, flags.out, append);
+    if (!flags.json) await write(`\nReport for a browser: ${printable(forms.html)}\n`);
     const failure = acceptanceFailure(summary);
     if (failure) throw failure;
     if (!flags.json) await write(`\n${style("bold", "ALL ACCEPTANCE TESTS PASSED", process.stdout)}\n`);
@@ -69,7 +73,9 @@ async function requireForms(forms: FormPaths, out: string): Promise<boolean> {
     const other = taken.get(resolve(path));
     if (other !== undefined) throw new BitnetError("usage", `${flag}: ${path} is already the file of ${other}: choose another path`);
     taken.set(resolve(path), flag);
-    await requireOutput(flag, path);
+    if (resolve(path) === resolve(out, REPORT_FILE))
+      requireReplaceable(path); // its folder is made
+    else await requireOutput(flag, path);
   }
   const { GITHUB_STEP_SUMMARY: step } = process.env;
   return forms.summary !== undefined && step !== undefined && step !== "" && resolve(forms.summary) === resolve(step);

@@ -16,12 +16,22 @@ export interface Place {
   readonly what: string;
 }
 
+/** A run of a model whose logits were hashed. */
+export interface Run {
+  readonly tier: string;
+  readonly threads: number;
+  /** SHA-256. */
+  readonly logits: string;
+}
+
 /** What came of a check. */
 export interface Finding {
   readonly status: Status;
   /** Why it failed or was skipped; of one that passed, what should be known all the same. */
   readonly reason?: string;
   readonly figures?: Readonly<Record<string, number | string | boolean | null>>;
+  /** Of the check of determinism. */
+  readonly runs?: readonly Run[];
   /** Where it failed; at most `MAX_PLACES`. */
   readonly places?: readonly Place[];
   /** false: a release may go out without it. */

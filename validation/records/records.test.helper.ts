@@ -123,6 +123,7 @@ export const EXAMPLES = {
         status: "SKIP",
         reason: "not requested",
         figures: { tau: 0.99, of: null },
+        runs: [{ tier: "plain", threads: 1, logits: SHA }],
         places: [{ path: "engine/index.ts", line: 3, name: "one", what: "is wrong" }],
         seconds: 0.5,
         chain: SHA,

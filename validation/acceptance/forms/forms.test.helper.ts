@@ -1,3 +1,5 @@
+import fc from "fast-check";
+import { SaxesParser } from "saxes";
 import type { LaneReport, ParityReport } from "../../parity/types.js";
 import { EXAMPLES, PROVENANCE } from "../../records/records.test.helper.js";
 import { type AcceptanceSummary, type CheckReport, isFailure, sealSummary } from "../seal.js";
@@ -49,3 +51,58 @@ export function laneOf(id = "poem", path = "models/model.gguf"): LaneReport {
 export function parityOf(lanes: readonly LaneReport[] = [laneOf()]): ParityReport {
   return { ...REPORT, provenance: FROM, lanes, verdict: "FAIL" };
 }
+
+/** Of a parsed page. */
+export interface Element {
+  readonly name: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly children: Element[];
+  /** In it, and in it and in all that it holds, apart from each other. */
+  text: string;
+  whole: string;
+}
+
+/** Parses XML strictly, with somebody else's parser. */
+export function parseXml(text: string): Element {
+  const root: Element = { name: "", attributes: {}, children: [], text: "", whole: "" };
+  const open = [root];
+  const parser = new SaxesParser();
+  parser.on("error", (error) => {
+    throw error;
+  });
+  parser.on("opentag", ({ name, attributes }) => {
+    const element = { name, attributes, children: [], text: "", whole: "" };
+    open.at(-1)!.children.push(element);
+    for (const outer of open) outer.whole += " ";
+    open.push(element);
+  });
+  parser.on("text", (more) => {
+    open.at(-1)!.text += more;
+    for (const element of open) element.whole += more;
+  });
+  parser.on("closetag", () => {
+    for (const element of open) element.whole += " ";
+    open.pop();
+  });
+  parser.write(text).close();
+  return root.children[0]!;
+}
+
+/** The first child of a name. */
+export const find = ({ children }: Element, name: string): Element | undefined => children.find((child) => child.name === name);
+
+/** Strings of everything that breaks markup. */
+const HOSTILE = fc.oneof(
+  fc.string({ unit: "binary", maxLength: 30 }),
+  fc.string({ unit: fc.constantFrom("\ud800", "\udfff", "\0", "\x1b", "\r", "\n", "\t", "\ufffe", "a"), maxLength: 12 }),
+  fc.string({ unit: fc.constantFrom("]]>", "<", "&", '"', "'", "|", "`", "\\", "[x](", "<!--", "--", "</script>", "&#0;"), maxLength: 8 }),
+);
+
+/** A failing run in which a file has chosen all texts. */
+export const HOSTILE_RUN = fc.tuple(HOSTILE, HOSTILE, HOSTILE).map(([reason, name, path]) => {
+  const checks = CHECKS.map((check) => (check.reason === undefined ? check : { ...check, reason, figures: { [name]: path } }));
+  return { run: runOf(checks, [path, name]), parity: parityOf([laneOf(name, path)]), reason, name, path };
+});
+
+/** What XML can hold of a text. */
+export const legal = (text: string): string => text.replace(/[^\t\n\r -\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, "\ufffd");

@@ -2,9 +2,8 @@ import { readFileSync } from "node:fs";
 import { Ajv } from "ajv";
 import fc from "fast-check";
 import { marked, type Tokens } from "marked";
-import { SaxesParser } from "saxes";
 import { expect, it } from "vitest";
-import { CHECKS, laneOf, parityOf, runOf } from "./forms.test.helper.js";
+import { CHECKS, find, HOSTILE_RUN, laneOf, legal, parityOf, parseXml, runOf } from "./forms.test.helper.js";
 import { junit } from "./junit.js";
 import { type Row, rowsOf } from "./rows.js";
 import { sarif } from "./sarif.js";
@@ -13,52 +12,6 @@ import { summary } from "./summary.js";
 const run = runOf(CHECKS);
 const rows = rowsOf(run, parityOf());
 const FAILED = ["c.weights", "c.oracle", "f.render", "g.sources"];
-
-interface Element {
-  readonly name: string;
-  readonly attributes: Readonly<Record<string, string>>;
-  readonly children: Element[];
-  text: string;
-}
-
-/** Parses XML strictly, with somebody else's parser. */
-function parseXml(text: string): Element {
-  const root: Element = { name: "", attributes: {}, children: [], text: "" };
-  const open = [root];
-  const parser = new SaxesParser();
-  parser.on("error", (error) => {
-    throw error;
-  });
-  parser.on("opentag", ({ name, attributes }) => {
-    const element = { name, attributes, children: [], text: "" };
-    open.at(-1)!.children.push(element);
-    open.push(element);
-  });
-  parser.on("text", (more) => {
-    open.at(-1)!.text += more;
-  });
-  parser.on("closetag", () => void open.pop());
-  parser.write(text).close();
-  return root.children[0]!;
-}
-
-const find = ({ children }: Element, name: string): Element | undefined => children.find((child) => child.name === name);
-
-/** Strings of everything that breaks markup. */
-const HOSTILE = fc.oneof(
-  fc.string({ unit: "binary", maxLength: 30 }),
-  fc.string({ unit: fc.constantFrom("\ud800", "\udfff", "\0", "\x1b", "\r", "\n", "\t", "\ufffe", "a"), maxLength: 12 }),
-  fc.string({ unit: fc.constantFrom("]]>", "<", "&", '"', "'", "|", "`", "\\", "[x](", "<!--", "--", "</script>", "&#0;"), maxLength: 8 }),
-);
-
-/** A failing run in which a file has chosen all texts. */
-const HOSTILE_RUN = fc.tuple(HOSTILE, HOSTILE, HOSTILE).map(([reason, name, path]) => {
-  const checks = CHECKS.map((check) => (check.reason === undefined ? check : { ...check, reason, figures: { [name]: path } }));
-  return { run: runOf(checks, [path, name]), parity: parityOf([laneOf(name, path)]), reason, name, path };
-});
-
-/** What XML can hold of a text. */
-const legal = (text: string): string => text.replace(/[^\t\n\r -\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, "\ufffd");
 
 it("rows are those of the table: outcome, figures as printed, and where the fault is", () => {
   expect(rows.map(({ id }) => id)).toEqual(CHECKS.map(({ id }) => id));

@@ -1,6 +1,7 @@
 import { tensorSentence } from "../../parity/gates.js";
 import type { ParityReport } from "../../parity/types.js";
-import type { Place, Status } from "../check.js";
+import { shownPath } from "../../performance/perf.js";
+import type { Place, Run, Status } from "../check.js";
 import { type AcceptanceSummary, type CheckReport, isFailure } from "../seal.js";
 
 /** What the table on the terminal and every other form of a run say of a check. */
@@ -15,6 +16,8 @@ export interface Row {
   readonly reason: string | undefined;
   /** undefined: an old record. */
   readonly seconds: number | undefined;
+  /** Of the check of determinism. */
+  readonly runs: readonly Run[];
   /** Where the fault is, as far as it is known. */
   readonly places: readonly Place[];
 }
@@ -27,10 +30,10 @@ export function rowsOf({ checks }: AcceptanceSummary, parity?: ParityReport): Ro
 
 /** A check as a row. */
 export function rowOf(check: CheckReport, places: readonly Place[] = []): Row {
-  const { id, title, status, reason, figures = {}, ship, seconds } = check;
+  const { id, title, status, reason, figures = {}, ship, seconds, runs = [] } = check;
   const then = status === "SKIP" ? (ship ? " (required for a release: no-go)" : " (not required here)") : "";
   return {
-    ...{ id, title, status, failed: isFailure(check), seconds },
+    ...{ id, title, status, failed: isFailure(check), seconds, runs },
     figures: Object.entries(figures).map(([name, value]) => [name, shown(value)]),
     reason: reason === undefined ? undefined : `${reason}${then}`,
     places: check.places ?? places,
@@ -48,7 +51,7 @@ function parityPlaces({ weights, lanes }: ParityReport): Map<string, Place[]> {
   const found = new Map<string, Place[]>();
   const add = (id: string, path: string | null, name: string, what: string): void => {
     const all = found.get(id) ?? [];
-    found.set(id, [...all, { ...(path !== null && { path }), name, what }]);
+    found.set(id, [...all, { ...(path !== null && { path: shownPath(path) }), name, what }]);
   };
   for (const tensor of weights?.changed ?? []) {
     if (tensor.verdict === "FAIL") add("c.weights", weights!.sides.b.path, tensor.b, tensorSentence(tensor));

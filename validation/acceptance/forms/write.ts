@@ -1,10 +1,12 @@
 import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ParityReport } from "../../parity/types.js";
+import type { PlatformBanner } from "../../records/banner.js";
 import { ioFailure, writeWhole } from "../../records/files.js";
 import { readRecord } from "../../records/records.js";
-import { PARITY_FILE } from "../acceptance.js";
+import { BANNER_FILE, PARITY_FILE } from "../acceptance.js";
 import type { AcceptanceSummary } from "../seal.js";
+import { html } from "./html.js";
 import { junit } from "./junit.js";
 import { rowsOf } from "./rows.js";
 import { sarif } from "./sarif.js";
@@ -16,6 +18,8 @@ export interface FormPaths {
   readonly sarif?: string | undefined;
   /** Markdown. */
   readonly summary?: string | undefined;
+  /** The page for a person. */
+  readonly html: string;
 }
 
 /**
@@ -27,6 +31,7 @@ export interface FormPaths {
 export async function writeForms(paths: FormPaths, run: AcceptanceSummary, out: string, append: boolean): Promise<void> {
   const parity = PARITY_FILE in run.artifacts ? await readRecord<ParityReport>(join(out, PARITY_FILE), "parity-report") : undefined;
   const rows = rowsOf(run, parity);
+  await writeWhole(paths.html, html(rows, run, parity, await readRecord<PlatformBanner>(join(out, BANNER_FILE), "platform-banner")));
   if (paths.junit !== undefined) await writeWhole(paths.junit, junit(rows, run));
   if (paths.sarif !== undefined) await writeWhole(paths.sarif, sarif(rows, run));
   if (paths.summary === undefined) return;
