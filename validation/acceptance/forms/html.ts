@@ -128,12 +128,11 @@ function paritySection(parity: ParityReport): string[] {
           '<p class="soft">The worst prompt of each lane. The last column is the margin to what is promised for any pair of files.</p>',
           wide(
             "Gates",
-            ["lane", "figure"],
+            "figure",
             ["worst", "gate", "margin", "to the promise"],
             gates.map(({ lane, figure, value, gate, margin, promised, failed }, i) => ({
-              // The lane's name once, beside all its rows.
-              names: gates[i - 1]?.lane === lane ? [figure] : [lane, figure],
-              rows: gates[i - 1]?.lane === lane ? 1 : gates.filter((other) => other.lane === lane).length,
+              ...(gates[i - 1]?.lane !== lane && { group: lane }),
+              name: figure,
               cells: [
                 failed ? `<b class="fail">${shown(value)}</b>` : shown(value),
                 escapeMarkup(gate),
@@ -177,7 +176,7 @@ function laneSection(lane: LaneReport, id: string): string[] {
     `<summary>Figures of each prompt (${prompts.length})</summary>`,
     wide(
       `Prompts of ${laneTitle(lane)}`,
-      ["prompt"],
+      "prompt",
       ["tokens", "τ-b median", "5 %", "minimum", "ΔNLL", "95 % interval", "KL mean", "KL maximum", "same top", "greedy text", "result"],
       prompts.map(promptRow),
     ),
@@ -188,7 +187,7 @@ function laneSection(lane: LaneReport, id: string): string[] {
 function promptRow({ id, tokens, figures, greedy, verdict }: PromptReport): WideRow {
   const { delta_nll_interval: between, kl } = figures;
   return {
-    names: [id],
+    name: id,
     cells: [
       ...[String(tokens), shown(figures.tau_median), shown(figures.tau_p5), shown(figures.tau_min), shown(figures.delta_nll)],
       between ? `${shown(between[0])} to ${shown(between[1])}` : "–",
@@ -203,23 +202,25 @@ function percent(share: number | null): string {
   return share === null ? "none" : `${(share * 100).toFixed(1)} %`;
 }
 
-/** `cells` are markup, `names` text. */
+/** `cells` are markup, the others text. */
 interface WideRow {
-  readonly names: readonly string[];
-  /** That the first name stands for. */
-  readonly rows?: number;
+  /** Title above this row and those after it. */
+  readonly group?: string;
+  readonly name: string;
   readonly cells: readonly string[];
 }
 
 /** A table that scrolls by itself where it is too wide for the page. */
-function wide(name: string, names: readonly string[], numbers: readonly string[], rows: readonly WideRow[]): string {
+function wide(title: string, of: string, numbers: readonly string[], rows: readonly WideRow[]): string {
   return [
-    `<div class="wide" role="region" tabindex="0" aria-label="${text(name)}"><table>`,
-    `<thead><tr>${heads(names)}${numbers.map((one) => `<th scope="col" class="number">${one}</th>`).join("")}</tr></thead>`,
+    `<div class="wide" role="region" tabindex="0" aria-label="${text(title)}"><table>`,
+    `<thead><tr>${heads([of])}${numbers.map((one) => `<th scope="col" class="number">${one}</th>`).join("")}</tr></thead>`,
     "<tbody>",
-    ...rows.map(
-      (row) =>
-        `<tr>${row.names.map((one, i) => `<th ${i === 0 && (row.rows ?? 1) > 1 ? `scope="rowgroup" rowspan="${row.rows}"` : 'scope="row"'}>${text(one)}</th>`).join("")}${row.cells.map((one) => `<td class="number">${one}</td>`).join("")}</tr>`,
+    ...rows.map(({ group, name, cells }) =>
+      [
+        ...(group === undefined ? [] : [`<tr><th scope="colgroup" colspan="${numbers.length + 1}">${text(group)}</th></tr>`]),
+        `<tr><th scope="row">${text(name)}</th>${cells.map((one) => `<td class="number">${one}</td>`).join("")}</tr>`,
+      ].join(""),
     ),
     "</tbody>",
     "</table></div>",

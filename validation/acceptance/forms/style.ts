@@ -50,7 +50,7 @@ tbody th { font-weight: 400 }
 .wide { overflow-x: auto; overflow-wrap: normal }
 .wide:focus-visible { outline: 2px solid var(--data); outline-offset: 2px }
 .wide table { font-size: 0.875rem } .wide td, .wide th { padding: 0.25rem 0.45rem }
-.wide tbody th { min-width: 8rem; overflow-wrap: anywhere } [scope=rowgroup] { font-weight: 600 }
+.wide tbody th { min-width: 7rem; overflow-wrap: anywhere } .wide th[scope=colgroup] { padding-top: 0.75rem; font-weight: 600 }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem; margin: 0.75rem 0 }
 svg { display: block; width: 100%; height: auto; max-width: 30rem; background: var(--panel); border-radius: 0.4rem }
 svg text { fill: var(--text); font: 11px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
@@ -77,6 +77,7 @@ dt { color: var(--soft) } dd { margin: 0; min-width: 0 }
   .matrix td { min-width: 5.5rem }
   .checks .number { display: none }
   .places { padding-left: 1rem }
+  .wide td, .wide th { padding-inline: 0.3rem } .wide table { font-size: 0.8125rem }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 0.8125rem }
