@@ -5,17 +5,19 @@ import { ioError } from "./failure.js";
 /** A file of raw little-endian f32, written in pieces: it appears under its name only when it is whole. */
 export class F32File {
   readonly #path: string;
+  readonly #flag: string;
   readonly #temporary: string;
   #fd: number | undefined;
 
-  private constructor(path: string) {
+  private constructor(path: string, flag: string) {
     this.#path = path;
+    this.#flag = flag;
     this.#temporary = `${path}.${process.pid}.tmp`;
   }
 
-  /** Begins the file `path`, beside it for now. Throws an `io` error if that is not possible. */
-  static create(path: string): F32File {
-    const file = new F32File(path);
+  /** Begins the file `path`, beside it for now. Throws an `io` error, which names the flag, if that is not possible. */
+  static create(path: string, flag: string): F32File {
+    const file = new F32File(path, flag);
     file.#do(() => {
       file.#fd = openSync(file.#temporary, "wx");
     });
@@ -51,7 +53,7 @@ export class F32File {
     try {
       action(this.#fd ?? -1);
     } catch (error) {
-      throw ioError(`write ${this.#path} (--logits-out)`, error);
+      throw ioError(`write ${this.#path} (${this.#flag})`, error);
     }
   }
 }

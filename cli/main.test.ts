@@ -340,6 +340,36 @@ describe("bitnet score", () => {
   });
 });
 
+describe("bitnet embed", () => {
+  it("prints a vector a text, in a list, in an object, and as raw numbers: the same ones", () => {
+    const texts = ["The dog ran.", "A cat sat."];
+    const whole = json<{ model: string; pooling: string; embeddings: number[][] }>(["embed", "--text", texts[0]!, "--text", texts[1]!]);
+    expect(whole).toMatchObject({ model: expect.stringContaining("ggml-model-i2_s.gguf"), pooling: "mean" });
+    expect(whole.embeddings.map(({ length }) => length)).toEqual([256, 256]);
+    const out = join(folder, "vectors.f32");
+    const raw = bitnet(["embed", "--file", "-", "--model", PACKED, "--f32-out", out], `${texts.join("\r\n")}\n`);
+    expect(raw).toEqual({ code: 0, stderr: "", stdout: "2 vectors of 256 numbers, mean pooling\n" });
+    const bytes = readFileSync(out);
+    const numbers = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    expect([...numbers]).toEqual(whole.embeddings.flat().map(Math.fround));
+    const lines = bitnet(["embed", "--text", "dog ran.", "--instruction", "The ", "--pooling", "last", "--no-normalize"]).stdout;
+    expect(JSON.parse(lines)).toHaveLength(256);
+    expect(lines).not.toContain(String(whole.embeddings[0]![0]));
+  });
+
+  it("refuses an empty line, and what is no text", () => {
+    const cases = [
+      [["--file", "-"], "a\n\nb\n", "--file: line 2 is empty"],
+      [["--file", "-"], "", "--file: line 1 is empty"],
+      [["--file", "-"], Buffer.from([0xff]), "--file: the texts are not UTF-8"],
+      [[], "", "give exactly one of --text and --file"],
+      [["--text", "a", "--json", "--f32-out", join(folder, "x.f32")], "", "give one of --json and --f32-out"],
+    ] as const;
+    for (const [args, input, said] of cases)
+      expect(bitnet(["embed", ...args], input)).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
+  });
+});
+
 describe("bitnet tokenize", () => {
   it("goes to ids and back", () => {
     expect(json(["tokenize", "--text", PROMPT])).toEqual({

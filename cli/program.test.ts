@@ -81,13 +81,13 @@ describe("usage errors name the flag", () => {
 it("has help with an example for every command", () => {
   const program = buildProgram();
   expect(program.commands.map((command) => command.name())).toEqual([
-    ...["run", "chat", "score", "tokenize", "bench"],
+    ...["run", "chat", "score", "embed", "tokenize", "bench"],
     ...["info", "inspect", "convert"],
-    ...["parity", "replay", "verify", "perf", "add-model", "validate", "release"],
+    ...["eval", "parity", "replay", "verify", "perf", "add-model", "validate", "release"],
   ]);
   const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
   expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
-    ...["Use a model", 5, "Model files", 3, "Validate", 7, "Help", 1],
+    ...["Use a model", 6, "Model files", 3, "Validate", 8, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";
@@ -159,6 +159,7 @@ const DESCRIPTION = {
       attentionSize: 256,
       ropeFactors: undefined,
       ropeScaling: undefined,
+      innerNorms: false,
       qkNorms: false,
       activations: "int8",
       activationsAssumed: false,

@@ -3,6 +3,8 @@ import type { AddModelFlags } from "./add-model.js";
 import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
+import type { EmbedFlags } from "./embed.js";
+import type { EvalFlags } from "./eval.js";
 import {
   addEngineFlags,
   addFileFlags,
@@ -26,7 +28,7 @@ import type { ScoreFlags } from "./score.js";
 import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
-import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, plainName } from "./values.js";
+import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, plainName, repeatable } from "./values.js";
 import type { VerifyFlags } from "./verify.js";
 import { version } from "./version.js";
 
@@ -74,6 +76,7 @@ export function buildProgram(): Command {
   addRun(program);
   addChat(program);
   addScore(program);
+  addEmbed(program);
   addTokenize(program);
   addBench(program);
   program.commandsGroup("Model files:");
@@ -81,6 +84,7 @@ export function buildProgram(): Command {
   addInspect(program);
   addConvert(program);
   program.commandsGroup("Validate:");
+  addEval(program);
   addParity(program);
   addReplay(program);
   addVerify(program);
@@ -126,6 +130,29 @@ function addScore(program: Command): void {
     .option("--json", "print one JSON object with ids, nll, meanNll, perplexity and policy")
     .action(async (flags: ScoreFlags) => (await import("./score.js")).score(flags));
   addEngineFlags(score);
+}
+
+function addEmbed(program: Command): void {
+  const embed = command(
+    program,
+    "embed",
+    "turn texts into vectors, for search and similarity",
+    'bitnet embed --text "The dog ran." --text "A cat sat." --json',
+  )
+    .option("--text <text>", "text to embed; can be repeated", repeatable(nonEmpty))
+    .option("--file <path>", "embed each line of a file; - reads standard input", nonEmpty)
+    .addOption(
+      new Option(
+        "--pooling <kind>",
+        "one vector of a text's tokens: their mean, or the last one's (default: as the file states, otherwise mean)",
+      ).choices(["mean", "last"]),
+    )
+    .option("--instruction <text>", 'put before each text as it is, for example "query: "', nonEmpty)
+    .option("--no-normalize", "do not scale the vectors to length 1")
+    .option("--f32-out <path>", "write the vectors to a file instead: raw little-endian f32 [texts, hidden]", nonEmpty)
+    .option("--json", "print one JSON object with model, pooling and embeddings, instead of one JSON list a line")
+    .action(async (flags: EmbedFlags) => (await import("./embed.js")).embed(flags));
+  addEngineFlags(embed);
 }
 
 function addTokenize(program: Command): void {
@@ -200,6 +227,25 @@ function addConvert(program: Command): void {
     .option("--json", "print one JSON object with what was written and what was rounded")
     .action(async (model: string, output: string, flags: ConvertFlags) => (await import("./convert.js")).convert(model, output, flags));
   addFileFlags(convert);
+}
+
+function addEval(program: Command): void {
+  const evaluate = command(
+    program,
+    "eval",
+    "measure how well a model predicts a text, or answers multiple-choice items",
+    "bitnet eval --text wiki.test.raw --out artifacts/wiki",
+  )
+    .option("--text <file>", "perplexity of a text, byte for byte", nonEmpty)
+    .option("--tasks <file>", 'multiple choice: JSON lines { "query", "choices", "gold" } (default: items in the package)', nonEmpty)
+    .option("--window <tokens>", "with --text: most tokens that are computed at once (default: 512)", integer(2, 1_000_000))
+    .option("--stride <tokens>", "with --text: how much later the next window begins (default: half a window)", integer(1, 1_000_000))
+    .option("-n, --max-tokens <n>", "with --text: take only so many tokens", integer(2, 2 ** 31 - 1))
+    .option("--out <folder>", "write each result as it comes, and the record; a run that was stopped continues", nonEmpty)
+    .option("--receipts", "with --out: each result has its tokens and their likelihoods")
+    .option("--json", "print the record instead of the figures")
+    .action(async (flags: EvalFlags) => (await import("./eval.js")).evaluate(flags));
+  addEngineFlags(evaluate);
 }
 
 function addParity(program: Command): void {

@@ -36,7 +36,7 @@ export async function score(flags: ScoreFlags): Promise<void> {
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort());
   const { signal } = interrupt;
-  const logits = flags.logitsOut === undefined ? undefined : F32File.create(flags.logitsOut);
+  const logits = flags.logitsOut === undefined ? undefined : F32File.create(flags.logitsOut, "--logits-out");
   try {
     const model = await openModel(flags, environment, {
       signal,

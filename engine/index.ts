@@ -7,6 +7,7 @@ export type { Rounding } from "./conversion/tensors.js";
 export type { Conversion, ConversionType, ConvertOptions, EmbeddingType } from "./conversion/types.js";
 export { BitnetError, type ErrorCode } from "./errors.js";
 export type { ModelDescription, TokenDescription } from "./generation/describe.js";
+export type { EmbedOptions, Pooling } from "./generation/embed.js";
 export {
   type InspectOptions,
   inspectModel,

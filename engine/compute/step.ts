@@ -1,6 +1,6 @@
 import type { SamplingOptions } from "../sampling/types.js";
 
-/** What is wanted of one row's logits. */
+/** What is wanted of one row. */
 export type RowOutput =
   /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids the repetition penalty looks at. `ids`: one below this is chosen; left out: any that the network has a row for. `trace`: its hidden state is wanted too. */
   | {
@@ -17,7 +17,9 @@ export type RowOutput =
   /** −ln p(target). */
   | { readonly row: number; readonly want: "nll"; readonly target: number }
   /** Both of the above. */
-  | { readonly row: number; readonly want: "nll+logits"; readonly target: number };
+  | { readonly row: number; readonly want: "nll+logits"; readonly target: number }
+  /** The hidden state behind the last norm, [hidden] f32: no logits are computed for it. */
+  | { readonly row: number; readonly want: "state" };
 
 /**
  * One pass of the network: rows of any sequences, in any mix (prefill is one sequence with many rows, decode one row a sequence).
@@ -45,13 +47,15 @@ export interface StepOutput {
   readonly nll?: number;
   /** [vocab] f32, a copy */
   readonly logits?: Float32Array;
+  /** [hidden] f32, a copy */
+  readonly state?: Float32Array;
 }
 
 /** Maximum sizes of a batch. */
 export interface StepLimits {
   /** Rows in a batch. */
   readonly maxRows: number;
-  /** Outputs in a batch. */
+  /** Outputs in a batch, but for states: there may be one of every row. */
   readonly maxOutputs: number;
   /** Positions in a block of the cache. */
   readonly blockSize: number;

@@ -114,8 +114,8 @@ function memoryOf(bytes: number): WebAssembly.Memory {
   return allocate(Math.ceil(bytes / 65536));
 }
 
-/** How many times as fast a product in the wide layout is as in the layout of `relaxed`, both in the cache. */
-function wideGain(module: WebAssembly.Module): number {
+/** How many times as fast a product in the wide layout is as in the layout of `relaxed`, both in the cache. @internal */
+export function wideGain(module: WebAssembly.Module): number {
   const columns = 2560; // of the published 2B model
   const rows = 64;
   const weights = COUNTER_BYTES;

@@ -11,6 +11,9 @@ const FILE_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1, TQ1_0: 36
 /** ggml's GGML_QNT_VERSION, which stands in quantised files. */
 const QUANTISATION_VERSION = 2;
 
+/** llama.cpp's LLAMA_POOLING_TYPE_LAST: what bitnet-embedding's SafeTensors are documented to use. */
+const LAST_TOKEN = 3;
+
 const u32 = (key: string, value: number): GgufEntry => ({ key, type: "uint32", value });
 const f32 = (key: string, value: number): GgufEntry => ({ key, type: "float32", value: Math.fround(value) });
 const text = (key: string, value: string): GgufEntry => ({ key, type: "string", value });
@@ -84,6 +87,7 @@ export function ggufMetadata(architecture: string, name: string, type: string, c
     f32(key("rope.freq_base"), config.ropeTheta),
     ...ropeScaling(key, config, file),
     u32(key("vocab_size"), config.vocabSize),
+    ...(config.innerNorms ? [u32(key("pooling_type"), LAST_TOKEN)] : []),
     activation(architecture, config),
   ];
 }

@@ -61,7 +61,7 @@ export async function writeAsGguf(
   const stays = checkpoint.format === "gguf";
   const architecture = stays ? config.architecture : familyOf(config).gguf;
   const pairs = (stays ? config.rope : familyOf(config).rope) === "norm" ? config.headDim : undefined;
-  const names = tensorNames("gguf", architecture);
+  const names = tensorNames("gguf", architecture, config.innerNorms);
   const roundings = new Roundings();
 
   const tables = tablesOf(sources, names).map(([name, tensor]): NewTensor & { type: TensorType } => {

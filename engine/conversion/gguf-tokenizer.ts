@@ -26,7 +26,7 @@ const TOKEN_TYPES: Readonly<Record<PlainKind, number>> = { special: 3, added: 4,
  * @throws BitnetError tokenizer: GGUF has no name for what it does to text
  */
 export function ggufTokenizer(vocabulary: Vocabulary, vocabSize: number, more: MoreIds): GgufEntry[] {
-  const { tokens, plain, bosId, eosIds, addsBos } = vocabulary;
+  const { tokens, plain, bosId, eosIds, addsBos, addsEos } = vocabulary;
   const names = uniqueNames(vocabulary, vocabSize);
   const types = Array.from({ length: vocabSize }, (_, id) => {
     const kind = plain.get(id);
@@ -43,6 +43,7 @@ export function ggufTokenizer(vocabulary: Vocabulary, vocabSize: number, more: M
     ...id("unknown", more.unknown),
     ...id("padding", more.padding),
     { key: "tokenizer.ggml.add_bos_token", type: "bool", value: addsBos },
+    ...(addsEos ? [{ key: "tokenizer.ggml.add_eos_token", type: "bool" as const, value: true }] : []),
   ];
 }
 

@@ -64,6 +64,10 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
   const { checkpoint, config, sources } = model;
   const { read } = reader;
   const architecture = checkpoint.format === "safetensors" ? config.architecture : familyOf(config).hf;
+  if (config.innerNorms) {
+    const message = `${checkpoint.path}: packed SafeTensors of embedding models are not supported; convert to GGUF`;
+    throw new BitnetError("usage", message, { file: checkpoint.path });
+  }
   if (config.activations === "float" && architecture === "LlamaForCausalLM") {
     const message = `${checkpoint.path}: packed SafeTensors of ${architecture} imply 8-bit activations, but this model's are unquantised; convert to GGUF`;
     throw new BitnetError("usage", message, { file: checkpoint.path });

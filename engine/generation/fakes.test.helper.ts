@@ -81,7 +81,7 @@ export class FakeRunner implements StepRunner {
     const { maxRows, maxOutputs, blockSize, blocks, contextLength } = this.limits;
     const rows = tokens.length;
     check(rows > 0 && rows <= maxRows && positions.length === rows && sequences.length === rows, "1 … maxRows rows");
-    check(outputs.length <= maxOutputs, "at most maxOutputs outputs");
+    check(outputs.filter(({ want }) => want !== "state").length <= maxOutputs, "at most maxOutputs outputs");
     const owned = tables.flatMap((table) => [...table]);
     check(new Set(owned).size === owned.length, "a block belongs to one sequence");
     check(
@@ -135,6 +135,7 @@ export class FakeTokenizer implements Tokenizer {
   readonly endIds = [] as number[];
   readonly notes = [] as string[];
   readonly addsBos = true;
+  readonly addsEos = false;
   readonly longestToken = 20;
 
   encode(text: string, options: EncodeOptions = {}): number[] {

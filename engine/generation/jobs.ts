@@ -66,15 +66,15 @@ export interface GenerationOutcome {
   readonly hidden: readonly string[];
 }
 
-/** Rows of given tokens: likelihoods, logits, or both. */
+/** Rows of given tokens: likelihoods, logits, both, or hidden states. */
 export interface RowsRequest {
   readonly ids: readonly number[];
-  readonly want: "nll" | "logits" | "nll+logits";
+  readonly want: "nll" | "logits" | "nll+logits" | "state";
   /** The first position of which they are wanted; default 0. */
   readonly first?: number;
   readonly signal?: Signal | undefined;
-  /** Called for each position from `first` on, ascending. `nll` of ids[position + 1], so the last position has none. logits [vocab] f32. */
-  readonly onRow: (position: number, output: { readonly nll?: number; readonly logits?: Float32Array }) => void;
+  /** Called for each position from `first` on, ascending. `nll` of ids[position + 1], so the last position has none. logits [vocab], state [hidden] f32. */
+  readonly onRow: (position: number, output: Pick<StepOutput, "nll" | "logits" | "state">) => void;
 }
 
 const NONE = new Int32Array(0);
@@ -234,6 +234,7 @@ export class RowsJob implements Job {
     const { want } = this.#request;
     if (position < this.#next) return undefined;
     const target = this.tokens[position + 1];
+    if (want === "state") return { want };
     if (want === "logits" || target === undefined) return { want: "logits" };
     return { want, target };
   }

@@ -29,6 +29,7 @@ import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, readChatOptions, resolveOptions } from "./defaults.js";
 import { describe, type ModelDescription } from "./describe.js";
+import { EMBED_OPTIONS, type EmbedOptions, embed, type Pooling, statedPooling, TEXTS } from "./embed.js";
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
@@ -67,6 +68,8 @@ export class Model {
   readonly chatTemplate: ChatTemplate | undefined;
   /** Assumptions about what the files don't state, each a sentence. */
   readonly notes: readonly string[];
+  /** How `embed` makes one vector of a text's tokens, unless told otherwise: as the file states, otherwise "mean". */
+  readonly pooling: Pooling;
   /** From the call of `loadModel` to ready, ms. */
   readonly loadMs: number;
   readonly #checkpoint: Checkpoint;
@@ -91,6 +94,7 @@ export class Model {
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
     this.notes = [...parts.tokenizer.notes, ...(parts.chatTemplate?.notes ?? [])];
+    this.pooling = statedPooling(parts.checkpoint, parts.config) ?? "mean";
     this.loadMs = parts.loadMs;
     this.#checkpoint = parts.checkpoint;
     this.#defaults = parts.defaults;
@@ -106,6 +110,7 @@ export class Model {
    */
   generate(prompt: string | readonly number[], options?: Given<GenerateOptions>): Generation {
     checkArgument("prompt", prompt, either(TEXT, IDS));
+    this.#requireWriter();
     const ids = typeof prompt === "string" ? this.tokenizer.encode(prompt) : prompt;
     return generate(this.#scheduler, this.tokenizer, ids, resolveOptions(options, this.#defaults, this.config.vocabSize));
   }
@@ -117,6 +122,7 @@ export class Model {
    * @throws BitnetError tokenizer: the model has no chat template; usage: an option out of its range
    */
   chat(messages: readonly ChatMessage[], options?: Given<ChatOptions>): Generation {
+    this.#requireWriter();
     if (!this.#memory) throw noTemplate(this.#checkpoint.path);
     const memory = this.#memory;
     const { asked, writing } = readChatOptions(options);
@@ -134,6 +140,7 @@ export class Model {
   async score(text: string | Uint8Array | readonly number[], options?: Given<ScoreOptions>): Promise<Score> {
     const { signal, onLogits } = readOptions<ScoreOptions>("score()", options, SCORE_OPTIONS);
     checkArgument("text", text, either(TEXT, BYTES, IDS));
+    this.#requireWriter();
     const given = IDS.holds(text);
     const ids = given
       ? [...(text as readonly number[])]
@@ -166,6 +173,7 @@ export class Model {
   async logits(ids: readonly number[], options?: Given<Pick<ScoreOptions, "signal">>): Promise<Float32Array> {
     const { signal } = readOptions<Pick<ScoreOptions, "signal">>("logits()", options, LOGITS_OPTIONS);
     checkArgument("ids", ids, IDS);
+    this.#requireWriter();
     const { vocabSize } = this.config;
     const rows: Float32Array[] = []; // as they come: nothing is allocated for ids that are refused
     await this.#scheduler.rows({ ids, want: "logits", signal, onRow: (_, { logits }) => rows.push(logits!) });
@@ -174,10 +182,30 @@ export class Model {
     return all;
   }
 
+  /**
+   * A vector of each text, [hidden] f32 (encoded as by `generate`): the hidden states that logits would be made of, pooled. The same bits for any
+   * threads, tier and batch. @throws BitnetError usage, naming the text: it is empty, or longer than the context
+   */
+  async embed(texts: readonly string[], options?: Given<EmbedOptions>): Promise<Float32Array[]> {
+    const asked = readOptions<EmbedOptions>("embed()", options, EMBED_OPTIONS);
+    checkArgument("texts", texts, TEXTS);
+    const limits = { contextLength: this.contextLength, hiddenSize: this.config.hiddenSize };
+    return embed(this.#scheduler, this.tokenizer, limits, texts, { pooling: this.pooling, ...asked });
+  }
+
   /** What the file contains and how it runs here. Reads the whole file once, for its hash. */
   describe(): Promise<ModelDescription> {
     const { tier, why, threads } = this.#running;
     return describe(this.#checkpoint, this.config, this.tokenizer, this.chatTemplate, this.#defaults, { tier, why }, threads);
+  }
+
+  /** @throws BitnetError usage: the model has no output head */
+  #requireWriter(): void {
+    if (!this.config.innerNorms) return;
+    const { path } = this.#checkpoint;
+    throw new BitnetError("usage", `${path}: this is an embedding model, which writes no text: use embed() or bitnet embed`, {
+      file: path,
+    });
   }
 
   /** Ends the workers and frees the memory; running answers reject with a `closed` error. Idempotent. */
@@ -315,11 +343,14 @@ function noTemplate(file: string): BitnetError {
   return new BitnetError("tokenizer", `${file}: the model has no chat template, so it can continue text but not chat`, { file });
 }
 
-/** The network must have a row for each id that the tokenizer can give. @throws BitnetError tokenizer */
+/** The network must have a row for each id that the tokenizer can give, and go on where a text ends. @throws BitnetError tokenizer */
 export function checkVocabulary(file: string, tokenizer: Tokenizer, config: ModelConfig): void {
   if (tokenizer.size > config.vocabSize) {
     throw new BitnetError("tokenizer", `${file}: the tokenizer has ${tokenizer.size} ids, but the model has only ${config.vocabSize}`, {
       file,
     });
+  }
+  if (tokenizer.addsEos && !config.innerNorms) {
+    throw new BitnetError("tokenizer", `${file}: add_eos_token is true, which is supported only for embedding models`, { file });
   }
 }

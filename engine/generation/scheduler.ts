@@ -239,7 +239,7 @@ export class Scheduler {
       const most = Math.min(left(sequence), rowsLeft);
       let rows = 0;
       while (rows < most) {
-        if (sequence.job.wanted(sequence.computed + rows)) {
+        if (wantsLogits(sequence.job, sequence.computed + rows)) {
           if (outputsLeft === 0) break;
           outputsLeft--;
         }
@@ -284,7 +284,7 @@ export class Scheduler {
     const blocks = this.#blocks;
     const drafting = pieces.filter(({ sequence, rows }) => sequence.computed + rows === sequence.job.rows);
     let rows = pieces.reduce((sum, piece) => sum + piece.rows, 0);
-    let outputs = pieces.reduce((sum, piece) => sum + wantedPositions(piece).length, 0);
+    let outputs = pieces.reduce((sum, piece) => sum + logitsOf(piece), 0);
     for (const [i, piece] of drafting.entries()) {
       const { job, computed, blocks: held } = piece.sequence;
       const left = Math.min(this.#limits.maxRows - rows, this.#limits.maxOutputs - outputs);
@@ -338,9 +338,17 @@ export class Scheduler {
   }
 }
 
-/** Positions of a piece, without drafts, of which something is wanted. */
-function wantedPositions({ sequence: { job, computed }, rows }: Piece): number[] {
-  return Array.from({ length: rows }, (_, i) => computed + i).filter((position) => job.wanted(position));
+/** Whether an output of this position takes one of the places that a batch has for logits. */
+function wantsLogits(job: Job, position: number): boolean {
+  const wanted = job.wanted(position);
+  return wanted !== undefined && wanted.want !== "state";
+}
+
+/** How many such places a piece takes, without its drafts. */
+function logitsOf({ sequence: { job, computed }, rows }: Piece): number {
+  let count = 0;
+  for (let i = 0; i < rows; i++) if (wantsLogits(job, computed + i)) count++;
+  return count;
 }
 
 /** Hands a piece's outputs to its job, those of drafts as long as the job has chosen the same; true if that ended it. */

@@ -61,7 +61,7 @@ interface Engine {
   compute(batch: StepBatch): void;
   /** Of an output of the batch: all, or −Infinity for those that can't be chosen. */
   logits(index: number, output: RowOutput): Float32Array;
-  /** The hidden state behind the last norm that an output's logits are made of, [hidden] f32. */
+  /** An output's hidden state behind the last norm, of which logits are made, [hidden] f32. */
   hidden(index: number): Float32Array;
   /** Calls of each kernel so far, on all threads; empty on the scalar path. */
   counters(): number[];
@@ -99,7 +99,8 @@ serveWorker({
       return batch.outputs.map((output, i) => answer(output, from, i));
     };
     const outputs = from.files ? from.files.checked(work) : work();
-    return { value: outputs, transfer: outputs.flatMap(({ logits }) => (logits ? [logits.buffer as ArrayBuffer] : [])) };
+    const arrays = outputs.flatMap(({ logits, state }) => [logits ?? [], state ?? []].flat());
+    return { value: outputs, transfer: arrays.map(({ buffer }) => buffer as ArrayBuffer) };
   },
 
   follow(message, role) {
@@ -126,6 +127,7 @@ serveWorker({
 });
 
 function answer(output: RowOutput, from: Engine, index: number): StepOutput {
+  if (output.want === "state") return { state: from.hidden(index).slice() };
   const logits = from.logits(index, output);
   switch (output.want) {
     case "sample":
@@ -198,7 +200,8 @@ function leadKernels(
 const WORTH_SCAN = 2 ** 24;
 
 /** bf16 rows first: they are half as large as f32, and all published models' embeddings fit them, but for quantised ones. */
-function headKind(option: HeadOption, { vocabSize, hiddenSize }: ModelConfig, { head, embedding }: NetworkSources): HeadKind {
+function headKind(option: HeadOption, { vocabSize, hiddenSize, innerNorms }: ModelConfig, { head, embedding }: NetworkSources): HeadKind {
+  if (innerNorms) return "none";
   const possible = hiddenSize % 16 === 0; // whole blocks of the scan; the exact head gives the same tokens
   const wanted = option === "two-stage" || (option === "auto" && vocabSize * hiddenSize >= WORTH_SCAN);
   if (possible && wanted) return "scan";
@@ -220,23 +223,27 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
   const stateOf = (output: number): number => plan.normed + output * plan.config.hiddenSize * 4;
   const all = (output: number): Float32Array =>
     new Float32Array(memory.buffer, plan.head.logits + output * plan.head.logitsStride, plan.config.vocabSize);
+  const fewSuffice = (output: RowOutput): boolean =>
+    output.want === "state" || (output.want === "sample" && bestNeeded(output.options) !== undefined);
+  let places: readonly number[] = [];
   return {
     files,
     compute(batch) {
-      step.write(batch, !scans || !batch.outputs.every((output) => output.want === "sample" && bestNeeded(output.options) !== undefined));
+      places = step.write(batch, !scans || !batch.outputs.every(fewSuffice));
       step.operation = Operation.step;
       kernels.barrier(plan.control, plan.threads);
       forward.run();
     },
     logits(index, output) {
-      if (step.full || search === undefined || output.want !== "sample") return all(index);
+      const place = places[index]!;
+      if (step.full || search === undefined || output.want !== "sample") return all(place);
       const { options, seen, ids } = output;
       const { repetitionPenalty } = options;
       const adjustment =
         repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
-      return search.best(all(index), stateOf(index), scannedState(plan.head, index).meta, bestNeeded(options)!, adjustment, ids);
+      return search.best(all(place), stateOf(place), scannedState(plan.head, place).meta, bestNeeded(options)!, adjustment, ids);
     },
-    hidden: (index) => new Float32Array(memory.buffer, stateOf(index), plan.config.hiddenSize),
+    hidden: (index) => new Float32Array(memory.buffer, stateOf(places[index]!), plan.config.hiddenSize),
     counters: () => readCounters(memory, plan.counters, plan.threads),
   };
 }

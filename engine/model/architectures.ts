@@ -14,6 +14,7 @@ export const ACTIVATIONS_NAMES: readonly Activations[] = ["int8", "float"];
 export interface Architecture {
   /** As of `ModelConfig`. */
   readonly subNorms: boolean;
+  readonly innerNorms?: boolean;
   readonly qkNorms: boolean;
   readonly activations: Activations;
   readonly masters: boolean;
@@ -35,6 +36,11 @@ const BITNET_SILU: Architecture = { ...BITNET_2B4T, activation: "silu", ropeThet
 const LLAMA: Architecture = { ...BITNET_SILU, subNorms: false, masters: false, activationsVary: true };
 /** Ternary-Bonsai: only the weights are ternary. */
 const QWEN3: Architecture = { ...LLAMA, qkNorms: true, activations: "float", activationsVary: false };
+/**
+ * bitnet-embedding: Qwen3's network, in which each ternary layer has a norm of its own before its input is quantised. (microsoft/BitNet,
+ * utils/convert-bitnet-embedding-to-gguf.py.)
+ */
+export const BITNET_EMBEDDING: Architecture = { ...QWEN3, subNorms: true, innerNorms: true, activations: "int8", masters: true };
 
 /** By `general.architecture` of a GGUF; llama.cpp's converter permutes the rows of q and k where it names an architecture `llama`. */
 export const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & { readonly rope: "neox" | "norm" }> = new Map([

@@ -46,6 +46,7 @@ describe("sound files", () => {
       rmsNormEps: 1e-5,
       activation: "relu2",
       subNorms: true,
+      innerNorms: false,
       qkNorms: false,
       rope: "neox",
       activations: "int8",

@@ -9,6 +9,7 @@ import {
   type Activation,
   type Activations,
   type Architecture,
+  BITNET_EMBEDDING,
   GGUF_ARCHITECTURES,
   HF_ARCHITECTURES,
   known,
@@ -44,6 +45,8 @@ export interface ModelConfig {
   readonly activation: Activation;
   /** RMSNorm before the output and the down projection. */
   readonly subNorms: boolean;
+  /** RMSNorm before q, k, v, gate and up, each with weights of its own. Such a model makes vectors (`Model.embed`) and no text. */
+  readonly innerNorms: boolean;
   /** RMSNorm over each head of queries and keys, before they are rotated. */
   readonly qkNorms: boolean;
   /**
@@ -149,7 +152,9 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     refuse(path, `the metadata ${quote(rotated)} says that the weights are rotated, as in Bonsai 2, which ${UNROTATED}`);
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") throw new BitnetError("file", `${path}: the metadata has no general.architecture`, { file: path });
-  const architecture = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
+  const generator = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
+  const architecture =
+    name === "qwen3" && checkpoint.tensors.has("blk.0.attn_q_norm_in.weight") ? { ...generator, ...BITNET_EMBEDDING } : generator;
   const value = (key: string): MetadataValue | undefined => sameForAll(metadata.get(`${name}.${key}`), `${name}.${key}`, path);
   const number = (key: string, fallback?: MetadataValue): number => positive(value(key) ?? fallback, `${name}.${key}`, path);
   for (const [key, isNeutral] of Object.entries(NEUTRAL)) {
@@ -193,6 +198,7 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     rmsNormEps: number("attention.layer_norm_rms_epsilon"),
     activation: activation ?? architecture.activation,
     subNorms: architecture.subNorms,
+    innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
     rope: architecture.rope,
     ...activationsOf(architecture, undefined, options.activations, path),
@@ -222,7 +228,7 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   if ((await checkpoint.sidecar("hadamard.json")) !== undefined)
     refuse(path, `hadamard.json beside the weights says that they are rotated, as in Bonsai 2, which ${UNROTATED}`);
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
-  const architecture = known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
+  const architecture = hasInnerNorms(checkpoint) ? BITNET_EMBEDDING : known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   for (const key of ["attention_bias", "mlp_bias"])
     if (flag(key)) refuse(path, `config.json: ${key} is true, but layers with bias are not supported`);
   if (flag("use_sliding_window")) refuse(path, "config.json: use_sliding_window is true, but sliding-window attention is not supported");
@@ -254,13 +260,19 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     activation:
       activationOf(json.hidden_act, inFile("hidden_act"), options, path) ?? known(ACTIVATIONS, undefined, inFile("hidden_act"), path),
     subNorms: architecture.subNorms,
+    innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
     rope: "neox",
     ...activationsOf(architecture, packing && "quantization_config in config.json", options.activations, path),
     masters: architecture.masters || packing?.mode === "online",
-    tiedHead: flag("tie_word_embeddings"),
+    tiedHead: architecture.innerNorms === true || flag("tie_word_embeddings"), // such a model has no use for a head
     packing,
   };
+}
+
+/** Whether SafeTensors are bitnet-embedding's, whose classes go by Qwen3's names. Saved as a part of another class, their names begin with `model.`. */
+export function hasInnerNorms({ format, tensors }: Checkpoint): boolean {
+  return format === "safetensors" && ["", "model."].some((prefix) => tensors.has(`${prefix}layers.0.self_attn.q_proj.norm.weight`));
 }
 
 /** Heads of known models have 64 to 256. */

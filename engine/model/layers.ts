@@ -11,6 +11,9 @@ interface BlockParts {
   readonly norms: Readonly<Record<string, (config: ModelConfig) => number | undefined>>;
 }
 
+/** Of a layer's own input; those of `o` and `down` are the sub-norms. */
+const innerNorm = ({ innerNorms, hiddenSize }: ModelConfig): number | undefined => (innerNorms ? hiddenSize : undefined);
+
 /** Every kind of block. Roles are unique over all kinds, since files name tensors by them. */
 const BLOCKS = {
   attention: {
@@ -22,6 +25,9 @@ const BLOCKS = {
     },
     norms: {
       attnNorm: ({ hiddenSize }) => hiddenSize,
+      qInputNorm: innerNorm,
+      kInputNorm: innerNorm,
+      vInputNorm: innerNorm,
       qNorm: ({ qkNorms, headDim }) => (qkNorms ? headDim : undefined),
       kNorm: ({ qkNorms, headDim }) => (qkNorms ? headDim : undefined),
       attnSubNorm: ({ subNorms, attentionSize }) => (subNorms ? attentionSize : undefined),
@@ -35,6 +41,8 @@ const BLOCKS = {
     },
     norms: {
       ffnNorm: ({ hiddenSize }) => hiddenSize,
+      gateInputNorm: innerNorm,
+      upInputNorm: innerNorm,
       ffnSubNorm: ({ subNorms, ffnSize }) => (subNorms ? ffnSize : undefined),
     },
   },

@@ -149,14 +149,6 @@ describe("refused", () => {
     ],
     ["MLX's codes", PACKED, HF_Q, { type: "U32" }, "is U32, as MLX packs weights; supported are U8"],
     [
-      "an embedding model's norm",
-      I2S,
-      "blk.0.attn_q_norm_in.weight",
-      {},
-      "belongs to an embedding model (bitnet-embedding), which does not generate text",
-    ],
-    ["an embedding model's norm", PACKED, "layers.0.self_attn.q_proj.norm.weight", {}, "belongs to an embedding model"],
-    [
       "codes where masters should be",
       BF16,
       HF_Q,

@@ -59,6 +59,9 @@ const GGUF_NAMES: TensorNames = {
   head: "output",
   layer: {
     attnNorm: "blk.%.attn_norm",
+    qInputNorm: "blk.%.attn_q_norm_in",
+    kInputNorm: "blk.%.attn_k_norm_in",
+    vInputNorm: "blk.%.attn_v_norm_in",
     q: "blk.%.attn_q",
     k: "blk.%.attn_k",
     v: "blk.%.attn_v",
@@ -67,6 +70,8 @@ const GGUF_NAMES: TensorNames = {
     attnSubNorm: "blk.%.attn_sub_norm",
     o: "blk.%.attn_output",
     ffnNorm: "blk.%.ffn_norm",
+    gateInputNorm: "blk.%.ffn_gate_norm_in",
+    upInputNorm: "blk.%.ffn_up_norm_in",
     gate: "blk.%.ffn_gate",
     up: "blk.%.ffn_up",
     ffnSubNorm: "blk.%.ffn_sub_norm",
@@ -80,6 +85,9 @@ const HF_NAMES: TensorNames = {
   head: "lm_head",
   layer: {
     attnNorm: "model.layers.%.input_layernorm",
+    qInputNorm: "model.layers.%.self_attn.q_proj.norm",
+    kInputNorm: "model.layers.%.self_attn.k_proj.norm",
+    vInputNorm: "model.layers.%.self_attn.v_proj.norm",
     q: "model.layers.%.self_attn.q_proj",
     k: "model.layers.%.self_attn.k_proj",
     v: "model.layers.%.self_attn.v_proj",
@@ -88,6 +96,8 @@ const HF_NAMES: TensorNames = {
     attnSubNorm: "model.layers.%.self_attn.attn_sub_norm",
     o: "model.layers.%.self_attn.o_proj",
     ffnNorm: "model.layers.%.post_attention_layernorm",
+    gateInputNorm: "model.layers.%.mlp.gate_proj.norm",
+    upInputNorm: "model.layers.%.mlp.up_proj.norm",
     gate: "model.layers.%.mlp.gate_proj",
     up: "model.layers.%.mlp.up_proj",
     ffnSubNorm: "model.layers.%.mlp.ffn_sub_norm",
@@ -101,9 +111,20 @@ const BITNET_SILU_NAMES: TensorNames = {
   layer: { ...HF_NAMES.layer, attnSubNorm: "model.layers.%.self_attn.inner_attn_ln", ffnSubNorm: "model.layers.%.mlp.ffn_layernorm" },
 };
 
+/** What bitnet-embedding's norms before `o` and `down` are called: they are its sub-norms. */
+const INNER_GGUF_NAMES: TensorNames = {
+  ...GGUF_NAMES,
+  layer: { ...GGUF_NAMES.layer, attnSubNorm: "blk.%.attn_output_norm_in", ffnSubNorm: "blk.%.ffn_down_norm_in" },
+};
+const INNER_HF_NAMES: TensorNames = {
+  ...HF_NAMES,
+  layer: { ...HF_NAMES.layer, attnSubNorm: "model.layers.%.self_attn.o_proj.norm", ffnSubNorm: "model.layers.%.mlp.down_proj.norm" },
+};
+
 /** What tensors of an architecture are called in a container. @param architecture as that container names it */
-export function tensorNames(format: Checkpoint["format"], architecture: string): TensorNames {
-  if (format === "gguf") return GGUF_NAMES;
+export function tensorNames(format: Checkpoint["format"], architecture: string, innerNorms = false): TensorNames {
+  if (format === "gguf") return innerNorms ? INNER_GGUF_NAMES : GGUF_NAMES;
+  if (innerNorms) return INNER_HF_NAMES;
   return architecture === "BitnetForCausalLM" ? BITNET_SILU_NAMES : HF_NAMES;
 }
 
@@ -131,18 +152,6 @@ export function isPassedOver(name: string): boolean {
   return isFrequencies(name) || BUFFERS.test(name);
 }
 
-/** Norms before single linear layers, which no model has that writes text. */
-const INNER_NORMS = /_norm_in\.weight$|(?:^|\.)layers\.\d+\.(?:self_attn|mlp)\.[a-z]+_proj\.norm\.weight$/;
-
-/** @throws BitnetError tensor: the model is one of bitnet-embedding's */
-function requireNoEmbedder({ tensors }: Checkpoint): void {
-  for (const { name, file, offset } of tensors.values()) {
-    if (!INNER_NORMS.test(name)) continue;
-    const message = `${file}: tensor ${quote(name)} belongs to an embedding model (bitnet-embedding), which does not generate text and is not supported`;
-    throw new BitnetError("tensor", message, { file, tensor: name, offset });
-  }
-}
-
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
 /** What embeddings and output heads come in. */
@@ -162,12 +171,13 @@ const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128", "PQ2_0", "PTQ1_0"
  */
 export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options: WeightOptions = {}): NetworkSources {
   const { invertScales = false } = options;
-  const names = tensorNames(checkpoint.format, config.architecture);
+  const names = tensorNames(checkpoint.format, config.architecture, config.innerNorms);
   const used = new Set<string>();
+  // bitnet-embedding's are those of the network alone, without that of the class that has a head.
+  const isBare = checkpoint.format === "safetensors" && config.innerNorms && !checkpoint.tensors.has(`${names.embedding}.weight`);
 
-  requireNoEmbedder(checkpoint);
-
-  const find = (name: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
+  const find = (role: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
+    const name = isBare ? role.replace(/^model\./, "") : role;
     const tensor = checkpoint.tensors.get(name);
     if (tensor === undefined) {
       const packed = checkpoint.tensors.has(name.replace(/weight$/, "qweight"))

@@ -2,7 +2,7 @@ import type { ModelConfig } from "../model/config.js";
 import type { Block } from "../model/layers.js";
 import { attend, attendQ8, type KvType, type QuantizedVectors, quantizeHeads, rmsNorm } from "../numerics.js";
 import { rope } from "../rope.js";
-import type { ReferenceLinear, ReferenceProducts } from "./reference-linear.js";
+import { inputNorm, type ReferenceLinear, type ReferenceProducts } from "./reference-linear.js";
 
 /** An attention block's weights; norms are [size] f32. */
 export type ReferenceAttention = Block<"attention", ReferenceLinear, Float32Array>;
@@ -93,9 +93,10 @@ export function attentionReference(
 ): Float32Array[] {
   const { heads, kvHeads, headDim, attentionSize, rmsNormEps } = config;
   const { qNorm, kNorm, attnSubNorm } = block;
-  const q = products.linear(block.q, x); // [rows] of [heads, headDim]
-  const k = products.linear(block.k, x); // [rows] of [kvHeads, headDim]
-  const v = products.linear(block.v, x);
+  const normed = (weight: Float32Array | undefined): readonly Float32Array[] => inputNorm(x, weight, rmsNormEps);
+  const q = products.linear(block.q, normed(block.qInputNorm)); // [rows] of [heads, headDim]
+  const k = products.linear(block.k, normed(block.kInputNorm)); // [rows] of [kvHeads, headDim]
+  const v = products.linear(block.v, normed(block.vInputNorm));
   const mixed = rows.map(({ position, angles, cache }, i) => {
     if (qNorm) normHeads(q[i]!, qNorm, rmsNormEps);
     if (kNorm) normHeads(k[i]!, kNorm, rmsNormEps);

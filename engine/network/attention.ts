@@ -2,7 +2,7 @@ import { attentionScratch, cacheHeadBytes, MOST_QUERIES } from "../compute/kerne
 import type { Block } from "../model/layers.js";
 import { KV_BLOCK, KV_SPAN } from "../numerics.js";
 import { floatStride, type Layout, type LinearPlan } from "./layout.js";
-import { type ForwardThread, type SideBySide, sideBySide } from "./thread.js";
+import { type ForwardThread, type Projection, projection, type SideBySide, sideBySide } from "./thread.js";
 
 /** A batch of at most this many rows has its attention divided by spans too, so that a lone token at long context still feeds all threads. */
 const SPLIT_ROWS = 4;
@@ -61,7 +61,7 @@ export function planAttention(layout: Layout): (weights: Block<"attention", Line
 export class Attention {
   readonly #thread: ForwardThread;
   readonly #block: AttentionPlan;
-  readonly #qkv: SideBySide;
+  readonly #qkv: Projection;
   readonly #o: SideBySide;
   /** Of a head's share of a cache block, bytes. */
   readonly #headBytes: number;
@@ -74,21 +74,28 @@ export class Attention {
     const { heads, kvHeads, headDim } = thread.config;
     this.#thread = thread;
     this.#block = block;
-    this.#qkv = sideBySide([block.q, block.k, block.v], thread.plan);
+    this.#qkv = projection(
+      [
+        [block.q, block.qInputNorm],
+        [block.k, block.kInputNorm],
+        [block.v, block.vInputNorm],
+      ],
+      thread.plan,
+    );
     this.#o = sideBySide([block.o], thread.plan);
     this.#headBytes = cacheHeadBytes(thread.plan.kv, headDim);
     this.#regionBytes = thread.plan.limits.blocks * this.#headBytes;
     this.#group = heads / kvHeads;
   }
 
-  /** From the quantised rows to what is added to the residual stream. Ends behind a barrier. */
+  /** From the block's input to what is added to the residual stream. Ends behind a barrier. */
   run(rows: number): void {
     const thread = this.#thread;
     const { memory, attnSubNorm } = this.#block;
     const { heads, kvHeads, attentionSize } = thread.config;
     const { stateBytes } = memory;
 
-    thread.linears(this.#qkv, memory.qkv, memory.qkvStride, rows);
+    thread.project(this.#qkv, memory.qkv, memory.qkvStride, rows);
     thread.eachRow(rows, (row, slot) => this.#rotateAndStore(row, slot));
 
     const split = rows <= SPLIT_ROWS;

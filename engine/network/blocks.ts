@@ -32,7 +32,7 @@ export function planLayers(layout: Layout): LayerPlan[] {
 
 /** A block on one thread. */
 export interface ForwardBlock {
-  /** From the normed and quantised rows (`ForwardThread.normAndQuantize`) to `SharedPlan.delta`. Ends behind a barrier. */
+  /** From the rows that `ForwardThread.blockInput` made to `SharedPlan.delta`. Ends behind a barrier. */
   run(rows: number): void;
 }
 

@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../model/config.js";
 import type { Block } from "../model/layers.js";
 import { reluSquaredMul, rmsNorm, siluMul } from "../numerics.js";
-import type { ReferenceLinear, ReferenceProducts } from "./reference-linear.js";
+import { inputNorm, type ReferenceLinear, type ReferenceProducts } from "./reference-linear.js";
 
 /** A feed-forward block's weights; norms are [size] f32. */
 export type ReferenceFeedForward = Block<"feedForward", ReferenceLinear, Float32Array>;
@@ -18,8 +18,9 @@ export function feedForwardReference(
   x: readonly Float32Array[],
 ): Float32Array[] {
   const { ffnSubNorm } = block;
-  const gate = products.linear(block.gate, x);
-  const up = products.linear(block.up, x);
+  const normed = (weight: Float32Array | undefined): readonly Float32Array[] => inputNorm(x, weight, rmsNormEps);
+  const gate = products.linear(block.gate, normed(block.gateInputNorm));
+  const up = products.linear(block.up, normed(block.upInputNorm));
   for (const [i, product] of gate.entries()) {
     (activation === "silu" ? siluMul : reluSquaredMul)(product, up[i]!, ffnSize);
     if (ffnSubNorm) rmsNorm(product, product, ffnSubNorm, rmsNormEps);

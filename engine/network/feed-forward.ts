@@ -1,6 +1,6 @@
 import type { Block } from "../model/layers.js";
 import { floatStride, type Layout, type LinearPlan } from "./layout.js";
-import { type ForwardThread, type SideBySide, sideBySide } from "./thread.js";
+import { type ForwardThread, type Projection, projection, type SideBySide, sideBySide } from "./thread.js";
 
 /** What all feed-forward blocks of a network share. */
 interface FeedForwardMemory {
@@ -23,17 +23,23 @@ export function planFeedForward(layout: Layout): (weights: Block<"feedForward", 
 export class FeedForward {
   readonly #thread: ForwardThread;
   readonly #block: FeedForwardPlan;
-  readonly #gateUp: SideBySide;
+  readonly #gateUp: Projection;
   readonly #down: SideBySide;
 
   constructor(thread: ForwardThread, block: FeedForwardPlan) {
     this.#thread = thread;
     this.#block = block;
-    this.#gateUp = sideBySide([block.gate, block.up], thread.plan);
+    this.#gateUp = projection(
+      [
+        [block.gate, block.gateInputNorm],
+        [block.up, block.upInputNorm],
+      ],
+      thread.plan,
+    );
     this.#down = sideBySide([block.down], thread.plan);
   }
 
-  /** From the quantised rows to what is added to the residual stream. Ends behind a barrier. */
+  /** From the block's input to what is added to the residual stream. Ends behind a barrier. */
   run(rows: number): void {
     const thread = this.#thread;
     const { kernels } = thread;
@@ -41,7 +47,7 @@ export class FeedForward {
     const { ffnSize, activation } = thread.config;
     const gated = activation === "silu" ? kernels.siluMul : kernels.reluSquaredMul;
 
-    thread.linears(this.#gateUp, memory.gateUp, memory.gateUpStride, rows);
+    thread.project(this.#gateUp, memory.gateUp, memory.gateUpStride, rows);
     thread.eachRow(rows, (row, slot) => {
       const gate = memory.gateUp + row * memory.gateUpStride;
       const product = thread.normed(slot);

@@ -34,18 +34,18 @@ export class Forward {
     this.#head = new Head(this.#thread, plan.head, tables.head);
   }
 
-  /** Computes the step in memory up to its logits. Ends behind a barrier: all logits are there. */
+  /** Computes the step in memory up to its logits and states. Ends behind a barrier: all of them are there. */
   run(): void {
     const thread = this.#thread;
     // The step is read only before its last barrier: behind that the leader may be writing the next one.
-    const { rows, outputs, full } = thread.step;
+    const { rows, outputs, headed, full } = thread.step;
     thread.alone = rows === 1;
     this.#begin(rows);
     this.#blocks.forEach((block, index) => {
       block.run(rows);
       this.#add(rows, this.#norms[index + 1]);
     });
-    if (outputs > 0) this.#head.run(outputs, full);
+    if (outputs > 0) this.#head.run(outputs, headed, full);
   }
 
   /** Each row's embedding, the angles of its position, and the input of the first block. */
@@ -56,7 +56,7 @@ export class Forward {
       this.#embedding.row(step.token(row), thread.x(slot));
       const angles = new Float32Array(memory.buffer, plan.angles + slot * plan.anglesStride, config.headDim);
       ropeAngles(angles, step.position(row), this.#frequencies, config.ropeScaling?.attention);
-      thread.normAndQuantize(slot, thread.x(slot), this.#norms[0], config.hiddenSize);
+      thread.blockInput(slot, this.#norms[0]!);
     });
   }
 
@@ -66,7 +66,7 @@ export class Forward {
     const { hiddenSize } = thread.config;
     thread.eachRow(rows, (row, slot) => {
       thread.kernels.add(thread.x(slot), thread.delta(row), hiddenSize);
-      if (nextNorm !== undefined) thread.normAndQuantize(slot, thread.x(slot), nextNorm, hiddenSize);
+      if (nextNorm !== undefined) thread.blockInput(slot, nextNorm);
     });
   }
 }

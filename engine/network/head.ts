@@ -32,8 +32,8 @@ export interface HeadPlan {
 export function planHead(layout: Layout): HeadPlan {
   const { hiddenSize, vocabSize } = layout.config;
   const { head: kind } = layout.options;
-  const rows = up(vocabSize, ROW_GROUP);
-  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize }[kind];
+  const rows = kind === "none" ? 0 : up(vocabSize, ROW_GROUP);
+  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize, none: 0 }[kind];
   const scanBytes = kind === "scan" ? rows * 4 : 0;
   const scannedStride = up(hiddenSize * 2, 64) + 64;
   const logitsStride = floatStride(rows);
@@ -77,15 +77,19 @@ export class Head {
     this.#table = table;
   }
 
-  /** Logits of the step's outputs. Ends behind a barrier. @param full all of them exactly, even if the head is scanned */
-  run(outputs: number, full: boolean): void {
+  /**
+   * The last norm of the step's outputs, and logits of the first `headed` of them. Ends behind a barrier.
+   * @param full all logits exactly, even if the head is scanned
+   */
+  run(outputs: number, headed: number, full: boolean): void {
     const x = this.#norm(outputs);
-    if (this.#plan.kind !== "scan") this.#exact(x, outputs);
-    else if (full) this.#fromFile(x, outputs);
-    else this.#scan(x, outputs);
+    if (headed === 0) return;
+    if (this.#plan.kind !== "scan") this.#exact(x, headed);
+    else if (full) this.#fromFile(x, headed);
+    else this.#scan(x, headed);
   }
 
-  /** Last norm of the rows that want logits, side by side: [outputs][hidden] f32. @returns where */
+  /** Last norm of the outputs' rows, side by side: [outputs][hidden] f32. @returns where */
   #norm(outputs: number): number {
     const thread = this.#thread;
     const { hiddenSize, rmsNormEps } = thread.config;

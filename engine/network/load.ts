@@ -198,7 +198,7 @@ export function load(
     });
   };
 
-  const first = head(sources.head ?? sources.embedding);
+  const first = plan.head.kind === "none" ? [] : head(sources.head ?? sources.embedding);
   first.push(floats(sources.outputNorm, plan.head.norm));
   plan.layers.forEach((layer, i) => {
     const addresses = layerNorms(layer);

@@ -25,6 +25,7 @@ const SHAPE_2B4T: ModelConfig = {
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,
+  innerNorms: false,
   qkNorms: false,
   rope: "neox",
   activations: "int8",

@@ -1,5 +1,5 @@
 import type { ModelConfig } from "../model/config.js";
-import { dot8, groupedProduct, outputFactor, quantize, quantizeGroups } from "../numerics.js";
+import { dot8, groupedProduct, outputFactor, quantize, quantizeGroups, rmsNorm } from "../numerics.js";
 
 /** A ternary layer. */
 export interface ReferenceLinear {
@@ -92,4 +92,14 @@ function integerDot(x: Int32Array, weights: Int8Array, from: number, n: number):
     sum = (sum + Math.imul(weights[w]!, x[i]!) + Math.imul(weights[w + 1]!, x[i + 1]!)) | 0;
   }
   return sum;
+}
+
+/** A layer's own norm of its input, if it has one. @param x [rows] of [hidden] f32 */
+export function inputNorm(x: readonly Float32Array[], weight: Float32Array | undefined, eps: number): readonly Float32Array[] {
+  if (weight === undefined) return x;
+  return x.map((row) => {
+    const out = new Float32Array(row.length);
+    rmsNorm(out, row, weight, eps);
+    return out;
+  });
 }

@@ -39,7 +39,8 @@ export class ReferenceRun {
     }));
     const hidden = this.#reference.forward(rows);
     this.#hidden = this.#reference.outputNorm(batch.outputs.map(({ row }) => hidden[row]!));
-    this.#logits = this.#reference.logits(this.#hidden);
+    const wanted = batch.outputs.some(({ want }) => want !== "state");
+    this.#logits = wanted ? this.#reference.logits(this.#hidden) : [];
   }
 
   logits(output: number): Float32Array {

@@ -22,6 +22,7 @@ const config: ModelConfig = {
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,
+  innerNorms: false,
   qkNorms: false,
   rope: "neox",
   activations: "int8",
@@ -56,6 +57,7 @@ function weights(): ReferenceWeights {
       mixer: {
         kind: "attention",
         attnNorm: ones(hiddenSize),
+        ...{ qInputNorm: undefined, kInputNorm: undefined, vInputNorm: undefined },
         q: linear(hiddenSize, hiddenSize),
         k: linear(kvHeads * headDim, hiddenSize),
         v: linear(kvHeads * headDim, hiddenSize),
@@ -67,6 +69,7 @@ function weights(): ReferenceWeights {
       feedForward: {
         kind: "feedForward",
         ffnNorm: ones(hiddenSize),
+        ...{ gateInputNorm: undefined, upInputNorm: undefined },
         gate: linear(ffnSize, hiddenSize),
         up: linear(ffnSize, hiddenSize),
         ffnSubNorm: ones(ffnSize),

@@ -31,6 +31,8 @@ export interface SharedPlan {
   /** [slots][widest] f32: output of a norm */
   readonly normed: number;
   readonly normedStride: number;
+  /** [slots][hidden] f32: a block's normed input, where each of its layers norms it again */
+  readonly inner: number;
   /** [slots + 1][kPad] quantised activations */
   readonly quantized: number;
   readonly quantizedStride: number;
@@ -70,6 +72,7 @@ export function planShared(layout: Layout): SharedPlan {
     delta: layout.perRow(floatStride(config.hiddenSize)),
     normed: layout.perSlot(normedStride),
     normedStride,
+    inner: config.innerNorms ? layout.perSlot(floatStride(config.hiddenSize)) : 0,
     // As many more as `perRow` has.
     quantized: layout.take("activations", (slots + 1) * quantizedStride),
     quantizedStride,

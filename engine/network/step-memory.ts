@@ -32,6 +32,11 @@ export class StepMemory {
     return this.#words[2]!;
   }
 
+  /** How many outputs, the first ones, want logits; of the others their hidden states are all. */
+  get headed(): number {
+    return this.#words[4]!;
+  }
+
   /** Whether all logits of the outputs are wanted; else only those that can be among the best few. */
   get full(): boolean {
     return this.#words[3] !== 0;
@@ -56,18 +61,23 @@ export class StepMemory {
     return this.#words[table + Math.floor(this.position(row) / blockSize)]!;
   }
 
-  /** Row of an output. */
+  /** Row of an output, by its place. */
   output(index: number): number {
     return this.#words[this.#layout.outputs + index]!;
   }
 
-  /** Describes a batch, which must be within the limits. @param full whether all logits of its outputs are wanted */
-  write(batch: StepBatch, full: boolean): void {
+  /**
+   * Describes a batch, which must be within the limits.
+   * @param full whether all logits of its outputs are wanted
+   * @returns the place of each output: those that want logits come first
+   */
+  write(batch: StepBatch, full: boolean): readonly number[] {
     const { tokens, positions, tables, outputs, blocks } = this.#layout;
     const words = this.#words;
     words[1] = batch.tokens.length;
     words[2] = batch.outputs.length;
     words[3] = full ? 1 : 0;
+    words[4] = batch.outputs.reduce((count, { want }) => count + (want === "state" ? 0 : 1), 0);
     words.set(batch.tokens, tokens);
     words.set(batch.positions, positions);
     const starts: number[] = [];
@@ -78,7 +88,13 @@ export class StepMemory {
       next += table.length;
     }
     for (let row = 0; row < batch.tokens.length; row++) words[tables + row] = starts[batch.sequences[row]!]!;
-    for (let i = 0; i < batch.outputs.length; i++) words[outputs + i] = batch.outputs[i]!.row;
+    let headed = 0;
+    let others = words[4]!;
+    return batch.outputs.map(({ row, want }) => {
+      const place = want === "state" ? others++ : headed++;
+      words[outputs + place] = row;
+      return place;
+    });
   }
 }
 
@@ -91,10 +107,10 @@ export function stepWords(limits: StepLimits): {
   blocks: number;
   end: number;
 } {
-  const tokens = 4; // operation, rows, outputs, whether all logits are wanted
+  const tokens = 5; // operation, rows, outputs, whether all logits are wanted, outputs that want any
   const positions = tokens + limits.maxRows;
   const tables = positions + limits.maxRows; // first word of each row's table, counted from `blocks`
   const outputs = tables + limits.maxRows; // row of each output
-  const blocks = outputs + limits.maxOutputs;
+  const blocks = outputs + limits.maxRows;
   return { tokens, positions, tables, outputs, blocks, end: blocks + limits.maxRows * Math.ceil(limits.contextLength / limits.blockSize) };
 }

@@ -21,6 +21,9 @@ interface LinearChunk {
 /** Ternary layers with the same input, whose outputs lie side by side, in pieces that threads take one by one. */
 export type SideBySide = readonly LinearChunk[];
 
+/** Layers with the same input: all together, or each with the norm of its input, [hidden] f32. */
+export type Projection = readonly { readonly chunks: SideBySide; readonly norm: number | undefined }[];
+
 /**
  * One thread's part in a step: its kernels, and how it shares the work with the others. All threads run the same lines on the same step; work
  * is handed out in chunks from a shared counter, and a barrier ends each phase. Chunks divide rows, heads or tokens and never a sum, so that
@@ -72,6 +75,29 @@ export class ForwardThread {
   /** The output of a norm, up to the widest row of floats. */
   normed(slot: number): number {
     return this.plan.normed + slot * this.plan.normedStride;
+  }
+
+  /** A block's normed input, where each of its layers norms it again, [hidden] f32. */
+  inner(slot: number): number {
+    return this.plan.inner + slot * this.hiddenStride;
+  }
+
+  /** RMSNorm of a row of the residual stream, and its quantised form; where layers have norms of their own, the first alone. */
+  blockInput(slot: number, weight: number): void {
+    const { hiddenSize, innerNorms, rmsNormEps } = this.config;
+    if (innerNorms) this.kernels.rmsNorm(this.inner(slot), this.x(slot), weight, hiddenSize, rmsNormEps);
+    else this.normAndQuantize(slot, this.x(slot), weight, hiddenSize);
+  }
+
+  /**
+   * Layers with the same input, their outputs side by side in rows of `outStride` bytes at `out`: at once, or one by one where each norms the
+   * input by itself.
+   */
+  project(layers: Projection, out: number, outStride: number, rows: number): void {
+    for (const { chunks, norm } of layers) {
+      if (norm !== undefined) this.eachRow(rows, (_, slot) => this.normAndQuantize(slot, this.inner(slot), norm, this.config.hiddenSize));
+      this.linears(chunks, out, outStride, rows);
+    }
   }
 
   /** RMSNorm of a row of `n` floats, if there is one, and its quantised form, the input of the next ternary layers. */
@@ -138,18 +164,39 @@ export class ForwardThread {
   }
 }
 
-/** Splits layers that share their input into chunks that threads take one by one. */
-export function sideBySide(linears: readonly LinearPlan[], { threads, scaleBlock }: SharedPlan): SideBySide {
+/** Layers that share their input, with the norms that each has of it. */
+export function projection(linears: readonly (readonly [LinearPlan, norm: number | undefined])[], plan: SharedPlan): Projection {
+  if (linears.every(([, norm]) => norm === undefined)) {
+    return [
+      {
+        chunks: sideBySide(
+          linears.map(([linear]) => linear),
+          plan,
+        ),
+        norm: undefined,
+      },
+    ];
+  }
+  let before = 0; // bytes of a row of outputs
+  return linears.map(([linear, norm]) => {
+    const chunks = sideBySide([linear], plan, before);
+    before += linear.rows * 4;
+    return { chunks, norm };
+  });
+}
+
+/** Splits layers that share their input into chunks that threads take one by one. @param first byte in a row of outputs */
+export function sideBySide(linears: readonly LinearPlan[], { threads, scaleBlock }: SharedPlan, first = 0): SideBySide {
   const total = linears.reduce((sum, linear) => sum + linear.rows, 0);
   const share = Math.ceil(total / threads / 4 / LEAST_ROWS) * LEAST_ROWS;
   const size = Math.min(Math.max(share, LEAST_ROWS), MOST_ROWS);
   const chunks: LinearChunk[] = [];
-  let offset = 0;
+  let offset = first;
   for (const { weights, rows, kPad, scales } of linears) {
-    for (let first = 0; first < rows; first += size) {
-      const count = Math.min(size, rows - first);
-      const ownScales = scaleBlock === undefined ? scales : scales + first * (kPad / scaleBlock) * 4;
-      chunks.push({ weights: weights + first * (kPad / 4), rows: count, kPad, scales: ownScales, offset: offset + first * 4 });
+    for (let row = 0; row < rows; row += size) {
+      const count = Math.min(size, rows - row);
+      const ownScales = scaleBlock === undefined ? scales : scales + row * (kPad / scaleBlock) * 4;
+      chunks.push({ weights: weights + row * (kPad / 4), rows: count, kPad, scales: ownScales, offset: offset + row * 4 });
     }
     offset += rows * 4;
   }

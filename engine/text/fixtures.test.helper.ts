@@ -82,6 +82,7 @@ export function smallVocabulary(
     eosIds: [],
     endIds: [],
     addsBos: false,
+    addsEos: false,
     notes: [],
     ...changes,
   };

@@ -123,8 +123,6 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
   if (model !== "gpt2" && model !== "llama") {
     refuse(`tokenizer.ggml.model is ${quote(model)}; supported are "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`);
   }
-  if (flag("tokenizer.ggml.add_eos_token"))
-    refuse("tokenizer.ggml.add_eos_token is true, but adding a token after a text is not supported");
   const tokens = strings("tokenizer.ggml.tokens");
   const sameLength = (key: string, list: NumberList): void => {
     if (list.length !== tokens.length) refuse(`${key} has ${list.length} entries, but tokenizer.ggml.tokens has ${tokens.length}`);
@@ -164,7 +162,8 @@ export function readGgufVocabulary(checkpoint: Checkpoint): Vocabulary {
     for (const [token, kind] of plain) if (kind === "special" && tokens.at(token) === known) return { bosId: token, addsBos };
     return { bosId: undefined, addsBos };
   };
-  const common = { source: "gguf", file: checkpoint.path, tokens, plain, ...ids, notes } as const;
+  const addsEos = flag("tokenizer.ggml.add_eos_token") ?? false;
+  const common = { source: "gguf", file: checkpoint.path, tokens, plain, ...ids, addsEos, notes } as const;
 
   if (merges === undefined) {
     if (flag("tokenizer.ggml.remove_extra_whitespaces")) {

@@ -62,7 +62,6 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
     if (isAbsent(value) || typeof value === "boolean") return value ?? undefined;
     return refuse(`tokenizer_config.json: ${key} is ${show(value)}, not true or false`);
   };
-  if (flag("add_eos_token")) refuse("tokenizer_config.json: add_eos_token is true, but adding a token after a text is not supported");
   const eosId = idOf("eos_token");
   const common = {
     source: "tokenizer.json",
@@ -74,6 +73,7 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
     eosIds: eosId === undefined ? [] : [eosId],
     endIds: [],
     addsBos: flag("add_bos_token") ?? templateBos !== undefined,
+    addsEos: flag("add_eos_token") ?? false,
     notes: [],
   } as const;
   const pairs = StringList.from(merges);

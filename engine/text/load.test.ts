@@ -89,7 +89,6 @@ describe("GGUF", () => {
       `tokenizer.ggml.model is "t5"; supported are "gpt2" (byte-level BPE) and "llama" (SentencePiece); ${passAnother}`,
       { "tokenizer.ggml.model": "t5" },
     ],
-    ["tokenizer.ggml.add_eos_token is true, but adding a token after a text is not supported", { "tokenizer.ggml.add_eos_token": true }],
     ["tokenizer.ggml.model is not a string", { "tokenizer.ggml.model": 2 }],
     [
       `tokenizer.ggml.pre is missing, so it is not known how to split text (supported are ${knownPre}); ${passAnother}`,

@@ -203,7 +203,6 @@ describe("scores", () => {
       { "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", ...bytePieces, "<0x00>"] },
     ],
     ["tokenizer.ggml.bos_token_id is 260, but the vocabulary has the ids 0 to 259", { "tokenizer.ggml.bos_token_id": 260 }],
-    ["tokenizer.ggml.add_eos_token is true, but adding a token after a text is not supported", { "tokenizer.ggml.add_eos_token": true }],
     [
       "tokenizer.ggml.remove_extra_whitespaces is true, but changing text before it is tokenized is not supported",
       { "tokenizer.ggml.remove_extra_whitespaces": true },

@@ -19,7 +19,7 @@ const space = 0x20;
  * ids out of range.
  */
 export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
-  const { source, tokens, plain, bosId, eosIds, endIds, addsBos, notes } = vocabulary;
+  const { source, tokens, plain, bosId, eosIds, endIds, addsBos, addsEos, notes } = vocabulary;
   const keys = vocabularyKeys[source];
   const refuse: Refuse = (message) => {
     throw new BitnetError("tokenizer", `${vocabulary.file}: ${message}`, { file: vocabulary.file });
@@ -33,6 +33,7 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
   const isId = (id: number) => Number.isInteger(id) && id >= 0 && id < size;
   if (bosId !== undefined && !isId(bosId)) refuse(`${keys.bos} is ${bosId}, but the vocabulary has the ids 0 to ${size - 1}`);
   for (const id of eosIds) if (!isId(id)) refuse(`${keys.eos} is ${id}, but the vocabulary has the ids 0 to ${size - 1}`);
+  if (addsEos && eosIds.length === 0) refuse("text should end with an EOS token, but the file names none");
   if (addsBos && bosId === undefined) refuse(`text should begin with a BOS token, but ${keys.bos} is missing`);
   const codec = vocabulary.kind === "byte-level" ? byteLevelCodec(vocabulary, refuse) : pieceCodec(vocabulary, refuse);
 
@@ -115,6 +116,7 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     endIds,
     notes,
     addsBos,
+    addsEos,
     longestToken: codec.longest,
     encode: (text, options = {}) => encodeEscaped(text.replace(loneSurrogate, "\ufffd"), options),
     encodeBytes: (bytes, options = {}) => encodeEscaped(escapeBytes(bytes), options),

@@ -51,6 +51,8 @@ export interface Tokenizer {
   readonly notes: readonly string[];
   /** Whether `encode` puts BOS first. */
   readonly addsBos: boolean;
+  /** Whether a text that is embedded ends with the EOS token. `encode` never adds it. */
+  readonly addsEos: boolean;
   /** Bytes of the longest token, at most. */
   readonly longestToken: number;
   /** text → ids. A lone surrogate becomes U+FFFD, as in UTF-8. Throws a usage error for `literal` ranges that are not ascending stretches of the text. */

@@ -32,6 +32,8 @@ interface CommonVocabulary {
   readonly endIds: readonly number[];
   /** Whether text is encoded with BOS in front. */
   readonly addsBos: boolean;
+  /** Whether text that is embedded ends with the first of `eosIds`. */
+  readonly addsEos: boolean;
   /** What the file doesn't say and was assumed, each a sentence for the user. */
   readonly notes: readonly string[];
 }

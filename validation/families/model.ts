@@ -36,6 +36,8 @@ export interface Shape {
   readonly eps: number;
   readonly scaling?: Llama3Scaling;
   readonly yarn?: YarnScaling;
+  /** A norm before each ternary layer: bitnet-embedding, in 8 bits. */
+  readonly innerNorms?: boolean;
   /** Columns that share a scale, of the tables too, which are ternary then; without it one scale holds for a tensor. */
   readonly group?: number;
   /** Tokens of each window that is compared. */
@@ -194,7 +196,9 @@ export interface Linear {
 export const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const;
 export type LinearName = (typeof LINEARS)[number];
 
-export type NormName = "attnNorm" | "attnSubNorm" | "qNorm" | "kNorm" | "ffnNorm" | "ffnSubNorm";
+/** Norms of the inputs of single layers; those of o and down are the sub-norms. */
+export type InnerNorm = "qInputNorm" | "kInputNorm" | "vInputNorm" | "gateInputNorm" | "upInputNorm";
+export type NormName = "attnNorm" | "attnSubNorm" | "qNorm" | "kNorm" | "ffnNorm" | "ffnSubNorm" | InnerNorm;
 
 /** Norm weights are exact in bf16. */
 export interface Layer {
@@ -279,11 +283,18 @@ export function makeFamilyModel(shape: Shape): FamilyModel {
   const embedding = table(shape, random);
   const layers = Array.from({ length: shape.layers }, (): Layer => {
     const linears = Object.fromEntries(LINEARS.map((name) => [name, linear(shape, random, ...sizes[name], GAINS[name])]));
-    const subNorms = shape.family === "bitnet" && { attnSubNorm: norm(random, heads * headDim), ffnSubNorm: norm(random, ffn) };
+    const innerNorms = shape.innerNorms && {
+      ...{ qInputNorm: norm(random, hidden), kInputNorm: norm(random, hidden), vInputNorm: norm(random, hidden) },
+      ...{ gateInputNorm: norm(random, hidden), upInputNorm: norm(random, hidden) },
+    };
+    const subNorms = (shape.family === "bitnet" || shape.innerNorms) && {
+      attnSubNorm: norm(random, heads * headDim),
+      ffnSubNorm: norm(random, ffn),
+    };
     const headNorms = shape.family === "qwen3" && { qNorm: norm(random, headDim), kNorm: norm(random, headDim) };
     return {
       linears: linears as Record<LinearName, Linear>,
-      norms: { attnNorm: norm(random, hidden), ffnNorm: norm(random, hidden), ...subNorms, ...headNorms },
+      norms: { attnNorm: norm(random, hidden), ffnNorm: norm(random, hidden), ...subNorms, ...headNorms, ...innerNorms },
     };
   });
   const outputNorm = norm(random, hidden);

@@ -91,6 +91,11 @@ export class FamilyNetwork {
 
   /** Logits of every position, [ids] of [vocab]. */
   logits(ids: readonly number[]): Float64Array[] {
+    return this.states(ids).map((state) => multiply(this.#head, state));
+  }
+
+  /** What logits are made of, [ids] of [hidden]. */
+  states(ids: readonly number[]): Float64Array[] {
     const { shape, embedding, outputNorm } = this.#model;
     const cache = this.#model.layers.map((): { keys: Float64Array[]; values: Float64Array[] } => ({ keys: [], values: [] }));
     return ids.map((id, position) => {
@@ -102,11 +107,13 @@ export class FamilyNetwork {
         const afterFeedForward = this.#feedForward(layer, weights, x);
         x = x.map((value, i) => value + afterFeedForward[i]!);
       }
-      return multiply(this.#head, rmsNorm(x, outputNorm, shape.eps));
+      return rmsNorm(x, outputNorm, shape.eps);
     });
   }
 
-  #linear(weights: Weights, x: Float64Array): Float64Array {
+  /** @param norm of this layer's own input, if it has one */
+  #linear(weights: Weights, input: Float64Array, norm?: Float32Array): Float64Array {
+    const x = norm ? rmsNorm(input, norm, this.#model.shape.eps) : input;
     return multiply(weights, this.#int8 ? quantized(x) : x);
   }
 
@@ -119,9 +126,9 @@ export class FamilyNetwork {
   ): Float64Array {
     const { heads, kvHeads, headDim, eps } = this.#model.shape;
     const x = rmsNorm(residual, norms.attnNorm!, eps);
-    const q = this.placed(this.#linear(weights.q, x), norms.qNorm, position);
-    keys.push(this.placed(this.#linear(weights.k, x), norms.kNorm, position));
-    values.push(this.#linear(weights.v, x));
+    const q = this.placed(this.#linear(weights.q, x, norms.qInputNorm), norms.qNorm, position);
+    keys.push(this.placed(this.#linear(weights.k, x, norms.kInputNorm), norms.kNorm, position));
+    values.push(this.#linear(weights.v, x, norms.vInputNorm));
     const out = new Float64Array(heads * headDim);
     for (let head = 0; head < heads; head++) {
       const from = head * headDim;
@@ -137,7 +144,7 @@ export class FamilyNetwork {
       for (const [t, value] of values.entries())
         for (let i = 0; i < headDim; i++) out[from + i]! += (weighted[t]! / sum) * value[kvFrom + i]!;
     }
-    return this.#linear(weights.o, norms.attnSubNorm ? rmsNorm(out, norms.attnSubNorm, eps) : out);
+    return this.#linear(weights.o, out, norms.attnSubNorm);
   }
 
   /** Queries or keys, [heads, headDim]: normed head by head where the family does, then turned to their position. */
@@ -165,8 +172,8 @@ export class FamilyNetwork {
   #feedForward({ norms }: Layer, weights: Readonly<Record<LinearName, Weights>>, residual: Float64Array): Float64Array {
     const { eps } = this.#model.shape;
     const x = rmsNorm(residual, norms.ffnNorm!, eps);
-    const up = this.#linear(weights.up, x);
-    const gated = this.#linear(weights.gate, x).map((gate, i) => (gate / (1 + Math.exp(-gate))) * up[i]!);
-    return this.#linear(weights.down, norms.ffnSubNorm ? rmsNorm(gated, norms.ffnSubNorm, eps) : gated);
+    const up = this.#linear(weights.up, x, norms.upInputNorm);
+    const gated = this.#linear(weights.gate, x, norms.gateInputNorm).map((gate, i) => (gate / (1 + Math.exp(-gate))) * up[i]!);
+    return this.#linear(weights.down, gated, norms.ffnSubNorm);
   }
 }

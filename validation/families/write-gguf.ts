@@ -60,7 +60,19 @@ const NORM_NAMES: Readonly<Record<NormName, string>> = {
   kNorm: "attn_k_norm",
   ffnNorm: "ffn_norm",
   ffnSubNorm: "ffn_sub_norm",
+  qInputNorm: "attn_q_norm_in",
+  kInputNorm: "attn_k_norm_in",
+  vInputNorm: "attn_v_norm_in",
+  gateInputNorm: "ffn_gate_norm_in",
+  upInputNorm: "ffn_up_norm_in",
 };
+
+/** What a norm is called: before o and down, by what it is of. */
+function normName({ innerNorms }: Shape, role: NormName): string {
+  if (innerNorms && role === "attnSubNorm") return "attn_output_norm_in";
+  if (innerNorms && role === "ffnSubNorm") return "ffn_down_norm_in";
+  return NORM_NAMES[role];
+}
 
 /** llama.cpp's order of q's and k's rows in `llama` files: the halves of each head interleaved, row d/2·half + i to 2i + half. */
 export function permuted({ rows, columns, codes, scales }: Linear, headDim: number): Linear {
@@ -180,7 +192,7 @@ export function familyTensors(model: FamilyModel, type: FamilyType): NewTensor[]
   const tensors: NewTensor[] = [table("token_embd", model.embedding)];
   if (shape.scaling) tensors.push(vector("rope_freqs", ropeFactors(shape.theta, shape.headDim, shape.scaling)));
   for (const [index, { linears, norms }] of model.layers.entries()) {
-    for (const [norm, values] of Object.entries(norms)) tensors.push(vector(`blk.${index}.${NORM_NAMES[norm as NormName]}`, values));
+    for (const [norm, values] of Object.entries(norms)) tensors.push(vector(`blk.${index}.${normName(shape, norm as NormName)}`, values));
     for (const role of LINEARS) {
       const moved = shape.family === "llama" && (role === "q" || role === "k");
       const linear = moved ? permuted(linears[role], shape.headDim) : linears[role];

@@ -25,7 +25,19 @@ const NORM_NAMES: Readonly<Record<NormName, string>> = {
   kNorm: "self_attn.k_norm",
   ffnNorm: "post_attention_layernorm",
   ffnSubNorm: "mlp.ffn_layernorm",
+  qInputNorm: "self_attn.q_proj.norm",
+  kInputNorm: "self_attn.k_proj.norm",
+  vInputNorm: "self_attn.v_proj.norm",
+  gateInputNorm: "mlp.gate_proj.norm",
+  upInputNorm: "mlp.up_proj.norm",
 };
+
+/** What a norm is called: before o and down of an embedding model, by what it is of. */
+function normName({ innerNorms }: Shape, role: NormName): string {
+  if (innerNorms && role === "attnSubNorm") return "self_attn.o_proj.norm";
+  if (innerNorms && role === "ffnSubNorm") return "mlp.down_proj.norm";
+  return NORM_NAMES[role];
+}
 
 /** config.json with the keys that published models of the family have. */
 export function configOf(shape: Shape): object {
@@ -83,7 +95,7 @@ export function configOf(shape: Shape): object {
   }
   return {
     ...common,
-    architectures: ["Qwen3ForCausalLM"],
+    architectures: [shape.innerNorms ? "Qwen3Model" : "Qwen3ForCausalLM"],
     model_type: "qwen3",
     attention_dropout: 0,
     head_dim: shape.headDim,
@@ -121,11 +133,13 @@ export function familySafetensors(model: FamilyModel, packed = isPacked(model.sh
     type,
     data: half(values, bits),
   });
-  const tensors: NewTensor[] = [floats("model.embed_tokens", [shape.vocab, shape.hidden], model.embedding.values)];
+  // bitnet-embedding's are those of the network without a head.
+  const root = shape.innerNorms ? "" : "model.";
+  const tensors: NewTensor[] = [floats(`${root}embed_tokens`, [shape.vocab, shape.hidden], model.embedding.values)];
   for (const [index, layer] of model.layers.entries()) {
-    const at = `model.layers.${index}`;
+    const at = `${root}layers.${index}`;
     for (const [norm, values] of Object.entries(layer.norms))
-      tensors.push(floats(`${at}.${NORM_NAMES[norm as NormName]}`, [values.length], values));
+      tensors.push(floats(`${at}.${normName(shape, norm as NormName)}`, [values.length], values));
     for (const role of LINEARS) {
       const linear = layer.linears[role];
       const name = `${at}.${LINEAR_NAMES[role]}`;
@@ -137,7 +151,7 @@ export function familySafetensors(model: FamilyModel, packed = isPacked(model.sh
       } else tensors.push(floats(name, [rows, columns], dequantized(linear)));
     }
   }
-  tensors.push(floats("model.norm", [shape.hidden], model.outputNorm));
+  tensors.push(floats(`${root}norm`, [shape.hidden], model.outputNorm));
   if (!shape.tied) tensors.push(floats("lm_head", [shape.vocab, shape.hidden], model.head.values));
   return tensors;
 }

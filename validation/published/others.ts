@@ -7,8 +7,8 @@ import { entries, type Json, type Standin, smallModel, writeDirectory, writeGguf
 const MODEL = smallModel("qwen3", { tied: true, theta: 1_000_000 });
 const { shape: SHAPE } = MODEL;
 
-/** A GGUF of another architecture, or with keys and tensors that change what is computed. */
-async function writeOther(folder: string, name: string, architecture: string, more: Json, tensorNames: readonly string[] = []) {
+/** A GGUF of another architecture, or with keys that change what is computed. */
+async function writeOther(folder: string, name: string, architecture: string, more: Json) {
   const keys = {
     "general.architecture": architecture,
     "A.block_count": SHAPE.layers,
@@ -23,9 +23,8 @@ async function writeOther(folder: string, name: string, architecture: string, mo
     "A.attention.layer_norm_rms_epsilon": SHAPE.eps,
     ...more,
   };
-  const extra = tensorNames.map((of) => ({ name: of, shape: [SHAPE.hidden], type: "F32", data: new Uint8Array(4 * SHAPE.hidden) }));
   const { metadata } = vocabularyOf(SHAPE);
-  return writeGgufFile(folder, name, [...entries(architecture, keys), ...metadata], [...familyTensors(MODEL, "I2_S"), ...extra]);
+  return writeGgufFile(folder, name, [...entries(architecture, keys), ...metadata], familyTensors(MODEL, "I2_S"));
 }
 
 /** Bonsai 2's keys: its weights are rotated. */
@@ -73,13 +72,6 @@ export const OTHERS: readonly Standin[] = [
     repository: "a rotated qwen3 file of PrismML's fork",
     known: "source",
     write: (folder) => writeOther(folder, "rotated-Q2_0-prism-fork-required.gguf", "qwen3", HADAMARD),
-  },
-  {
-    name: "bitnet-embedding",
-    repository: "microsoft/bitnet-embedding-0.6b",
-    known: "source",
-    write: (folder) =>
-      writeOther(folder, "bitnet-embeddings-0.6b-bf16-i2_s.gguf", "qwen3", { "A.pooling_type": 1 }, ["blk.0.attn_q_norm_in.weight"]),
   },
   {
     name: "image-encoder",

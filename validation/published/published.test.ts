@@ -108,7 +108,6 @@ const EXPECTED: Readonly<Record<string, Runs | Refused>> = {
   maple: { code: "unsupported", says: /general\.architecture is "maple", Maple, whose experts/ },
   "bonsai-2": { code: "unsupported", says: /"prism\.hadamard\.version" says that the weights are rotated/ },
   "bonsai-2-of-qwen3": { code: "unsupported", says: /"prism\.hadamard\.version" says that the weights are rotated/ },
-  "bitnet-embedding": { code: "tensor", says: /"blk\.0\.attn_q_norm_in\.weight" belongs to an embedding model/ },
   "image-encoder": { code: "unsupported", says: /general\.architecture is "clip", an image encoder/ },
   "bonsai-deepgrove": { code: "unsupported", says: /architectures\[0\] is "QLlamaForCausalLM", deepgrove's Bonsai/ },
 };

@@ -71,6 +71,12 @@ export const WEIGHTS_ROW = {
 };
 
 export const EXAMPLES = {
+  "eval-record": {
+    ...{ kind: "eval-record", provenance: PROVENANCE, evaluation: "choices", model: { path: null, kv: "f32" } },
+    input: { path: "tasks.jsonl", sha256: SHA },
+    policy: { delimiter: " ", bos: true, truncated: 0 },
+    figures: { items: 1, acc: 1, acc_stderr: null, acc_norm: 0, acc_norm_stderr: null },
+  },
   "platform-banner": { kind: "platform-banner", provenance: PROVENANCE, kernels: { tier: "relaxed", why: "asked for" } },
   "perf-record": {
     kind: "perf-record",

@@ -15,6 +15,7 @@ export const RECORD_KINDS = [
   "manifest",
   "platform-banner",
   "build-record",
+  "eval-record",
 ] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
 
