@@ -355,6 +355,10 @@ function addValidate(program: Command): void {
     .option("--model-a <path>", "reference form of a model (default: the embedded model's SafeTensors)", nonEmpty)
     .option("--model-b <path>", "its other form (default: the embedded model's GGUF)", nonEmpty)
     .option("--out <folder>", "folder for the artifacts", nonEmpty, "artifacts")
+    .option("--html <file>", "report for a browser (default: report.html in the folder of the artifacts)", nonEmpty)
+    .option("--junit <file>", "also write the checks as JUnit XML", nonEmpty)
+    .option("--sarif <file>", "also write the failures as SARIF 2.1.0", nonEmpty)
+    .option("--summary <file>", "also write the checks as Markdown; appended if it is GITHUB_STEP_SUMMARY", nonEmpty)
     .option("--json", "print the summary as one JSON object")
     .action(async (flags: ValidateFlags) => (await import("./validate.js")).validate(flags));
   addKernelFlags(validate);

@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { styleText } from "node:util";
 import { BitnetError } from "../engine/errors.js";
@@ -69,14 +69,19 @@ export async function readFlagFile(path: string, flag: string, pipe = ""): Promi
 }
 
 /**
- * Fails before any work if an output file can't be written: its folder does not exist (creating it would hide a mistyped path), or a pipe, a device
- * or a folder has its name.
+ * Fails before any work if an output file can't be written: its folder does not exist (creating it would hide a mistyped path) or is read-only, or
+ * a pipe, a device or a folder has its name.
  * @throws BitnetError usage, io
  */
 export async function requireOutput(flag: string, path: string): Promise<void> {
   const folder = dirname(path);
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
     throw new BitnetError("usage", `${flag}: the folder ${folder} does not exist: create it, or choose another path`);
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    throw ioError(`write ${path} (${flag})`, error);
+  }
   const { requireReplaceable } = await import("../validation/records/files.js");
   try {
     requireReplaceable(path);

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -29,7 +29,10 @@ it("a model that is not its other form's twin is a no-go: exit code 1, which che
   const environment = { BITNET_DETERMINISTIC: "1", BITNET_SEED: "7", BITNET_NUM_THREADS: "2" };
   const out = join(folder, "artifacts");
   const args = ["validate", "--quick", "--model-a", PACKED, "--model-b", noBos, "--out", out];
-  const { code, stdout, stderr } = bitnet([...args, "--json"], environment);
+  const forms = ["junit.xml", "run.sarif", "summary.md"].map((name) => join(folder, name)) as [string, string, string];
+  args.push("--junit", forms[0], "--sarif", forms[1], "--summary", forms[2]);
+  writeFileSync(forms[2], "an earlier step\n");
+  const { code, stdout, stderr } = bitnet([...args, "--json"], { ...environment, GITHUB_STEP_SUMMARY: forms[2] });
   const failed = "b.round-trip, c.weights, c.fp32-fp32, c.quant-fp32";
   expect({ code, stderr }).toEqual({
     code: 1,
@@ -51,6 +54,14 @@ it("a model that is not its other form's twin is a no-go: exit code 1, which che
   });
   expect(finding("b.stored-ids")).toMatchObject({ status: "SKIP", ship: false, reason: expect.stringContaining("embedded") });
   expect(JSON.parse(readFileSync(join(out, "platform_banner.json"), "utf8"))).toMatchObject({ kind: "platform-banner" });
+  const [junit, sarif, markdown] = forms.map((path) => readFileSync(path, "utf8")) as [string, string, string];
+  expect(junit).toMatch(/^<\?xml .*\n<testsuites name="bitnet validate" tests="24" failures="\d" /);
+  const { results } = (JSON.parse(sarif) as { runs: [{ results: { ruleId: string; message: { text: string } }[] }] }).runs[0];
+  expect([...new Set(results.map(({ ruleId }) => ruleId))].join(", ")).toMatch(new RegExp(`^${failed}`));
+  expect(results.find(({ ruleId }) => ruleId === "c.fp32-fp32")!.message.text).toContain("different tokens");
+  expect(readFileSync(join(out, "report.html"), "utf8")).toMatch(/^<!DOCTYPE html>.*FAIL: \d of 24 checks failed.*<\/html>\n$/s);
+  expect(Object.keys(summary.artifacts)).not.toContain("report.html");
+  expect(markdown).toMatch(/^an earlier step\n\n## bitnet validate: FAIL\n/);
 });
 
 it("what can't be done is a usage error, before anything is written", () => {
@@ -60,9 +71,14 @@ it("what can't be done is a usage error, before anything is written", () => {
     [["release", "prepare", "--version", "1.0"], "--version must have the form 1.2.3, not 1.0"],
     [["release", "prepare", "--version", "01.0.0"], "--version must have the form"],
     [["validate", "x"], "too many arguments"],
+    [["validate", "--junit", join(folder, "none", "x.xml")], `--junit: the folder ${join(folder, "none")} does not exist`],
+    [["validate", "--sarif", join(folder, "x"), "--summary", join(folder, "x")], "is already the file of --sarif: choose another path"],
+    [["validate", "--summary", join(folder, "none", "parity_report.json")], "is already the file of an artifact"],
   ] as const) {
     expect(bitnet([...args, "--out", join(folder, "none")])).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
   }
+  const page = bitnet(["validate", "--html", folder, "--out", join(folder, "none")]);
+  expect(page).toEqual({ code: 1, stdout: "", stderr: expect.stringContaining("--html: ") });
   expect(existsSync(join(folder, "none"))).toBe(false);
 });
 

@@ -45,6 +45,8 @@ export const CHECKS: readonly Check[] = [...MODEL_CHECKS, ...SIGN_OFF];
 
 /** What its name says, in the folder of artifacts. */
 export const SUMMARY_FILE = "acceptance_summary.json";
+/** Made from the artifacts, for a person: it is none of them. */
+export const REPORT_FILE = "report.html";
 export const BANNER_FILE = "platform_banner.json";
 export const PARITY_FILE = "parity_report.json";
 export const FAILURES_FILE = failuresPath(PARITY_FILE);
@@ -54,7 +56,7 @@ export async function runAcceptance(options: AcceptanceOptions): Promise<Accepta
   const { cliArgs, seed, deterministic, date, signal, out, root = dirname(PACKAGE_FILE), checks = CHECKS } = options;
   const record = { cliArgs, seed, deterministic, date, root };
   // Files of an earlier run must not be mistaken for this one's.
-  for (const name of [SUMMARY_FILE, ...ARTIFACTS]) await rm(join(out, name), { force: true }).catch(() => undefined); // writing it will report the error
+  for (const name of [SUMMARY_FILE, REPORT_FILE, ...ARTIFACTS]) await rm(join(out, name), { force: true }).catch(() => undefined); // writing it will report the error
   const banner = await platformBanner(record);
   await writeRecord(join(out, BANNER_FILE), "platform-banner", banner);
   await options.onBanner?.(banner);
@@ -75,9 +77,11 @@ export async function runAcceptance(options: AcceptanceOptions): Promise<Accepta
   };
   const reports: CheckReport[] = [];
   for (const check of checks) {
+    const begun = performance.now();
     const { ship = true, ...finding } = await find(check, context);
     signal?.throwIfAborted();
-    const report: CheckReport = { id: check.id, title: check.title, ship, ...finding };
+    const seconds = Math.round(performance.now() - begun) / 1000;
+    const report: CheckReport = { id: check.id, title: check.title, ship, ...finding, seconds };
     reports.push(report);
     await options.onCheck?.(report, { done: reports.length, total: checks.length });
   }
@@ -104,7 +108,7 @@ export async function runAcceptance(options: AcceptanceOptions): Promise<Accepta
 }
 
 /** Files that a run writes next to its summary. */
-const ARTIFACTS = [BANNER_FILE, PARITY_FILE, FAILURES_FILE];
+export const ARTIFACTS = [BANNER_FILE, PARITY_FILE, FAILURES_FILE];
 
 /** SHA-256 of those that are in a folder, by name. */
 export function artifactHashes(folder: string): Record<string, string> {

@@ -5,15 +5,41 @@ import type { ProvenanceOptions } from "../records/provenance.js";
 
 export type Status = "PASS" | "FAIL" | "SKIP";
 
+/** Where a fault is. */
+export interface Place {
+  /** From the package's folder, or as it was given. */
+  readonly path?: string;
+  /** From 1. */
+  readonly line?: number;
+  /** What it is called inside of the file: a tensor, a prompt. */
+  readonly name?: string;
+  readonly what: string;
+}
+
+/** A run of a model whose logits were hashed. */
+export interface Run {
+  readonly tier: string;
+  readonly threads: number;
+  /** SHA-256. */
+  readonly logits: string;
+}
+
 /** What came of a check. */
 export interface Finding {
   readonly status: Status;
   /** Why it failed or was skipped; of one that passed, what should be known all the same. */
   readonly reason?: string;
   readonly figures?: Readonly<Record<string, number | string | boolean | null>>;
+  /** Of the check of determinism. */
+  readonly runs?: readonly Run[];
+  /** Where it failed; at most `MAX_PLACES`. */
+  readonly places?: readonly Place[];
   /** false: a release may go out without it. */
   readonly ship?: false;
 }
+
+/** More say nothing new, and a report must stay readable. */
+export const MAX_PLACES = 100;
 
 /** One thing to be checked. What a check throws is a failure. */
 export interface Check {

@@ -25,7 +25,7 @@ import { verifyReceipt } from "../receipts/verify.js";
 import { temporaryPath } from "../records/files.js";
 import { tokenizerSha256 } from "../records/provenance.js";
 import { writeRecord } from "../records/records.js";
-import type { Check, Context, Finding } from "./check.js";
+import type { Check, Context, Finding, Run } from "./check.js";
 import { environmentFault } from "./environment.js";
 
 /** What the embedded model must give: models/bitnet-stories-4m/references.json, an excerpt of validation/golden and the hash of its logits. */
@@ -248,17 +248,18 @@ const QUICK_RUNS = 3;
 async function determinism(context: Context): Promise<Finding> {
   const { models, files, kernels, signal, embedded } = context;
   const text = TEXTS.find(({ id }) => id === "story")!.text;
-  const hashes: { readonly run: string; readonly sha256: string }[] = [];
+  const hashes: (Run & { readonly run: string })[] = [];
   const measure = async (run: string, path: string, options: FileOptions & LoadOptions, times = 1): Promise<void> => {
     const model = await loadModel(path, { ...files, ...options, v8Flags: true });
     try {
       const ids = model.tokenizer.encode(text).slice(0, Math.min(HASHED, model.contextLength));
+      const { sha256, kernels: running, threads } = await model.describe();
       for (let i = 0; i < times; i++) {
         const hash = createHash("sha256");
         for (const row of (await outputsOf(model, ids, signal)).logits) hash.update(row);
-        hashes.push({ run: times > 1 ? `${run}, run ${i + 1}` : run, sha256: hash.digest("hex") });
+        const from = { run: times > 1 ? `${run}, run ${i + 1}` : run, tier: options.tier ?? running.tier, threads };
+        hashes.push({ ...from, logits: hash.digest("hex") });
       }
-      const { sha256, kernels: running, threads } = await model.describe();
       context.ran = { sha256, tokenizerSha256: tokenizerSha256(model.tokenizer), tier: running.tier, threads };
     } finally {
       await model.close();
@@ -269,16 +270,20 @@ async function determinism(context: Context): Promise<Finding> {
   }
   await measure("the chosen kernels", models[1], kernels, 2);
   const [first] = hashes;
-  const other = hashes.find(({ sha256 }) => sha256 !== first!.sha256);
-  const figures = { runs: hashes.length, logits: first!.sha256.slice(0, 16) };
-  if (other) return fail(`${other.run} gives other logits than ${first!.run}`, figures);
-  const { logits } = readReferences();
-  if (!embedded) return pass(figures);
-  if (logits.numerics_version !== NUMERICS_VERSION)
-    return fail(`the stored hash is for numerics version ${logits.numerics_version}, but this is version ${NUMERICS_VERSION}`, figures);
-  return logits.sha256 === first!.sha256
-    ? pass({ ...figures, stored: true })
-    : fail("all runs agree, but not with the stored hash", figures);
+  const other = hashes.find(({ logits }) => logits !== first!.logits);
+  const figures = { runs: hashes.length, logits: first!.logits.slice(0, 16) };
+  const runs = hashes.map(({ run: _, ...of }) => of);
+  const finding = (): Finding => {
+    if (other) return fail(`${other.run} gives other logits than ${first!.run}`, figures);
+    const { logits } = readReferences();
+    if (!embedded) return pass(figures);
+    if (logits.numerics_version !== NUMERICS_VERSION)
+      return fail(`the stored hash is for numerics version ${logits.numerics_version}, but this is version ${NUMERICS_VERSION}`, figures);
+    return logits.sha256 === first!.logits
+      ? pass({ ...figures, stored: true })
+      : fail("all runs agree, but not with the stored hash", figures);
+  };
+  return { ...finding(), runs };
 }
 
 /** Where two logits are this near, another implementation that sums in another order may choose the other one. */

@@ -7,6 +7,8 @@ export interface CheckReport extends Omit<Finding, "ship"> {
   readonly id: string;
   readonly title: string;
   readonly ship: boolean;
+  /** How long it took; absent in old records. */
+  readonly seconds?: number;
 }
 
 /** All checks and their outcomes. A record: `schemas/acceptance-summary.v1.schema.json`. */

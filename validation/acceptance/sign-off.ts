@@ -14,7 +14,7 @@ import { CHANGELOG_FILE, changelogFault, releasedVersions } from "../records/cha
 import { placeIn } from "../records/files.js";
 import { gitFile, gitState, gitTracked, gitUntracked } from "../records/git.js";
 import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
-import type { Check, Context, Finding } from "./check.js";
+import { type Check, type Context, type Finding, MAX_PLACES } from "./check.js";
 import { pretences, pretencesInBundle } from "./scan/pretences.js";
 import { type Fault, faultText, loadTypeScript, Source } from "./scan/source.js";
 import { hollowTests } from "./scan/tests.js";
@@ -161,7 +161,11 @@ function scanSources(context: Context, scan: (source: Source, all: ReadonlyMap<s
   if (!context.clone) return notHere("the source");
   const all = sources(context);
   const found = [...all.values()].flatMap((source) => scan(source, all));
-  return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files: all.size } };
+  return found.length > 0 ? faults(found) : { status: "PASS", figures: { files: all.size } };
+}
+
+function faults(found: readonly Fault[]): Finding {
+  return { status: "FAIL", reason: faultText(found), places: found.slice(0, MAX_PLACES) };
 }
 
 /** Builds a clone again, except in a quick run: dist/ and its record might both have been edited. */
@@ -193,7 +197,7 @@ function scanBundle({ root, clone }: Context): Finding {
     bytes += text.length;
     found.push(...pretencesInBundle(new Source(typescript, `dist/bundle/${name}`, text), ENGINE.includes(name)));
   }
-  return found.length > 0 ? { status: "FAIL", reason: faultText(found) } : { status: "PASS", figures: { files: BUNDLE.length, bytes } };
+  return found.length > 0 ? faults(found) : { status: "PASS", figures: { files: BUNDLE.length, bytes } };
 }
 
 /** Each compiles, and refuses an empty record. */

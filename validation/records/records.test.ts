@@ -31,7 +31,7 @@ function altered(record: object, at: Path, change: (parent: Record<string | numb
 
 /** What may be left out, and where any key may stand. */
 const OPTIONAL =
-  /\/checks\/0\/(?:reason|figures)|^\/greedy$|\/options\b|\/(?:thresholds|promise|\w*margins)\/(?:delta_nll_mean|kl_mean|kl_max)$|\/figures\/(?:delta_nll_interval|kl)$|\/kernel_calls\/|^\/model\/activations$|^\/weights$|^\/artifacts\/|\/provenance\/(?:modules|bundle)_sha256$|^\/(?:load_average_after|steal_share|throttled_share|pair)$/;
+  /\/checks\/0\/(?:reason|figures|seconds|runs$|places$|places\/0\/(?:path|line|name)$)|^\/greedy$|\/options\b|\/(?:thresholds|promise|\w*margins)\/(?:delta_nll_mean|kl_mean|kl_max)$|\/figures\/(?:delta_nll_interval|kl)$|\/kernel_calls\/|^\/model\/activations$|^\/weights$|^\/artifacts\/|\/provenance\/(?:modules|bundle)_sha256$|^\/(?:load_average_after|steal_share|throttled_share|pair)$/;
 const OPEN = /\/checks\/\d+\/figures$|^\/artifacts$/;
 
 describe.each(Object.keys(EXAMPLES) as (keyof typeof EXAMPLES)[])("the schema of %s", (kind) => {
