@@ -3,7 +3,7 @@ import { SHAPES } from "./make-model.js";
 import { bytesPerToken, type PeersReport, peersTable, validRounds } from "./peers-report.js";
 
 const report: PeersReport = {
-  machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "Some CPU", cores: 2 },
+  machine: { date: "2026-01-02", node: "v20.0.0", platform: "linux x64", cpu: "AMD EPYC 1", cores: 2 },
   ...{ shape: "2b4t", threads: 2, rounds: 3, settings: { kv: "q8", head: "two-stage" }, read: [25, 20, 30] },
   peer: { engine: "peer", rates: { pp512: [35, 40, 32.9], tg64: [15, 13.9, 16] }, idleShare: 0.01 },
   ours: [{ engine: "ours", rates: { pp512: [70, 60, 1000], tg64: [20, 1000, 24], "tg64@d2048": [18, 1000, 12] }, idleShare: 0.2 }],
@@ -33,7 +33,7 @@ it("shows medians, ratios round by round, and who did not sleep", () => {
   const bytes = bytesPerToken(SHAPES["2b4t"]!, 40, report.settings);
   const share = ((20 * bytes) / 25e9 + (24 * bytes) / 30e9) / 2;
   expect(peersTable(report).split("\n")).toEqual([
-    "Some CPU, 2 cores, linux x64, 2026-01-02; shape 2b4t, 2 threads, --kv q8, --head two-stage; read bandwidth 25.0 GB/s.",
+    "AMD EPYC 1, 2 cores, linux x64, 2026-01-02; shape 2b4t, 2 threads, --kv q8, --head two-stage; read bandwidth 25.0 GB/s.",
     "Tokens per second, medians of 3 alternating rounds; discarded as disturbed: 1 of pp512, 1 of tg64.",
     "Still active while others were measured: ours.",
     "",

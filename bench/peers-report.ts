@@ -27,15 +27,18 @@ export interface PeersReport {
 }
 
 /**
- * Minimum tokens per second of node-llama-cpp on the machine of the recorded results (2 threads) when it has the machine
- * for itself. A round in which it was slower was disturbed, and its ratio would flatter us: such a round is discarded.
+ * Minimum tokens per second of node-llama-cpp (2 threads) when it has a machine for itself, by the start of its processor's name. A round in which it
+ * was slower was disturbed, and its ratio would flatter us: such a round is discarded. Of other machines only load and steal tell (`benchFaults`).
  */
-const FLOORS: Readonly<Record<string, Readonly<Record<string, number>>>> = { "2b4t": { pp512: 33, tg64: 14 } };
+const FLOORS: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, number>>>>>> = {
+  "AMD EPYC": { "2b4t": { pp512: 33, tg64: 14 } },
+};
 
 /** For each round, whether a test's ratio counts. Decoding at depth is judged by the decoding at short context of its round. */
-export function validRounds({ shape, peer }: Pick<PeersReport, "shape" | "peer">, test: string): boolean[] {
+export function validRounds({ machine, shape, peer }: Pick<PeersReport, "machine" | "shape" | "peer">, test: string): boolean[] {
   const name = test.replace(/@.*/, "");
-  return (peer.rates[name] ?? []).map((rate) => rate >= (FLOORS[shape]?.[name] ?? 0));
+  const floors = Object.entries(FLOORS).find(([cpu]) => machine.cpu.startsWith(cpu))?.[1][shape];
+  return (peer.rates[name] ?? []).map((rate) => rate >= (floors?.[name] ?? 0));
 }
 
 /** Bytes of weights and cache that every token must touch, with `depth` positions in the cache. */
