@@ -281,7 +281,13 @@ function cleanTree(context: Context): Finding {
   const ship = context.release ? {} : { ship: false as const };
   const state = gitState(context.root);
   const untracked = gitUntracked(context.root);
-  if (!state?.changed || !untracked) return { status: "SKIP", reason: "the .git folder is missing or can't be read", ...ship };
+  if (!state?.changed || !untracked)
+    return {
+      status: "SKIP",
+      reason:
+        "the .git folder is missing, or it has what is not read here: a split or sparse index, unmerged files, or files marked skip-worktree",
+      ...ship,
+    };
   // Everything built or published must be in the commit, even if git ignores it.
   const tracked = gitTracked(context.root);
   const shipped = [...Object.keys(sourceHashes(context.root)), ...publishedFiles(context.root)].filter((path) => !tracked?.has(path));
