@@ -91,6 +91,9 @@ it("refuses what a schema can say beyond types", () => {
     ["acceptance-summary", ["checks", 0, "status"], "OK"],
     ["acceptance-summary", ["checks"], []],
     ["perf-record", ["metrics", "load_ms", "samples"], [1]],
+    // An interval takes all pairs of samples.
+    ["perf-record", ["metrics", "load_ms", "samples"], Array.from({ length: 1001 }, () => 1)],
+    ["perf-record", ["settings", "iterations"], 1001],
     ["perf-record", ["metrics", "load_ms", "median"], Number.NaN],
     ["perf-record", ["provenance", "date"], "yesterday"],
     ["perf-record", ["provenance", "schema_version"], 2],
