@@ -57,13 +57,14 @@ describe("a record is no evidence", () => {
     [
       "before there was a package",
       from(gguf, { date: "1970-01-01T00:00:00.000Z" }),
-      "/provenance/date is 1970-01-01T00:00:00.000Z, which is before 2026-01-01",
+      "/provenance/date is 1970-01-01T00:00:00.000Z, before the first version of this package (2026-11-22)",
     ],
     [
       "in the future",
       from(gguf, { date: "2999-01-01T00:00:00.000Z" }),
-      "/provenance/date is 2999-01-01T00:00:00.000Z, which has not come yet",
+      "/provenance/date is 2999-01-01T00:00:00.000Z, which is in the future",
     ],
+    ["on a Node that is too old", from(gguf, { node: "v18.20.0" }), "/provenance/node is v18.20.0, older than Node 20.19"],
     [
       "with few samples",
       examplePair({ name: "one", seed: 1, samples: 9 })[1],
@@ -133,7 +134,7 @@ describe("stored records do not belong together", () => {
     const both = `${GGUF} and ${SAFETENSORS} are not from one run`;
     const others: readonly (readonly [PerfRecord, string])[] = [
       [again[1], "/pair is not that of their models and samples"],
-      [from(gguf, { date: "2026-01-03T03:04:05.678Z" }), "/provenance/date differs"],
+      [from(gguf, { date: "2026-11-23T03:04:05.678Z" }), "/provenance/date differs"],
       [from(gguf, { platform: { ...gguf.provenance.platform, cpu: "Other" } }), "/provenance/platform differs"],
       [from(gguf, { node: "v24.0.0" }), "/provenance/node differs"],
       [from(gguf, { threads: 1 }), "/provenance/threads differs"],

@@ -1,4 +1,5 @@
 import { NUMERICS_VERSION } from "../../engine/index.js";
+import { implausible } from "../records/plausible.js";
 import type { Metric, PerfRecord } from "./perf.js";
 
 // Which measurements count as evidence, in the manner of MLPerf's rules for submissions: each rule has its limit and its reason here.
@@ -13,10 +14,6 @@ export const MAX_STEAL_SHARE = 0.02;
 export const MAX_THROTTLED_SHARE = 0.02;
 /** Most samples of a metric that repeat an earlier one, in percent: timings of six digits meet now and then, but not that often. */
 export const MAX_REPEATED_PERCENT = 10;
-/** No version of this package is older. */
-export const FIRST_DATE = "2026-01-01";
-/** Two machines' clocks may differ, but not by more, ms. */
-const CLOCKS = 86_400_000;
 
 /** Metrics whose samples are timings; memory comes in pages, so that equal samples are usual. */
 export const TIMINGS = [
@@ -64,7 +61,7 @@ export function validityFaults(record: PerfRecord, path: string, present: Presen
   return faults;
 }
 
-/** The rules on machine, date and numerics alone. */
+/** The rules on machine, numerics and what provenance claims alone. */
 export function conditionFaults(
   record: Conditions,
   path: string,
@@ -93,9 +90,8 @@ export function conditionFaults(
       faults.push(`${path}: /${field} is ${share}, but at most ${limit} counts as a calm machine`);
   if (from.numerics_version !== numerics)
     faults.push(`${path}: /provenance/numerics_version is ${from.numerics_version}, but that of this engine is ${numerics}`);
-  const date = Date.parse(from.date);
-  if (!(date >= Date.parse(FIRST_DATE))) faults.push(`${path}: /provenance/date is ${from.date}, which is before ${FIRST_DATE}`);
-  else if (date > now + CLOCKS) faults.push(`${path}: /provenance/date is ${from.date}, which has not come yet`);
+  const misfit = implausible(from, new Date(now));
+  if (misfit !== undefined) faults.push(`${path}: /${misfit}`);
   return faults;
 }
 

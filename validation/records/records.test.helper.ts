@@ -17,7 +17,7 @@ export const PROVENANCE = {
   cli_args: ["perf", "--iterations", "3"],
   wsl2: false,
   platform: { os: "linux", release: "6.1.0", arch: "x64", cpu: "Some CPU", cores: 2, memory_bytes: 8 * 2 ** 30 },
-  node: "v20.0.0",
+  node: "v20.20.2",
   v8: "11.3",
   kernel_tier: "relaxed",
   threads: 2,
@@ -25,7 +25,7 @@ export const PROVENANCE = {
   deterministic: false,
   numerics_version: 1,
   package_version: "0.1.0",
-  date: "2026-01-02T03:04:05.678Z",
+  date: "2026-11-22T03:04:05.678Z",
 };
 
 // Hand-worked: of 1, 2, 3, 4 and 10 the median is 3, the mean 4, Σ(x − 4)² = 9 + 4 + 1 + 0 + 36 = 50, so that the deviation is √12.5;

@@ -389,7 +389,7 @@ const forgeries: readonly (readonly [what: string, said: RegExp, edit: (of: Insi
   [
     "parity of another run",
     /parity_report\.json and acceptance_summary\.json are from different runs: date differs/,
-    (of) => provenance(of, { date: "2026-01-02T03:04:05.679Z" }, [PARITY_FILE]),
+    (of) => provenance(of, { date: "2026-11-22T03:04:05.679Z" }, [PARITY_FILE]),
   ],
   [
     "parity whose figures fail",
@@ -680,7 +680,7 @@ it("the statement has the form of in-toto and SLSA, and names package, archive, 
           { name: "package-lock.json", digest: { sha256: hash("sha256", files.get("tree/package-lock.json")!) } },
         ],
       },
-      runDetails: { builder: { id: expect.stringMatching(/^https:/) }, metadata: { startedOn: "2026-01-02T03:04:05.678Z" } },
+      runDetails: { builder: { id: expect.stringMatching(/^https:/) }, metadata: { startedOn: "2026-11-22T03:04:05.678Z" } },
     },
   });
   expect(said.subject[0]).toEqual({

@@ -30,7 +30,7 @@ it("JUnit: a case for each check, with its time, its figures, and why it failed 
   const root = parseXml(junit(rows, run));
   const suite = root.children[0]!;
   expect(root.attributes).toEqual({ name: "bitnet validate", tests: "7", failures: "4", errors: "0", time: "3.751" });
-  expect(suite.attributes).toMatchObject({ tests: "7", failures: "4", errors: "0", skipped: "1", timestamp: "2026-01-02T03:04:05" });
+  expect(suite.attributes).toMatchObject({ tests: "7", failures: "4", errors: "0", skipped: "1", timestamp: "2026-11-22T03:04:05" });
   expect(find(suite, "properties")!.children.map(({ attributes: { name } }) => name)).toContain("model_b");
   const cases = suite.children.filter(({ name }) => name === "testcase");
   expect(cases.map(({ attributes: { classname, name, time } }) => [classname, name, time])).toEqual(
@@ -148,7 +148,7 @@ const decode = (html: string): string =>
 it("Markdown: the verdict, a row for each check, and each gate with its margin", () => {
   const text = summary(rows, run, parityOf());
   expect(text).toMatch(
-    /^\n## bitnet validate: FAIL\n\n4 of 7 checks failed\. bitnet-ts 0\.1\.0, commit 8db1dd7e1b24, Node v20\.0\.0, quick run, /,
+    /^\n## bitnet validate: FAIL\n\n4 of 7 checks failed\. bitnet-ts 0\.1\.0, commit 8db1dd7e1b24, Node v20\.20\.2, quick run, /,
   );
   const [checks, gates] = tables(text);
   expect(checks!.map(([status, id, , figures, seconds]) => [status, id, figures, seconds])).toEqual([
