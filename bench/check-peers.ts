@@ -25,6 +25,7 @@ import {
   writeManifest,
   writeOutputs,
 } from "../validation/families/outputs.js";
+import { makeQwen35, QWEN35_SHAPES, QWEN35_TYPES, writeQwen35 } from "../validation/families/qwen35.js";
 import { FLOAT, familyLogits } from "../validation/families/run.js";
 import { type FamilyType, typesOf, writeFamilyGguf } from "../validation/families/write-gguf.js";
 import { writeFamilySafetensors } from "../validation/families/write-safetensors.js";
@@ -72,7 +73,11 @@ function lanesOf(shape: Shape): Lane[] {
 const PEER = fileURLToPath(new URL("../../bench/peers/logits.mjs", import.meta.url));
 
 /** llama.cpp's logits, and its version. */
-function peerLogits(directory: string, path: string, { windows, shape }: FamilyModel): { logits: WindowLogits[]; engine: string } {
+function peerLogits(
+  directory: string,
+  path: string,
+  { windows, shape }: Pick<FamilyModel, "windows" | "shape">,
+): { logits: WindowLogits[]; engine: string } {
   const request = join(directory, "request.json");
   const out = join(directory, "logits.f32");
   writeFileSync(request, JSON.stringify({ path, windows, vocab: shape.vocab, out }));
@@ -86,7 +91,12 @@ function peerLogits(directory: string, path: string, { windows, shape }: FamilyM
 
 const sha256 = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");
 
-function line(name: string, { theirs, ours, options }: Lane, { logit, nll, windowNll, tau }: Difference, passed: boolean): string {
+function line(
+  name: string,
+  { theirs, ours, options }: Pick<Lane, "ours" | "options"> & { readonly theirs: string },
+  { logit, nll, windowNll, tau }: Difference,
+  passed: boolean,
+): string {
   const files = `${theirs} ↔ ${ours}${options === FLOAT ? ", float" : ""}`;
   const cells = [logit, nll, windowNll].map((value) => value.toExponential(1).padStart(9));
   return `${name.padEnd(18)}${files.padEnd(22)}${cells.join("")}${tau.toFixed(4).padStart(9)}  ${passed ? "passed" : "FAILED"}`;
@@ -127,6 +137,25 @@ async function main(): Promise<void> {
         models[shape.name] = { sha256: sha256(join(source, "model.safetensors")), windows: model.windows };
       }
       for (const path of files.values()) rmSync(path);
+    }
+    // The peer runs the same numbers unrotated.
+    for (const shape of QWEN35_SHAPES) {
+      const model = makeQwen35(shape);
+      const write = (type: Parameters<typeof writeQwen35>[2]) => writeQwen35(join(directory, `${shape.name}-${type}.gguf`), model, type);
+      const outputs = outputsOf(model.windows, peerLogits(directory, await write("unfolded"), model).logits);
+      const lanes = [
+        { ours: "F32", options: FLOAT, gate: EXACT } as const,
+        ...QWEN35_TYPES(shape).map((ours) => ({ ours, options: {}, gate: FINE })),
+      ];
+      for (const { ours, options, gate } of lanes) {
+        const difference = compare(outputs, model.windows, await familyLogits(await write(ours), model.windows, options));
+        const passed = difference.nll < gate.nll && difference.windowNll < gate.windowNll;
+        if (!passed) process.exitCode = 1;
+        console.log(line(shape.name, { theirs: "F32", ours, options }, difference, passed));
+      }
+      if (!values.write) continue;
+      writeOutputs(shape.name, outputs);
+      models[shape.name] = { sha256: sha256(join(directory, `${shape.name}-F32.gguf`)), windows: model.windows };
     }
     console.log(`beside ${engine}`);
     if (values.write) writeManifest({ engine, models });

@@ -274,7 +274,7 @@ export const KERNEL_CASES: readonly KernelCase[] = [
     2,
     ({ kernels }, [x, angles, out]) =>
       () =>
-        kernels.rope(out!, x!, HEADS, HEAD_DIM, angles!),
+        kernels.rope(out!, x!, HEADS, HEAD_DIM, HEAD_DIM, angles!),
     ([x, angles]) =>
       () =>
         rope(x!, 0, HEADS, HEAD_DIM, angles!),

@@ -18,6 +18,11 @@ export function addEngineFlags(command: Command, threads?: Option): void {
         "q8",
       ]),
     )
+    .option(
+      "--states <n>",
+      "states of sequences to keep, of models with recurrent layers (default: as many as fit in 256 MiB)",
+      integer(1, 256),
+    )
     .addOption(
       new Option(
         "--head <kind>",

@@ -44,14 +44,19 @@ export function table(description: ModelDescription, heading: (text: string) => 
     [
       "network",
       [
-        ["layers", String(config.layers)],
+        ["layers", layersInWords(config)],
         ["hidden size", String(config.hiddenSize)],
-        ["heads", `${config.heads} of dimension ${config.headDim}, ${config.kvHeads} key-value heads`],
+        [
+          "heads",
+          `${config.heads} of dimension ${config.headDim}, ${config.kvHeads} key-value heads${config.attentionGates ? ", with gates" : ""}`,
+        ],
+        ["recurrent heads", recurrentInWords(config)],
         ["feed-forward size", String(config.ffnSize)],
         ["activation", ACTIVATIONS[config.activation]],
         ["norms", `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
-        ["rope", `theta ${whole(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${scalingInWords(config)}`],
+        ["rope", `theta ${whole(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${partInWords(config)}${scalingInWords(config)}`],
         ["vocabulary", String(config.vocabSize)],
+        ["rotation", config.rotation && `Walsh–Hadamard in blocks of ${config.rotation.blockSize}`],
         ["output head", config.tiedHead ? "the embedding (tied)" : "separate"],
         ["context", `${config.contextLength} tokens`],
       ],
@@ -107,6 +112,22 @@ export function table(description: ModelDescription, heading: (text: string) => 
 const LABEL_WIDTH = 20;
 
 const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²", silu: "gated SiLU" };
+
+type Config = ModelDescription["config"];
+
+/** How many layers, and how many of them have a state in the place of attention. */
+function layersInWords({ layers, recurrent }: Config): string {
+  return recurrent ? `${layers}, of them ${recurrent.layers.filter(Boolean).length} recurrent (Gated DeltaNet)` : String(layers);
+}
+
+function recurrentInWords({ recurrent }: Config): string | undefined {
+  return recurrent && `${recurrent.valueHeads} of dimension ${recurrent.headSize}, ${recurrent.keyHeads} key heads`;
+}
+
+/** Of RoPE: which dimensions it rotates, if not all. */
+function partInWords({ ropeSize, headDim }: Config): string {
+  return ropeSize === headDim ? "" : `, the first ${ropeSize} dimensions`;
+}
 
 /** Of RoPE: what follows its base; "" where it isn't scaled. YaRN's own attention factor is not mentioned. */
 function scalingInWords({ ropeScaling }: ModelDescription["config"]): string {

@@ -19,6 +19,7 @@ export interface ModelFlags extends FileFlags {
   readonly tier?: LoadOptions["tier"];
   readonly head?: LoadOptions["head"];
   readonly kv?: LoadOptions["kv"];
+  readonly states?: number;
 }
 
 /** Flags of every command that writes text. */
@@ -58,6 +59,7 @@ export async function openModel(flags: ModelFlags, environment: Environment, mor
       ...(flags.tier !== undefined && { tier: flags.tier }),
       ...(flags.head !== undefined && { head: flags.head }),
       ...(flags.kv !== undefined && { kv: flags.kv }),
+      ...(flags.states !== undefined && { states: flags.states }),
       ...fileOptions(flags),
       v8Flags: true,
       onProgress: ({ done, total }) => status.update(done / Math.max(total, 1)),

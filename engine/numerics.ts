@@ -191,14 +191,20 @@ export function reluSquaredMul(gate: Float32Array, up: Float32Array, n: number):
   }
 }
 
-/** gate = gate · σ(gate) · up, [n] f32; σ(g) = s / (1 + e) with e = e^−|g|, s = 1 for g ≥ 0, else e */
+/** σ(x) = s / (1 + e) in f32 with e = e^−|x|, s = 1 for x ≥ 0, else e */
+export function sigmoid(x: number): number {
+  const e = expF32(-Math.abs(x));
+  return f((x >= 0 ? 1 : e) / f(1 + e));
+}
+
+/** gate = gate · σ(gate) · up, [n] f32 */
 export function siluMul(gate: Float32Array, up: Float32Array, n: number): void {
-  for (let i = 0; i < n; i++) {
-    const g = gate[i]!;
-    const e = expF32(-Math.abs(g));
-    const sigma = f((g >= 0 ? 1 : e) / f(1 + e));
-    gate[i] = f(g * sigma) * up[i]!;
-  }
+  for (let i = 0; i < n; i++) gate[i] = f(gate[i]! * sigmoid(gate[i]!)) * up[i]!;
+}
+
+/** x = x · σ(gate), [n] f32 */
+export function sigmoidMul(x: Float32Array, gate: Float32Array, n: number): void {
+  for (let i = 0; i < n; i++) x[i] = x[i]! * sigmoid(gate[i]!);
 }
 
 /**

@@ -92,9 +92,9 @@ export function ropeAngles(out: Float32Array, position: number, frequencies: Flo
   }
 }
 
-/** Rotates in place, NEOX style: pairs (i, i + headDim/2). @param x [heads, headDim] f32 from `from` on @param angles from `ropeAngles` */
+/** Rotates as many dimensions of each head as there are angles, in place, NEOX style: pairs (i, i + d/2). @param x [heads, headDim] f32 from `from` on @param angles [d] from `ropeAngles` */
 export function rope(x: Float32Array, from: number, heads: number, headDim: number, angles: Float32Array): void {
-  const half = headDim / 2;
+  const half = angles.length / 2;
   for (let h = 0; h < heads; h++) {
     const base = from + h * headDim;
     for (let i = 0; i < half; i++) {

@@ -51,7 +51,7 @@ describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s"
     ropeAngles(angles, 4095, ropeFrequencies(500000, headDim, undefined));
     const x = noise(3 * headDim, headDim);
     const [px, pa, out] = [bench.put(x), bench.put(angles), bench.take(x.length * 4)];
-    bench.kernels.rope(out, px, 3, headDim, pa);
+    bench.kernels.rope(out, px, 3, headDim, headDim, pa);
     rope(x, 0, 3, headDim, angles);
     expect(bitsOf(bench.f32(out, x.length))).toEqual(bitsOf(x));
   });

@@ -26,6 +26,11 @@ export const COUNTED_KERNELS = [
   "ternaryGroupsPlain",
   "ternaryGroupsRelaxed",
   "ternaryWide",
+  "convolve",
+  "deltaRule",
+  "l2Norm",
+  "rotate",
+  "sigmoidMul",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

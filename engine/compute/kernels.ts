@@ -16,7 +16,37 @@ export interface Kernels {
   reluSquaredMul(out: number, gate: number, up: number, n: number): void;
   siluMul(out: number, gate: number, up: number, n: number): void;
   quantize(out: number, meta: number, x: number, n: number, kPad: number): void;
-  rope(out: number, x: number, heads: number, headDim: number, angles: number): void;
+  sigmoidMul(x: number, gate: number, n: number): void;
+  rope(out: number, x: number, heads: number, headDim: number, rotated: number, angles: number): void;
+  rotate(out: number, x: number, signs: number, n: number, block: number, factor: number, back: number): void;
+  convolve(
+    out: number,
+    outStride: number,
+    x: number,
+    xStride: number,
+    rows: number,
+    before: number,
+    beforeStride: number,
+    fresh: number,
+    weights: number,
+    channels: number,
+  ): void;
+  l2Norm(x: number, n: number, eps: number): void;
+  deltaRule(
+    out: number,
+    outStride: number,
+    state: number,
+    count: number,
+    n: number,
+    fresh: number,
+    q: number,
+    k: number,
+    v: number,
+    stride: number,
+    gates: number,
+    rows: number,
+    scale: number,
+  ): void;
   storeKeyValue(block: number, slot: number, k: number, v: number, headDim: number): void;
   storeKeyValueQ8(block: number, slot: number, k: number, v: number, headDim: number): void;
   attendSpan(...span: AttendSpanArguments): void;

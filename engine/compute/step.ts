@@ -24,7 +24,8 @@ export type RowOutput =
 /**
  * One pass of the network: rows of any sequences, in any mix (prefill is one sequence with many rows, decode one row a sequence).
  * A row's key and value are stored in its sequence's cache before any row reads them; a row sees the positions up to its own.
- * Rows of one sequence stand in ascending, gapless order of position, and all earlier positions are in the cache already.
+ * Rows of one sequence stand side by side in ascending, gapless order of position, and all earlier positions are in the cache already; where layers
+ * are recurrent, its state is that of the position before the first of them.
  */
 export interface StepBatch {
   /** [rows] token ids */
@@ -36,6 +37,10 @@ export interface StepBatch {
   /** The blocks of each sequence's cache, in order: block i holds positions [i·blockSize, (i+1)·blockSize). */
   readonly tables: readonly Int32Array[];
   readonly outputs: readonly RowOutput[];
+  /** [sequences] number of each one's recurrent state, which no other has; where the network has no such layers, left out. */
+  readonly states?: Int32Array;
+  /** States to copy before all else, in this order: [from, to]. At most 3 · maxRows. */
+  readonly copies?: readonly (readonly [from: number, to: number])[];
 }
 
 /** One output, in the order of `StepBatch.outputs`. */
@@ -63,6 +68,8 @@ export interface StepLimits {
   readonly blocks: number;
   /** Positions a sequence can have. */
   readonly contextLength: number;
+  /** Recurrent states there are, for sequences and snapshots of them; 0: the network has no such layers. */
+  readonly states: number;
 }
 
 /** Whatever runs steps: the worker pool, or the scalar reference. One step at a time; steps are not reentrant. */

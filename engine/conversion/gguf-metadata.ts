@@ -104,11 +104,20 @@ export async function changedMetadata(
 ): Promise<GgufEntry[]> {
   const source = await openSource(checkpoint.files[0]!);
   try {
+    const blocks = `${config.architecture}.block_count`;
     const changed = new Map([...storage(type), activation(config.architecture, config)].map((entry) => [entry.key, entry]));
+    const extra = `${config.architecture}.nextn_predict_layers`; // they are not written
+    if (config.extraLayers > 0) changed.set(blocks, u32(blocks, config.layers));
     const kept: GgufEntry[] = [];
     for (const entry of (await readGguf(source)).entries) {
       const { key } = entry;
-      if (key.startsWith("split.") || (key === VERSION && !changed.has(key)) || (tokenizer && key.startsWith("tokenizer."))) continue;
+      if (
+        key === extra ||
+        key.startsWith("split.") ||
+        (key === VERSION && !changed.has(key)) ||
+        (tokenizer && key.startsWith("tokenizer."))
+      )
+        continue;
       kept.push(changed.get(key) ?? entry);
       changed.delete(key);
     }

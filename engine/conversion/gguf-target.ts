@@ -5,8 +5,8 @@ import { writeGguf } from "../container/gguf-writer.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { directoryName } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import { tensorNames } from "../model/names.js";
 import { ROPE_FACTORS } from "../model/rope.js";
-import { tensorNames } from "../model/weights.js";
 import { encodeFloats } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
 import { changedMetadata, ggufMetadata } from "./gguf-metadata.js";
@@ -66,13 +66,13 @@ export async function writeAsGguf(
 
   const tables = tablesOf(sources, names).map(([name, tensor]): NewTensor & { type: TensorType } => {
     const chosen = tableType(tensor, embedding, type);
-    return { name: `${name}.weight`, shape: tensor.shape, type: chosen, data: tableBytes(tensor, chosen, read, roundings) };
+    return { name, shape: tensor.shape, type: chosen, data: tableBytes(tensor, chosen, read, roundings) };
   });
   const layers = await lookAtLayers(sources, names, reader);
   for (const { layer } of layers) requireFit(layer, type, roundings);
   const norms: NewTensor[] = [];
   for (const [name, tensor] of normsOf(sources, names)) {
-    norms.push({ name: `${name}.weight`, shape: tensor.shape, type: "F32", data: encodeFloats("F32", await readVector(tensor, read)) });
+    norms.push({ name, shape: tensor.shape, type: "F32", data: encodeFloats("F32", await readVector(tensor, read)) });
   }
   const factors = config.ropeFactors && Float32Array.from(config.ropeFactors);
   const tokenizer = tokenizerFiles && (await tokenizerEntries(model, tokenizerFiles));
@@ -87,7 +87,7 @@ export async function writeAsGguf(
       ...layers.map(({ name, rotated, layer }): NewTensor => {
         const { rows, columns } = layer.packing.source;
         return {
-          name: `${name}.weight`,
+          name,
           shape: [rows, columns],
           type,
           data: layerBytes(layer, type, read, roundings, rotated ? pairs : undefined),

@@ -94,6 +94,7 @@ const splitBy = (regex: string) => ({ type: "Split", pattern: { Regex: regex }, 
 const splitSteps: Readonly<Record<SplitStep, object>> = {
   llama3: splitBy(splitPatterns.llama3),
   qwen2: splitBy(splitPatterns.qwen2),
+  qwen35: splitBy(splitPatterns.qwen35),
   threeDigits: splitBy(splitPatterns.threeDigits),
   gpt2: byteLevel(true),
   punctuation: { type: "Punctuation", behavior: "Contiguous" },

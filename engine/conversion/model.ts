@@ -5,8 +5,9 @@ import { generationDefaults } from "../generation/defaults.js";
 import { checkVocabulary } from "../generation/model.js";
 import type { FileOptions } from "../generation/runner.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
-import { layerLinears, layerNorms, ROTATED } from "../model/layers.js";
-import { type NetworkSources, readWeights, type TensorNames } from "../model/weights.js";
+import { layerFloats, layerLinears, ROTATED } from "../model/layers.js";
+import type { TensorNames } from "../model/names.js";
+import { type NetworkSources, readWeights } from "../model/weights.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { openTokenizerFiles, readVocabulary } from "../text/load.js";
 import { createTokenizer } from "../text/tokenizer.js";
@@ -43,7 +44,7 @@ export async function readModel(checkpoint: Checkpoint, options: FileOptions): P
   return { checkpoint, config, sources, tokenizerFiles, vocabulary, tokenizer, chatTemplate, defaults };
 }
 
-/** A ternary layer with its name in the output, without `.weight`. */
+/** A ternary layer with its name in the output. */
 export interface NamedLayer {
   readonly name: string;
   /** Its rows are those of heads that are rotated. */
@@ -63,10 +64,10 @@ export async function lookAtLayers({ layers }: NetworkSources, names: TensorName
   return found;
 }
 
-/** Every norm with its name in the output, without `.weight`. */
+/** Every norm, and what else is kept in f32, with its name in the output. */
 export function normsOf({ layers, outputNorm }: NetworkSources, names: TensorNames): (readonly [string, TensorInfo])[] {
   const inner = layers.flatMap((layer, index) =>
-    layerNorms(layer).map(([role, tensor]) => [names.layer[role].replace("%", String(index)), tensor] as const),
+    layerFloats(layer).map(([role, tensor]) => [names.layer[role].replace("%", String(index)), tensor] as const),
   );
   return [...inner, [names.outputNorm, outputNorm]];
 }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { NewTensor } from "../container/checkpoint.js";
 import { writeSafetensors } from "../container/safetensors.js";
-import { tensorNames } from "../model/weights.js";
+import { tensorNames } from "../model/names.js";
 import { noise, someCodes } from "../packing/fixtures.test.helper.js";
 import { encodeFloats } from "../packing/float-encode.js";
 import { encodeDense, encodeHf } from "../packing/ternary-encode.js";
@@ -81,19 +81,19 @@ export async function writeSmallModel(directory: string, model: SmallModel): Pro
     const count = shape.reduce((product, extent) => product * extent, 1);
     // Multiples of 2^-10: bf16's are exact in f16 too.
     const values = Float32Array.from({ length: count }, () => Math.round((middle + (next() - 0.5) * spread) * 1024) / 1024);
-    tensors.push({ name: `${name}.weight`, shape, type: "BF16", data: encodeFloats("BF16", values) });
+    tensors.push({ name, shape, type: "BF16", data: encodeFloats("BF16", values) });
   };
   const linear = (name: string, rows: number, columns: number): void => {
     const codes = someCodes(rows * columns, seed);
     const scale = Float32Array.of((64 + (seed++ % 64)) * 2 ** -12); // exact in bf16 and f16
     if (form === "packed") {
-      tensors.push({ name: `${name}.weight`, shape: [rows / 4, columns], type: "U8", data: encodeHf(codes, columns, 0, rows / 4) });
-      tensors.push({ name: `${name}.weight_scale`, shape: [1], type: "BF16", data: encodeFloats("BF16", scale) });
+      tensors.push({ name, shape: [rows / 4, columns], type: "U8", data: encodeHf(codes, columns, 0, rows / 4) });
+      tensors.push({ name: `${name}_scale`, shape: [1], type: "BF16", data: encodeFloats("BF16", scale) });
     } else {
       const shard = (row: number): number => Math.floor((row * (model.shards ?? 1)) / rows);
       const scales = Float32Array.from({ length: rows }, (_, row) => scale[0]! * (1 + shard(row) / 8));
       tensors.push({
-        name: `${name}.weight`,
+        name,
         shape: [rows, columns],
         type: form,
         data: encodeDense(form, codes, columns, scales, columns),

@@ -3,7 +3,7 @@ import { writeSafetensors } from "../container/safetensors.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { inDirectory, writeAtomic } from "../container/source.js";
 import { BitnetError } from "../errors.js";
-import { tensorNames } from "../model/weights.js";
+import { tensorNames } from "../model/names.js";
 import { encodeFloats, isExactIn } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
 import { hfConfig, PACKED } from "./hf-config.js";
@@ -68,6 +68,12 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
     const message = `${checkpoint.path}: packed SafeTensors of embedding models are not supported; convert to GGUF`;
     throw new BitnetError("usage", message, { file: checkpoint.path });
   }
+  if (config.recurrent || config.rotation) {
+    const what = config.recurrent ? "with recurrent layers" : "with rotated weights";
+    throw new BitnetError("usage", `${checkpoint.path}: SafeTensors of models ${what} are not supported; convert to GGUF`, {
+      file: checkpoint.path,
+    });
+  }
   if (config.activations === "float" && architecture === "LlamaForCausalLM") {
     const message = `${checkpoint.path}: packed SafeTensors of ${architecture} imply 8-bit activations, but this model's are unquantised; convert to GGUF`;
     throw new BitnetError("usage", message, { file: checkpoint.path });
@@ -84,15 +90,15 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
   for (const [name, tensor] of tablesOf(sources, names)) {
     const type = await smallestExact(tensor, read);
     tableTypes.push(type);
-    tensors.push({ name: `${name}.weight`, shape: tensor.shape, type, data: tableBytes(tensor, type, read, roundings) });
+    tensors.push({ name, shape: tensor.shape, type, data: tableBytes(tensor, type, read, roundings) });
   }
   for (const { name, layer } of await lookAtLayers(sources, names, reader)) {
     requireFit(layer, "U8", roundings);
     const { rows, columns } = layer.packing.source;
-    tensors.push({ name: `${name}.weight`, shape: [rows / 4, columns], type: "U8", data: layerBytes(layer, "U8", read, roundings) });
-    vector(`${name}.weight_scale`, Float32Array.of(layer.scale!));
+    tensors.push({ name, shape: [rows / 4, columns], type: "U8", data: layerBytes(layer, "U8", read, roundings) });
+    vector(`${name}_scale`, Float32Array.of(layer.scale!));
   }
-  for (const [name, tensor] of normsOf(sources, names)) vector(`${name}.weight`, await readVector(tensor, read));
+  for (const [name, tensor] of normsOf(sources, names)) vector(name, await readVector(tensor, read));
   tensors.sort((a, b) => WIDTHS.indexOf(b.type) - WIDTHS.indexOf(a.type)); // stable
 
   for (const [name, text] of await sidecars(model)) {

@@ -9,7 +9,7 @@ import { generate } from "./stream.js";
 import type { GenerateOptions } from "./types.js";
 
 const tokenizer = new FakeTokenizer();
-const limits: StepLimits = { maxRows: 16, maxOutputs: 4, blockSize: 4, blocks: 64, contextLength: 256 };
+const limits: StepLimits = { maxRows: 16, maxOutputs: 4, blockSize: 4, blocks: 64, contextLength: 256, states: 0 };
 
 /** As 2B4T writes it. */
 function compose(

@@ -1,6 +1,6 @@
 import type { Checkpoint } from "../container/checkpoint.js";
-import type { ModelConfig } from "../model/config.js";
-import { isPassedOver } from "../model/weights.js";
+import type { ModelConfig, Rotation } from "../model/model-config.js";
+import { isFloatMatrix, isPassedOver } from "../model/weights.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import type { ChatTemplate, Tokenizer } from "../text/types.js";
 import type { GenerationDefaults } from "./defaults.js";
@@ -11,13 +11,16 @@ export interface TokenDescription {
   readonly text: string;
 }
 
+/** A network's hyper-parameters without the vectors of its rotation. */
+export type DescribedConfig = Omit<ModelConfig, "rotation"> & { readonly rotation: Pick<Rotation, "blockSize"> | undefined };
+
 /** Describes a model and how it would run here. Plain data. */
 export interface ModelDescription {
   readonly path: string;
   readonly format: Checkpoint["format"];
   readonly name: string | undefined;
   readonly architecture: string;
-  readonly config: ModelConfig;
+  readonly config: DescribedConfig;
   /** Number of weights of all tensors, with packed weights counted singly and without scales. */
   readonly parameters: number;
   readonly fileSize: number;
@@ -66,9 +69,9 @@ export async function describe(
   const tensors = [...checkpoint.tensors.values()].filter(({ name }) => !name.endsWith("_scale") && !isPassedOver(name));
   const name = checkpoint.metadata.get("general.name");
   // By shape: norms are vectors, and the tables have a row for each id.
-  const norms = tensors.filter(({ shape }) => shape.length === 1);
+  const norms = tensors.filter(({ name, shape }) => shape.length === 1 || isFloatMatrix(name));
   const tables = tensors.filter(({ shape }) => shape.length === 2 && shape[0] === config.vocabSize);
-  const linears = tensors.filter(({ shape }) => shape.length === 2 && shape[0] !== config.vocabSize);
+  const linears = tensors.filter(({ name, shape }) => shape.length === 2 && shape[0] !== config.vocabSize && !isFloatMatrix(name));
   const types = (of: readonly { readonly type: string }[]): string => [...new Set(of.map(({ type }) => type))].join(", ");
   const elements = (of: readonly { readonly shape: readonly number[]; readonly type: string }[]): number =>
     of.reduce((sum, { shape, type }) => sum + shape.reduce((product, extent) => product * extent, type === "U8" ? 4 : 1), 0);
@@ -77,7 +80,7 @@ export async function describe(
     format: checkpoint.format,
     name: typeof name === "string" ? name : undefined,
     architecture: config.architecture,
-    config,
+    config: { ...config, rotation: config.rotation && { blockSize: config.rotation.blockSize } },
     parameters: elements(norms) + elements(tables) + elements(linears),
     fileSize: checkpoint.byteLength,
     files: checkpoint.files,

@@ -49,11 +49,13 @@ export class FakeRunner implements StepRunner {
   onStep: (batch: StepBatch) => void | Promise<void> = () => {};
   #busy = false;
   readonly #cache: { token: number; position: number }[]; // [blocks · blockSize]
+  readonly #states: number[][]; // [states] of the tokens that each has seen
 
   constructor(
     readonly limits: StepLimits,
     readonly vocab: number,
   ) {
+    this.#states = Array.from({ length: limits.states }, () => [-1]);
     this.#cache = Array.from({ length: limits.blocks * limits.blockSize }, () => ({ token: -1, position: -1 }));
   }
 
@@ -77,7 +79,7 @@ export class FakeRunner implements StepRunner {
     this.closed = true;
   }
 
-  #compute({ tokens, positions, sequences, tables, outputs }: StepBatch): StepOutput[] {
+  #compute({ tokens, positions, sequences, tables, outputs, states, copies = [] }: StepBatch): StepOutput[] {
     const { maxRows, maxOutputs, blockSize, blocks, contextLength } = this.limits;
     const rows = tokens.length;
     check(rows > 0 && rows <= maxRows && positions.length === rows && sequences.length === rows, "1 … maxRows rows");
@@ -93,6 +95,16 @@ export class FakeRunner implements StepRunner {
       check(block !== undefined, "the table covers every position");
       return this.#cache[block! * blockSize + (position % blockSize)]!;
     };
+    const exists = (state: number | undefined): boolean => state !== undefined && this.#states[state] !== undefined;
+    check(copies.length <= 3 * maxRows, "at most so many copies");
+    for (const [from, to] of copies) {
+      check(exists(from) && exists(to) && from !== to, "states that are copied exist");
+      this.#states[to] = [...this.#states[from]!];
+    }
+    if (this.limits.states > 0) {
+      check(states?.length === tables.length && new Set(states).size === tables.length, "a state belongs to one sequence");
+      check([...states!].every(exists), "states exist");
+    } else check(states === undefined && copies.length === 0, "no states where there are none");
     const next = new Map<number, number>();
     for (let row = 0; row < rows; row++) {
       const [token, position, sequence] = [tokens[row]!, positions[row]!, sequences[row]!];
@@ -103,6 +115,15 @@ export class FakeRunner implements StepRunner {
       const cell = place(sequence, position);
       cell.token = token;
       cell.position = position;
+      if (!states) continue;
+      const number = states[sequence]!;
+      if (position === 0) this.#states[number] = [];
+      const seen = this.#states[number]!;
+      check(
+        seen.length === position && seen.every((id, at) => id === place(sequence, at).token),
+        "a sequence's state is that of the position before",
+      );
+      seen.push(token);
     }
     check(next.size === tables.length, "every table has rows");
     let lastRow = -1;

@@ -3,7 +3,7 @@ import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/c
 import type { FilePath } from "../container/path.js";
 import { BitnetError } from "../errors.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
-import { layerLinears, layerNorms } from "../model/layers.js";
+import { layerFloats, layerLinears } from "../model/layers.js";
 import { isFrequencies, type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";
 import { CALLBACK, type Given, type Rules, readOptions, SIGNAL, type Signal, throwIfAborted } from "../options.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
@@ -96,7 +96,7 @@ function rolesOf(sources: NetworkSources): Map<string, { readonly role: TensorRo
   if (sources.head) roles.set(sources.head.name, { role: "head" });
   roles.set(sources.outputNorm.name, { role: "norm" });
   for (const layer of sources.layers) {
-    for (const [, norm] of layerNorms(layer)) roles.set(norm.name, { role: "norm" });
+    for (const [role, tensor] of layerFloats(layer)) roles.set(tensor.name, { role: role.endsWith("Norm") ? "norm" : "float" });
     for (const [, linear] of layerLinears(layer)) {
       roles.set(linear.tensor.name, { role: "linear", linear });
       if (linear.scale) roles.set(linear.scale.name, { role: "scale" });
@@ -135,12 +135,12 @@ const SMALLEST_HALF = 2 ** -24;
 
 /** Whether a tensor holds the frequencies of RoPE that follow from the configuration, scaled or not. */
 async function agrees({ type, shape, byteLength, ...tensor }: TensorInfo, config: ModelConfig, read: Read): Promise<boolean> {
-  const count = config.headDim / 2;
+  const count = config.ropeSize / 2;
   if (shape.reduce((product, extent) => product * extent, 1) !== count || byteLength !== floatBytes(type, count)) return false;
   const stored = new Float32Array(count);
   readFloats(type, await read({ type, shape, byteLength, ...tensor }, 0, byteLength), stored, count);
-  const { ropeTheta, headDim, ropeFactors, ropeScaling } = config;
-  return [ropeFrequencies(ropeTheta, headDim, undefined), ropeFrequencies(ropeTheta, headDim, ropeFactors, ropeScaling)].some(
+  const { ropeTheta, ropeSize, ropeFactors, ropeScaling } = config;
+  return [ropeFrequencies(ropeTheta, ropeSize, undefined), ropeFrequencies(ropeTheta, ropeSize, ropeFactors, ropeScaling)].some(
     (frequencies) => frequencies.every((frequency, i) => Math.abs(stored[i]! - frequency) <= FREQUENCY_ERROR * frequency + SMALLEST_HALF),
   );
 }

@@ -2,7 +2,7 @@
  * `scale`: of a packed layer, in a tensor of its own; `frequencies`: of RoPE, passed over since they follow from the configuration; `other`: read
  * with the configuration, or not used.
  */
-export type TensorRole = "embedding" | "head" | "norm" | "linear" | "scale" | "frequencies" | "other";
+export type TensorRole = "embedding" | "head" | "norm" | "float" | "linear" | "scale" | "frequencies" | "other";
 
 /** One tensor. Plain data. */
 export interface TensorInspection {

@@ -56,7 +56,7 @@ test.each([
 });
 
 test("the scheduler says with each sample how many ids there are to choose from", async () => {
-  const runner = new FakeRunner({ maxRows: 8, maxOutputs: 8, blockSize: 4, blocks: 8, contextLength: 16 }, 9);
+  const runner = new FakeRunner({ maxRows: 8, maxOutputs: 8, blockSize: 4, blocks: 8, contextLength: 16, states: 0 }, 9);
   const scheduler = new Scheduler(runner, 9, 5);
   const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 };
   const { done } = scheduler.generate({

@@ -7,6 +7,7 @@ import { type FileStamp, packageFile } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, MAX_POSITIONS, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
+import { sequenceStateBytes } from "../network/delta.js";
 import type { KvType } from "../numerics.js";
 import {
   ANYTHING,
@@ -53,6 +54,11 @@ export interface LoadOptions extends FileOptions {
   readonly head?: HeadOption;
   /** Type of the KV cache: `f32` (default), or `q8` with 8 bits and a quarter of the memory, which changes the logits slightly. */
   readonly kv?: KvType;
+  /**
+   * Of a model with recurrent layers (Qwen3.5, Bonsai 2): how many states of sequences are kept, 18 to 48 MiB each. Sequences that are being
+   * computed, finished ones that a conversation may go on from, and snapshots of their beginnings share them. Default: what fits into 256 MiB, 2 to 32.
+   */
+  readonly states?: number;
   /** Compute in scalar TypeScript, without kernels: slow, same bits. */
   readonly reference?: boolean;
   /** With `reference`: false computes in f32 throughout, with unquantised activations. Default true. */
@@ -78,6 +84,12 @@ export interface RunningKernels {
 
 /** The default context length: more costs memory that few texts need. */
 const DEFAULT_CONTEXT = 4096;
+/** More than can run at once, each with a conversation to go on from and snapshots of it. */
+const MOST_STATES = 256;
+/** The default number of states: a few for small models, so that conversations go on, and not much memory for large ones. */
+const STATES_BYTES = 256 * 2 ** 20;
+const LEAST_STATES = 2;
+const USUAL_STATES = 32;
 /** More threads than any machine has: a typing error. */
 const MOST_THREADS = 256;
 
@@ -96,6 +108,7 @@ export const LOAD_OPTIONS: Rules<LoadOptions> = {
   v8Flags: TRUE_OR_FALSE,
   head: oneOf(["auto", "exact", "two-stage"]),
   kv: oneOf(["f32", "q8"]),
+  states: wholeNumber(1, MOST_STATES),
   reference: TRUE_OR_FALSE,
   activationQuant: TRUE_OR_FALSE,
   ...FILE_OPTIONS,
@@ -111,6 +124,13 @@ export interface NetworkHeader {
   readonly sources: NetworkSources;
   /** What state each file was in then; without, a file is as it should be when it is opened for its weights. */
   readonly stamps?: ReadonlyMap<string, FileStamp>;
+}
+
+/** States to make room for; 0: the network has no recurrent layers. */
+function statesOf(config: ModelConfig, asked: number | undefined): number {
+  const bytes = sequenceStateBytes(config);
+  if (bytes === 0) return 0;
+  return asked ?? Math.min(Math.max(Math.floor(STATES_BYTES / bytes), LEAST_STATES), USUAL_STATES);
 }
 
 /** The number of threads that compute. */
@@ -162,6 +182,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
       setFlags: options.v8Flags ?? false,
       head,
       kv,
+      states: statesOf(config, options.states),
       reference: reference ? { activationQuant } : undefined,
       firstAddress: options.firstAddress,
     };

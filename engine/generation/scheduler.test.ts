@@ -11,7 +11,7 @@ const VOCAB = 23;
 const EOS = 7;
 const STOP = 11;
 const greedy: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 };
-const roomy: StepLimits = { maxRows: 16, maxOutputs: 8, blockSize: 4, blocks: 64, contextLength: 64 };
+const roomy: StepLimits = { maxRows: 16, maxOutputs: 8, blockSize: 4, blocks: 64, contextLength: 64, states: 0 };
 const tick = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 function request(promptIds: readonly number[], extra: Partial<GenerationRequest> = {}): GenerationRequest {
@@ -44,6 +44,8 @@ describe("any schedule gives every caller the answer computed alone", () => {
       blockSize: fc.integer({ min: 1, max: 4 }),
       contextLength: fc.integer({ min: 3, max: 24 }),
       spare: fc.integer({ min: 0, max: 6 }),
+      /** Half of the networks have recurrent layers. */
+      states: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 6 })),
     })
     .map(({ spare, ...rest }): StepLimits => ({ ...rest, blocks: Math.ceil(rest.contextLength / rest.blockSize) + spare }));
   const call = fc.record({

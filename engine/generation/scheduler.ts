@@ -1,8 +1,8 @@
 import type { RowOutput, StepLimits, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import { shown } from "../options.js";
-import { KvBlocks } from "./blocks.js";
 import { GenerationJob, type GenerationOutcome, type GenerationRequest, type Job, RowsJob, type RowsRequest } from "./jobs.js";
+import { SequenceMemory, type Snapshot } from "./sequence-memory.js";
 
 /** A job and its place in the cache. */
 interface Sequence {
@@ -12,6 +12,12 @@ interface Sequence {
   /** Positions whose keys and values are in `blocks`. */
   computed: number;
   blocks: number[];
+  /** Its recurrent state, that after `computed` positions; undefined: the network has none, or it isn't running. */
+  state: number | undefined;
+  /** Of its beginnings, in order of position. */
+  snapshots: Snapshot[];
+  /** The position of which a snapshot is worth taking; 0: none. */
+  readonly worthy: number;
 }
 
 /** Rows of one sequence in the next batch: positions computed … computed + rows − 1, and after them those of drafts. */
@@ -19,12 +25,22 @@ interface Piece {
   readonly sequence: Sequence;
   rows: number;
   drafts: readonly number[];
+  /** The state to go back to if a draft is wrong. */
+  backup?: number;
 }
 
 /** A piece in a batch, with the positions of which something is wanted, in the order of the batch's outputs. */
 interface Sent extends Piece {
   readonly positions: readonly number[];
 }
+
+/**
+ * A snapshot is taken at the last multiple of so many blocks in a prompt, a little before its end: the prompt of a conversation's next turn may differ
+ * in its last tokens, where the template opens the answer. More of them would cost memory and save little.
+ */
+const SNAPSHOT_BLOCKS = 2;
+/** Snapshots of one sequence: one of this prompt, one of that of the turn before. */
+const MOST_SNAPSHOTS = 2;
 
 /**
  * Owns a step runner and its one loop: whatever is wanted at the same time shares batches. How a batch is made up never shows in an
@@ -35,18 +51,23 @@ interface Sent extends Piece {
  * its row computed already, and the rows after the first wrong one are as if they had never been. Blocks of the
  * cache are allocated when they are written to; where they run out, idle entries go first, then the youngest sequence is put back in
  * the queue and later computed again.
+ *
+ * Recurrent states can't be cut back as keys and values can. What needs an earlier one goes on from a snapshot: a conversation from one of its prompt,
+ * a sequence with a wrong guess from one before the guess, and what has none is computed again.
  */
 export class Scheduler {
   readonly #runner: StepRunner;
   readonly #limits: StepLimits;
   readonly #vocabSize: number;
   readonly #ids: number;
-  readonly #blocks: KvBlocks;
+  readonly #memory: SequenceMemory;
   /** More sequences than this could not all have a row and an output in each batch. */
   readonly #maxRunning: number;
   /** Both in order of arrival. */
   readonly #queue: Sequence[] = [];
   readonly #running: Sequence[] = [];
+  /** Of states, before the next batch. */
+  readonly #copies: (readonly [from: number, to: number])[] = [];
   #arrivals = 0;
   /** Whose prompt goes first in the next batch. */
   #turn = 0;
@@ -55,7 +76,7 @@ export class Scheduler {
 
   /** `vocabSize`: ids that the network has embeddings for. `ids`: those that may be chosen, from 0 up: a padded vocabulary has rows without a token. */
   constructor(runner: StepRunner, vocabSize: number, ids = vocabSize) {
-    const { maxRows, maxOutputs, blockSize, blocks, contextLength } = runner.limits;
+    const { maxRows, maxOutputs, blockSize, blocks, contextLength, states } = runner.limits;
     if (!(maxRows > 0 && maxOutputs > 0 && blocks * blockSize >= contextLength)) {
       throw new BitnetError("internal", `a cache of ${blocks} blocks of ${blockSize} can't hold a context of ${contextLength}`);
     }
@@ -63,7 +84,7 @@ export class Scheduler {
     this.#limits = runner.limits;
     this.#vocabSize = vocabSize;
     this.#ids = ids;
-    this.#blocks = new KvBlocks(blocks, blockSize);
+    this.#memory = new SequenceMemory(blocks, blockSize, states);
     this.#maxRunning = Math.min(maxRows, maxOutputs);
   }
 
@@ -150,7 +171,9 @@ export class Scheduler {
       job.fail(this.#failure.error);
       return;
     }
-    this.#queue.push({ job, order: this.#arrivals++, computed: 0, blocks: [] });
+    const unit = SNAPSHOT_BLOCKS * this.#limits.blockSize;
+    const worthy = Math.max(0, Math.floor((job.prefix - this.#limits.blockSize / 4) / unit) * unit);
+    this.#queue.push({ job, order: this.#arrivals++, computed: 0, blocks: [], state: undefined, snapshots: [], worthy });
     if (!this.#looping) void this.#loop();
   }
 
@@ -190,29 +213,63 @@ export class Scheduler {
     }
   }
 
-  /** Takes a sequence out of its list; its blocks stay as an idle entry or become free. */
+  /** Takes a sequence out of its list; its blocks and states stay as an idle entry or become free. */
   #finish(sequence: Sequence): void {
+    const { job, computed, blocks, state, snapshots } = sequence;
     const list = this.#running.includes(sequence) ? this.#running : this.#queue;
     list.splice(list.indexOf(sequence), 1);
-    if (sequence.job.reusable) this.#blocks.keep(sequence.job.tokens.slice(0, sequence.computed), sequence.blocks);
-    else this.#blocks.release(sequence.blocks);
-    sequence.blocks = [];
+    if (!job.reusable || computed === 0) {
+      this.#free(sequence);
+      return;
+    }
+    this.#memory.keep(job.tokens.slice(0, computed), blocks, [
+      ...snapshots,
+      ...(state === undefined ? [] : [{ position: computed, state }]),
+    ]);
   }
 
-  /** Starts waiting sequences, in order, while there are blocks for all that the running ones are known to need. */
+  /** Gives back all that a sequence has in memory. */
+  #free(sequence: Sequence): void {
+    this.#memory.release(sequence.blocks);
+    if (sequence.state !== undefined) this.#memory.releaseStates(sequence.state);
+    this.#memory.releaseStates(...sequence.snapshots.map(({ state }) => state));
+    Object.assign(sequence, { blocks: [], computed: 0, state: undefined, snapshots: [] });
+  }
+
+  /** Starts waiting sequences, in order, while there are blocks for all that the running ones are known to need, and states. */
   #admit(): void {
-    const blocks = this.#blocks;
+    const blocks = this.#memory;
     while (this.#queue.length > 0 && this.#running.length < this.#maxRunning) {
       const next = this.#queue[0]!;
       const promised = this.#running.reduce((sum, { job, blocks: held }) => sum + Math.max(blocks.needed(job.rows), held.length), 0);
       if (this.#running.length > 0 && promised + blocks.needed(next.job.rows) > blocks.total) return;
+      if (blocks.isRecurrent && this.#running.length === this.#limits.states) return;
       this.#queue.shift();
       const idle = blocks.takeOver(next.job.tokens, next.job.prefix);
       next.computed = idle?.computed ?? 0;
       next.blocks = idle?.blocks ?? [];
+      next.snapshots = idle?.snapshots ?? [];
+      // What is not computed yet needs no copy of the last snapshot, where there is no room for one.
+      if (blocks.isRecurrent) next.state = this.#copyOfLast(next) ?? next.snapshots.pop()?.state ?? this.#anyState();
       next.job.admitted(next.computed);
       insert(this.#running, next);
     }
+  }
+
+  /** A copy of a sequence's last snapshot, if there is one, and room. */
+  #copyOfLast({ snapshots }: Sequence): number | undefined {
+    const last = snapshots.at(-1);
+    if (last === undefined || this.#memory.freeStates === 0) return undefined;
+    const state = this.#memory.allocateState()!;
+    this.#copies.push([last.state, state]);
+    return state;
+  }
+
+  /** A state for a sequence that begins: also that of a snapshot of another one, which only saves time. */
+  #anyState(): number {
+    const state = this.#memory.allocateState() ?? this.#running.find(({ snapshots }) => snapshots.length > 0)?.snapshots.shift()?.state;
+    if (state === undefined) throw new BitnetError("internal", "the scheduler lost recurrent states");
+    return state;
   }
 
   /** The next batch: at least one row, and a block for each. */
@@ -236,7 +293,8 @@ export class Scheduler {
     const turn = this.#turn++;
     for (let i = 0; i < filling.length; i++) {
       const sequence = filling[(turn + i) % filling.length]!;
-      const most = Math.min(left(sequence), rowsLeft);
+      const { computed, worthy } = sequence;
+      const most = Math.min(left(sequence), rowsLeft, this.#memory.isRecurrent && worthy > computed ? worthy - computed : Infinity);
       let rows = 0;
       while (rows < most) {
         if (wantsLogits(sequence.job, sequence.computed + rows)) {
@@ -253,7 +311,7 @@ export class Scheduler {
 
   /** Gives each piece its blocks, the oldest sequence first; a younger one may lose its own, and its piece, for that. */
   #allocate(pieces: readonly Piece[]): Piece[] {
-    const blocks = this.#blocks;
+    const blocks = this.#memory;
     const byAge = pieces.toSorted((a, b) => a.sequence.order - b.sequence.order);
     for (const piece of byAge) {
       const { sequence } = piece;
@@ -272,16 +330,14 @@ export class Scheduler {
     const victim = this.#running.findLast(({ order, blocks }) => order > sequence.order && blocks.length > 0);
     if (!victim) return false;
     this.#running.splice(this.#running.indexOf(victim), 1);
-    this.#blocks.release(victim.blocks);
-    victim.blocks = [];
-    victim.computed = 0;
+    this.#free(victim);
     insert(this.#queue, victim);
     return true;
   }
 
   /** Gives what is left of rows, outputs and free blocks to drafts, in equal shares; no sequence loses anything for them. */
   #addDrafts(pieces: Piece[]): Piece[] {
-    const blocks = this.#blocks;
+    const blocks = this.#memory;
     const drafting = pieces.filter(({ sequence, rows }) => sequence.computed + rows === sequence.job.rows);
     let rows = pieces.reduce((sum, piece) => sum + piece.rows, 0);
     let outputs = pieces.reduce((sum, piece) => sum + logitsOf(piece), 0);
@@ -289,7 +345,12 @@ export class Scheduler {
       const { job, computed, blocks: held } = piece.sequence;
       const left = Math.min(this.#limits.maxRows - rows, this.#limits.maxOutputs - outputs);
       const room = (held.length + blocks.free) * blocks.blockSize - computed - piece.rows;
+      if (blocks.isRecurrent && blocks.freeStates === 0) continue; // without a way back no guess
       piece.drafts = job.draft(Math.min(Math.ceil(left / (drafting.length - i)), room), rows);
+      if (blocks.isRecurrent && piece.drafts.length > 0) {
+        piece.backup = blocks.allocateState()!;
+        this.#copies.push([piece.sequence.state!, piece.backup]);
+      }
       rows += piece.drafts.length;
       outputs += piece.drafts.length;
       while (held.length < blocks.needed(computed + piece.rows + piece.drafts.length)) held.push(blocks.allocate()!);
@@ -305,6 +366,7 @@ export class Scheduler {
     const outputs: RowOutput[] = [];
     const sent: Sent[] = [];
     let row = 0;
+    for (const piece of pieces) this.#takeSnapshot(piece);
     for (const [index, piece] of pieces.entries()) {
       const { job, computed } = piece.sequence;
       const wantedAt: number[] = [];
@@ -321,20 +383,44 @@ export class Scheduler {
       sent.push({ ...piece, positions: wantedAt });
     }
     const tables = pieces.map(({ sequence }) => Int32Array.from(sequence.blocks));
-    const results = await this.#runner.step({ tokens, positions, sequences, tables, outputs });
+    const states = this.#memory.isRecurrent && { states: Int32Array.from(pieces, ({ sequence }) => sequence.state!) };
+    const copies = this.#copies.length > 0 && { copies: this.#copies.splice(0) };
+    const results = await this.#runner.step({ tokens, positions, sequences, tables, outputs, ...states, ...copies });
     if (this.#failure) return; // closed meanwhile
     let next = 0;
     for (const piece of sent) {
       const mine = results.slice(next, next + piece.positions.length);
       next += piece.positions.length;
-      if (deliver(piece, mine)) this.#finish(piece.sequence);
+      const before = piece.sequence.computed;
+      const isDone = deliver(piece, mine);
+      this.#settle(piece, before);
+      if (isDone) this.#finish(piece.sequence);
       else this.#returnBlocks(piece);
     }
   }
 
+  /** Has the state that a piece begins with copied, if it is worth it and there is room. */
+  #takeSnapshot({ sequence: { computed, snapshots, worthy, state } }: Piece): void {
+    if (state === undefined || computed === 0 || computed !== worthy || snapshots.at(-1)?.position === computed) return;
+    const copy = snapshots.length < MOST_SNAPSHOTS ? this.#memory.allocateState() : snapshots.shift()!.state;
+    if (copy === undefined) return;
+    this.#copies.push([state, copy]);
+    snapshots.push({ position: computed, state: copy });
+  }
+
+  /** After a wrong draft the state is of no use: the sequence goes back to where the piece began, if it has no other way. */
+  #settle({ sequence, rows, drafts, backup }: Piece, before: number): void {
+    if (backup === undefined) return;
+    const isRight = sequence.computed === before + rows + drafts.length;
+    const [kept, other] = isRight ? [sequence.state!, backup] : [backup, sequence.state!];
+    sequence.state = kept;
+    this.#memory.releaseStates(other);
+    if (!isRight) sequence.computed = before;
+  }
+
   /** Gives back the blocks of drafts that were wrong. */
   #returnBlocks({ sequence: { job, blocks }, drafts }: Piece): void {
-    if (drafts.length > 0) this.#blocks.release(blocks.splice(this.#blocks.needed(job.rows)));
+    if (drafts.length > 0) this.#memory.release(blocks.splice(this.#memory.needed(job.rows)));
   }
 }
 

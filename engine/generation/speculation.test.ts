@@ -84,7 +84,7 @@ const call: fc.Arbitrary<Call> = fc.record({
   }),
   score: fc.constantFrom(false, false, false, true),
 });
-const roomy: StepLimits = { maxRows: 64, maxOutputs: 32, blockSize: 4, blocks: 400, contextLength: 96 };
+const roomy: StepLimits = { maxRows: 64, maxOutputs: 32, blockSize: 4, blocks: 400, contextLength: 96, states: 0 };
 
 describe("speculation changes no answer", () => {
   test("of any calls at once, in caches and batches of any size", async () => {
@@ -95,6 +95,7 @@ describe("speculation changes no answer", () => {
         blockSize: fc.integer({ min: 1, max: 5 }),
         contextLength: fc.integer({ min: 21, max: 64 }),
         spare: fc.integer({ min: 0, max: 12 }),
+        states: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 9 })),
       })
       .map(({ spare, ...rest }): StepLimits => ({ ...rest, blocks: Math.ceil(rest.contextLength / rest.blockSize) + spare }));
     let drafted = 0;
@@ -226,7 +227,7 @@ describe("guesses", () => {
 
   test("put no other sequence back, and drop no idle one", async () => {
     // Two answers of 40 positions need exactly the blocks there are.
-    const limits = { ...roomy, blockSize: 4, blocks: 24, contextLength: 96 };
+    const limits = { ...roomy, blockSize: 4, blocks: 24, contextLength: 96, states: 0 };
     const runner = newRunner(limits);
     const scheduler = new Scheduler(runner, tokenizer.size);
     const outcomes = await Promise.all([start(runner, scheduler, COUNTED, 28), start(runner, scheduler, COUNTED, 28)]);

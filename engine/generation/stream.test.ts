@@ -9,7 +9,7 @@ import { generate, maxAnswerLength } from "./stream.js";
 import type { GenerateOptions } from "./types.js";
 
 const tokenizer = new FakeTokenizer();
-const limits: StepLimits = { maxRows: 8, maxOutputs: 4, blockSize: 4, blocks: 32, contextLength: 64 };
+const limits: StepLimits = { maxRows: 8, maxOutputs: 4, blockSize: 4, blocks: 32, contextLength: 64, states: 0 };
 const PROMPT = tokenizer.encode("hi ");
 const [HALF, OTHER_HALF] = tokenizer.encode("é", { bos: false }) as [number, number];
 

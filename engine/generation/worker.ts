@@ -40,6 +40,8 @@ export interface LoadRequest {
   readonly setFlags: boolean;
   readonly head: HeadOption;
   readonly kv: KvType;
+  /** As of `StepLimits`. */
+  readonly states: number;
   /** Set: the scalar path, without kernels. */
   readonly reference: { readonly activationQuant: boolean } | undefined;
   /** First address of the memory plan; tests put it beyond 2 GiB. */
@@ -150,7 +152,7 @@ function leadKernels(
   send: (message: Start) => void,
   tell: (value: unknown) => void,
 ): { loaded: Loaded; ready: Engine } {
-  const { config, sources, stamps, contextLength, kv } = request;
+  const { config, sources, stamps, contextLength, kv, states } = request;
   const needs = loadNeeds(sources);
   const weightBytes = needs.packings.reduce((sum, { source }) => sum + (source.rows * source.columns) / 4, 0);
   const chosen = chooseKernels(request.tier, request.setFlags, weightBytes);
@@ -173,6 +175,7 @@ function leadKernels(
       head,
       threads: role.threads,
       contextLength,
+      states,
       stagingBytes: needs.stagingBytes,
       statPieces: needs.statPieces,
     });
@@ -221,6 +224,9 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
   const scans = plan.head.kind === "scan";
   const search = scans ? new HeadSearch(kernels, memory, plan, tables.head, plan.scratch) : undefined;
   const stateOf = (output: number): number => plan.normed + output * plan.config.hiddenSize * 4;
+  // What the head multiplies.
+  const headInput = (output: number): number =>
+    plan.head.signs === 0 ? stateOf(output) : plan.head.rotated + output * plan.config.hiddenSize * 4;
   const all = (output: number): Float32Array =>
     new Float32Array(memory.buffer, plan.head.logits + output * plan.head.logitsStride, plan.config.vocabSize);
   const fewSuffice = (output: RowOutput): boolean =>
@@ -241,7 +247,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
       const { repetitionPenalty } = options;
       const adjustment =
         repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
-      return search.best(all(place), stateOf(place), scannedState(plan.head, place).meta, bestNeeded(options)!, adjustment, ids);
+      return search.best(all(place), headInput(place), scannedState(plan.head, place).meta, bestNeeded(options)!, adjustment, ids);
     },
     hidden: (index) => new Float32Array(memory.buffer, stateOf(places[index]!), plan.config.hiddenSize),
     counters: () => readCounters(memory, plan.counters, plan.threads),
@@ -249,8 +255,8 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
 }
 
 function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Loaded; ready: Engine } {
-  const { config, sources, stamps, contextLength, kv } = request;
-  const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv);
+  const { config, sources, stamps, contextLength, kv, states } = request;
+  const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv, states);
   return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, requested", memoryBytes: 0 }, ready: run };
 }
 

@@ -16,6 +16,11 @@ export interface Architecture {
   readonly subNorms: boolean;
   readonly innerNorms?: boolean;
   readonly qkNorms: boolean;
+  readonly attentionGates?: boolean;
+  /** Some layers are recurrent. */
+  readonly recurrent?: boolean;
+  /** Only some dimensions of a head may be rotated. */
+  readonly partialRope?: boolean;
   readonly activations: Activations;
   readonly masters: boolean;
   readonly activation: Activation;
@@ -36,6 +41,8 @@ const BITNET_SILU: Architecture = { ...BITNET_2B4T, activation: "silu", ropeThet
 const LLAMA: Architecture = { ...BITNET_SILU, subNorms: false, masters: false, activationsVary: true };
 /** Ternary-Bonsai: only the weights are ternary. */
 const QWEN3: Architecture = { ...LLAMA, qkNorms: true, activations: "float", activationsVary: false };
+/** Qwen3.5, Bonsai 2: three of four layers are Gated DeltaNet, and attention has a gate. (llama.cpp, src/models/qwen35.cpp.) */
+const QWEN35: Architecture = { ...QWEN3, attentionGates: true, recurrent: true, partialRope: true };
 /**
  * bitnet-embedding: Qwen3's network, in which each ternary layer has a norm of its own before its input is quantised. (microsoft/BitNet,
  * utils/convert-bitnet-embedding-to-gguf.py.)
@@ -49,6 +56,7 @@ export const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & { readonly r
   ["bitnet", { ...BITNET_SILU, rope: "neox" }],
   ["llama", { ...LLAMA, rope: "norm" }],
   ["qwen3", { ...QWEN3, rope: "neox" }],
+  ["qwen35", { ...QWEN35, rope: "neox" }],
 ]);
 
 /** By `architectures[0]` of a config.json. The first two differ in the case of one letter. */
@@ -59,7 +67,8 @@ export const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
   ["Qwen3ForCausalLM", QWEN3],
 ]);
 
-const QWEN35 = "Qwen3.5 or Bonsai 2, whose recurrent layers are not supported";
+const QWEN35_HF = "Qwen3.5 or Bonsai 2, which are supported only as GGUF; get that";
+const QWEN3_NEXT = "a mixture of experts, which is not supported";
 const MINICPM = "MiniCPM or BitCPM, whose scaled residuals are not supported";
 const GEMMA = "Gemma, whose norms and attention windows are not supported";
 const MAPLE = "Maple, whose experts are not supported";
@@ -68,9 +77,8 @@ const EMBEDDER = "an embedding model, which does not generate text";
 /** Architectures that people try, and what they are. */
 const OTHER_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ["clip", "an image encoder (mmproj), not a language model; give the path of the text model beside it"],
-  ...["qwen35", "qwen35moe", "qwen3next", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3NextForCausalLM"].map(
-    (name) => [name, QWEN35] as const,
-  ),
+  ...["Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"].map((name) => [name, QWEN35_HF] as const),
+  ...["qwen35moe", "qwen3next", "qwen3moe", "Qwen3NextForCausalLM"].map((name) => [name, QWEN3_NEXT] as const),
   ...["minicpm", "minicpm3", "MiniCPMForCausalLM", "MiniCPM3ForCausalLM"].map((name) => [name, MINICPM] as const),
   ...["gemma3", "gemma2", "gemma", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3TextModel"].map(
     (name) => [name, GEMMA] as const,

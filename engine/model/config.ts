@@ -1,9 +1,8 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
-import { quote, show } from "../container/quote.js";
+import { show } from "../container/quote.js";
 import { readJsonSidecar } from "../container/sidecar.js";
 import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
-import type { RopeScaling } from "../rope.js";
 import {
   ACTIVATIONS_NAMES,
   type Activation,
@@ -14,57 +13,16 @@ import {
   HF_ARCHITECTURES,
   known,
 } from "./architectures.js";
-import { type HfPacking, hfPacking, requireNoMlx } from "./quantization.js";
-import { positive, refuse } from "./refusal.js";
-import { ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
+import type { ModelConfig } from "./model-config.js";
+import { hfPacking, requireNoMlx } from "./quantization.js";
+import { checkRecurrent, ggufRecurrent } from "./recurrent.js";
+import { countOf, positive, refuse } from "./refusal.js";
+import { checkSections, ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
+import { ggufRotation } from "./rotation.js";
 
 export { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type Activation, type Activations } from "./architectures.js";
+export type { ModelConfig } from "./model-config.js";
 export type { HfPacking } from "./quantization.js";
-
-/** A network's hyper-parameters, from either container, each stated by the file or fixed by the architecture table. */
-export interface ModelConfig {
-  /** As the file names it: `bitnet-b1.58`, `llama`, `BitNetForCausalLM`. */
-  readonly architecture: string;
-  readonly layers: number;
-  readonly hiddenSize: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  /** heads · headDim: what attention gives to the output projection. */
-  readonly attentionSize: number;
-  readonly ffnSize: number;
-  readonly vocabSize: number;
-  /** Context length the model was trained for. */
-  readonly contextLength: number;
-  readonly ropeTheta: number;
-  /** [headDim/2] f32: what the frequencies of RoPE are divided by; undefined: 1. */
-  readonly ropeFactors: readonly number[] | undefined;
-  /** How RoPE is scaled for a longer context; undefined: it isn't. */
-  readonly ropeScaling: RopeScaling | undefined;
-  readonly rmsNormEps: number;
-  readonly activation: Activation;
-  /** RMSNorm before the output and the down projection. */
-  readonly subNorms: boolean;
-  /** RMSNorm before q, k, v, gate and up, each with weights of its own. Such a model makes vectors (`Model.embed`) and no text. */
-  readonly innerNorms: boolean;
-  /** RMSNorm over each head of queries and keys, before they are rotated. */
-  readonly qkNorms: boolean;
-  /**
-   * How rows of q and k lie in the file: `neox` pairs row i of a head with row i + headDim/2, `norm` row 2i with 2i + 1. Loading brings all
-   * to the first.
-   */
-  readonly rope: "neox" | "norm";
-  /** Inputs of ternary layers: in 8 bits with one scale per token (BitNet), or unquantised. */
-  readonly activations: Activations;
-  /** Neither the file nor its architecture nor the user states which: it is what most models of the kind do. */
-  readonly activationsAssumed: boolean;
-  /** Float weights that are not ternary are masters, made ternary at load; else they are an error. */
-  readonly masters: boolean;
-  /** The output head is the embedding. */
-  readonly tiedHead: boolean;
-  /** How the ternary layers of a SafeTensors model are stored; undefined where each tensor's type says it (GGUF, plain floats). */
-  readonly packing: HfPacking | undefined;
-}
 
 /** Names that files give to the activation functions. */
 const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
@@ -125,11 +83,6 @@ function activationsOf(
   return { activations: asked ?? activations, activationsAssumed: !isFixed && asked === undefined };
 }
 
-const UNROTATED = "is not supported; get the first generation, Ternary-Bonsai, whose weights are not rotated";
-
-/** Says that weights are rotated: PrismML's Bonsai 2. */
-const ROTATION_KEYS = "prism.hadamard.";
-
 /** A value that may be a list with one for each layer. @throws BitnetError unsupported: they differ */
 function sameForAll(value: MetadataValue | undefined, key: string, path: string): MetadataValue | undefined {
   if (typeof value !== "object" || value instanceof StringList) return value;
@@ -142,14 +95,10 @@ function sameForAll(value: MetadataValue | undefined, key: string, path: string)
 const NEUTRAL: Readonly<Record<string, (value: MetadataValue) => boolean>> = {
   "attention.causal": (value) => value === true,
   expert_count: (value) => value === 0,
-  nextn_predict_layers: (value) => value === 0,
 };
 
 async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { metadata, path } = checkpoint;
-  const rotated = [...metadata.keys()].find((key) => key.startsWith(ROTATION_KEYS));
-  if (rotated !== undefined)
-    refuse(path, `the metadata ${quote(rotated)} says that the weights are rotated, as in Bonsai 2, which ${UNROTATED}`);
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") throw new BitnetError("file", `${path}: the metadata has no general.architecture`, { file: path });
   const generator = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
@@ -173,17 +122,36 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
       `a ${name} file without a byte-level vocabulary may be one of the older models that use SiLU, and it has no ${name}.hidden_activation; set the activation function (activation, --activation silu or relu2)`,
     );
   }
-  for (const key of ["rope.dimension_count", "attention.value_length"]) {
+  const rotatesPart = architecture.partialRope === true;
+  for (const key of [...(rotatesPart ? [] : ["rope.dimension_count"]), "attention.value_length"]) {
     const length = value(key);
     if (length !== undefined && length !== headDim) {
       refuse(path, `${name}.${key} is ${show(length)}, but only the head size (${headDim}) is supported`);
     }
   }
+  const ropeSize = rotatesPart
+    ? partOfHead(number("rope.dimension_count", headDim), headDim, `${name}.rope.dimension_count`, path)
+    : headDim;
+  // Blocks at the end that guess further tokens: of the architectures that have them, they are no part of the network.
+  const extraLayers = countOf(value("nextn_predict_layers") ?? 0, `${name}.nextn_predict_layers`, path);
+  if (extraLayers > 0 && !architecture.recurrent)
+    refuse(path, `${name}.nextn_predict_layers is ${extraLayers}, which changes what is computed and is not supported`);
+  const blocks = number("block_count");
+  if (extraLayers >= blocks)
+    refuse(path, `${name}.nextn_predict_layers is ${extraLayers}, which leaves none of the ${blocks} blocks for the network`);
+  const layers = blocks - extraLayers;
+  // Each block has tensors; what is listed for each block below has a bound so.
+  if (layers > checkpoint.tensors.size)
+    throw new BitnetError("file", `${path}: ${name}.block_count is ${blocks}, but the file has only ${checkpoint.tensors.size} tensors`, {
+      file: path,
+    });
+  if (architecture.recurrent) checkSections(metadata, name, ropeSize, path);
+  const recurrent = architecture.recurrent ? ggufRecurrent(metadata, name, layers, path) : undefined;
   const contextLength = number("context_length");
   const ropeTheta = number("rope.freq_base", architecture.ropeTheta);
-  return {
+  const config: ModelConfig = {
     architecture: name,
-    layers: number("block_count"),
+    layers,
     hiddenSize,
     heads,
     kvHeads: number("attention.head_count_kv", heads),
@@ -193,19 +161,25 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     vocabSize: number("vocab_size", checkpoint.tensors.get("token_embd.weight")?.shape[0]),
     contextLength,
     ropeTheta,
-    ropeFactors: await readRopeFactors(checkpoint, headDim),
+    ropeSize,
+    ropeFactors: await readRopeFactors(checkpoint, ropeSize),
     ropeScaling: ggufRopeScaling(value, name, ropeTheta, contextLength, path),
     rmsNormEps: number("attention.layer_norm_rms_epsilon"),
     activation: activation ?? architecture.activation,
     subNorms: architecture.subNorms,
     innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
+    attentionGates: architecture.attentionGates ?? false,
+    recurrent,
+    extraLayers,
+    rotation: undefined,
     rope: architecture.rope,
     ...activationsOf(architecture, undefined, options.activations, path),
     masters: architecture.masters,
     tiedHead: !checkpoint.tensors.has("output.weight"),
     packing: undefined,
   };
+  return { ...config, rotation: ggufRotation(checkpoint, config) };
 }
 
 async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
@@ -226,7 +200,7 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   };
   requireNoMlx(json, path);
   if ((await checkpoint.sidecar("hadamard.json")) !== undefined)
-    refuse(path, `hadamard.json beside the weights says that they are rotated, as in Bonsai 2, which ${UNROTATED}`);
+    refuse(path, "hadamard.json beside the weights says that they are rotated, as in Bonsai 2, which is supported only as GGUF; get that");
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
   const architecture = hasInnerNorms(checkpoint) ? BITNET_EMBEDDING : known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   for (const key of ["attention_bias", "mlp_bias"])
@@ -255,6 +229,7 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     ffnSize: number("intermediate_size"),
     vocabSize: number("vocab_size"),
     contextLength,
+    ropeSize: headDim,
     ...rope,
     rmsNormEps: number("rms_norm_eps"),
     activation:
@@ -262,6 +237,10 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     subNorms: architecture.subNorms,
     innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
+    attentionGates: false,
+    recurrent: undefined,
+    extraLayers: 0,
+    rotation: undefined,
     rope: "neox",
     ...activationsOf(architecture, packing && "quantization_config in config.json", options.activations, path),
     masters: architecture.masters || packing?.mode === "online",
@@ -273,6 +252,12 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
 /** Whether SafeTensors are bitnet-embedding's, whose classes go by Qwen3's names. Saved as a part of another class, their names begin with `model.`. */
 export function hasInnerNorms({ format, tensors }: Checkpoint): boolean {
   return format === "safetensors" && ["", "model."].some((prefix) => tensors.has(`${prefix}layers.0.self_attn.q_proj.norm.weight`));
+}
+
+/** Dimensions of a head that are rotated: whole vectors, in pairs. */
+function partOfHead(size: number, headDim: number, key: string, path: string): number {
+  if (Number.isInteger(size) && size % 4 === 0 && size <= headDim) return size;
+  return refuse(path, `${key} is ${size}, but a multiple of 4 up to the head size (${headDim}) is required`);
 }
 
 /** Heads of known models have 64 to 256. */
@@ -311,6 +296,7 @@ function checkShape(config: ModelConfig, file: string): void {
   if (ropeTheta < 1) refuse(file, `ropeTheta is ${ropeTheta}, but at least 1 is required`);
   if (rmsNormEps >= 1 || Math.fround(rmsNormEps) === 0)
     refuse(file, `rmsNormEps is ${rmsNormEps}, but a small number above 0 in f32 is required`);
+  if (config.recurrent) checkRecurrent(config.recurrent, file);
   if (config.qkNorms && headDim % 8 !== 0) refuse(file, `heads with norms have ${headDim} dimensions, but a multiple of 8 is required`);
   if (heads % kvHeads !== 0) refuse(file, `${heads} heads can't share ${kvHeads} key-value heads evenly`);
   if (hiddenSize % 8 !== 0 || ffnSize % 8 !== 0 || attentionSize % 8 !== 0)

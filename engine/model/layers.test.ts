@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
 import { readConfig } from "./config.js";
 import { I2S } from "./fixtures.test.helper.js";
-import { allLinears, layerLinears, layerNorms, makeLayer, mapLayer } from "./layers.js";
+import { allLinears, layerFloats, layerLinears, makeLayer, mapLayer } from "./layers.js";
 
 it("a layer's parts are listed in one order, however it was made, without the norms that it doesn't have", async () => {
   const checkpoint = await openCheckpoint(I2S);
@@ -11,16 +11,17 @@ it("a layer's parts are listed in one order, however it was made, without the no
   const made = (changes: object) =>
     makeLayer(
       { ...config, ...changes },
+      0,
       (role, rows, columns) => `${role} ${rows}×${columns}`,
-      (role, size) => `${role} ${size}`,
+      (role, size) => `${role} ${size.join("×")}`,
     );
   const layer = made({});
   expect(allLinears([layer, layer]).slice(7)).toEqual([
     ...["q 256×256", "k 128×256", "v 128×256", "o 256×256"],
     ...["gate 768×256", "up 768×256", "down 256×768"],
   ]);
-  expect(layerNorms(layer).map(([, norm]) => norm)).toEqual(["attnNorm 256", "attnSubNorm 256", "ffnNorm 256", "ffnSubNorm 768"]);
-  expect(layerNorms(made({ qkNorms: true, subNorms: false })).map(([role]) => role)).toEqual(["attnNorm", "qNorm", "kNorm", "ffnNorm"]);
+  expect(layerFloats(layer).map(([, norm]) => norm)).toEqual(["attnNorm 256", "attnSubNorm 256", "ffnNorm 256", "ffnSubNorm 768"]);
+  expect(layerFloats(made({ qkNorms: true, subNorms: false })).map(([role]) => role)).toEqual(["attnNorm", "qNorm", "kNorm", "ffnNorm"]);
   const mapped = mapLayer(
     layer,
     (linear) => linear.length,

@@ -14,3 +14,9 @@ export function positive(value: unknown, key: string, path: string): number {
 export function refuse(file: string, what: string): never {
   throw new BitnetError("unsupported", `${file}: ${what}`, { file });
 }
+
+/** A whole number of things from a file, 0 or more. @throws BitnetError file, naming the key */
+export function countOf(value: unknown, key: string, path: string): number {
+  if (typeof value === "number" && Number.isInteger(value) && value >= 0) return value;
+  throw new BitnetError("file", `${path}: ${key} must be a whole number, not ${show(value)}`, { file: path });
+}

@@ -2,6 +2,7 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
 import { isObject, type JsonObject } from "../container/sidecar.js";
+import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import { type RopeScaling, ropeFrequencies, YARN_FAST, YARN_SLOW, type YarnRamp, yarnAttention, yarnRange } from "../rope.js";
 import { positive, refuse } from "./refusal.js";
@@ -99,6 +100,26 @@ export function ggufRopeScaling(
   const originalContext = originalContextOf(value(key) || contextLength, name(key), path);
   const ramp = { originalContext, fast: YARN_FAST, slow: YARN_SLOW, truncate: true };
   return scalingOf("yarn", factor, Math.fround(saidAttention * yarnAttention(factor)), ramp);
+}
+
+/**
+ * `rope.dimension_sections` of models whose RoPE has four streams of positions (interleaved M-RoPE): for text the first three are equal and the
+ * fourth is 0, so that all is as ever, unless a pair follows the fourth. (ggml, GGML_ROPE_TYPE_IMROPE.)
+ * @throws BitnetError unsupported: one does
+ */
+export function checkSections(metadata: ReadonlyMap<string, MetadataValue>, architecture: string, ropeSize: number, path: string): void {
+  const key = `${architecture}.rope.dimension_sections`;
+  const said = metadata.get(key);
+  if (said === undefined) return;
+  const sections = typeof said === "object" && !(said instanceof StringList) ? Array.from<unknown>(said) : [];
+  const isSize = (size: unknown): boolean => Number.isInteger(size) && Number(size) >= 0;
+  if (sections.length !== 4 || !sections.every(isSize)) refuse(path, `${key} is ${show(said)}, but four whole numbers are required`);
+  const sizes = sections as number[];
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  for (let pair = 0; pair < ropeSize / 2; pair++) {
+    const j = pair % Math.max(total, 1);
+    if (j >= 3 * sizes[j % 3]!) refuse(path, `${key} is ${show(said)}, by which pair ${pair} turns with a position that text doesn't have`);
+  }
 }
 
 /** What config.json says of a model besides RoPE's own keys. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
+import { attentionOf } from "./attention.test.helper.js";
 import { type ModelConfig, readConfig } from "./config.js";
 import { BF16, errorOf, I2S, PACKED, withTensors } from "./fixtures.test.helper.js";
 import { allLinears } from "./layers.js";
@@ -31,7 +32,7 @@ describe("every tensor in its role", () => {
     const found = new Set([embedding, outputNorm]);
     expect(head).toBeUndefined();
     for (const layer of layers) {
-      const { attnNorm, attnSubNorm, qNorm, kNorm } = layer.mixer;
+      const { attnNorm, attnSubNorm, qNorm, kNorm } = attentionOf(layer);
       const { ffnNorm, ffnSubNorm } = layer.feedForward;
       expect([qNorm, kNorm]).toEqual([undefined, undefined]);
       for (const norm of [attnNorm, attnSubNorm!, ffnNorm, ffnSubNorm!]) found.add(norm);
@@ -46,12 +47,12 @@ describe("every tensor in its role", () => {
   test("GGUF and SafeTensors names mean the same roles", () => {
     const gguf = weights(I2S).layers[3]!;
     const hf = weights(PACKED).layers[3]!;
-    expect(gguf.mixer.attnSubNorm?.name).toBe("blk.3.attn_sub_norm.weight");
-    expect(hf.mixer.attnSubNorm?.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
+    expect(attentionOf(gguf).attnSubNorm?.name).toBe("blk.3.attn_sub_norm.weight");
+    expect(attentionOf(hf).attnSubNorm?.name).toBe("model.layers.3.self_attn.attn_sub_norm.weight");
     expect(gguf.feedForward.down).toMatchObject({ rows: 256, columns: 768, scale: undefined, inverseScale: false });
     expect(hf.feedForward.down).toMatchObject({ rows: 256, columns: 768, inverseScale: false });
     expect(hf.feedForward.down.scale?.name).toBe("model.layers.3.mlp.down_proj.weight_scale");
-    expect(gguf.mixer.k.rows).toBe(128);
+    expect(attentionOf(gguf).k.rows).toBe(128);
   });
 
   test("the packing's inverse scale reaches every ternary layer", () => {

@@ -2,7 +2,8 @@ import type { Checkpoint, TensorInfo } from "../container/checkpoint.js";
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "./config.js";
-import { type Layer, type LinearRole, makeLayer, type NormRole, ROTATED } from "./layers.js";
+import { type FloatRole, type Layer, type LinearRole, makeLayer, ROTATED } from "./layers.js";
+import { tensorNames } from "./names.js";
 import { ROPE_FACTORS } from "./rope.js";
 
 /** A ternary layer as the file has it. */
@@ -31,7 +32,7 @@ export interface LinearSource {
 export type I2sLayout = "block128" | "block64" | "rows4";
 export const I2S_LAYOUTS: readonly I2sLayout[] = ["block128", "block64", "rows4"];
 
-/** The tensors of one layer; norms are [size] floats. */
+/** The tensors of one layer. */
 export type LayerSources = Layer<LinearSource, TensorInfo>;
 
 /** Every tensor of a network in its role. */
@@ -43,89 +44,6 @@ export interface NetworkSources {
   readonly outputNorm: TensorInfo;
   /** [vocab, hidden]; undefined: the embedding */
   readonly head: TensorInfo | undefined;
-}
-
-/** What tensors are called, without `.weight` at the end; `%` stands for the layer. */
-export interface TensorNames {
-  readonly embedding: string;
-  readonly outputNorm: string;
-  readonly head: string;
-  readonly layer: Readonly<Record<LinearRole | NormRole, string>>;
-}
-
-const GGUF_NAMES: TensorNames = {
-  embedding: "token_embd",
-  outputNorm: "output_norm",
-  head: "output",
-  layer: {
-    attnNorm: "blk.%.attn_norm",
-    qInputNorm: "blk.%.attn_q_norm_in",
-    kInputNorm: "blk.%.attn_k_norm_in",
-    vInputNorm: "blk.%.attn_v_norm_in",
-    q: "blk.%.attn_q",
-    k: "blk.%.attn_k",
-    v: "blk.%.attn_v",
-    qNorm: "blk.%.attn_q_norm",
-    kNorm: "blk.%.attn_k_norm",
-    attnSubNorm: "blk.%.attn_sub_norm",
-    o: "blk.%.attn_output",
-    ffnNorm: "blk.%.ffn_norm",
-    gateInputNorm: "blk.%.ffn_gate_norm_in",
-    upInputNorm: "blk.%.ffn_up_norm_in",
-    gate: "blk.%.ffn_gate",
-    up: "blk.%.ffn_up",
-    ffnSubNorm: "blk.%.ffn_sub_norm",
-    down: "blk.%.ffn_down",
-  },
-};
-
-const HF_NAMES: TensorNames = {
-  embedding: "model.embed_tokens",
-  outputNorm: "model.norm",
-  head: "lm_head",
-  layer: {
-    attnNorm: "model.layers.%.input_layernorm",
-    qInputNorm: "model.layers.%.self_attn.q_proj.norm",
-    kInputNorm: "model.layers.%.self_attn.k_proj.norm",
-    vInputNorm: "model.layers.%.self_attn.v_proj.norm",
-    q: "model.layers.%.self_attn.q_proj",
-    k: "model.layers.%.self_attn.k_proj",
-    v: "model.layers.%.self_attn.v_proj",
-    qNorm: "model.layers.%.self_attn.q_norm",
-    kNorm: "model.layers.%.self_attn.k_norm",
-    attnSubNorm: "model.layers.%.self_attn.attn_sub_norm",
-    o: "model.layers.%.self_attn.o_proj",
-    ffnNorm: "model.layers.%.post_attention_layernorm",
-    gateInputNorm: "model.layers.%.mlp.gate_proj.norm",
-    upInputNorm: "model.layers.%.mlp.up_proj.norm",
-    gate: "model.layers.%.mlp.gate_proj",
-    up: "model.layers.%.mlp.up_proj",
-    ffnSubNorm: "model.layers.%.mlp.ffn_sub_norm",
-    down: "model.layers.%.mlp.down_proj",
-  },
-};
-
-/** BitnetForCausalLM calls the sub-norms otherwise than BitNetForCausalLM. */
-const BITNET_SILU_NAMES: TensorNames = {
-  ...HF_NAMES,
-  layer: { ...HF_NAMES.layer, attnSubNorm: "model.layers.%.self_attn.inner_attn_ln", ffnSubNorm: "model.layers.%.mlp.ffn_layernorm" },
-};
-
-/** What bitnet-embedding's norms before `o` and `down` are called: they are its sub-norms. */
-const INNER_GGUF_NAMES: TensorNames = {
-  ...GGUF_NAMES,
-  layer: { ...GGUF_NAMES.layer, attnSubNorm: "blk.%.attn_output_norm_in", ffnSubNorm: "blk.%.ffn_down_norm_in" },
-};
-const INNER_HF_NAMES: TensorNames = {
-  ...HF_NAMES,
-  layer: { ...HF_NAMES.layer, attnSubNorm: "model.layers.%.self_attn.o_proj.norm", ffnSubNorm: "model.layers.%.mlp.down_proj.norm" },
-};
-
-/** What tensors of an architecture are called in a container. @param architecture as that container names it */
-export function tensorNames(format: Checkpoint["format"], architecture: string, innerNorms = false): TensorNames {
-  if (format === "gguf") return innerNorms ? INNER_GGUF_NAMES : GGUF_NAMES;
-  if (innerNorms) return INNER_HF_NAMES;
-  return architecture === "BitnetForCausalLM" ? BITNET_SILU_NAMES : HF_NAMES;
 }
 
 /** What the user says about weights whose file doesn't. */
@@ -152,6 +70,14 @@ export function isPassedOver(name: string): boolean {
   return isFrequencies(name) || BUFFERS.test(name);
 }
 
+/** Matrices among what is kept in f32, which files may have quantised. */
+const MATRICES = /\.ssm_(?:alpha|beta)\.weight$/;
+
+/** Whether a tensor of two axes is no ternary layer and no table, by its name. */
+export function isFloatMatrix(name: string): boolean {
+  return MATRICES.test(name) || /\.ssm_conv1d\.weight$/.test(name);
+}
+
 /** Types that hold plain numbers. */
 const FLOATS = ["F32", "F16", "BF16"];
 /** What embeddings and output heads come in. */
@@ -174,7 +100,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   const names = tensorNames(checkpoint.format, config.architecture, config.innerNorms);
   const used = new Set<string>();
   // bitnet-embedding's are those of the network alone, without that of the class that has a head.
-  const isBare = checkpoint.format === "safetensors" && config.innerNorms && !checkpoint.tensors.has(`${names.embedding}.weight`);
+  const isBare = checkpoint.format === "safetensors" && config.innerNorms && !checkpoint.tensors.has(names.embedding);
 
   const find = (role: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
     const name = isBare ? role.replace(/^model\./, "") : role;
@@ -197,17 +123,17 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
     return tensor;
   };
 
-  const norm = (name: string, size: number): TensorInfo => find(`${name}.weight`, [size], FLOATS);
+  const floats = (name: string, shape: readonly number[]): TensorInfo => find(name, shape, MATRICES.test(name) ? TABLES : FLOATS);
 
   const linear = (name: string, rows: number, columns: number, pairedRows: number | undefined): LinearSource => {
     const layout = options.i2sLayout ?? "block128";
     const plain = { rows, columns, scale: undefined, inverseScale: invertScales, layout, pairedRows, masters: config.masters };
-    if (checkpoint.format === "gguf") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], [...TERNARY, ...FLOATS]) };
-    if (config.packing?.mode !== "offline") return { ...plain, tensor: find(`${name}.weight`, [rows, columns], FLOATS) };
+    if (checkpoint.format === "gguf") return { ...plain, tensor: find(name, [rows, columns], [...TERNARY, ...FLOATS]) };
+    if (config.packing?.mode !== "offline") return { ...plain, tensor: find(name, [rows, columns], FLOATS) };
     return {
       ...plain,
-      tensor: find(`${name}.weight`, [rows / 4, columns], ["U8"]),
-      scale: find(`${name}.weight_scale`, [1], FLOATS),
+      tensor: find(name, [rows / 4, columns], ["U8"]),
+      scale: find(`${name}_scale`, [1], FLOATS),
       inverseScale: config.packing.inverseScale !== invertScales,
     };
   };
@@ -217,24 +143,29 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   const layers: LayerSources[] = [];
   // One by one: a count that the file doesn't hold fails at the first layer it lacks.
   for (let layer = 0; layer < config.layers; layer++) {
-    const name = (role: LinearRole | NormRole): string => names.layer[role].replace("%", String(layer));
+    const name = (role: LinearRole | FloatRole): string => names.layer[role].replace("%", String(layer));
     layers.push(
       makeLayer(
         config,
+        layer,
         (role, rows, columns) => linear(name(role), rows, columns, ROTATED.has(role) ? paired : undefined),
-        (role, size) => norm(name(role), size),
+        (role, shape) => floats(name(role), shape),
       ),
     );
   }
   const sources: NetworkSources = {
-    embedding: find(`${names.embedding}.weight`, [vocabSize, hiddenSize], TABLES),
+    embedding: find(names.embedding, [vocabSize, hiddenSize], TABLES),
     layers,
-    outputNorm: norm(names.outputNorm, hiddenSize),
-    head: config.tiedHead ? undefined : find(`${names.head}.weight`, [vocabSize, hiddenSize], TABLES),
+    outputNorm: floats(names.outputNorm, [hiddenSize]),
+    head: config.tiedHead ? undefined : find(names.head, [vocabSize, hiddenSize], TABLES),
   };
   // Tied SafeTensors may repeat the embedding as lm_head; the configuration says that it isn't used.
-  if (config.tiedHead) used.add(`${names.head}.weight`);
+  if (config.tiedHead) used.add(names.head);
   if (config.ropeFactors) used.add(ROPE_FACTORS); // read with the configuration
+  if (config.extraLayers > 0) {
+    const isExtra = (block: number): boolean => block >= config.layers && block < config.layers + config.extraLayers;
+    for (const name of checkpoint.tensors.keys()) if (isExtra(Number(/^blk\.(\d+)\./.exec(name)?.[1]))) used.add(name);
+  }
   for (const [name, tensor] of checkpoint.tensors) {
     // A tensor without a number changes nothing.
     if (!used.has(name) && !isPassedOver(name) && tensor.byteLength > 0) {

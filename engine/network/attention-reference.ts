@@ -1,6 +1,6 @@
 import type { ModelConfig } from "../model/config.js";
 import type { Block } from "../model/layers.js";
-import { attend, attendQ8, type KvType, type QuantizedVectors, quantizeHeads, rmsNorm } from "../numerics.js";
+import { attend, attendQ8, type KvType, type QuantizedVectors, quantizeHeads, rmsNorm, sigmoidMul } from "../numerics.js";
 import { rope } from "../rope.js";
 import { inputNorm, type ReferenceLinear, type ReferenceProducts } from "./reference-linear.js";
 
@@ -73,14 +73,14 @@ export class KeyValueCache {
 /** A row of a batch, as an attention block sees it. */
 export interface AttentionRow {
   readonly position: number;
-  /** [headDim] f32 from `ropeAngles` */
+  /** [ropeSize] f32 from `ropeAngles` */
   readonly angles: Float32Array;
   /** Of this layer and the row's sequence. */
   readonly cache: KeyValueCache;
 }
 
 /**
- * q, k, v → norms of heads → RoPE → cache → attention → sub-norm → output projection.
+ * q, k, v → norms of heads → RoPE → cache → attention → gate or sub-norm → output projection.
  * @param x [rows] of [hidden] f32, normed
  * @returns [rows] of [hidden] f32: what is added to the residual stream
  */
@@ -94,7 +94,9 @@ export function attentionReference(
   const { heads, kvHeads, headDim, attentionSize, rmsNormEps } = config;
   const { qNorm, kNorm, attnSubNorm } = block;
   const normed = (weight: Float32Array | undefined): readonly Float32Array[] => inputNorm(x, weight, rmsNormEps);
-  const q = products.linear(block.q, normed(block.qInputNorm)); // [rows] of [heads, headDim]
+  const qRows = products.linear(block.q, normed(block.qInputNorm)); // [rows] of [heads, headDim]; of gated attention [heads, q and gate, headDim]
+  const q = config.attentionGates ? qRows.map((row) => halvesOf(row, headDim, 0)) : qRows;
+  const gates = config.attentionGates ? qRows.map((row) => halvesOf(row, headDim, 1)) : undefined;
   const k = products.linear(block.k, normed(block.kInputNorm)); // [rows] of [kvHeads, headDim]
   const v = products.linear(block.v, normed(block.vInputNorm));
   const mixed = rows.map(({ position, angles, cache }, i) => {
@@ -105,10 +107,18 @@ export function attentionReference(
     cache.store(position, k[i]!, v[i]!);
     const out = new Float32Array(attentionSize); // [heads, headDim]
     cache.attend(out, q[i]!, position + 1);
+    if (gates) sigmoidMul(out, gates[i]!, attentionSize);
     if (attnSubNorm) rmsNorm(out, out, attnSubNorm, rmsNormEps);
     return out;
   });
   return products.linear(block.o, mixed);
+}
+
+/** The first or second halves of heads of 2 · headDim, side by side. */
+function halvesOf(x: Float32Array, headDim: number, half: 0 | 1): Float32Array {
+  const out = new Float32Array(x.length / 2);
+  for (let at = 0; at < out.length; at += headDim) out.set(x.subarray(2 * at + half * headDim, 2 * at + (half + 1) * headDim), at);
+  return out;
 }
 
 /** RMSNorm of each head by itself, in place. @param x [heads, headDim] f32 @param weight [headDim] f32 */

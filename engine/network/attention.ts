@@ -9,7 +9,7 @@ const SPLIT_ROWS = 4;
 
 /** What all attention blocks of a network share. */
 interface AttentionMemory {
-  /** [rows + 1][q | k | v] f32 */
+  /** [rows + 1][q | k | v] f32; of gated attention each head's gate stands behind its q */
   readonly qkv: number;
   readonly qkvStride: number;
   /** [slots][q | k] f32: rotated */
@@ -38,7 +38,8 @@ export function planAttention(layout: Layout): (weights: Block<"attention", Line
   const kvSize = kvHeads * headDim;
   const stateBytes = floatStride(4 + headDim);
   const spans = Math.ceil(layout.limits.contextLength / KV_SPAN);
-  const qkvStride = floatStride(attentionSize + 2 * kvSize);
+  const qSize = layout.config.attentionGates ? 2 * attentionSize : attentionSize;
+  const qkvStride = floatStride(qSize + 2 * kvSize);
   const rotatedStride = floatStride(attentionSize + kvSize);
   const mixedStride = floatStride(attentionSize);
   const memory: AttentionMemory = {
@@ -57,7 +58,7 @@ export function planAttention(layout: Layout): (weights: Block<"attention", Line
   return (weights) => ({ ...weights, memory, cache: layout.take("KV cache", cacheBytes) });
 }
 
-/** One layer's attention on one thread: q, k, v → norms of heads → RoPE → cache → attention → sub-norm → output projection. */
+/** One layer's attention on one thread: q, k, v → norms of heads → RoPE → cache → attention → gate or sub-norm → output projection. */
 export class Attention {
   readonly #thread: ForwardThread;
   readonly #block: AttentionPlan;
@@ -91,8 +92,8 @@ export class Attention {
   /** From the block's input to what is added to the residual stream. Ends behind a barrier. */
   run(rows: number): void {
     const thread = this.#thread;
-    const { memory, attnSubNorm } = this.#block;
-    const { heads, kvHeads, attentionSize } = thread.config;
+    const { memory, attnSubNorm, o } = this.#block;
+    const { heads, kvHeads, attentionSize, attentionGates } = thread.config;
     const { stateBytes } = memory;
 
     thread.project(this.#qkv, memory.qkv, memory.qkvStride, rows);
@@ -130,7 +131,9 @@ export class Attention {
 
     thread.eachRow(rows, (row, slot) => {
       if (split) for (let head = 0; head < heads; head++) this.#finish(slot, head, splitStates(row, head), this.#spansOf(row));
-      thread.normAndQuantize(slot, memory.mixed + slot * memory.mixedStride, attnSubNorm, attentionSize);
+      const mixed = memory.mixed + slot * memory.mixedStride;
+      if (attentionGates) this.#gate(mixed, row);
+      thread.normAndQuantize(slot, mixed, attnSubNorm, attentionSize, o.signs);
     });
     thread.linears(this.#o, thread.plan.delta, thread.hiddenStride, rows);
   }
@@ -139,27 +142,39 @@ export class Attention {
   #rotateAndStore(row: number, slot: number): void {
     const { kernels, plan, step, config } = this.#thread;
     const { memory, cache, qNorm, kNorm } = this.#block;
-    const { heads, kvHeads, headDim, attentionSize } = config;
+    const { heads, kvHeads, headDim, attentionSize, attentionGates, ropeSize } = config;
+    const size = headDim * 4;
+    const qSize = attentionGates ? 2 * size : size; // from head to head
     const qkv = memory.qkv + row * memory.qkvStride;
     const rotated = memory.rotated + slot * memory.rotatedStride;
-    const k = attentionSize * 4;
-    const v = k + kvHeads * headDim * 4;
-    if (qNorm !== undefined) this.#normHeads(rotated, qkv, heads, qNorm);
-    if (kNorm !== undefined) this.#normHeads(rotated + k, qkv + k, kvHeads, kNorm);
-    kernels.rope(rotated, qNorm === undefined ? qkv : rotated, heads + kvHeads, headDim, plan.angles + slot * plan.anglesStride);
+    const k = attentionSize * 4; // where keys begin among what is rotated
+    const v = qkv + heads * qSize + kvHeads * size;
+    if (qNorm !== undefined) this.#normHeads(rotated, qkv, qSize, heads, qNorm);
+    if (kNorm !== undefined) this.#normHeads(rotated + k, qkv + heads * qSize, size, kvHeads, kNorm);
+    kernels.rope(rotated, qNorm === undefined ? qkv : rotated, heads + kvHeads, headDim, ropeSize, plan.angles + slot * plan.anglesStride);
     const store = plan.kv === "q8" ? kernels.storeKeyValueQ8 : kernels.storeKeyValue;
     // A lone row's key and value are stored by every thread: the same bytes, so that each sees them without a barrier.
     const block = cache + step.ownBlock(row, KV_BLOCK) * this.#headBytes;
     for (let head = 0; head < kvHeads; head++) {
-      const offset = head * headDim * 4;
-      store(block + head * this.#regionBytes, step.position(row) % KV_BLOCK, rotated + k + offset, qkv + v + offset, headDim);
+      const offset = head * size;
+      store(block + head * this.#regionBytes, step.position(row) % KV_BLOCK, rotated + k + offset, v + offset, headDim);
     }
   }
 
-  #normHeads(out: number, x: number, count: number, weight: number): void {
+  /** @param stride bytes from head to head of `x` */
+  #normHeads(out: number, x: number, stride: number, count: number, weight: number): void {
     const { kernels, config } = this.#thread;
     const { headDim, rmsNormEps } = config;
-    for (let at = 0; at < count * headDim * 4; at += headDim * 4) kernels.rmsNorm(out + at, x + at, weight, headDim, rmsNormEps);
+    for (let head = 0; head < count; head++) kernels.rmsNorm(out + head * headDim * 4, x + head * stride, weight, headDim, rmsNormEps);
+  }
+
+  /** Multiplies what attention gave, [heads, headDim] f32, by σ of the gates. */
+  #gate(mixed: number, row: number): void {
+    const { kernels, config } = this.#thread;
+    const { memory } = this.#block;
+    const size = config.headDim * 4;
+    const gates = memory.qkv + row * memory.qkvStride + size;
+    for (let head = 0; head < config.heads; head++) kernels.sigmoidMul(mixed + head * size, gates + head * 2 * size, config.headDim);
   }
 
   /** Spans that a row sees. */

@@ -43,7 +43,7 @@ export class FeedForward {
   run(rows: number): void {
     const thread = this.#thread;
     const { kernels } = thread;
-    const { memory, ffnSubNorm } = this.#block;
+    const { memory, ffnSubNorm, down } = this.#block;
     const { ffnSize, activation } = thread.config;
     const gated = activation === "silu" ? kernels.siluMul : kernels.reluSquaredMul;
 
@@ -52,7 +52,7 @@ export class FeedForward {
       const gate = memory.gateUp + row * memory.gateUpStride;
       const product = thread.normed(slot);
       gated(product, gate, gate + ffnSize * 4, ffnSize);
-      thread.normAndQuantize(slot, product, ffnSubNorm, ffnSize);
+      thread.normAndQuantize(slot, product, ffnSubNorm, ffnSize, down.signs);
     });
     thread.linears(this.#down, thread.plan.delta, thread.hiddenStride, rows);
   }

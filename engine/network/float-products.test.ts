@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { floatProducts } from "./float-products.js";
-import { type FloatProducts, type ReferenceLinear, scalarProducts } from "./reference-linear.js";
+import { type FloatProducts, scalarProducts, type TernaryMatrix } from "./reference-linear.js";
 
 const products = floatProducts();
 
 /** [inputs] of [rows] */
-function ternary(by: FloatProducts, linear: ReferenceLinear, inputs: readonly Float32Array[]): Float32Array[] {
+function ternary(by: FloatProducts, linear: TernaryMatrix, inputs: readonly Float32Array[]): Float32Array[] {
   const outs = inputs.map(() => new Float32Array(linear.rows).fill(Number.NaN));
   by.ternary(outs, linear, inputs);
   return outs;
@@ -38,7 +38,7 @@ const cases = fc
     };
     const float = (): number => (random() - 0.5) * 2 ** Math.floor(random() * 60 - 30);
     const groups = group === undefined ? 1 : Math.ceil(columns / group);
-    const linear: ReferenceLinear = {
+    const linear: TernaryMatrix = {
       rows,
       columns,
       weights: Int8Array.from({ length: rows * columns }, () => Math.floor(random() * 3) - 1),

@@ -1,6 +1,7 @@
 import type { Kernels } from "../compute/kernels.js";
 import { ropeAngles, ropeFrequencies } from "../rope.js";
-import { type BlockPlan, type ForwardBlock, forwardBlock, inputNorm } from "./blocks.js";
+import { type BlockInput, type BlockPlan, type ForwardBlock, forwardBlock, inputOf } from "./blocks.js";
+import { Delta } from "./delta.js";
 import { Head } from "./head.js";
 import type { NetworkPlan } from "./plan.js";
 import type { StepMemory } from "./step-memory.js";
@@ -18,19 +19,24 @@ export interface Tables {
 export class Forward {
   readonly #thread: ForwardThread;
   readonly #embedding: TableFile;
-  readonly #frequencies: Float64Array; // [headDim/2]
+  readonly #frequencies: Float64Array; // [ropeSize/2]
+  /** By which rows of the embedding are turned back, [hidden] f32; 0: they aren't rotated. */
+  readonly #embeddingSigns: number;
   readonly #blocks: readonly ForwardBlock[];
-  readonly #norms: readonly number[]; // of the blocks' inputs, [blocks] of [hidden] f32
+  readonly #recurrent: readonly Delta[]; // those of the blocks
+  readonly #inputs: readonly BlockInput[]; // [blocks]
   readonly #head: Head;
 
   constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, step: StepMemory, tables: Tables, thread: number) {
-    const { headDim, ropeTheta, ropeFactors, ropeScaling } = plan.config;
+    const { ropeSize, ropeTheta, ropeFactors, ropeScaling } = plan.config;
     const blocks = plan.layers.flatMap(({ mixer, feedForward }): BlockPlan[] => [mixer, feedForward]);
     this.#thread = new ForwardThread(kernels, memory, plan, step, thread);
     this.#embedding = tables.embedding;
-    this.#frequencies = ropeFrequencies(ropeTheta, headDim, ropeFactors, ropeScaling);
+    this.#frequencies = ropeFrequencies(ropeTheta, ropeSize, ropeFactors, ropeScaling);
     this.#blocks = blocks.map((block) => forwardBlock(this.#thread, block));
-    this.#norms = blocks.map(inputNorm);
+    this.#recurrent = this.#blocks.filter((block) => block instanceof Delta);
+    this.#inputs = blocks.map(inputOf);
+    this.#embeddingSigns = plan.embeddingSigns;
     this.#head = new Head(this.#thread, plan.head, tables.head);
   }
 
@@ -40,12 +46,22 @@ export class Forward {
     // The step is read only before its last barrier: behind that the leader may be writing the next one.
     const { rows, outputs, headed, full } = thread.step;
     thread.alone = rows === 1;
+    this.#copyStates();
     this.#begin(rows);
     this.#blocks.forEach((block, index) => {
       block.run(rows);
-      this.#add(rows, this.#norms[index + 1]);
+      this.#add(rows, this.#inputs[index + 1]);
     });
     if (outputs > 0) this.#head.run(outputs, headed, full);
+  }
+
+  /** Restores states from snapshots, and takes new ones. */
+  #copyStates(): void {
+    const thread = this.#thread;
+    for (let index = 0; index < thread.step.copies; index++) {
+      const [from, to] = thread.step.copy(index);
+      thread.each(this.#recurrent.length, (block) => this.#recurrent[block]!.copyState(from, to));
+    }
   }
 
   /** Each row's embedding, the angles of its position, and the input of the first block. */
@@ -53,20 +69,26 @@ export class Forward {
     const thread = this.#thread;
     const { memory, plan, step, config } = thread;
     thread.eachRow(rows, (row, slot) => {
-      this.#embedding.row(step.token(row), thread.x(slot));
-      const angles = new Float32Array(memory.buffer, plan.angles + slot * plan.anglesStride, config.headDim);
+      const x = thread.x(slot);
+      this.#embedding.row(step.token(row), x);
+      if (this.#embeddingSigns !== 0) thread.rotateBack(x, this.#embeddingSigns, config.hiddenSize);
+      const angles = new Float32Array(memory.buffer, plan.angles + slot * plan.anglesStride, config.ropeSize);
       ropeAngles(angles, step.position(row), this.#frequencies, config.ropeScaling?.attention);
-      thread.blockInput(slot, this.#norms[0]!);
+      this.#prepare(slot, this.#inputs[0]!);
     });
   }
 
+  #prepare(slot: number, { norm, signs }: BlockInput): void {
+    this.#thread.blockInput(slot, norm, signs);
+  }
+
   /** Adds what a block gave, and prepares the input of the next one, if there is one. */
-  #add(rows: number, nextNorm: number | undefined): void {
+  #add(rows: number, next: BlockInput | undefined): void {
     const thread = this.#thread;
     const { hiddenSize } = thread.config;
     thread.eachRow(rows, (row, slot) => {
       thread.kernels.add(thread.x(slot), thread.delta(row), hiddenSize);
-      if (nextNorm !== undefined) thread.blockInput(slot, nextNorm);
+      if (next) this.#prepare(slot, next);
     });
   }
 }

@@ -11,6 +11,10 @@ const SCAN_ROWS = 128;
 export interface HeadPlan {
   /** [hidden] f32 */
   readonly norm: number;
+  /** By which what goes into the head is rotated, [hidden] 1 or −1 f32; 0: it isn't. */
+  readonly signs: number;
+  /** [slots][hidden] f32: that, rotated */
+  readonly rotated: number;
   readonly kind: HeadKind;
   /** Rows, rounded up to a group of 4; those past the vocabulary are zero. */
   readonly rows: number;
@@ -35,10 +39,13 @@ export function planHead(layout: Layout): HeadPlan {
   const rows = kind === "none" ? 0 : up(vocabSize, ROW_GROUP);
   const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize, none: 0 }[kind];
   const scanBytes = kind === "scan" ? rows * 4 : 0;
+  const isRotated = kind !== "none" && layout.config.rotation?.head === true;
   const scannedStride = up(hiddenSize * 2, 64) + 64;
   const logitsStride = floatStride(rows);
   return {
-    norm: layout.norm(hiddenSize),
+    norm: layout.floats([hiddenSize]),
+    signs: isRotated ? layout.signs(hiddenSize) : 0,
+    rotated: isRotated ? layout.take("activations", layout.slots * hiddenSize * 4) : 0,
     kind,
     rows,
     rowBytes,
@@ -82,8 +89,9 @@ export class Head {
    * @param full all logits exactly, even if the head is scanned
    */
   run(outputs: number, headed: number, full: boolean): void {
-    const x = this.#norm(outputs);
+    const normed = this.#norm(outputs);
     if (headed === 0) return;
+    const x = this.#plan.signs === 0 ? normed : this.#rotate(normed, headed);
     if (this.#plan.kind !== "scan") this.#exact(x, headed);
     else if (full) this.#fromFile(x, headed);
     else this.#scan(x, headed);
@@ -104,6 +112,21 @@ export class Head {
       thread.kernels.rmsNorm(normed + i * hiddenSize * 4, thread.x(thread.step.output(i)), norm, hiddenSize, rmsNormEps),
     );
     return normed;
+  }
+
+  /** Rotates states for a head that is stored for it. @returns where, [outputs][hidden] f32 */
+  #rotate(normed: number, outputs: number): number {
+    const thread = this.#thread;
+    const { hiddenSize } = thread.config;
+    const { signs, rotated } = this.#plan;
+    const rotate = (i: number, slot: number): void =>
+      thread.rotate(rotated + slot * hiddenSize * 4, normed + i * hiddenSize * 4, signs, hiddenSize);
+    if (thread.alone) {
+      rotate(0, thread.thread);
+      return rotated + thread.thread * hiddenSize * 4;
+    }
+    thread.each(outputs, (i) => rotate(i, i));
+    return rotated;
   }
 
   /** All logits, from rows in memory. */

@@ -14,6 +14,8 @@ export interface LinearPlan {
   readonly weights: number;
   /** f32; with `scaleBlock`, [rows/4][kPad/scaleBlock][4 rows] f32 */
   readonly scales: number;
+  /** Its input is rotated by these, [columns] 1 or −1 f32; 0: it isn't. */
+  readonly signs: number;
 }
 
 /**
@@ -31,6 +33,8 @@ export interface PlanOptions {
   readonly head: HeadKind;
   readonly threads: number;
   readonly contextLength: number;
+  /** States of sequences, and snapshots of them, that there is room for, where layers are recurrent. */
+  readonly states: number;
   readonly stagingBytes: number;
   /** Pieces of master weights, all tensors together. */
   readonly statPieces: number;
@@ -58,18 +62,19 @@ export class Layout {
   readonly #arena: ArenaPlan;
   /** Columns of a block of the layout, of which rows have whole ones. */
   readonly #columnBlock: number;
+  readonly #signs = new Map<number, number>();
   #widest = 0;
   #scratchBytes = 0;
 
   constructor(arena: ArenaPlan, config: ModelConfig, options: PlanOptions) {
-    const { contextLength } = options;
+    const { contextLength, states } = options;
     this.#arena = arena;
     this.config = config;
     this.options = options;
     this.#columnBlock = options.scaleBlock ?? columnBlock(options.tier);
     this.slots = Math.max(MAX_ROWS, options.threads);
     const blocks = Math.ceil(contextLength / KV_BLOCK);
-    this.limits = { maxRows: MAX_ROWS, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength };
+    this.limits = { maxRows: MAX_ROWS, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength, states };
   }
 
   /** Columns of the widest row that goes into a ternary layer, of those handed out so far. */
@@ -107,17 +112,32 @@ export class Layout {
     return this.take("activations", (MAX_ROWS + 1) * stride);
   }
 
-  /** [size] f32 */
-  norm(size: number): number {
-    return this.take("norms", floatStride(size));
+  /** f32; of a matrix as many rows as fill a group. */
+  floats(shape: readonly number[]): number {
+    const [first, second] = shape as [number, number?];
+    return this.take("norms", second === undefined ? floatStride(first) : floatStride(up(first, ROW_GROUP) * second));
   }
 
-  linear(rows: number, columns: number): LinearPlan {
+  /** Where signs by width lie, each [width] f32. */
+  get allSigns(): ReadonlyMap<number, number> {
+    return this.#signs;
+  }
+
+  /** Signs of inputs of this width, [width] f32. */
+  signs(width: number): number {
+    const at = this.#signs.get(width) ?? this.take("signs", floatStride(width));
+    this.#signs.set(width, at);
+    return at;
+  }
+
+  /** @param rotated its input is */
+  linear(rows: number, columns: number, rotated: boolean): LinearPlan {
     const { scaleBlock } = this.options;
     const kPad = up(columns, this.#columnBlock);
     const packedRows = up(rows, ROW_GROUP);
     const scaleBytes = scaleBlock === undefined ? 4 : packedRows * (kPad / scaleBlock) * 4;
     this.#widest = Math.max(this.#widest, columns);
-    return { rows, columns, kPad, weights: this.take("weights", (packedRows * kPad) / 4), scales: this.take("scales", scaleBytes) };
+    const weights = this.take("weights", (packedRows * kPad) / 4);
+    return { rows, columns, kPad, weights, scales: this.take("scales", scaleBytes), signs: rotated ? this.signs(columns) : 0 };
   }
 }

@@ -1,6 +1,6 @@
 import { columnBlock, type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
-import { allLinears, layerNorms } from "../model/layers.js";
+import { allLinears, layerFloats } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
@@ -35,8 +35,7 @@ export type LoadOutcome = "loaded" | "f32 head" | "scale groups";
 export function loadNeeds(sources: NetworkSources): LoadNeeds {
   const packings = allLinears(sources.layers).map(openPacking);
   let stagingBytes = tableStaging(sources.embedding.shape[1]!);
-  const norms = [sources.outputNorm, ...sources.layers.flatMap((layer) => layerNorms(layer).map(([, norm]) => norm))];
-  for (const { byteLength } of norms) stagingBytes = Math.max(stagingBytes, align(byteLength));
+  for (const { byteLength } of smallTensors(sources)) stagingBytes = Math.max(stagingBytes, align(byteLength));
   let statPieces = 0;
   for (const packing of packings) {
     const { length, rows } = packing.piece(0);
@@ -45,6 +44,12 @@ export function loadNeeds(sources: NetworkSources): LoadNeeds {
   }
   return { packings, stagingBytes, statPieces };
 }
+
+/** Norms and other floats that are read at once, or, matrices, a row at a time. */
+const smallTensors = ({ outputNorm, layers }: NetworkSources): TensorInfo[] => [
+  outputNorm,
+  ...layers.flatMap((layer) => layerFloats(layer).map(([, tensor]) => tensor)),
+];
 
 const align = (n: number, unit = 64): number => Math.ceil(n / unit) * unit;
 
@@ -90,7 +95,16 @@ export function load(
 
   const floats = (tensor: TensorInfo, to: number): Job => ({
     bytes: tensor.byteLength,
-    run: () => void readWidened(kernels, read, tensor, 0, tensor.shape[0]!, staging, to),
+    run: () =>
+      void readWidened(
+        kernels,
+        read,
+        tensor,
+        0,
+        tensor.shape.reduce((product, extent) => product * extent, 1),
+        staging,
+        to,
+      ),
   });
 
   const head = (tensor: TensorInfo): Job[] => {
@@ -121,6 +135,10 @@ export function load(
   };
 
   const { scaleBlock } = plan;
+  const setSigns = (width: number, to: number): Job => ({
+    bytes: 0,
+    run: () => new Float32Array(memory.buffer, to, width).set(plan.config.rotation!.signs.get(width)!),
+  });
   const setScale = (to: LinearPlan, scale: number): void => {
     const count = scaleBlock === undefined ? 1 : align(to.rows, ROW_GROUP) * (to.kPad / scaleBlock);
     new Float32Array(memory.buffer, to.scales, count).fill(scale);
@@ -200,9 +218,10 @@ export function load(
 
   const first = plan.head.kind === "none" ? [] : head(sources.head ?? sources.embedding);
   first.push(floats(sources.outputNorm, plan.head.norm));
+  for (const [width, to] of plan.signs) first.push(setSigns(width, to));
   plan.layers.forEach((layer, i) => {
-    const addresses = layerNorms(layer);
-    for (const [n, [, norm]] of layerNorms(sources.layers[i]!).entries()) first.push(floats(norm, addresses[n]![1]));
+    const addresses = layerFloats(layer);
+    for (const [n, [, norm]] of layerFloats(sources.layers[i]!).entries()) first.push(floats(norm, addresses[n]![1]));
   });
   const second: Job[] = [];
   const third: Job[] = [];

@@ -12,6 +12,10 @@ export interface NetworkPlan extends SharedPlan {
   readonly pages: number;
   readonly layers: readonly LayerPlan[];
   readonly head: HeadPlan;
+  /** By which rows of the embedding are turned back, [hidden] 1 or −1 f32; 0: they aren't rotated. */
+  readonly embeddingSigns: number;
+  /** By width, where the signs of all rotations lie: [width] f32 each. */
+  readonly signs: ReadonlyMap<number, number>;
   /** [threads]: what each thread reads of a file and its decoded codes */
   readonly staging: number;
   readonly stagingBytes: number;
@@ -59,11 +63,14 @@ function layOut(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): Om
   const layout = new Layout(arena, config, options);
   const layers = planLayers(layout);
   const head = planHead(layout);
+  const embeddingSigns = config.rotation?.embedding ? layout.signs(config.hiddenSize) : 0;
   const stagingBytes = up(options.stagingBytes, 64);
   return {
     ...planShared(layout),
     layers,
     head,
+    embeddingSigns,
+    signs: layout.allSigns,
     staging: layout.take("scratch", options.threads * stagingBytes),
     stagingBytes,
     pieceStats: layout.take("scratch", 24 * options.statPieces),

@@ -1,8 +1,9 @@
+import { rotate } from "../hadamard.js";
 import type { ModelConfig } from "../model/config.js";
 import { dot8, groupedProduct, outputFactor, quantize, quantizeGroups, rmsNorm } from "../numerics.js";
 
-/** A ternary layer. */
-export interface ReferenceLinear {
+/** A ternary matrix. */
+export interface TernaryMatrix {
   readonly rows: number;
   readonly columns: number;
   /** [rows, columns] −1, 0, 1 */
@@ -13,10 +14,16 @@ export interface ReferenceLinear {
   readonly group: number | undefined;
 }
 
+/** A ternary layer. */
+export interface ReferenceLinear extends TernaryMatrix {
+  /** Its input is rotated by these, [columns] 1 or −1; undefined: it isn't. */
+  readonly signs: Int8Array | undefined;
+}
+
 /** What the path without quantised activations multiplies with. Inputs and outputs are one a row of the batch, f32. */
 export interface FloatProducts {
   /** out[row] = Σ w·scale·x, in f64, column i in lane i mod 4: no kernel that writes text computes it, so accuracy is all that counts. */
-  ternary(outs: readonly Float32Array[], linear: ReferenceLinear, inputs: readonly Float32Array[]): void;
+  ternary(outs: readonly Float32Array[], matrix: TernaryMatrix, inputs: readonly Float32Array[]): void;
   /** out[row] = Σ table·x, as `dot8`. @param table [out's length, x's length] */
   dense(outs: readonly Float32Array[], table: Float32Array, inputs: readonly Float32Array[]): void;
 }
@@ -55,9 +62,10 @@ export class ReferenceProducts {
     this.#products = products;
   }
 
-  /** out = Σ w·x · scale, for each row of inputs. @param inputs [rows] of [columns] @returns [rows] of [layer's rows], f32 */
-  linear(layer: ReferenceLinear, inputs: readonly Float32Array[]): Float32Array[] {
-    const { rows, columns, weights, scales, group } = layer;
+  /** out = Σ w·x · scale, for each row of inputs. @param given [rows] of [columns] @returns [rows] of [layer's rows], f32 */
+  linear(layer: ReferenceLinear, given: readonly Float32Array[]): Float32Array[] {
+    const { rows, columns, weights, scales, group, signs } = layer;
+    const inputs = signs ? given.map((x) => rotate(x, signs, this.#config.rotation!.blockSize)) : given;
     const outs = inputs.map(() => new Float32Array(rows));
     if (!this.#activationQuant) {
       this.#products.ternary(outs, layer, inputs);

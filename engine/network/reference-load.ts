@@ -10,7 +10,7 @@ import { openPacking } from "../packing/open.js";
 import type { Packing } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
 import type { ReferenceWeights } from "./reference.js";
-import type { ReferenceLinear } from "./reference-linear.js";
+import type { ReferenceLinear, TernaryMatrix } from "./reference-linear.js";
 
 /** As much as the kernels' 32-bit memory: a file that only claims to be huge must not take the machine's. */
 const MAX_BYTES = 2 ** 32;
@@ -90,10 +90,13 @@ export function loadReference(
   const asRead = sources.layers.map((layer) => mapLayer(layer, linear, floats));
   const inGroups = config.activations === "float" || allLinears(asRead).some(({ scale }) => scale === undefined);
   const group = inGroups ? SCALE_GROUP : undefined;
-  const layers = asRead.map((layer) =>
+  const layers = asRead.map((layer, index) =>
     mapLayer(
       layer,
-      (from) => finished(from, group),
+      (from, role): ReferenceLinear => {
+        const isRotated = config.rotation?.linears[index]?.has(role) ?? false;
+        return { ...finished(from, group), signs: isRotated ? config.rotation!.signs.get(from.packing.source.columns)! : undefined };
+      },
       (norm) => norm,
     ),
   );
@@ -111,7 +114,7 @@ interface Linear {
 }
 
 /** A layer with a scale for each group of columns, or with one. */
-function finished({ packing, weights, scales, scale }: Linear, group: number | undefined): ReferenceLinear {
+function finished({ packing, weights, scales, scale }: Linear, group: number | undefined): TernaryMatrix {
   const { rows, columns } = packing.source;
   if (group === undefined) return { rows, columns, weights, group, scales: Float32Array.of(scale!) };
   const groups = Math.ceil(columns / group);

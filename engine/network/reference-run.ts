@@ -2,7 +2,7 @@ import type { StepBatch, StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
 import { KV_BLOCK, type KvType } from "../numerics.js";
 import { floatProducts } from "./float-products.js";
-import { Reference, ReferenceCache, type ReferenceWeights } from "./reference.js";
+import { Reference, ReferenceCache, ReferenceState, type ReferenceWeights } from "./reference.js";
 
 /** Rows of a step: few, so that an abort is seen soon. */
 const MAX_ROWS = 8;
@@ -15,10 +15,19 @@ export class ReferenceRun {
   readonly #reference: Reference;
   /** By the sequence's first block, which no other living sequence has. */
   readonly #caches = new Map<number, ReferenceCache>();
+  /** By their numbers. */
+  readonly #states = new Map<number, ReferenceState>();
   #hidden: Float32Array[] = []; // [outputs] of [hidden]: behind the last norm
   #logits: Float32Array[] = []; // [outputs] of [vocab]
 
-  constructor(config: ModelConfig, weights: ReferenceWeights, activationQuant: boolean, contextLength: number, kv: KvType = "f32") {
+  constructor(
+    config: ModelConfig,
+    weights: ReferenceWeights,
+    activationQuant: boolean,
+    contextLength: number,
+    kv: KvType = "f32",
+    states = config.recurrent ? 1 : 0,
+  ) {
     this.#config = config;
     this.#kv = kv;
     this.#reference = new Reference(config, weights, activationQuant, activationQuant ? undefined : floatProducts());
@@ -28,14 +37,17 @@ export class ReferenceRun {
       blockSize: KV_BLOCK,
       blocks: Math.ceil(contextLength / KV_BLOCK),
       contextLength,
+      states,
     };
   }
 
   compute(batch: StepBatch): void {
+    for (const [from, to] of batch.copies ?? []) this.#states.set(to, new ReferenceState(this.#config, this.#states.get(from)));
     const rows = Array.from(batch.tokens, (token, row) => ({
       token,
       position: batch.positions[row]!,
       cache: this.#cache(batch.tables[batch.sequences[row]!]!),
+      state: batch.states && this.#state(batch.states[batch.sequences[row]!]!, batch.positions[row] === 0),
     }));
     const hidden = this.#reference.forward(rows);
     this.#hidden = this.#reference.outputNorm(batch.outputs.map(({ row }) => hidden[row]!));
@@ -54,6 +66,14 @@ export class ReferenceRun {
   /** Nothing here counts its calls. */
   counters(): number[] {
     return [];
+  }
+
+  /** A sequence's state. @param fresh for its first position */
+  #state(number: number, fresh: boolean): ReferenceState {
+    const held = fresh ? undefined : this.#states.get(number);
+    const state = held ?? new ReferenceState(this.#config);
+    this.#states.set(number, state);
+    return state;
   }
 
   /** A sequence's cache, grown to all the blocks it has. */

@@ -17,6 +17,7 @@ const config: ModelConfig = {
   vocabSize: 40,
   contextLength: 256,
   ropeTheta: 10000,
+  ropeSize: 8,
   ropeFactors: undefined,
   ropeScaling: undefined,
   rmsNormEps: 1e-5,
@@ -24,6 +25,10 @@ const config: ModelConfig = {
   subNorms: true,
   innerNorms: false,
   qkNorms: false,
+  attentionGates: false,
+  recurrent: undefined,
+  extraLayers: 0,
+  rotation: undefined,
   rope: "neox",
   activations: "int8",
   activationsAssumed: false,
@@ -45,6 +50,7 @@ function weights(): ReferenceWeights {
     weights: Int8Array.from({ length: rows * columns }, () => Math.round(random() * 1.2)),
     scales: Float32Array.of(0.3),
     group: undefined,
+    signs: undefined,
   });
   const { hiddenSize, ffnSize, kvHeads, headDim, vocabSize } = config;
   const ones = (n: number): Float32Array => new Float32Array(n).fill(1);

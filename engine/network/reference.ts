@@ -2,11 +2,14 @@
  * The network in plain scalar TypeScript: what every kernel is checked against. It is written to be read; with activation quantisation its
  * logits are those of the kernels, bit for bit.
  */
+
+import { rotate, rotateBack } from "../hadamard.js";
 import type { ModelConfig } from "../model/config.js";
-import type { Layer } from "../model/layers.js";
+import { type Layer, mixerOf } from "../model/layers.js";
 import { type KvType, rmsNorm } from "../numerics.js";
 import { ropeAngles, ropeFrequencies } from "../rope.js";
 import { attentionReference, KeyValueCache } from "./attention-reference.js";
+import { DeltaState, deltaReference } from "./delta-reference.js";
 import { feedForwardReference } from "./feed-forward-reference.js";
 import { type FloatProducts, type ReferenceLinear, ReferenceProducts, scalarProducts } from "./reference-linear.js";
 
@@ -21,14 +24,17 @@ export interface ReferenceWeights {
   readonly head: Float32Array; // [vocab, hidden]; the embedding itself when tied
 }
 
-/** What the layers remember of one sequence. */
+/** What the layers with attention remember of one sequence. */
 export class ReferenceCache {
-  readonly layers: readonly KeyValueCache[];
+  /** Undefined: the layer has none. */
+  readonly layers: readonly (KeyValueCache | undefined)[];
   #positions = 0;
 
   /** @param positions that there is room for */
   constructor(config: ModelConfig, positions: number, kv: KvType = "f32") {
-    this.layers = Array.from({ length: config.layers }, () => new KeyValueCache(config, kv));
+    this.layers = Array.from({ length: config.layers }, (_, layer) =>
+      mixerOf(config, layer) === "attention" ? new KeyValueCache(config, kv) : undefined,
+    );
     this.grow(positions);
   }
 
@@ -39,8 +45,21 @@ export class ReferenceCache {
 
   /** Makes room for more; what is there stays. */
   grow(positions: number): void {
-    for (const layer of this.layers) layer.grow(positions);
+    for (const layer of this.layers) layer?.grow(positions);
     this.#positions = positions;
+  }
+}
+
+/** What the recurrent layers remember of one sequence. Unlike keys and values it can't be cut: only a copy can be gone back to. */
+export class ReferenceState {
+  /** Undefined: the layer is not recurrent. */
+  readonly layers: readonly (DeltaState | undefined)[];
+
+  /** @param from what to copy; left out: the beginning of a sequence */
+  constructor(config: ModelConfig, from?: ReferenceState) {
+    this.layers = Array.from({ length: config.layers }, (_, layer) =>
+      mixerOf(config, layer) === "delta" ? new DeltaState(config, from?.layers[layer]) : undefined,
+    );
   }
 }
 
@@ -49,6 +68,8 @@ export interface ReferenceRow {
   readonly token: number;
   readonly position: number;
   readonly cache: ReferenceCache;
+  /** Of networks with recurrent layers: that of the position before. */
+  readonly state?: ReferenceState | undefined;
 }
 
 export class Reference {
@@ -65,19 +86,19 @@ export class Reference {
     this.#config = config;
     this.#weights = weights;
     this.#products = new ReferenceProducts(config, activationQuant, products);
-    this.#frequencies = ropeFrequencies(config.ropeTheta, config.headDim, config.ropeFactors, config.ropeScaling);
+    this.#frequencies = ropeFrequencies(config.ropeTheta, config.ropeSize, config.ropeFactors, config.ropeScaling);
   }
 
   /**
-   * Tokens through all layers; each one's key and value are put into its cache, so that of one sequence the later ones see the earlier. What a
+   * Tokens through all layers; each one's key and value are put into its cache, and its state moves on, so that of one sequence the later ones see the earlier. What a
    * token gives does not hang on which others come along: they only share the reading of the weights.
    * @returns each token's last hidden state before the final norm, [rows] of [hidden] f32
    */
   forward(rows: readonly ReferenceRow[]): Float32Array[] {
-    const { hiddenSize, headDim, ropeScaling } = this.#config;
-    const x = rows.map(({ token }) => this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize)); // the residual stream
+    const { ropeSize, hiddenSize, ropeScaling } = this.#config;
+    const x = rows.map(({ token }) => this.#embed(token)); // the residual stream
     const angles = rows.map(({ position }) => {
-      const out = new Float32Array(headDim);
+      const out = new Float32Array(ropeSize);
       ropeAngles(out, position, this.#frequencies, ropeScaling?.attention);
       return out;
     });
@@ -85,8 +106,13 @@ export class Reference {
       for (const [i, row] of x.entries()) for (let j = 0; j < hiddenSize; j++) row[j] = row[j]! + delta[i]![j]!;
     };
     for (const [index, { mixer, feedForward }] of this.#weights.layers.entries()) {
-      const seen = rows.map(({ position, cache }, i) => ({ position, angles: angles[i]!, cache: cache.layers[index]! }));
-      add(attentionReference(this.#config, this.#products, mixer, this.#norm(x, mixer.attnNorm), seen));
+      if (mixer.kind === "delta") {
+        const states = rows.map(({ state }) => state!.layers[index]!);
+        add(deltaReference(this.#config, this.#products, mixer, this.#norm(x, mixer.deltaNorm), states));
+      } else {
+        const seen = rows.map(({ position, cache }, i) => ({ position, angles: angles[i]!, cache: cache.layers[index]! }));
+        add(attentionReference(this.#config, this.#products, mixer, this.#norm(x, mixer.attnNorm), seen));
+      }
       add(feedForwardReference(this.#config, this.#products, feedForward, this.#norm(x, feedForward.ffnNorm)));
     }
     return x;
@@ -99,7 +125,16 @@ export class Reference {
 
   /** [rows] of [vocab] f32 from what `outputNorm` returned. */
   logits(normed: readonly Float32Array[]): Float32Array[] {
-    return this.#products.dense(this.#weights.head, this.#config.vocabSize, normed);
+    const { rotation, vocabSize, hiddenSize } = this.#config;
+    const x = rotation?.head ? normed.map((row) => rotate(row, rotation.signs.get(hiddenSize)!, rotation.blockSize)) : normed;
+    return this.#products.dense(this.#weights.head, vocabSize, x);
+  }
+
+  /** A token's row of the embedding, [hidden] f32. */
+  #embed(token: number): Float32Array {
+    const { rotation, hiddenSize } = this.#config;
+    const row = this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize);
+    return rotation?.embedding ? rotateBack(row, rotation.signs.get(hiddenSize)!, rotation.blockSize) : row;
   }
 
   #norm(rows: readonly Float32Array[], weight: Float32Array): Float32Array[] {

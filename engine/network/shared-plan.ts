@@ -39,7 +39,7 @@ export interface SharedPlan {
   /** [slots + 1] of 8 bytes: sum and maximum of each; with `scaleBlock`, sum and scale of each group */
   readonly meta: number;
   readonly metaStride: number;
-  /** [slots][headDim] f32: cosines, sines of each row's position */
+  /** [slots][ropeSize] f32: cosines, sines of each row's position */
   readonly angles: number;
   readonly anglesStride: number;
   /** [threads] of `scratchBytes`, each thread's own */
@@ -53,11 +53,12 @@ export function planShared(layout: Layout): SharedPlan {
   const { tier, kv, scaleBlock, threads } = options;
   const kPad = layout.widestPadded;
   layout.needScratch(ternaryScratch(kPad));
+  if (config.rotation) layout.needScratch(floatStride(layout.widest)); // a rotated row
   const { scratchBytes } = layout;
   const normedStride = floatStride(layout.widest);
   const quantizedStride = kPad * activationBytes(tier, config.activations);
   const metaStride = scaleBlock === undefined ? 8 : 8 * (kPad / scaleBlock);
-  const anglesStride = floatStride(config.headDim);
+  const anglesStride = floatStride(config.ropeSize);
   return {
     config,
     tier,

@@ -3,6 +3,21 @@ import type { StepBatch, StepLimits } from "../compute/step.js";
 /** What the threads do when the leader lets them go. */
 export const Operation = { step: 1, exit: 2 } as const;
 
+/** Rows of one sequence in a step, which stand side by side. */
+export interface Run {
+  readonly first: number;
+  readonly rows: number;
+  /** Number of the sequence's recurrent state. */
+  readonly state: number;
+  /** The first row is the sequence's first: whatever the state holds is nothing of this sequence. */
+  readonly fresh: boolean;
+}
+
+/** Words of a run: first row, rows, state. */
+const RUN_WORDS = 3;
+/** Copies of states before a step, for each row that there may be. */
+const MOST_COPIES = 3;
+
 /** The step under way, in the linear memory: written by the leader, read by all threads. */
 export class StepMemory {
   readonly #words: Uint32Array;
@@ -42,6 +57,27 @@ export class StepMemory {
     return this.#words[3] !== 0;
   }
 
+  /** Sequences that have rows in the step. */
+  get runs(): number {
+    return this.#words[5]!;
+  }
+
+  run(index: number): Run {
+    const at = this.#layout.runs + RUN_WORDS * index;
+    const [first, rows, state] = [this.#words[at]!, this.#words[at + 1]!, this.#words[at + 2]!];
+    return { first, rows, state, fresh: this.position(first) === 0 };
+  }
+
+  /** States to copy before all else, one after another. */
+  get copies(): number {
+    return this.#words[6]!;
+  }
+
+  copy(index: number): readonly [from: number, to: number] {
+    const at = this.#layout.copies + 2 * index;
+    return [this.#words[at]!, this.#words[at + 1]!];
+  }
+
   token(row: number): number {
     return this.#words[this.#layout.tokens + row]!;
   }
@@ -72,7 +108,7 @@ export class StepMemory {
    * @returns the place of each output: those that want logits come first
    */
   write(batch: StepBatch, full: boolean): readonly number[] {
-    const { tokens, positions, tables, outputs, blocks } = this.#layout;
+    const { tokens, positions, tables, outputs, runs, copies, blocks } = this.#layout;
     const words = this.#words;
     words[1] = batch.tokens.length;
     words[2] = batch.outputs.length;
@@ -88,6 +124,16 @@ export class StepMemory {
       next += table.length;
     }
     for (let row = 0; row < batch.tokens.length; row++) words[tables + row] = starts[batch.sequences[row]!]!;
+    words[5] = 0;
+    for (let row = 0; row < batch.tokens.length; ) {
+      const sequence = batch.sequences[row]!;
+      const first = row;
+      while (row < batch.tokens.length && batch.sequences[row] === sequence) row++;
+      words.set([first, row - first, batch.states?.[sequence] ?? 0], runs + RUN_WORDS * words[5]++);
+    }
+    const copied = batch.copies ?? [];
+    words[6] = copied.length;
+    words.set(copied.flat(), copies);
     let headed = 0;
     let others = words[4]!;
     return batch.outputs.map(({ row, want }) => {
@@ -104,13 +150,26 @@ export function stepWords(limits: StepLimits): {
   positions: number;
   tables: number;
   outputs: number;
+  runs: number;
+  copies: number;
   blocks: number;
   end: number;
 } {
-  const tokens = 5; // operation, rows, outputs, whether all logits are wanted, outputs that want any
+  const tokens = 7; // operation, rows, outputs, whether all logits are wanted, outputs that want any, runs, copies
   const positions = tokens + limits.maxRows;
   const tables = positions + limits.maxRows; // first word of each row's table, counted from `blocks`
   const outputs = tables + limits.maxRows; // row of each output
-  const blocks = outputs + limits.maxRows;
-  return { tokens, positions, tables, outputs, blocks, end: blocks + limits.maxRows * Math.ceil(limits.contextLength / limits.blockSize) };
+  const runs = outputs + limits.maxRows;
+  const copies = runs + RUN_WORDS * limits.maxRows;
+  const blocks = copies + 2 * MOST_COPIES * limits.maxRows;
+  return {
+    tokens,
+    positions,
+    tables,
+    outputs,
+    runs,
+    copies,
+    blocks,
+    end: blocks + limits.maxRows * Math.ceil(limits.contextLength / limits.blockSize),
+  };
 }

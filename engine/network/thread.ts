@@ -83,10 +83,10 @@ export class ForwardThread {
   }
 
   /** RMSNorm of a row of the residual stream, and its quantised form; where layers have norms of their own, the first alone. */
-  blockInput(slot: number, weight: number): void {
+  blockInput(slot: number, weight: number, signs: number): void {
     const { hiddenSize, innerNorms, rmsNormEps } = this.config;
     if (innerNorms) this.kernels.rmsNorm(this.inner(slot), this.x(slot), weight, hiddenSize, rmsNormEps);
-    else this.normAndQuantize(slot, this.x(slot), weight, hiddenSize);
+    else this.normAndQuantize(slot, this.x(slot), weight, hiddenSize, signs);
   }
 
   /**
@@ -100,14 +100,33 @@ export class ForwardThread {
     }
   }
 
-  /** RMSNorm of a row of `n` floats, if there is one, and its quantised form, the input of the next ternary layers. */
-  normAndQuantize(slot: number, x: number, weight: number | undefined, n: number): void {
+  /** H(signs ⊙ x), [n] f32; see `Rotation`. */
+  rotate(out: number, x: number, signs: number, n: number): void {
+    const { blockSize } = this.config.rotation!;
+    this.kernels.rotate(out, x, signs, n, blockSize, 1 / Math.sqrt(blockSize), 0);
+  }
+
+  /** signs ⊙ H x in place, which undoes it. */
+  rotateBack(x: number, signs: number, n: number): void {
+    const { blockSize } = this.config.rotation!;
+    this.kernels.rotate(x, x, signs, n, blockSize, 1 / Math.sqrt(blockSize), 1);
+  }
+
+  /**
+   * RMSNorm of a row of `n` floats, if there is one, and its quantised form, the input of the next ternary layers.
+   * @param signs by which it is rotated, as of `LinearPlan`; 0: it isn't
+   */
+  normAndQuantize(slot: number, x: number, weight: number | undefined, n: number, signs = 0): void {
     const { plan } = this;
     const block = plan.scaleBlock ?? columnBlock(plan.tier);
     let normed = x;
     if (weight !== undefined) {
       normed = this.normed(slot);
       this.kernels.rmsNorm(normed, x, weight, n, plan.config.rmsNormEps);
+    }
+    if (signs !== 0) {
+      this.rotate(this.scratch, normed, signs, n);
+      normed = this.scratch;
     }
     const [out, meta, kPad] = [
       plan.quantized + slot * plan.quantizedStride,

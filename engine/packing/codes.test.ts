@@ -1,8 +1,10 @@
 /** The 2-bit encodings: each against a plain model of its format, and against each other in the files of three independent tools. */
+
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
+import { attentionOf } from "../model/attention.test.helper.js";
 import { readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";
 import { type LinearSource, readWeights } from "../model/weights.js";
@@ -371,7 +373,7 @@ describe("one layer, packed by llama.cpp's quantiser", () => {
     ["TQ2_0", "tq2_0"],
   ])("%s: the codes of the I2_S file, its scale rounded to f16 in every group", async (type, name) => {
     const checkpoint = await openCheckpoint("validation/fixtures/gguf/ggml-model-i2_s.gguf");
-    const { k } = readWeights(checkpoint, await readConfig(checkpoint)).layers[0]!.mixer;
+    const { k } = attentionOf(readWeights(checkpoint, await readConfig(checkpoint)).layers[0]!);
     await checkpoint.close();
     const i2s = bytesOf(k.tensor);
     const bytes = new Uint8Array(readFileSync(`validation/fixtures/gguf/blk.0.attn_k.${name}.bin`));

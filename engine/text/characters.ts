@@ -1,5 +1,5 @@
 /** What a character is to the rules that cut text into words: bits of its class. */
-export const Class = { letter: 1, number: 2, space: 4, punctuation: 8 } as const;
+export const Class = { letter: 1, number: 2, space: 4, punctuation: 8, mark: 32 } as const;
 
 /** Set in the table once a character's class is known. */
 const known = 16;
@@ -13,6 +13,7 @@ function look(code: number): number {
     known |
     (/\p{L}/u.test(character) ? Class.letter : 0) |
     (/\p{N}/u.test(character) ? Class.number : 0) |
+    (/\p{M}/u.test(character) ? Class.mark : 0) |
     (/\p{White_Space}/u.test(character) ? Class.space : 0) | // JavaScript's own \s lacks U+0085 and has U+FEFF
     (/[\p{P}$+<=>^`|~]/u.test(character) ? Class.punctuation : 0); // Hugging Face's calls all of ASCII's symbols punctuation
   classes[code] = found;

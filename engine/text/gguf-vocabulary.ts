@@ -30,6 +30,7 @@ export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
   ["gpt-2", { split: ["gpt2"], ignoreMerges: false, addsBos: false }],
   // Qwen's own tokenizer.json says NFC, too.
   ["qwen2", { split: ["qwen2"], nfc: true, ignoreMerges: false, addsBos: false }],
+  ["qwen35", { split: ["qwen35"], nfc: true, ignoreMerges: false, addsBos: false }],
   ["mpt", neox],
   ["olmo", neox],
   // As Falcon's tokenizer.json has it; llama.cpp does without the digits, which no merges of its vocabulary join to anything else.

@@ -20,7 +20,7 @@ const metadata: Record<string, MetadataValue> = {
   "tokenizer.ggml.eos_token_id": 258,
 };
 
-const knownPre = '"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "gpt-2", "qwen2", "mpt", "olmo", "falcon"';
+const knownPre = '"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "gpt-2", "qwen2", "qwen35", "mpt", "olmo", "falcon"';
 
 const loadGguf = (changes: Record<string, MetadataValue | undefined> = {}) => {
   const all = Object.entries({ ...metadata, ...changes }).filter((entry): entry is [string, MetadataValue] => entry[1] !== undefined);
@@ -51,6 +51,7 @@ describe("GGUF", () => {
     { pre: "falcon_e", bos: true, nfc: false, digits: 3 },
     { pre: "gpt-2", bos: false, nfc: false, digits: 4 },
     { pre: "qwen2", bos: false, nfc: true, digits: 1 },
+    { pre: "qwen35", bos: false, nfc: true, digits: 1 },
     { pre: "mpt", bos: false, nfc: true, digits: 4 },
     { pre: "olmo", bos: false, nfc: true, digits: 4 },
     { pre: "falcon", bos: false, nfc: false, digits: 3 },

@@ -49,7 +49,7 @@ const texts = fc.array(
   { maxLength: 24 },
 );
 
-describe.each<Exclude<Known, "threeDigits">>(["llama3", "gpt2", "qwen2"])("the %s split", (rule) => {
+describe.each<Exclude<Known, "threeDigits">>(["llama3", "gpt2", "qwen2", "qwen35"])("the %s split", (rule) => {
   const expected = oracle([split(rule), byteLevel]);
 
   test("agrees with Hugging Face's on the golden strings and on Unicode text", () => {
@@ -90,6 +90,8 @@ const patterns = {
   gpt2: /'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/uy,
   qwen2:
     /'(?:[sSſtTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\p{White_Space}\p{L}\p{N}]+[\r\n]*|\p{White_Space}*[\r\n]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/uy,
+  qwen35:
+    /'(?:[sSſtTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\p{White_Space}\p{L}\p{M}\p{N}]+[\r\n]*|\p{White_Space}*[\r\n]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/uy,
   threeDigits: /[0-9]{3}|(?:(?![0-9]{3}).)+/suy,
   punctuation: /[\p{P}$+<=>^`|~]+|[^\p{P}$+<=>^`|~]+/uy,
   punctuationMarks: /[\p{P}$+<=>^`|~]|[^\p{P}$+<=>^`|~]+/uy,

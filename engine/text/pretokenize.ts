@@ -12,15 +12,19 @@ export const splitPatterns = {
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
   gpt2: "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
   qwen2: "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+  qwen35:
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
   threeDigits: "[0-9][0-9][0-9]",
 } as const satisfies Readonly<Record<string, string>>;
 
-/** What differs between the three rules of the one kind, GPT-2's and those that were made of it. */
+/** What differs between the rules of the one kind, GPT-2's and those that were made of it. */
 interface WordRule {
   /** Contractions ('ll) in either case, "ſ" (U+017F) too, which Oniguruma folds to an s; no other letter beyond ASCII folds into these. */
   readonly anyCase: boolean;
   /** Letters may have any one character before them that is no letter, number or line end; else only a space. */
   readonly anyPrefix: boolean;
+  /** What counts as a letter: bits of classes. */
+  readonly letters: number;
   /** Digits of a number, at most. */
   readonly digits: number;
   /** A number may have a space before it. */
@@ -29,7 +33,7 @@ interface WordRule {
   readonly lineEnds: boolean;
 }
 
-const { letter, number, space, punctuation } = Class;
+const { letter, mark, number, space, punctuation } = Class;
 
 const isLineEnd = (text: string, at: number) => text[at] === "\r" || text[at] === "\n";
 const isDigit = (text: string, at: number) => text.charCodeAt(at) - 0x30 >= 0 && text.charCodeAt(at) <= 0x39;
@@ -51,22 +55,23 @@ function contractionEnd(text: string, at: number, anyCase: boolean): number {
  */
 function wordEnd(text: string, at: number, rule: WordRule): number {
   const here = classAt(text, at);
+  const { letters } = rule;
   if (text[at] === "'") {
     const end = contractionEnd(text, at, rule.anyCase);
     if (end > at) return end;
   }
   // Letters, with what may stand before them.
-  if (here & letter) return runEnd(text, at, letter, true);
+  if (here & letters) return runEnd(text, at, letters, true);
   const isSpace = text[at] === " ";
   const next = at + unitsAt(text, at);
   const mayPrefix = rule.anyPrefix ? (here & number) === 0 && !isLineEnd(text, at) : isSpace;
-  if (mayPrefix && classAt(text, next) & letter) return runEnd(text, next, letter, true);
+  if (mayPrefix && classAt(text, next) & letters) return runEnd(text, next, letters, true);
   // Numbers.
   if (here & number) return runEnd(text, at, number, true, rule.digits);
   if (isSpace && rule.spacedNumbers && classAt(text, next) & number) return runEnd(text, next, number, true, rule.digits);
   // Symbols.
   const symbols = isSpace ? next : at;
-  let end = runEnd(text, symbols, letter | number | space, false);
+  let end = runEnd(text, symbols, letters | number | space, false);
   if (end > symbols) {
     while (rule.lineEnds && isLineEnd(text, end)) end++;
     return end;
@@ -96,9 +101,10 @@ const byDigits = (most: number) => (text: string, at: number) => {
 
 /** The same rules as functions: where the word ends that begins at a place. Each looks at each character a fixed number of times: linear time. */
 const splitters = {
-  llama3: byRule({ anyCase: true, anyPrefix: true, digits: 3, spacedNumbers: false, lineEnds: true }),
-  gpt2: byRule({ anyCase: false, anyPrefix: false, digits: Infinity, spacedNumbers: true, lineEnds: false }),
-  qwen2: byRule({ anyCase: true, anyPrefix: true, digits: 1, spacedNumbers: false, lineEnds: true }),
+  llama3: byRule({ letters: letter, anyCase: true, anyPrefix: true, digits: 3, spacedNumbers: false, lineEnds: true }),
+  gpt2: byRule({ letters: letter, anyCase: false, anyPrefix: false, digits: Infinity, spacedNumbers: true, lineEnds: false }),
+  qwen2: byRule({ letters: letter, anyCase: true, anyPrefix: true, digits: 1, spacedNumbers: false, lineEnds: true }),
+  qwen35: byRule({ letters: letter | mark, anyCase: true, anyPrefix: true, digits: 1, spacedNumbers: false, lineEnds: true }),
   threeDigits: (text: string, at: number) => {
     if (areThreeDigits(text, at)) return at + 3;
     do at++;

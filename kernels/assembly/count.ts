@@ -26,6 +26,11 @@ export const STORE_KEY_VALUE_Q8: usize = 17;
 export const TERNARY: usize = ASC_FEATURE_RELAXED_SIMD ? 19 : 18;
 export const TERNARY_GROUPS: usize = ASC_FEATURE_RELAXED_SIMD ? 21 : 20;
 export const TERNARY_WIDE: usize = 22;
+export const CONVOLVE: usize = 23;
+export const DELTA_RULE: usize = 24;
+export const L2_NORM: usize = 25;
+export const ROTATE: usize = 26;
+export const SIGMOID_MUL: usize = 27;
 
 /** Notes one call. */
 // @ts-ignore: decorator

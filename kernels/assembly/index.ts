@@ -1,7 +1,9 @@
 export { attendSpan, finishSpans, storeKeyValue } from "./attention";
 export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
+export { convolve, deltaRule, l2Norm } from "./delta";
 export { quantizeGroups, ternaryGroups } from "./groups";
-export { add, quantize, reluSquaredMul, rmsNorm, rope, siluMul } from "./rows";
+export { rotate } from "./hadamard";
+export { add, quantize, reluSquaredMul, rmsNorm, rope, sigmoidMul, siluMul } from "./rows";
 export { barrier, nextChunk } from "./sync";
 export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
 export { head, packBf16 } from "./table";

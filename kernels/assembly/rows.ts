@@ -1,7 +1,7 @@
 // Work on single rows of activations. Buffers are padded with zeros to a multiple of 8 floats, so no kernel has a tail.
-import { ADD, QUANTIZE, RELU_SQUARED_MUL, RMS_NORM, ROPE, SILU_MUL, called } from "./count";
+import { ADD, QUANTIZE, RELU_SQUARED_MUL, RMS_NORM, ROPE, SIGMOID_MUL, SILU_MUL, called } from "./count";
 import { absMax, sum8 } from "./lanes";
-import { exp4 } from "./softmax";
+import { sigmoid4 } from "./softmax";
 
 /** x += y; [n] f32 */
 export function add(x: usize, y: usize, n: u32): void {
@@ -36,16 +36,19 @@ export function reluSquaredMul(out: usize, gate: usize, up: usize, n: u32): void
   }
 }
 
-/** out = gate · σ(gate) · up; [n] f32. σ(g) = s / (1 + e), e = e^−|g|, s = 1 for g ≥ 0, else e: no exponent overflows. */
+/** out = gate · σ(gate) · up; [n] f32 */
 export function siluMul(out: usize, gate: usize, up: usize, n: u32): void {
   called(SILU_MUL);
-  const one = f32x4.splat(1);
   for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
     const g = v128.load(gate);
-    const e = exp4(f32x4.neg(f32x4.abs(g)));
-    const sigma = f32x4.div(v128.bitselect(one, e, f32x4.ge(g, f32x4.splat(0))), f32x4.add(one, e));
-    v128.store(out, f32x4.mul(f32x4.mul(g, sigma), v128.load(up)));
+    v128.store(out, f32x4.mul(f32x4.mul(g, sigmoid4(g)), v128.load(up)));
   }
+}
+
+/** x *= σ(gate); [n] f32 */
+export function sigmoidMul(x: usize, gate: usize, n: u32): void {
+  called(SIGMOID_MUL);
+  for (let end = x + (<usize>n << 2); x < end; x += 16, gate += 16) v128.store(x, f32x4.mul(v128.load(x), sigmoid4(v128.load(gate))));
 }
 
 /** Four activations to integers: round half to even of x·s, clamped to int8's range. */
@@ -84,13 +87,14 @@ export function quantize(out: usize, meta: usize, x: usize, n: u32, kPad: u32): 
 }
 
 /**
- * Rotary embedding, NEOX style: (a, b) = (x[i], x[i + d/2]) → (a·cos − b·sin, b·cos + a·sin).
- * @param out, x [heads, headDim] f32; may be the same
- * @param angles cos [headDim/2] then sin [headDim/2], f32, of this position
+ * Rotary embedding, NEOX style, of the first d dimensions of each head: (a, b) = (x[i], x[i + d/2]) → (a·cos − b·sin, b·cos + a·sin).
+ * @param out, x [heads, headDim] f32; may be the same, and must be where d < headDim
+ * @param rotated d
+ * @param angles cos [d/2] then sin [d/2], f32, of this position
  */
-export function rope(out: usize, x: usize, heads: u32, headDim: u32, angles: usize): void {
+export function rope(out: usize, x: usize, heads: u32, headDim: u32, rotated: u32, angles: usize): void {
   called(ROPE);
-  const half = <usize>(headDim >> 1) << 2;
+  const half = <usize>(rotated >> 1) << 2;
   const whole = half & ~15;
   for (let h: u32 = 0; h < heads; h++) {
     let i: usize = 0;
@@ -110,7 +114,7 @@ export function rope(out: usize, x: usize, heads: u32, headDim: u32, angles: usi
       store<f32>(out + i, a * c - b * s);
       store<f32>(out + half + i, b * c + a * s);
     }
-    x += half << 1;
-    out += half << 1;
+    x += <usize>headDim << 2;
+    out += <usize>headDim << 2;
   }
 }

@@ -63,6 +63,15 @@ export function exp4(v: v128): v128 {
   return scaled(p, r, n, v);
 }
 
+/** σ(x) = s / (1 + e), e = e^−|x|, s = 1 for x ≥ 0, else e: no exponent overflows. */
+// @ts-ignore: decorator
+@inline
+export function sigmoid4(x: v128): v128 {
+  const one = f32x4.splat(1);
+  const e = exp4(f32x4.neg(f32x4.abs(x)));
+  return f32x4.div(v128.bitselect(one, e, f32x4.ge(x, f32x4.splat(0))), f32x4.add(one, e));
+}
+
 /** e^x, x ≤ 0 */
 export function exp1(x: f32): f32 {
   return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);

@@ -2,6 +2,7 @@
  * Test models that are too large to keep: derived from small ones by our own writers, and identical, byte for byte, to what the official
  * tools wrote (validation/golden/model/manifest.json has their hashes).
  */
+
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { type GgufEntry, readGguf } from "../../engine/container/gguf.js";
 import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { readSafetensors, writeSafetensors } from "../../engine/container/safetensors.js";
 import { openSource } from "../../engine/container/source.js";
+import { attentionOf } from "../../engine/model/attention.test.helper.js";
 import { readConfig } from "../../engine/model/config.js";
 import type { Layer as ModelLayer } from "../../engine/model/layers.js";
 import { readWeights } from "../../engine/model/weights.js";
@@ -61,7 +63,7 @@ async function layersOf(path: string): Promise<{ layer: Layers; close: () => Pro
   };
 }
 
-const partsOf = <Linear, Norm>({ mixer, feedForward }: ModelLayer<Linear, Norm>) => ({ ...mixer, ...feedForward });
+const partsOf = <Linear, Floats>(layer: ModelLayer<Linear, Floats>) => ({ ...attentionOf(layer), ...layer.feedForward });
 
 const ROLES = new Map([
   ...Object.entries({ attn_q: "q", attn_k: "k", attn_v: "v", attn_output: "o", ffn_gate: "gate", ffn_up: "up", ffn_down: "down" } as const),

@@ -46,6 +46,7 @@ export async function feed(
       positions: Int32Array.from(rows, ({ position }) => position),
       sequences: Int32Array.from(rows, ({ sequence }) => sequence),
       tables,
+      ...(limits.states > 0 && { states: Int32Array.from(sequences.keys()) }),
       outputs: wanted.map(({ at }) => ({ row: at, want: "logits" })),
     };
     const outputs = await runner.step(batch);

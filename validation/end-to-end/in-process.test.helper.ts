@@ -38,6 +38,7 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
     tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
     threads: 1,
     contextLength: Math.max(ids.length, 32),
+    states: config.recurrent ? 1 : 0,
     kv: "f32",
     scaleBlock,
     head: "bf16",

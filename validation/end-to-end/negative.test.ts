@@ -5,6 +5,7 @@ import { openCheckpoint } from "../../engine/container/checkpoint.js";
 import { readGguf } from "../../engine/container/gguf.js";
 import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { openSource } from "../../engine/container/source.js";
+import { attentionOf } from "../../engine/model/attention.test.helper.js";
 import { readConfig } from "../../engine/model/config.js";
 import { allLinears } from "../../engine/model/layers.js";
 import { readWeights } from "../../engine/model/weights.js";
@@ -86,7 +87,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
           withoutNorm(
             kernels,
             memory,
-            parts(plan, (layer) => layer.mixer.attnSubNorm!),
+            parts(plan, (layer) => attentionOf(layer).attnSubNorm!),
           ),
       },
       undefined,
@@ -107,7 +108,7 @@ describe("negative controls: each wrong network breaks the golden gate by a wide
       "an inverted scale",
       {
         memory: (memory, plan) => {
-          const scale = f32(memory, plan.layers[1]!.mixer.o.scales, 1);
+          const scale = f32(memory, attentionOf(plan.layers[1]!).o.scales, 1);
           scale[0] = 1 / scale[0]!;
         },
       },

@@ -21,7 +21,7 @@ export interface YarnScaling {
 /** What a model is like. */
 export interface Shape {
   readonly name: string;
-  readonly family: "bitnet" | "llama" | "qwen3";
+  readonly family: "bitnet" | "llama" | "qwen3" | "qwen35";
   readonly seed: number;
   readonly layers: number;
   readonly hidden: number;
@@ -241,7 +241,7 @@ const GAINS: Readonly<Record<LinearName, number>> = { q: 1.3, k: 1.3, v: 1, o: 1
 /** In a table, so that logits have a standard deviation of about 2. */
 const LOGIT_SPREAD = 2;
 
-function linear(shape: Shape, random: Random, rows: number, columns: number, gain: number): Linear {
+export function linear(shape: Shape, random: Random, rows: number, columns: number, gain: number): Linear {
   const codes = new Int8Array(rows * columns);
   for (let i = 0; i < codes.length; i++) codes[i] = random.below(3) - 1;
   const groups = shape.group === undefined ? 1 : (rows * columns) / shape.group;
@@ -252,11 +252,11 @@ function linear(shape: Shape, random: Random, rows: number, columns: number, gai
 }
 
 /** Around 1, and far enough from it that a norm's weights show. */
-function norm(random: Random, n: number): Float32Array {
+export function norm(random: Random, n: number): Float32Array {
   return Float32Array.from({ length: n }, () => bf16(1 + 0.3 * Math.max(-2, Math.min(2, random.normal()))));
 }
 
-function table(shape: Shape, random: Random): Table {
+export function table(shape: Shape, random: Random): Table {
   const { vocab, hidden, group } = shape;
   if (group !== undefined) {
     const ternary = linear(shape, random, vocab, hidden, LOGIT_SPREAD);

@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../engine/container/checkpoint.js";
+import { attentionOf } from "../../engine/model/attention.test.helper.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
 import { readWeights } from "../../engine/model/weights.js";
+import type { ReferenceAttention } from "../../engine/network/attention-reference.js";
 import { floatProducts } from "../../engine/network/float-products.js";
 import { Reference, ReferenceCache, type ReferenceLayer, type ReferenceWeights } from "../../engine/network/reference.js";
 import { loadReference } from "../../engine/network/reference-load.js";
@@ -21,8 +23,8 @@ const TOKENS = 16;
 /** What is wrong with a network. */
 interface Mistake {
   readonly config?: (config: ModelConfig) => ModelConfig;
-  readonly layer?: (layer: ReferenceLayer) => {
-    readonly mixer?: Partial<ReferenceLayer["mixer"]>;
+  readonly layer?: (layer: { readonly mixer: ReferenceAttention; readonly feedForward: ReferenceLayer["feedForward"] }) => {
+    readonly mixer?: Partial<ReferenceAttention>;
     readonly feedForward?: Partial<ReferenceLayer["feedForward"]>;
   };
   readonly weights?: (weights: ReferenceWeights) => ReferenceWeights;
@@ -113,8 +115,9 @@ async function mistaken(path: string, ids: readonly number[], mistake: Mistake):
   const weights = {
     ...changed,
     layers: changed.layers.map((layer) => {
-      const wrong = mistake.layer?.(layer);
-      return { mixer: { ...layer.mixer, ...wrong?.mixer }, feedForward: { ...layer.feedForward, ...wrong?.feedForward } };
+      const mixer = attentionOf(layer);
+      const wrong = mistake.layer?.({ ...layer, mixer });
+      return { mixer: { ...mixer, ...wrong?.mixer }, feedForward: { ...layer.feedForward, ...wrong?.feedForward } };
     }),
   };
   const reference = new Reference(config, weights, mistake.int8 ?? false, floatProducts());

@@ -36,7 +36,8 @@ function quantized(x: Float64Array): Float64Array {
   });
 }
 
-function multiply({ rows, columns, values }: Weights, x: Float64Array): Float64Array {
+/** A matrix times a vector. */
+export function multiply({ rows, columns, values }: Weights, x: Float64Array): Float64Array {
   const out = new Float64Array(rows);
   for (let row = 0, at = 0; row < rows; row++) {
     // Two sums, since a processor adds twice while it waits for a sum; columns are even.

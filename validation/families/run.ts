@@ -29,6 +29,7 @@ export async function familyLogits(path: string, windows: readonly (readonly num
             positions: tokens.map((_, i) => first + i),
             sequences: new Int32Array(tokens.length),
             tables: [table],
+            ...(runner.limits.states > 0 && { states: new Int32Array(1) }),
             outputs: Array.from(tokens, (_, row) => ({ row, want: "logits" as const })),
           });
           for (const output of outputs) logits.push(output.logits!);

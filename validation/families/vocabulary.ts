@@ -56,6 +56,8 @@ const CONTROL = 3;
 const BYTE = 6;
 
 const SPLITS = {
+  qwen35:
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
   "llama-bpe":
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
   qwen2: "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
@@ -194,5 +196,5 @@ function sentencePiece(vocab: number): Vocabulary {
 export function vocabularyOf({ family, vocab }: Shape): Vocabulary {
   if (family === "bitnet") return sentencePiece(vocab);
   if (family === "llama") return byteLevel(vocab, "llama-bpe", ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"], true);
-  return byteLevel(vocab, "qwen2", ["<|endoftext|>", "<|im_end|>", "<|im_start|>"], false);
+  return byteLevel(vocab, family === "qwen35" ? "qwen35" : "qwen2", ["<|endoftext|>", "<|im_end|>", "<|im_start|>"], false);
 }

@@ -21,11 +21,20 @@ import { f16Bits } from "./random.js";
 import { vocabularyOf } from "./vocabulary.js";
 
 /** Of the ternary layers, with the number of `general.file_type`. */
-const FILE_TYPES = { F32: 0, F16: 1, I2_S: 40, TQ2_0: 37, Q2_0: 42, Q2_0_128: 42 };
+const FILE_TYPES = { F32: 0, F16: 1, I2_S: 40, TQ2_0: 37, Q2_0: 42, Q2_0_128: 42, PQ2_0: 142, PTQ1_0: 143 };
 export type FamilyType = keyof typeof FILE_TYPES;
 
 /** Columns that the type needs rows to be a multiple of. */
-const ROW_UNITS: Readonly<Record<FamilyType, number>> = { F32: 1, F16: 1, I2_S: 32, TQ2_0: 256, Q2_0: 64, Q2_0_128: 128 };
+const ROW_UNITS: Readonly<Record<FamilyType, number>> = {
+  F32: 1,
+  F16: 1,
+  I2_S: 32,
+  TQ2_0: 256,
+  Q2_0: 64,
+  Q2_0_128: 128,
+  PQ2_0: 128,
+  PTQ1_0: 128,
+};
 
 /** The types that hold this model without loss of a code or a group's scale. */
 export function typesOf({ hidden, heads, headDim, ffn, group, family }: Shape): FamilyType[] {
@@ -33,6 +42,7 @@ export function typesOf({ hidden, heads, headDim, ffn, group, family }: Shape): 
   return (Object.keys(ROW_UNITS) as FamilyType[]).filter((type) => {
     const unit = ROW_UNITS[type];
     if (!rows.every((columns) => columns % unit === 0)) return false;
+    if (type.startsWith("P")) return false; // of families of their own
     if (type.startsWith("Q2_0")) return family === "qwen3" && (group === undefined || group % unit === 0);
     return group === undefined || unit === 1 || (type !== "I2_S" && group % unit === 0);
   });
@@ -98,6 +108,25 @@ export function ropeFactors(theta: number, headDim: number, scaling: Llama3Scali
   });
 }
 
+/** Blocks of 128: 24 bytes of five trits, 2 of four, the scale; the n-th trit, the highest first, is of element 16n + m, then 80 + 8n + m, then 120 + 2n + m. */
+function ptq1({ codes, scales }: Linear): Uint8Array {
+  const out = new Uint8Array((codes.length / 128) * 28);
+  const group = codes.length / scales.length;
+  for (let block = 0; block * 128 < codes.length; block++) {
+    const code = (i: number): number => codes[block * 128 + i]! + 1;
+    const byte = (first: number, step: number, trits: number): number => {
+      let value = 0;
+      for (let n = 0; n < 5; n++) value = 3 * value + (n < trits ? code(first + n * step) : 0);
+      return Math.floor((value * 256 + 242) / 243);
+    };
+    for (let m = 0; m < 16; m++) out[block * 28 + m] = byte(m, 16, 5);
+    for (let m = 0; m < 8; m++) out[block * 28 + 16 + m] = byte(80 + m, 8, 5);
+    for (let m = 0; m < 2; m++) out[block * 28 + 24 + m] = byte(120 + m, 2, 4);
+    new DataView(out.buffer).setUint16(block * 28 + 26, f16Bits(scales[Math.floor((block * 128) / group)]!), true);
+  }
+  return out;
+}
+
 const bytesOf = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 function halves(values: Float32Array): Uint8Array {
@@ -137,13 +166,16 @@ function q2({ codes, scales }: Linear, unit: number): Uint8Array {
   return out;
 }
 
-const ENCODERS: Readonly<Record<FamilyType, (linear: Linear) => Uint8Array>> = {
+/** Bytes of a ternary matrix in each type. */
+export const ENCODERS: Readonly<Record<FamilyType, (linear: Linear) => Uint8Array>> = {
   F32: (linear) => bytesOf(dequantized(linear)),
   F16: (linear) => halves(dequantized(linear)),
   I2_S: i2s,
   TQ2_0: tq2,
   Q2_0: (linear) => q2(linear, 64),
   Q2_0_128: (linear) => q2(linear, 128),
+  PQ2_0: (linear) => q2(linear, 128),
+  PTQ1_0: ptq1,
 };
 
 function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {

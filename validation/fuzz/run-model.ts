@@ -127,6 +127,7 @@ export class Engine {
         tier: this.#chosen.tier,
         threads: 1,
         contextLength,
+        states: config.recurrent ? 1 : 0,
         kv,
         head,
         scaleBlock,
@@ -164,6 +165,7 @@ function batchOf(tokens: Int32Array, blocks: number) {
     tokens,
     positions: tokens.map((_, i) => i),
     sequences: new Int32Array(tokens.length),
+    states: new Int32Array(1),
     tables: [Int32Array.from({ length: blocks }, (_, i) => i)],
     outputs: [{ row: tokens.length - 1, want: "logits" as const }],
   };

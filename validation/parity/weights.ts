@@ -4,7 +4,7 @@ import { lookAt, readCodes } from "../../engine/conversion/layer.js";
 import { BitnetError } from "../../engine/errors.js";
 import type { FileOptions } from "../../engine/index.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
-import { layerLinears, layerNorms } from "../../engine/model/layers.js";
+import { layerFloats, layerLinears } from "../../engine/model/layers.js";
 import { type LinearSource, type NetworkSources, readWeights } from "../../engine/model/weights.js";
 import { floatBytes, readFloats } from "../../engine/packing/dense.js";
 import { finite } from "./figures.js";
@@ -129,8 +129,8 @@ class Pair {
     await this.table(a.embedding, b.embedding, "embedding");
     for (const [index, layer] of a.layers.entries()) {
       const other = b.layers[index]!;
-      const norms = new Map(layerNorms(other));
-      for (const [role, norm] of layerNorms(layer)) await this.table(norm, norms.get(role)!, "norm");
+      const norms = new Map(layerFloats(other));
+      for (const [role, norm] of layerFloats(layer)) await this.table(norm, norms.get(role)!, "norm");
       const linears = new Map(layerLinears(other));
       for (const [role, linear] of layerLinears(layer)) await this.linear(linear, linears.get(role)!);
     }

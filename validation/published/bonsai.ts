@@ -1,6 +1,9 @@
 /** Stand-ins of PrismML's Ternary-Bonsai. */
 import { readFileSync, writeFileSync } from "node:fs";
 import type { NewTensor } from "../../engine/container/checkpoint.js";
+import type { GgufEntry } from "../../engine/container/gguf.js";
+import { encodeFloats } from "../../engine/packing/float-encode.js";
+import { makeQwen35, qwen35Metadata, qwen35Tensors } from "../families/qwen35.js";
 import { vocabularyOf } from "../families/vocabulary.js";
 import { familyTensors } from "../families/write-gguf.js";
 import { configOf, familySafetensors } from "../families/write-safetensors.js";
@@ -82,6 +85,61 @@ async function writeBonsaiMlx(folder: string): Promise<string> {
   });
 }
 
+// --- Bonsai 2 ----------------------------------------------------------------------------------------------------------------------------------
+
+/** Qwen3.5's turns: an answer begins with a thought, unless that is turned off; so it is from 4B on. */
+const QWEN35_TEMPLATE = `{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- else %}{{- '<think>\\n' }}{%- endif %}{%- endif %}`;
+
+const QWEN35 = {
+  family: "qwen35" as const,
+  ...{ name: "bonsai-2", seed: 81, layers: 4, hidden: 256, heads: 4, kvHeads: 2, headDim: 64, ropeSize: 16, ffn: 512 },
+  ...{
+    vocab: 640,
+    theta: 10_000_000,
+    eps: 1e-6,
+    group: 128,
+    keyHeads: 2,
+    valueHeads: 4,
+    stateSize: 64,
+    interval: 4,
+    windows: [8],
+    quick: 8,
+  },
+} as const;
+
+/**
+ * The 27B's keys (a listing of 49, of which these matter), with the sizes of the stand-in; the gates of the states in BF16, as there. Tied heads are
+ * version 2, as the 2B and 4B must be.
+ */
+async function writeBonsai2(folder: string, type: "PTQ1_0" | "PQ2_0", tied: boolean, extra = false): Promise<string> {
+  const model = makeQwen35({ ...QWEN35, tied, rotation: { block: 128, grouped: true } });
+  const { layers } = model.shape;
+  const tensors = qwen35Tensors(model, type).map((tensor): NewTensor => {
+    if (!/ssm_(alpha|beta)/.test(tensor.name)) return tensor;
+    const bytes = tensor.data as Uint8Array;
+    return { ...tensor, type: "BF16", data: encodeFloats("BF16", new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)) };
+  });
+  const metadata = qwen35Metadata(model).flatMap((entry): GgufEntry[] => {
+    if (entry.key === "qwen35.context_length") return [{ ...entry, type: "uint32", value: 262_144 }];
+    if (entry.key !== "qwen35.block_count" || !extra) return [entry];
+    return [
+      { ...entry, type: "uint32", value: layers + 1 },
+      { key: "qwen35.nextn_predict_layers", type: "uint32", value: 1 },
+    ];
+  });
+  // A block that guesses the token after the next one.
+  const guesses = tensors.filter(({ name }) => name.startsWith("blk.3.")).map((one) => ({ ...one, name: one.name.replace("3", "4") }));
+  const more: NewTensor = { name: "blk.4.nextn.eh_proj.weight", shape: [4, 4], type: "F32", data: new Uint8Array(64) };
+  const all = [...metadata, ...entries("qwen35", { "tokenizer.chat_template": QWEN35_TEMPLATE, "general.file_type": 143 })];
+  return writeGgufFile(
+    folder,
+    `Ternary-Bonsai-2-${tied ? "4B" : "9B"}-${type}.gguf`,
+    all,
+    extra ? [...tensors, ...guesses, more] : tensors,
+  );
+}
+
 export const BONSAI_FILES: readonly Standin[] = [
   {
     name: "bonsai-q2_0",
@@ -102,5 +160,29 @@ export const BONSAI_FILES: readonly Standin[] = [
     write: (folder) => writeBonsai(folder, "PQ2_0"),
   },
   { name: "bonsai-unpacked", repository: "prism-ml/Ternary-Bonsai-8B-unpacked", known: "inferred", write: writeBonsaiUnpacked },
+  {
+    name: "bonsai-2-tied",
+    repository: "prism-ml/Ternary-Bonsai-2-4B-gguf, PTQ1_0",
+    known: "inferred",
+    write: (folder) => writeBonsai2(folder, "PTQ1_0", true),
+  },
+  {
+    name: "bonsai-2-tied-pq2_0",
+    repository: "prism-ml/Ternary-Bonsai-2-4B-gguf, PQ2_0",
+    known: "inferred",
+    write: (folder) => writeBonsai2(folder, "PQ2_0", true),
+  },
+  {
+    name: "bonsai-2",
+    repository: "prism-ml/Ternary-Bonsai-2-27B-gguf, PTQ1_0",
+    known: "part",
+    write: (folder) => writeBonsai2(folder, "PTQ1_0", false),
+  },
+  {
+    name: "bonsai-2-with-guesses",
+    repository: "a Qwen3.5 of llama.cpp's converter, with a block for the token after the next",
+    known: "source",
+    write: (folder) => writeBonsai2(folder, "PQ2_0", false, true),
+  },
   { name: "bonsai-mlx", repository: "prism-ml/Ternary-Bonsai-8B-mlx-2bit", known: "inferred", write: writeBonsaiMlx },
 ];

@@ -62,12 +62,6 @@ export const OTHERS: readonly Standin[] = [
     write: (folder) => writeOther(folder, "maple-TQ2_0.gguf", "maple", { "A.expert_count": 256, "A.expert_used_count": 8 }),
   },
   {
-    name: "bonsai-2",
-    repository: "prism-ml/Ternary-Bonsai-2-4B-gguf",
-    known: "part",
-    write: (folder) => writeOther(folder, "Bonsai-2-4B-PQ2_0.gguf", "qwen35", { "A.full_attention_interval": 4, ...HADAMARD }),
-  },
-  {
     name: "bonsai-2-of-qwen3",
     repository: "a rotated qwen3 file of PrismML's fork",
     known: "source",

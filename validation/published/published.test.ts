@@ -77,6 +77,16 @@ const BONSAI = {
   forms: ["f16"],
 } as const;
 
+const BONSAI_2 = {
+  stops: ["<|endoftext|>", "<|im_end|>"],
+  activations: "float",
+  context: 262_144,
+  theta: 10_000_000,
+  chat: `${CHATML}<think>\n`,
+  text: "bonsai 2",
+  forms: ["pq2_0", "ptq1_0", "f16"],
+} as const;
+
 const EXPECTED: Readonly<Record<string, Runs | Refused>> = {
   "2b4t-gguf": { ...B2B4T, notes: [ASSUMED_SPLIT, PLACEHOLDER_NOTE] },
   "2b4t-gguf-early": { ...B2B4T, notes: [ASSUMED_SPLIT, PLACEHOLDER_NOTE] },
@@ -106,8 +116,11 @@ const EXPECTED: Readonly<Record<string, Runs | Refused>> = {
   },
   bitcpm: { code: "unsupported", says: /general\.architecture is "minicpm", MiniCPM or BitCPM/ },
   maple: { code: "unsupported", says: /general\.architecture is "maple", Maple, whose experts/ },
-  "bonsai-2": { code: "unsupported", says: /"prism\.hadamard\.version" says that the weights are rotated/ },
-  "bonsai-2-of-qwen3": { code: "unsupported", says: /"prism\.hadamard\.version" says that the weights are rotated/ },
+  "bonsai-2": BONSAI_2,
+  "bonsai-2-with-guesses": BONSAI_2,
+  "bonsai-2-tied": { ...BONSAI_2, text: "bonsai 2, tied" },
+  "bonsai-2-tied-pq2_0": { ...BONSAI_2, text: "bonsai 2, tied" },
+  "bonsai-2-of-qwen3": { code: "unsupported", says: /prism\.hadamard\.weight_names has no "blk\.0\.attn_k\.weight"/ },
   "image-encoder": { code: "unsupported", says: /general\.architecture is "clip", an image encoder/ },
   "bonsai-deepgrove": { code: "unsupported", says: /architectures\[0\] is "QLlamaForCausalLM", deepgrove's Bonsai/ },
 };
@@ -224,5 +237,7 @@ describe("published models", () => {
     };
     expect(await logits("falcon-e-gguf")).toBe(await logits("falcon-e-packed"));
     expect(await logits("bonsai-q2_0")).toBe(await logits("bonsai-pq2_0"));
+    expect(await logits("bonsai-2-tied")).toBe(await logits("bonsai-2-tied-pq2_0"));
+    expect(await logits("bonsai-2")).toBe(await logits("bonsai-2-with-guesses"));
   });
 });
