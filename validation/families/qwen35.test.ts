@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { LoadOptions } from "../../engine/generation/runner.js";
+import { type GenerateOptions, type LoadOptions, loadModel, type Model } from "../../engine/index.js";
 import { NUMERICS_VERSION } from "../../engine/numerics.js";
 import { some } from "../../engine/thorough.test.helper.js";
 import { temporaryDirectory } from "../end-to-end/derive.test.helper.js";
@@ -107,6 +107,92 @@ describe.each(QWEN35_SHAPES)("$name", (shape) => {
       });
     }
     expect(hashes).toEqual(Object.fromEntries(lanes.map(([name]) => [name, HASHES.models[shape.name]])));
+  });
+});
+
+describe("answers hang on nothing but their own sequence: states can't be cut back", () => {
+  const directory = temporaryDirectory();
+  afterAll(directory.remove);
+  const model = makeQwen35(QWEN35_SHAPES[1]!);
+  let path: string;
+  const [ids] = model.windows as [number[]];
+  const CONTEXT = 224;
+  const answer = async (from: Model, prompt: readonly number[], more: GenerateOptions = {}) => {
+    const { ids: said, timings } = await from.generate(prompt, { maxTokens: 12, temperature: 0, ignoreEos: true, ...more }).result();
+    return { said, cached: timings.cachedTokens, accepted: timings.acceptedTokens };
+  };
+  const load = (options: LoadOptions = {}) => loadModel(path, { contextLength: CONTEXT, threads: 2, ...options });
+  /** Of each prompt alone, in a model of its own. */
+  const expected = new Map<string, readonly number[]>();
+  const alone = async (prompt: readonly number[]): Promise<readonly number[]> => {
+    const key = prompt.join();
+    if (!expected.has(key)) {
+      const own = await load();
+      expected.set(key, (await answer(own, prompt)).said);
+      await own.close();
+    }
+    return expected.get(key)!;
+  };
+  const first = ids.slice(0, 100);
+  const second = [...ids.slice(0, 97), 5, 9, ...ids.slice(100, 120)]; // as a template changes the opening of the answer
+  const third = ids.slice(0, 80);
+  beforeAll(async () => {
+    path = await writeQwen35(join(directory.path, "model.gguf"), model, "PTQ1_0");
+  });
+
+  it.each([1, 2, 3, 16])("a conversation goes on from where there is a state, with room for %i", async (states) => {
+    const chat = await load({ states });
+    const said: (readonly number[])[] = [];
+    const cached: number[] = [];
+    const goOn = [...first, ...(await alone(first)), 7, 8];
+    for (const prompt of [first, goOn, second, third, first]) {
+      const one = await answer(chat, prompt);
+      said.push(one.said);
+      cached.push(one.cached);
+    }
+    await chat.close();
+    expect(said).toEqual(await Promise.all([first, goOn, second, third, first].map(alone)));
+    expect(cached[1]).toBe(first.length + 11); // all that was computed: the last token said was not
+    // Only a snapshot helps where the beginnings part, at 64 of the 97 tokens in common.
+    expect(cached[2]).toBe(states === 1 ? 0 : 64);
+  });
+
+  it("calls at once, more than there are states, and more than the cache can hold", async () => {
+    const prompts = [first, second, third, ids.slice(20, 60), ids.slice(0, 150)];
+    for (const states of [1, 2, 8]) {
+      const shared = await load({ states });
+      const answers = await Promise.all(prompts.map((prompt) => answer(shared, prompt)));
+      await shared.close();
+      expect(answers.map(({ said }) => said)).toEqual(await Promise.all(prompts.map(alone)));
+    }
+  });
+
+  it("wrong guesses leave nothing behind", async () => {
+    // What followed the same words before is guessed, and the model says something else. 64 tokens are a step, so that the last is one of its own.
+    const prompt = [...ids.slice(0, 40), ...ids.slice(0, 25)];
+    for (const states of [1, 4]) {
+      const guessing = await load({ states });
+      const before = await guessing.generate(prompt, { maxTokens: 24, temperature: 0, ignoreEos: true, speculate: true }).result();
+      const after = await answer(guessing, [...prompt, ...before.ids, 3]);
+      await guessing.close();
+      const plain = await load();
+      expect(before.ids).toEqual((await answer(plain, prompt, { maxTokens: 24 })).said);
+      expect(after.said).toEqual((await answer(plain, [...prompt, ...before.ids, 3])).said);
+      expect(before.timings.draftedTokens > 0).toBe(states > 1); // without a state to go back to nothing is guessed
+      await plain.close();
+    }
+  });
+
+  it("the scalar path says the same", async () => {
+    const scalar = await load({ reference: true, states: 2 });
+    const prompt = ids.slice(0, 40);
+    const once = await answer(scalar, prompt, { maxTokens: 4 });
+    const more = await answer(scalar, [...prompt, ...once.said, 11], { maxTokens: 4 });
+    await scalar.close();
+    const fast = await load();
+    expect(once.said).toEqual((await answer(fast, prompt, { maxTokens: 4 })).said);
+    expect(more.said).toEqual((await answer(fast, [...prompt, ...once.said, 11], { maxTokens: 4 })).said);
+    await fast.close();
   });
 });
 
