@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { convertModel } from "../engine/conversion/convert.js";
 import type { ConversionType } from "../engine/conversion/types.js";
 import type { LoadOptions } from "../engine/generation/runner.js";
-import { type FamilyModel, makeFamilyModel, SHAPES, type Shape } from "../validation/families/model.js";
+import { type FamilyModel, isFloat, isGgufOnly, makeFamilyModel, SHAPES, type Shape } from "../validation/families/model.js";
 import {
   compare,
   type Difference,
@@ -64,7 +64,7 @@ interface Lane {
 function lanesOf(shape: Shape): Lane[] {
   const both = (type: FamilyType, options: LoadOptions, gate: Gate): Lane => ({ theirs: type, ours: type, options, gate });
   const lanes = [both("F32", FLOAT, EXACT), both("F16", FLOAT, HALVES), both("TQ2_0", {}, BLOCKS), both("Q2_0", {}, BLOCKS)];
-  if (shape.family === "qwen3")
+  if (isFloat(shape))
     for (const ours of ["TQ2_0", "Q2_0", "Q2_0_128"] as const) lanes.push({ theirs: "F32", ours, options: {}, gate: FINE });
   const types = typesOf(shape);
   return lanes.filter(({ theirs, ours }) => types.includes(theirs) && types.includes(ours));
@@ -114,14 +114,14 @@ async function main(): Promise<void> {
       const model = makeFamilyModel(shape);
       const files = new Map<FamilyType, string>();
       for (const type of typesOf(shape)) files.set(type, await writeFamilyGguf(join(directory, `${shape.name}-${type}.gguf`), model, type));
-      const source = await writeFamilySafetensors(join(directory, shape.name), model);
+      const source = isGgufOnly(shape) ? undefined : await writeFamilySafetensors(join(directory, shape.name), model);
       const outputs = new Map<FamilyType, Outputs>();
       for (const lane of lanesOf(shape)) {
         const { theirs, ours, options, gate } = lane;
         if (!outputs.has(theirs)) {
-          const type = CONVERTED.get(theirs);
+          const type = source === undefined ? undefined : CONVERTED.get(theirs);
           const converted = join(directory, "converted.gguf");
-          if (type) await convertModel(source, converted, { type, force: true });
+          if (source !== undefined && type) await convertModel(source, converted, { type, force: true });
           const peer = peerLogits(directory, type ? converted : files.get(theirs)!, model);
           engine = peer.engine;
           outputs.set(theirs, outputsOf(model.windows, peer.logits));
@@ -134,7 +134,10 @@ async function main(): Promise<void> {
       if (values.write) {
         mkdirSync("validation/golden/families", { recursive: true });
         writeOutputs(shape.name, outputs.get("F32")!);
-        models[shape.name] = { sha256: sha256(join(source, "model.safetensors")), windows: model.windows };
+        models[shape.name] = {
+          sha256: sha256(source === undefined ? files.get("F32")! : join(source, "model.safetensors")),
+          windows: model.windows,
+        };
       }
       for (const path of files.values()) rmSync(path);
     }

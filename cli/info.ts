@@ -56,6 +56,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["norms", `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
         ["rope", `theta ${whole(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${partInWords(config)}${scalingInWords(config)}`],
         ["vocabulary", String(config.vocabSize)],
+        ["factors", factorsInWords(config)],
         ["rotation", config.rotation && `Walsh–Hadamard in blocks of ${config.rotation.blockSize}`],
         ["output head", config.tiedHead ? "the embedding (tied)" : "separate"],
         ["context", `${config.contextLength} tokens`],
@@ -122,6 +123,12 @@ function layersInWords({ layers, recurrent }: Config): string {
 
 function recurrentInWords({ recurrent }: Config): string | undefined {
   return recurrent && `${recurrent.valueHeads} of dimension ${recurrent.headSize}, ${recurrent.keyHeads} key heads`;
+}
+
+/** What is scaled, if anything is. */
+function factorsInWords({ embeddingScale, residualScale, logitScale }: Config): string | undefined {
+  if (embeddingScale === 1 && residualScale === 1 && logitScale === 1) return undefined;
+  return `embedding × ${whole(embeddingScale)}, blocks × ${whole(residualScale)}, logits ÷ ${whole(logitScale)}`;
 }
 
 /** Of RoPE: which dimensions it rotates, if not all. */

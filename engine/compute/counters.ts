@@ -31,6 +31,8 @@ export const COUNTED_KERNELS = [
   "l2Norm",
   "rotate",
   "sigmoidMul",
+  "addScaled",
+  "scale",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

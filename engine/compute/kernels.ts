@@ -12,6 +12,8 @@ export interface Kernels {
   barrier(control: number, threads: number): void;
   nextChunk(control: number): number;
   add(x: number, y: number, n: number): void;
+  addScaled(x: number, y: number, n: number, factor: number): void;
+  scale(x: number, n: number, factor: number): void;
   rmsNorm(out: number, x: number, weight: number, n: number, eps: number): void;
   reluSquaredMul(out: number, gate: number, up: number, n: number): void;
   siluMul(out: number, gate: number, up: number, n: number): void;

@@ -6,7 +6,7 @@ import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidec
 import { directoryName } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { tensorNames } from "../model/names.js";
-import { ROPE_FACTORS } from "../model/rope.js";
+import { LONG_FACTORS, ROPE_FACTORS } from "../model/rope.js";
 import { encodeFloats } from "../packing/float-encode.js";
 import { familyOf } from "./families.js";
 import { changedMetadata, ggufMetadata } from "./gguf-metadata.js";
@@ -74,7 +74,15 @@ export async function writeAsGguf(
   for (const [name, tensor] of normsOf(sources, names)) {
     norms.push({ name, shape: tensor.shape, type: "F32", data: encodeFloats("F32", await readVector(tensor, read)) });
   }
-  const factors = config.ropeFactors && Float32Array.from(config.ropeFactors);
+  // LongRoPE's two tensors stay as they are.
+  const long = Object.values(LONG_FACTORS).flatMap((name) => checkpoint.tensors.get(name) ?? []);
+  const ropeFactors: NewTensor[] = [];
+  for (const { name, shape, ...tensor } of long)
+    ropeFactors.push({ name, shape, type: "F32", data: encodeFloats("F32", await readVector({ name, shape, ...tensor }, read)) });
+  if (config.ropeFactors && long.length === 0) {
+    const values = Float32Array.from(config.ropeFactors);
+    ropeFactors.push({ name: ROPE_FACTORS, shape: [values.length], type: "F32", data: encodeFloats("F32", values) });
+  }
   const tokenizer = tokenizerFiles && (await tokenizerEntries(model, tokenizerFiles));
   const metadata = stays
     ? await changedMetadata(checkpoint, type, config, tokenizer)
@@ -83,7 +91,7 @@ export async function writeAsGguf(
     metadata,
     tensors: [
       ...tables,
-      ...(factors ? [{ name: ROPE_FACTORS, shape: [factors.length], type: "F32", data: encodeFloats("F32", factors) }] : []),
+      ...ropeFactors,
       ...layers.map(({ name, rotated, layer }): NewTensor => {
         const { rows, columns } = layer.packing.source;
         return {

@@ -59,6 +59,13 @@ async function sidecars(model: SourceModel): Promise<Map<string, string>> {
   return files;
 }
 
+/** What a network has that no SafeTensors are read or written with; undefined: nothing. */
+function onlyInGguf({ recurrent, rotation, embeddingScale, residualScale, logitScale }: SourceModel["config"]): string | undefined {
+  if (recurrent) return "recurrent layers";
+  if (rotation) return "rotated weights";
+  return embeddingScale !== 1 || residualScale !== 1 || logitScale !== 1 ? "scaled residuals" : undefined;
+}
+
 /** Writes a model as packed SafeTensors into a directory. @throws BitnetError */
 export async function writeAsSafetensors(model: SourceModel, directory: string, reader: TensorReader): Promise<ConversionTarget> {
   const { checkpoint, config, sources } = model;
@@ -68,11 +75,10 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
     const message = `${checkpoint.path}: packed SafeTensors of embedding models are not supported; convert to GGUF`;
     throw new BitnetError("usage", message, { file: checkpoint.path });
   }
-  if (config.recurrent || config.rotation) {
-    const what = config.recurrent ? "with recurrent layers" : "with rotated weights";
-    throw new BitnetError("usage", `${checkpoint.path}: SafeTensors of models ${what} are not supported; convert to GGUF`, {
-      file: checkpoint.path,
-    });
+  const only = onlyInGguf(config);
+  if (only !== undefined) {
+    const message = `${checkpoint.path}: SafeTensors of models with ${only} are not supported; convert to GGUF`;
+    throw new BitnetError("usage", message, { file: checkpoint.path });
   }
   if (config.activations === "float" && architecture === "LlamaForCausalLM") {
     const message = `${checkpoint.path}: packed SafeTensors of ${architecture} imply 8-bit activations, but this model's are unquantised; convert to GGUF`;

@@ -17,6 +17,8 @@ export interface Architecture {
   readonly innerNorms?: boolean;
   readonly qkNorms: boolean;
   readonly attentionGates?: boolean;
+  /** Rows of the embedding, what blocks add, and logits are scaled. */
+  readonly scaled?: boolean;
   /** Some layers are recurrent. */
   readonly recurrent?: boolean;
   /** Only some dimensions of a head may be rotated. */
@@ -43,6 +45,8 @@ const LLAMA: Architecture = { ...BITNET_SILU, subNorms: false, masters: false, a
 const QWEN3: Architecture = { ...LLAMA, qkNorms: true, activations: "float", activationsVary: false };
 /** Qwen3.5, Bonsai 2: three of four layers are Gated DeltaNet, and attention has a gate. (llama.cpp, src/models/qwen35.cpp.) */
 const QWEN35: Architecture = { ...QWEN3, attentionGates: true, recurrent: true, partialRope: true };
+/** BitCPM4: a LLaMA whose embedding, residuals and logits are scaled. (llama.cpp, conversion/minicpm.py.) Its ternary files say nothing of activations. */
+const MINICPM: Architecture = { ...LLAMA, scaled: true, activations: "float" };
 /**
  * bitnet-embedding: Qwen3's network, in which each ternary layer has a norm of its own before its input is quantised. (microsoft/BitNet,
  * utils/convert-bitnet-embedding-to-gguf.py.)
@@ -57,6 +61,7 @@ export const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & { readonly r
   ["llama", { ...LLAMA, rope: "norm" }],
   ["qwen3", { ...QWEN3, rope: "neox" }],
   ["qwen35", { ...QWEN35, rope: "neox" }],
+  ["minicpm", { ...MINICPM, rope: "norm" }],
 ]);
 
 /** By `architectures[0]` of a config.json. The first two differ in the case of one letter. */
@@ -69,7 +74,8 @@ export const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
 
 const QWEN35_HF = "Qwen3.5 or Bonsai 2, which are supported only as GGUF; get that";
 const QWEN3_NEXT = "a mixture of experts, which is not supported";
-const MINICPM = "MiniCPM or BitCPM, whose scaled residuals are not supported";
+const MINICPM_HF = "MiniCPM or BitCPM, which are supported only as GGUF; get that";
+const MINICPM3 = "MiniCPM 3, whose compressed attention is not supported";
 const GEMMA = "Gemma, whose norms and attention windows are not supported";
 const MAPLE = "Maple, whose experts are not supported";
 const EMBEDDER = "an embedding model, which does not generate text";
@@ -79,7 +85,8 @@ const OTHER_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ["clip", "an image encoder (mmproj), not a language model; give the path of the text model beside it"],
   ...["Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"].map((name) => [name, QWEN35_HF] as const),
   ...["qwen35moe", "qwen3next", "qwen3moe", "Qwen3NextForCausalLM"].map((name) => [name, QWEN3_NEXT] as const),
-  ...["minicpm", "minicpm3", "MiniCPMForCausalLM", "MiniCPM3ForCausalLM"].map((name) => [name, MINICPM] as const),
+  ["MiniCPMForCausalLM", MINICPM_HF],
+  ...["minicpm3", "MiniCPM3ForCausalLM"].map((name) => [name, MINICPM3] as const),
   ...["gemma3", "gemma2", "gemma", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3TextModel"].map(
     (name) => [name, GEMMA] as const,
   ),

@@ -17,7 +17,7 @@ import type { ModelConfig } from "./model-config.js";
 import { hfPacking, requireNoMlx } from "./quantization.js";
 import { checkRecurrent, ggufRecurrent } from "./recurrent.js";
 import { countOf, positive, refuse } from "./refusal.js";
-import { checkSections, ggufRopeScaling, hfRope, readRopeFactors } from "./rope.js";
+import { checkSections, ggufRopeScaling, hfRope, readLongFactors, readRopeFactors } from "./rope.js";
 import { ggufRotation } from "./rotation.js";
 
 export { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type Activation, type Activations } from "./architectures.js";
@@ -97,6 +97,17 @@ const NEUTRAL: Readonly<Record<string, (value: MetadataValue) => boolean>> = {
   expert_count: (value) => value === 0,
 };
 
+const UNSCALED = { embeddingScale: 1, residualScale: 1, logitScale: 1 };
+
+/** MiniCPM's factors; where the file says none, those that llama.cpp takes. */
+function ggufScales(number: (key: string, fallback: number) => number, layers: number, hiddenSize: number): typeof UNSCALED {
+  return {
+    embeddingScale: Math.fround(number("embedding_scale", 12)),
+    residualScale: Math.fround(number("residual_scale", 1.4 / Math.sqrt(layers))),
+    logitScale: Math.fround(number("logit_scale", hiddenSize / 256)),
+  };
+}
+
 async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { metadata, path } = checkpoint;
   const name = metadata.get("general.architecture");
@@ -147,8 +158,11 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     });
   if (architecture.recurrent) checkSections(metadata, name, ropeSize, path);
   const recurrent = architecture.recurrent ? ggufRecurrent(metadata, name, layers, path) : undefined;
-  const contextLength = number("context_length");
+  const trained = number("context_length");
   const ropeTheta = number("rope.freq_base", architecture.ropeTheta);
+  const original = number("rope.scaling.original_context_length", trained);
+  const long = architecture.scaled ? await readLongFactors(checkpoint, ropeSize, original, trained) : undefined;
+  const contextLength = long?.contextLength ?? trained;
   const config: ModelConfig = {
     architecture: name,
     layers,
@@ -162,13 +176,14 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     contextLength,
     ropeTheta,
     ropeSize,
-    ropeFactors: await readRopeFactors(checkpoint, ropeSize),
-    ropeScaling: ggufRopeScaling(value, name, ropeTheta, contextLength, path),
+    ropeFactors: long?.ropeFactors ?? (await readRopeFactors(checkpoint, ropeSize)),
+    ropeScaling: ggufRopeScaling(value, name, ropeTheta, trained, long !== undefined, path),
     rmsNormEps: number("attention.layer_norm_rms_epsilon"),
     activation: activation ?? architecture.activation,
     subNorms: architecture.subNorms,
     innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
+    ...(architecture.scaled ? ggufScales(number, layers, hiddenSize) : UNSCALED),
     attentionGates: architecture.attentionGates ?? false,
     recurrent,
     extraLayers,
@@ -237,6 +252,7 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     subNorms: architecture.subNorms,
     innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
+    ...UNSCALED,
     attentionGates: false,
     recurrent: undefined,
     extraLayers: 0,

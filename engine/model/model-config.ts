@@ -51,6 +51,12 @@ export interface ModelConfig {
   readonly innerNorms: boolean;
   /** RMSNorm over each head of queries and keys, before they are rotated. */
   readonly qkNorms: boolean;
+  /** Rows of the embedding are multiplied by it, f32. */
+  readonly embeddingScale: number;
+  /** What each block adds is multiplied by it, f32. */
+  readonly residualScale: number;
+  /** Logits are divided by it, f32. */
+  readonly logitScale: number;
   /** What attention gives is multiplied by σ of a gate, whose rows follow those of each head in `q`. */
   readonly attentionGates: boolean;
   /** Layers with a recurrent state in the place of attention; undefined: none has one. */

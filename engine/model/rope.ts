@@ -10,8 +10,42 @@ import { positive, refuse } from "./refusal.js";
 /** GGUF's tensor of what the frequencies of RoPE are divided by. */
 export const ROPE_FACTORS = "rope_freqs.weight";
 
+/** LongRoPE's two: for texts within the context that the model was first trained on, and for longer ones. */
+export const LONG_FACTORS = { short: "rope_factors_short.weight", long: "rope_factors_long.weight" } as const;
+
+/** What frequencies are divided by. Below 1, angles would leave the range in which their sines are exact, if positions went on to the limit. */
 export async function readRopeFactors(checkpoint: Checkpoint, headDim: number): Promise<readonly number[] | undefined> {
-  const tensor = checkpoint.tensors.get(ROPE_FACTORS);
+  return readFactors(checkpoint, ROPE_FACTORS, headDim, 1);
+}
+
+/** LongRoPE's factors are a little below 1 for some pairs; the contexts of its models are short. */
+const LEAST_LONG_FACTOR = 0.5;
+
+/**
+ * LongRoPE's factors in GGUF. Which of the two hold depends on the length of a text; here always the short ones, so where the long ones are others, the
+ * context ends with the original one.
+ */
+export async function readLongFactors(
+  checkpoint: Checkpoint,
+  headDim: number,
+  original: number,
+  contextLength: number,
+): Promise<{ readonly ropeFactors: readonly number[]; readonly contextLength: number } | undefined> {
+  const [short, long] = [
+    await readFactors(checkpoint, LONG_FACTORS.short, headDim, LEAST_LONG_FACTOR),
+    await readFactors(checkpoint, LONG_FACTORS.long, headDim, LEAST_LONG_FACTOR),
+  ];
+  if (short === undefined && long === undefined) return undefined;
+  if (short === undefined || long === undefined)
+    throw new BitnetError("tensor", `${checkpoint.path}: tensor ${short ? LONG_FACTORS.long : LONG_FACTORS.short} is missing`, {
+      file: checkpoint.path,
+    });
+  const isSame = short.every((factor, i) => factor === long[i]);
+  return { ropeFactors: short, contextLength: isSame ? contextLength : Math.min(contextLength, original) };
+}
+
+async function readFactors(checkpoint: Checkpoint, called: string, headDim: number, least: number): Promise<readonly number[] | undefined> {
+  const tensor = checkpoint.tensors.get(called);
   if (tensor === undefined) return undefined;
   const { file, name, type, shape } = tensor;
   const fail = (what: string): never => {
@@ -20,8 +54,8 @@ export async function readRopeFactors(checkpoint: Checkpoint, headDim: number): 
   if (type !== "F32" || shape.length !== 1 || shape[0] !== headDim / 2)
     fail(`is ${type} [${shape.join(", ")}], but must be F32 [${headDim / 2}]`);
   const factors = Array.from(new Float32Array((await checkpoint.read(tensor, 0, tensor.byteLength)).buffer));
-  // Below 1, angles would leave the range in which their sines are exact.
-  for (const factor of factors) if (!(factor >= 1 && Number.isFinite(factor))) fail(`contains ${factor}, but at least 1 is required`);
+  for (const factor of factors)
+    if (!(factor >= least && Number.isFinite(factor))) fail(`contains ${factor}, but at least ${least} is required`);
   return factors;
 }
 
@@ -68,16 +102,19 @@ const YARN_NEUTRAL: Readonly<Record<string, (value: number) => boolean>> = {
  * GGUF's scaling of RoPE, with the defaults of llama.cpp: a factor without a type is linear; a factor of 0 is none; `attn_factor` counts whatever
  * the type; an original context that is missing or 0 is the model's.
  * @param value of a key without the architecture's name
+ * @param hasLongFactors the file has LongRoPE's factors
  */
 export function ggufRopeScaling(
   value: (key: string) => MetadataValue | undefined,
   architecture: string,
   theta: number,
   contextLength: number,
+  hasLongFactors: boolean,
   path: string,
 ): RopeScaling | undefined {
   const name = (key: string): string => `${architecture}.${key}`;
-  const type = value("rope.scaling.type") ?? "linear";
+  const said = value("rope.scaling.type") ?? "linear";
+  const type = said === "longrope" && hasLongFactors ? "none" : said; // all of it is in the factors
   if (type !== "none" && type !== "linear" && type !== "yarn") {
     return refuse(path, `${name("rope.scaling.type")} is ${show(type)}; supported are none, linear, yarn, and the tensor ${ROPE_FACTORS}`);
   }

@@ -4,7 +4,7 @@ import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "./config.js";
 import { type FloatRole, type Layer, type LinearRole, makeLayer, ROTATED } from "./layers.js";
 import { tensorNames } from "./names.js";
-import { ROPE_FACTORS } from "./rope.js";
+import { LONG_FACTORS, ROPE_FACTORS } from "./rope.js";
 
 /** A ternary layer as the file has it. */
 export interface LinearSource {
@@ -161,7 +161,7 @@ export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options
   };
   // Tied SafeTensors may repeat the embedding as lm_head; the configuration says that it isn't used.
   if (config.tiedHead) used.add(names.head);
-  if (config.ropeFactors) used.add(ROPE_FACTORS); // read with the configuration
+  if (config.ropeFactors) for (const name of [ROPE_FACTORS, ...Object.values(LONG_FACTORS)]) used.add(name); // read with the configuration
   if (config.extraLayers > 0) {
     const isExtra = (block: number): boolean => block >= config.layers && block < config.layers + config.extraLayers;
     for (const name of checkpoint.tensors.keys()) if (isExtra(Number(/^blk\.(\d+)\./.exec(name)?.[1]))) used.add(name);

@@ -71,6 +71,7 @@ export class Forward {
     thread.eachRow(rows, (row, slot) => {
       const x = thread.x(slot);
       this.#embedding.row(step.token(row), x);
+      if (config.embeddingScale !== 1) thread.kernels.scale(x, config.hiddenSize, config.embeddingScale);
       if (this.#embeddingSigns !== 0) thread.rotateBack(x, this.#embeddingSigns, config.hiddenSize);
       const angles = new Float32Array(memory.buffer, plan.angles + slot * plan.anglesStride, config.ropeSize);
       ropeAngles(angles, step.position(row), this.#frequencies, config.ropeScaling?.attention);
@@ -85,9 +86,10 @@ export class Forward {
   /** Adds what a block gave, and prepares the input of the next one, if there is one. */
   #add(rows: number, next: BlockInput | undefined): void {
     const thread = this.#thread;
-    const { hiddenSize } = thread.config;
+    const { hiddenSize, residualScale } = thread.config;
     thread.eachRow(rows, (row, slot) => {
-      thread.kernels.add(thread.x(slot), thread.delta(row), hiddenSize);
+      if (residualScale === 1) thread.kernels.add(thread.x(slot), thread.delta(row), hiddenSize);
+      else thread.kernels.addScaled(thread.x(slot), thread.delta(row), hiddenSize, residualScale);
       if (next) this.#prepare(slot, next);
     });
   }

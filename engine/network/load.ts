@@ -9,6 +9,7 @@ import { openPacking } from "../packing/open.js";
 import type { Packing, PieceStats, Ternarisation } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
 import type { LinearPlan } from "./layout.js";
+import { scaleOutputNorm } from "./output-norm.js";
 import type { NetworkPlan } from "./plan.js";
 import { type Reader, readWidened, TableFile, tablePieceRows, tableStaging } from "./table-file.js";
 
@@ -217,7 +218,14 @@ export function load(
   };
 
   const first = plan.head.kind === "none" ? [] : head(sources.head ?? sources.embedding);
-  first.push(floats(sources.outputNorm, plan.head.norm));
+  const outputNorm = floats(sources.outputNorm, plan.head.norm);
+  first.push({
+    ...outputNorm,
+    run: () => {
+      outputNorm.run();
+      scaleOutputNorm(new Float32Array(memory.buffer, plan.head.norm, plan.config.hiddenSize), plan.config);
+    },
+  });
   for (const [width, to] of plan.signs) first.push(setSigns(width, to));
   plan.layers.forEach((layer, i) => {
     const addresses = layerFloats(layer);

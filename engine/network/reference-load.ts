@@ -9,6 +9,7 @@ import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/den
 import { openPacking } from "../packing/open.js";
 import type { Packing } from "../packing/packing.js";
 import { checkScale, foldScales, storedScale } from "../packing/scale.js";
+import { scaleOutputNorm } from "./output-norm.js";
 import type { ReferenceWeights } from "./reference.js";
 import type { ReferenceLinear, TernaryMatrix } from "./reference-linear.js";
 
@@ -101,7 +102,9 @@ export function loadReference(
     ),
   );
   const embedding = floats(sources.embedding);
-  return { embedding, layers, outputNorm: floats(sources.outputNorm), head: sources.head ? floats(sources.head) : embedding };
+  const outputNorm = floats(sources.outputNorm);
+  scaleOutputNorm(outputNorm, config);
+  return { embedding, layers, outputNorm, head: sources.head ? floats(sources.head) : embedding };
 }
 
 /** A ternary layer as it was read. */

@@ -95,7 +95,7 @@ export class Reference {
    * @returns each token's last hidden state before the final norm, [rows] of [hidden] f32
    */
   forward(rows: readonly ReferenceRow[]): Float32Array[] {
-    const { ropeSize, hiddenSize, ropeScaling } = this.#config;
+    const { ropeSize, hiddenSize, ropeScaling, residualScale } = this.#config;
     const x = rows.map(({ token }) => this.#embed(token)); // the residual stream
     const angles = rows.map(({ position }) => {
       const out = new Float32Array(ropeSize);
@@ -103,7 +103,8 @@ export class Reference {
       return out;
     });
     const add = (delta: readonly Float32Array[]): void => {
-      for (const [i, row] of x.entries()) for (let j = 0; j < hiddenSize; j++) row[j] = row[j]! + delta[i]![j]!;
+      for (const [i, row] of x.entries())
+        for (let j = 0; j < hiddenSize; j++) row[j] = row[j]! + Math.fround(delta[i]![j]! * residualScale); // exact where it is 1
     };
     for (const [index, { mixer, feedForward }] of this.#weights.layers.entries()) {
       if (mixer.kind === "delta") {
@@ -132,8 +133,8 @@ export class Reference {
 
   /** A token's row of the embedding, [hidden] f32. */
   #embed(token: number): Float32Array {
-    const { rotation, hiddenSize } = this.#config;
-    const row = this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize);
+    const { rotation, hiddenSize, embeddingScale } = this.#config;
+    const row = this.#weights.embedding.slice(token * hiddenSize, (token + 1) * hiddenSize).map((value) => value * embeddingScale);
     return rotation?.embedding ? rotateBack(row, rotation.signs.get(hiddenSize)!, rotation.blockSize) : row;
   }
 

@@ -31,6 +31,8 @@ export const DELTA_RULE: usize = 24;
 export const L2_NORM: usize = 25;
 export const ROTATE: usize = 26;
 export const SIGMOID_MUL: usize = 27;
+export const ADD_SCALED: usize = 28;
+export const SCALE: usize = 29;
 
 /** Notes one call. */
 // @ts-ignore: decorator

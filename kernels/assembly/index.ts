@@ -3,7 +3,7 @@ export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
 export { convolve, deltaRule, l2Norm } from "./delta";
 export { quantizeGroups, ternaryGroups } from "./groups";
 export { rotate } from "./hadamard";
-export { add, quantize, reluSquaredMul, rmsNorm, rope, sigmoidMul, siluMul } from "./rows";
+export { add, addScaled, quantize, reluSquaredMul, rmsNorm, rope, scale, sigmoidMul, siluMul } from "./rows";
 export { barrier, nextChunk } from "./sync";
 export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
 export { head, packBf16 } from "./table";

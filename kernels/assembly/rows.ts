@@ -1,5 +1,5 @@
 // Work on single rows of activations. Buffers are padded with zeros to a multiple of 8 floats, so no kernel has a tail.
-import { ADD, QUANTIZE, RELU_SQUARED_MUL, RMS_NORM, ROPE, SIGMOID_MUL, SILU_MUL, called } from "./count";
+import { ADD, ADD_SCALED, QUANTIZE, RELU_SQUARED_MUL, RMS_NORM, ROPE, SCALE, SIGMOID_MUL, SILU_MUL, called } from "./count";
 import { absMax, sum8 } from "./lanes";
 import { sigmoid4 } from "./softmax";
 
@@ -7,6 +7,20 @@ import { sigmoid4 } from "./softmax";
 export function add(x: usize, y: usize, n: u32): void {
   called(ADD);
   for (let end = x + (<usize>n << 2); x < end; x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), v128.load(y)));
+}
+
+/** x += y · factor; [n] f32 */
+export function addScaled(x: usize, y: usize, n: u32, factor: f32): void {
+  called(ADD_SCALED);
+  const f = f32x4.splat(factor);
+  for (let end = x + (<usize>n << 2); x < end; x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), f32x4.mul(v128.load(y), f)));
+}
+
+/** x *= factor; [n] f32 */
+export function scale(x: usize, n: u32, factor: f32): void {
+  called(SCALE);
+  const f = f32x4.splat(factor);
+  for (let end = x + (<usize>n << 2); x < end; x += 16) v128.store(x, f32x4.mul(v128.load(x), f));
 }
 
 /** RMSNorm, also in place: out = x · 1/√(Σx²/n + eps) · weight; [n] f32. The factor first, then the weight, as the original does. */

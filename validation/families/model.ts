@@ -21,7 +21,7 @@ export interface YarnScaling {
 /** What a model is like. */
 export interface Shape {
   readonly name: string;
-  readonly family: "bitnet" | "llama" | "qwen3" | "qwen35";
+  readonly family: "bitnet" | "llama" | "qwen3" | "qwen35" | "minicpm";
   readonly seed: number;
   readonly layers: number;
   readonly hidden: number;
@@ -36,6 +36,8 @@ export interface Shape {
   readonly eps: number;
   readonly scaling?: Llama3Scaling;
   readonly yarn?: YarnScaling;
+  /** Factors of MiniCPM: of the embedding's rows, of what blocks add, and a divisor of logits. */
+  readonly factors?: { readonly embedding: number; readonly residual: number; readonly logits: number };
   /** A norm before each ternary layer: bitnet-embedding, in 8 bits. */
   readonly innerNorms?: boolean;
   /** Columns that share a scale, of the tables too, which are ternary then; without it one scale holds for a tensor. */
@@ -181,7 +183,34 @@ export const SHAPES: readonly Shape[] = [
     group: 128,
     windows: [200, 60],
   },
+  // BitCPM4: a LLaMA with three factors, none of them a power of 2.
+  {
+    ...COMMON,
+    name: "minicpm",
+    family: "minicpm",
+    seed: 41,
+    layers: 3,
+    hidden: 256,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 64,
+    ffn: 512,
+    tied: false,
+    theta: 10_000,
+    factors: { embedding: 12, residual: 0.35, logits: 1.5 },
+    windows: [200, 60],
+  },
 ];
+
+/** The hub has no SafeTensors of this family that are read. */
+export function isGgufOnly({ family }: Shape): boolean {
+  return family === "minicpm";
+}
+
+/** Inputs of the ternary layers are not quantised. */
+export function isFloat({ family }: Shape): boolean {
+  return family === "qwen3" || family === "minicpm";
+}
 
 /** A ternary layer. */
 export interface Linear {

@@ -92,21 +92,30 @@ export class FamilyNetwork {
 
   /** Logits of every position, [ids] of [vocab]. */
   logits(ids: readonly number[]): Float64Array[] {
-    return this.states(ids).map((state) => multiply(this.#head, state));
+    const { logits = 1 } = this.#model.shape.factors ?? {};
+    return this.states(ids).map((state) =>
+      multiply(
+        this.#head,
+        state.map((value) => value / logits),
+      ),
+    );
   }
 
   /** What logits are made of, [ids] of [hidden]. */
   states(ids: readonly number[]): Float64Array[] {
     const { shape, embedding, outputNorm } = this.#model;
+    const factors = shape.factors ?? { embedding: 1, residual: 1 };
     const cache = this.#model.layers.map((): { keys: Float64Array[]; values: Float64Array[] } => ({ keys: [], values: [] }));
     return ids.map((id, position) => {
-      let x = Float64Array.from(embedding.values.subarray(id * shape.hidden, (id + 1) * shape.hidden));
+      let x: Float64Array = Float64Array.from(embedding.values.subarray(id * shape.hidden, (id + 1) * shape.hidden)).map(
+        (value) => value * factors.embedding,
+      );
       for (const [index, layer] of this.#model.layers.entries()) {
         const weights = this.#layers[index]!;
         const afterAttention = this.#attention(layer, weights, x, position, cache[index]!);
-        x = x.map((value, i) => value + afterAttention[i]!);
+        x = this.added(x, afterAttention, factors.residual);
         const afterFeedForward = this.#feedForward(layer, weights, x);
-        x = x.map((value, i) => value + afterFeedForward[i]!);
+        x = this.added(x, afterFeedForward, factors.residual);
       }
       return rmsNorm(x, outputNorm, shape.eps);
     });
@@ -146,6 +155,11 @@ export class FamilyNetwork {
         for (let i = 0; i < headDim; i++) out[from + i]! += (weighted[t]! / sum) * value[kvFrom + i]!;
     }
     return this.#linear(weights.o, out, norms.attnSubNorm);
+  }
+
+  /** The residual stream behind a block. */
+  protected added(x: Float64Array, delta: Float64Array, factor: number): Float64Array {
+    return x.map((value, i) => value + factor * delta[i]!);
   }
 
   /** Queries or keys, [heads, headDim]: normed head by head where the family does, then turned to their position. */

@@ -194,7 +194,7 @@ function sentencePiece(vocab: number): Vocabulary {
 
 /** The vocabulary that the family's published models have a larger one of. */
 export function vocabularyOf({ family, vocab }: Shape): Vocabulary {
-  if (family === "bitnet") return sentencePiece(vocab);
+  if (family === "bitnet" || family === "minicpm") return sentencePiece(vocab);
   if (family === "llama") return byteLevel(vocab, "llama-bpe", ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"], true);
   return byteLevel(vocab, family === "qwen35" ? "qwen35" : "qwen2", ["<|endoftext|>", "<|im_end|>", "<|im_start|>"], false);
 }

@@ -199,6 +199,13 @@ function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {
           entry("rope.scaling.original_context_length", shape.yarn.originalContext),
         ]
       : []),
+    ...(shape.factors
+      ? [
+          entry("embedding_scale", shape.factors.embedding, "float32"),
+          entry("residual_scale", shape.factors.residual, "float32"),
+          entry("logit_scale", shape.factors.logits, "float32"),
+        ]
+      : []),
     ...(family === "qwen3"
       ? [entry("attention.key_length", headDim), entry("attention.value_length", headDim)]
       : [entry("rope.dimension_count", headDim), entry("vocab_size", shape.vocab)]),
@@ -226,7 +233,7 @@ export function familyTensors(model: FamilyModel, type: FamilyType): NewTensor[]
   for (const [index, { linears, norms }] of model.layers.entries()) {
     for (const [norm, values] of Object.entries(norms)) tensors.push(vector(`blk.${index}.${normName(shape, norm as NormName)}`, values));
     for (const role of LINEARS) {
-      const moved = shape.family === "llama" && (role === "q" || role === "k");
+      const moved = (shape.family === "llama" || shape.family === "minicpm") && (role === "q" || role === "k");
       const linear = moved ? permuted(linears[role], shape.headDim) : linears[role];
       const name = `blk.${index}.${LINEAR_NAMES[role]}.weight`;
       tensors.push({ name, shape: [linear.rows, linear.columns], type, data: ENCODERS[type](linear) });

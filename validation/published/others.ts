@@ -1,8 +1,9 @@
 /** Stand-ins of published models that are not computed here. Nothing behind the place of the refusal is like theirs: it isn't read. */
+import type { NewTensor } from "../../engine/container/checkpoint.js";
 import { vocabularyOf } from "../families/vocabulary.js";
 import { familyTensors } from "../families/write-gguf.js";
 import { configOf, familySafetensors } from "../families/write-safetensors.js";
-import { entries, type Json, type Standin, smallModel, writeDirectory, writeGgufFile } from "./parts.js";
+import { CHATML, entries, type Json, type Standin, smallModel, writeDirectory, writeGgufFile } from "./parts.js";
 
 const MODEL = smallModel("qwen3", { tied: true, theta: 1_000_000 });
 const { shape: SHAPE } = MODEL;
@@ -37,6 +38,48 @@ const HADAMARD = {
   "prism.hadamard.weight_names": ["blk.0.attn_q.weight"],
 };
 
+/** BitCPM4: MiniCPM's factors, and LongRoPE's for each pair, which begin below 1. */
+async function writeBitCpm(folder: string): Promise<string> {
+  const model = smallModel("minicpm", { tied: false, theta: 10_000, factors: { embedding: 12.5, residual: 0.25, logits: 6.5 } });
+  const { shape } = model;
+  const keys = {
+    "general.architecture": "minicpm",
+    "A.block_count": shape.layers,
+    "A.context_length": 32_768,
+    "A.embedding_length": shape.hidden,
+    "A.feed_forward_length": shape.ffn,
+    "A.attention.head_count": shape.heads,
+    "A.attention.head_count_kv": shape.kvHeads,
+    "A.rope.freq_base": shape.theta,
+    "A.attention.layer_norm_rms_epsilon": shape.eps,
+    "A.embedding_scale": 12.5,
+    "A.residual_scale": 0.25,
+    "A.logit_scale": 6.5,
+    "A.rope.scaling.type": "longrope",
+    "A.rope.scaling.original_context_length": 32_768,
+    "A.rope.dimension_count": shape.headDim,
+    "A.vocab_size": shape.vocab,
+    "general.file_type": 37,
+    "tokenizer.chat_template": CHATML,
+  };
+  const pairs = Float32Array.from({ length: shape.headDim / 2 }, (_, i) => 0.9978 + i / 8);
+  const factors = ["rope_factors_long", "rope_factors_short"].map(
+    (name): NewTensor => ({
+      name: `${name}.weight`,
+      shape: [pairs.length],
+      type: "F32",
+      data: new Uint8Array(pairs.buffer),
+    }),
+  );
+  const { metadata } = vocabularyOf(shape);
+  return writeGgufFile(
+    folder,
+    "BitCPM4-1B-tq2_0.gguf",
+    [...entries("minicpm", keys), ...metadata],
+    [...factors, ...familyTensors(model, "TQ2_0")],
+  );
+}
+
 /** deepgrove's Bonsai: latent weights in BF16 beside `.scales`. */
 async function writeQLlama(folder: string): Promise<string> {
   const model = smallModel("llama", { tied: true, theta: 10_000 });
@@ -49,12 +92,7 @@ async function writeQLlama(folder: string): Promise<string> {
 }
 
 export const OTHERS: readonly Standin[] = [
-  {
-    name: "bitcpm",
-    repository: "openbmb/BitCPM4-1B-GGUF",
-    known: "part",
-    write: (folder) => writeOther(folder, "BitCPM4-1B-tq2_0.gguf", "minicpm", { "A.embedding_scale": 12, "A.residual_scale": 0.25 }),
-  },
+  { name: "bitcpm", repository: "openbmb/BitCPM4-1B-GGUF", known: "part", write: writeBitCpm },
   {
     name: "maple",
     repository: "deepgrove/maple-preview",

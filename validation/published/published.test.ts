@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { convertModel } from "../../engine/conversion/convert.js";
@@ -16,7 +17,7 @@ interface Runs {
   readonly stops: readonly string[];
   /** A part of each note, in order. */
   readonly notes?: readonly RegExp[];
-  readonly activations: "int8" | "float" | "int8, assumed";
+  readonly activations: "int8" | "float" | "int8, assumed" | "float, assumed";
   readonly context: number;
   readonly theta: number;
   readonly yarn?: true;
@@ -114,7 +115,16 @@ const EXPECTED: Readonly<Record<string, Runs | Refused>> = {
     code: "unsupported",
     says: /is MLX quantisation \(2 bits, groups of 128\), which is not supported; get the model's GGUF/,
   },
-  bitcpm: { code: "unsupported", says: /general\.architecture is "minicpm", MiniCPM or BitCPM/ },
+  bitcpm: {
+    bos: 1,
+    stops: ["</s>"],
+    activations: "float, assumed",
+    context: 32_768,
+    theta: 10_000,
+    chat: CHATML,
+    text: "bitcpm",
+    forms: ["f16"],
+  },
   maple: { code: "unsupported", says: /general\.architecture is "maple", Maple, whose experts/ },
   "bonsai-2": BONSAI_2,
   "bonsai-2-with-guesses": BONSAI_2,
@@ -221,6 +231,15 @@ describe("published models", () => {
     const after = await answerOf(last);
     expect(after.same).toEqual(same);
     expect(after.chat).toBe(answer.chat);
+  });
+
+  it.each(["bonsai-2", "bitcpm"])("%s has no SafeTensors form, and says so", async (name) => {
+    const out = join(root, `${name}-packed`);
+    await expect(convertModel(paths.get(name)!, out, { type: "packed" })).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/SafeTensors of models with .* are not supported; convert to GGUF/),
+    });
+    expect(existsSync(out)).toBe(false);
   });
 
   it("is not run without the activation function that its file leaves open", async () => {
