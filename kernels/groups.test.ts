@@ -1,10 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { activationBytes } from "../engine/compute/kernels.js";
+import { activationBytes, GROUPS_SCRATCH, rowGroup } from "../engine/compute/kernels.js";
 import { groupedProduct, quantizeGroups } from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
-// The wide tier has no kernel of its own for groups, and is never asked for one.
-describe.each(TIERS.filter((tier) => tier !== "wide"))("ternary products with scales in groups, bit for bit, %s", (tier) => {
+describe.each(TIERS)("ternary products with scales in groups, bit for bit, %s", (tier) => {
   it.each([
     [64, 64],
     [64, 200],
@@ -12,52 +11,72 @@ describe.each(TIERS.filter((tier) => tier !== "wide"))("ternary products with sc
     [256, 512],
     [64, 3072],
   ])("groups of %i in rows of %i", (group, n) => {
-    const rows = 8;
-    const columns = 3;
+    for (const [rows, columns] of [
+      [8, 3],
+      [16, 1],
+      [36, 2],
+      [20, 1],
+      [4, 9],
+      [32, 64],
+    ] as const)
+      compare(group, n, rows, columns);
+  });
+
+  function compare(group: number, n: number, rows: number, columns: number): void {
     const kPad = Math.ceil(n / group) * group;
     const groups = kPad / group;
     const codes = Uint8Array.from(noise(rows * n, n), (v) => (v < -0.3 ? 0 : v < 0.3 ? 1 : 2));
     codes.fill(2, 0, n); // the extremes
     codes.fill(0, n, 2 * n);
+    const inGroup = rowGroup(tier, true);
+    const packedRows = Math.ceil(rows / inGroup) * inGroup;
     const scales = noise(rows * groups, 5).map((v) => Math.abs(v));
     scales[3] = 0;
     const input = noise(columns * n, 9);
     input.fill(1, 0, n);
-    input.subarray(n, 2 * n).fill(0, 0, Math.min(group, n)); // a group without anything in it
+    if (columns > 1) input.fill(-1, (columns - 1) * n);
+    if (columns > 2) input.subarray(n, 2 * n).fill(0, 0, Math.min(group, n)); // a group without anything in it
     for (const activations of ["int8", "float"] as const) {
-      const bench = new Bench(tier, 1 << 20);
+      const bench = new Bench(tier, 1 << 21);
       const { kernels } = bench;
       const wide = activations === "float" ? 1 : 0;
-      const packed = bench.take((rows * kPad) / 4);
+      const packed = bench.take((packedRows * kPad) / 4);
       const row = bench.take(kPad);
-      const packedScales = bench.take(rows * groups * 4);
+      const packedScales = bench.take(packedRows * groups * 4);
       for (let r = 0; r < rows; r++) {
         bench.u8(row, kPad).fill(0);
         bench.u8(row, n).set(codes.subarray(r * n, (r + 1) * n));
-        kernels.packRow(packed + Math.floor(r / 4) * kPad, r % 4, row, kPad);
+        (kernels.packLane ?? kernels.packRow)(packed + Math.floor(r / inGroup) * (inGroup / 4) * kPad, r % inGroup, row, kPad);
         for (let g = 0; g < groups; g++) {
-          bench.f32(packedScales + ((Math.floor(r / 4) * groups + g) * 4 + (r % 4)) * 4, 1)[0] = scales[r * groups + g]!;
+          bench.f32(packedScales + ((Math.floor(r / inGroup) * groups + g) * inGroup + (r % inGroup)) * 4, 1)[0] = scales[r * groups + g]!;
         }
       }
-      const xStride = kPad * activationBytes(tier, activations);
-      const x = bench.take(columns * xStride);
-      const meta = bench.take(columns * groups * 8);
+      const column = group * activationBytes(tier, activations);
+      const xGroup = (columns + 1) * column + 64;
+      const metaGroup = (columns + 1) * 8;
+      const x = bench.take(groups * xGroup);
+      const meta = bench.take(groups * metaGroup);
+      bench.u8(x, groups * xGroup).fill(99);
       for (let c = 0; c < columns; c++) {
         const at = bench.put(input.subarray(c * n, (c + 1) * n));
-        bench.u8(x + c * xStride, xStride).fill(99);
-        kernels.quantizeGroups(x + c * xStride, meta + c * groups * 8, at, n, kPad, group, wide);
+        kernels.quantizeGroups(x + c * column, xGroup, meta + c * 8, metaGroup, at, n, kPad, group, wide);
       }
-      const y = bench.take(columns * rows * 4);
-      kernels.ternaryGroups(packed, packedScales, rows, kPad, group, wide, x, xStride, meta, groups * 8, columns, y, rows * 4);
+      const yStride = (rows + 4) * 4; // what is behind a column's rows is another layer's
+      const y = bench.take(columns * yStride);
+      bench.f32(y, columns * (rows + 4)).fill(7);
+      const scratch = bench.take(GROUPS_SCRATCH);
+      kernels.ternaryGroups(packed, packedScales, rows, kPad, group, wide, x, xGroup, meta, metaGroup, columns, y, yStride, scratch);
       const weights = Int8Array.from(codes, (code) => code - 1);
-      const right = Float32Array.from({ length: columns * rows }, (_, i) => {
-        const c = Math.floor(i / rows);
-        const quantised = quantizeGroups(input.subarray(c * n, (c + 1) * n), n, group, activations);
-        return groupedProduct(weights, (i % rows) * n, scales, (i % rows) * groups, group, quantised);
+      const quantised = Array.from({ length: columns }, (_, c) =>
+        quantizeGroups(input.subarray(c * n, (c + 1) * n), n, group, activations),
+      );
+      const right = Float32Array.from({ length: columns * (rows + 4) }, (_, i) => {
+        const r = i % (rows + 4);
+        return r < rows ? groupedProduct(weights, r * n, scales, r * groups, group, quantised[Math.floor(i / (rows + 4))]!) : 7;
       });
       expect(bitsOf(bench.f32(y, right.length))).toEqual(bitsOf(right));
     }
-  });
+  }
 });
 
 it("15 bits are nearly what was there: an error of at most half a step of each group", () => {

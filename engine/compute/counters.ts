@@ -33,6 +33,7 @@ export const COUNTED_KERNELS = [
   "sigmoidMul",
   "addScaled",
   "scale",
+  "ternaryGroupsWide",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

@@ -67,7 +67,17 @@ export interface Kernels {
     yStride: number,
     scratch: number,
   ): void;
-  quantizeGroups(out: number, meta: number, x: number, n: number, kPad: number, group: number, wide: number): void;
+  quantizeGroups(
+    out: number,
+    outGroup: number,
+    meta: number,
+    metaGroup: number,
+    x: number,
+    n: number,
+    kPad: number,
+    group: number,
+    wide: number,
+  ): void;
   ternaryGroups(
     w: number,
     scales: number,
@@ -76,12 +86,13 @@ export interface Kernels {
     group: number,
     wide: number,
     x: number,
-    xStride: number,
+    xGroup: number,
     meta: number,
-    metaStride: number,
+    metaGroup: number,
     columns: number,
     y: number,
     yStride: number,
+    scratch: number,
   ): void;
   unpackI2s(codes: number, bytes: number, blocks: number): number;
   unpackTq1(codes: number, bytes: number, blocks: number): number;
@@ -94,6 +105,8 @@ export interface Kernels {
   unpackHf(codes: number, bytes: number, n: number, k: number): number;
   widen(out: number, bytes: number, n: number, type: number): number;
   packRow(group: number, row: number, codes: number, kPad: number): void;
+  /** `packRow` for `ternaryGroups`; not in the plain tier, where it is the same. */
+  packLane: ((group: number, row: number, codes: number, kPad: number) => void) | undefined;
   packBf16(out: number, x: number, kPad: number): void;
   head(table: number, rows: number, kPad: number, wide: number, x: number, columns: number, y: number, yStride: number): void;
   packScan(group: number, row: number, scale: number, error: number, x: number, kPad: number): void;
@@ -146,8 +159,16 @@ export function columnBlock(tier: Tier): number {
   return tier === "wide" ? 128 : 64;
 }
 
-/** Rows of a group in the packed layouts. */
+/** Rows of a group in the packed layouts, and in the output head. */
 export const ROW_GROUP = 4;
+
+/** Rows of a group of packed ternary rows. @param inGroups scales are of groups of columns */
+export function rowGroup(tier: Tier, inGroups: boolean): number {
+  return inGroups && tier !== "plain" ? 16 : ROW_GROUP;
+}
+
+/** Bytes of a thread's own scratch for `ternaryGroups`: unpacked codes, and sums of 66 columns. */
+export const GROUPS_SCRATCH = 4096 + 66 * 64;
 
 /** Bytes of one quantised activation: int8 or, in the plain tier, int16, which also holds the 15 bits that are two int8 in the others. */
 export function activationBytes(tier: Tier, activations: "int8" | "float" = "int8"): number {
@@ -172,15 +193,19 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       throw new Error("kernel abort");
     },
   };
-  const { ternaryWide, packRowWide, repackI2sWide, scanWide, ...kernels } = new WebAssembly.Instance(module, { env })
+  const { ternaryWide, ternaryGroupsWide, packRowWide, repackI2sWide, scanWide, ...kernels } = new WebAssembly.Instance(module, { env })
     .exports as unknown as Kernels & Wide;
-  if (tier === "wide") return { ...kernels, ternary: ternaryWide, packRow: packRowWide, repackI2s: repackI2sWide, scan: scanWide };
-  return tier === "plain" ? { ...kernels, repackI2s: undefined } : kernels;
+  if (tier === "wide") {
+    const wide = { ternary: ternaryWide, ternaryGroups: ternaryGroupsWide, packRow: packRowWide, repackI2s: repackI2sWide, scan: scanWide };
+    return { ...kernels, ...wide };
+  }
+  return tier === "plain" ? { ...kernels, repackI2s: undefined, packLane: undefined } : kernels;
 }
 
 /** Functions that the wide tier has instead of others. */
 interface Wide {
   readonly ternaryWide: Kernels["ternary"];
+  readonly ternaryGroupsWide: Kernels["ternaryGroups"];
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];
   readonly scanWide: Kernels["scan"];

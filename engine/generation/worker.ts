@@ -168,8 +168,7 @@ function leadKernels(
   let scaleBlock = config.activations === "float" ? SCALE_GROUP : undefined;
   for (;;) {
     const plan = planNetwork(new ArenaPlan(request.firstAddress, memoryLeft()), config, {
-      // Products in groups have no kernel in the wide layout.
-      tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
+      tier: chosen.tier,
       kv,
       scaleBlock,
       head,
@@ -191,8 +190,7 @@ function leadKernels(
       continue;
     }
     tell({ done: bytes, total: bytes });
-    const why = plan.tier === chosen.tier ? chosen.why : "the fastest for scales in groups of columns";
-    const loaded = { limits: plan.limits, tier: plan.tier, why, memoryBytes: plan.pages * 65536 };
+    const loaded = { limits: plan.limits, tier: plan.tier, why: chosen.why, memoryBytes: plan.pages * 65536 };
     files.check(sources.embedding, sources.head ?? sources.embedding); // opens those from which rows are read later
     const tables = tablesOf(kernels, plan, sources, files, role.thread);
     return { loaded, ready: kernelEngine(kernels, memory, plan, tables, files) };

@@ -1,5 +1,5 @@
 import type { ArenaPlan } from "../compute/arena.js";
-import { columnBlock, ROW_GROUP, type Tier } from "../compute/kernels.js";
+import { columnBlock, ROW_GROUP, rowGroup, type Tier } from "../compute/kernels.js";
 import type { StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
 import { KV_BLOCK, type KvType } from "../numerics.js";
@@ -10,9 +10,9 @@ export interface LinearPlan {
   readonly columns: number;
   /** `columns`, rounded up to whole blocks of the layout. */
   readonly kPad: number;
-  /** Packed rows, in groups of 4; kPad/4 bytes a row. */
+  /** Packed rows, in groups of `rowGroup`; kPad/4 bytes a row. */
   readonly weights: number;
-  /** f32; with `scaleBlock`, [rows/4][kPad/scaleBlock][4 rows] f32 */
+  /** f32; with `scaleBlock`, [row groups][kPad/scaleBlock][rows of a group] f32 */
   readonly scales: number;
   /** Its input is rotated by these, [columns] 1 or −1 f32; 0: it isn't. */
   readonly signs: number;
@@ -132,9 +132,9 @@ export class Layout {
 
   /** @param rotated its input is */
   linear(rows: number, columns: number, rotated: boolean): LinearPlan {
-    const { scaleBlock } = this.options;
+    const { scaleBlock, tier } = this.options;
     const kPad = up(columns, this.#columnBlock);
-    const packedRows = up(rows, ROW_GROUP);
+    const packedRows = up(rows, rowGroup(tier, scaleBlock !== undefined));
     const scaleBytes = scaleBlock === undefined ? 4 : packedRows * (kPad / scaleBlock) * 4;
     this.#widest = Math.max(this.#widest, columns);
     const weights = this.take("weights", (packedRows * kPad) / 4);

@@ -1,4 +1,4 @@
-import { columnBlock, type Kernels, ROW_GROUP } from "../compute/kernels.js";
+import { columnBlock, type Kernels, ROW_GROUP, rowGroup } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
 import { allLinears, layerFloats } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
@@ -135,13 +135,14 @@ export function load(
     });
   };
 
-  const { scaleBlock } = plan;
+  const { scaleBlock, tier } = plan;
+  const inGroup = rowGroup(tier, scaleBlock !== undefined);
   const setSigns = (width: number, to: number): Job => ({
     bytes: 0,
     run: () => new Float32Array(memory.buffer, to, width).set(plan.config.rotation!.signs.get(width)!),
   });
   const setScale = (to: LinearPlan, scale: number): void => {
-    const count = scaleBlock === undefined ? 1 : align(to.rows, ROW_GROUP) * (to.kPad / scaleBlock);
+    const count = scaleBlock === undefined ? 1 : align(to.rows, inGroup) * (to.kPad / scaleBlock);
     new Float32Array(memory.buffer, to.scales, count).fill(scale);
   };
 
@@ -160,12 +161,12 @@ export function load(
     stats.set([0, least, most], 3 * stat);
     if (scaleBlock === undefined) return;
     const groups = to.kPad / scaleBlock;
-    const out = new Float32Array(memory.buffer, to.scales, align(to.rows, ROW_GROUP) * groups);
+    const out = new Float32Array(memory.buffer, to.scales, align(to.rows, inGroup) * groups);
     rows.forEach((row, i) => {
-      const first = Math.floor(row / ROW_GROUP) * groups * ROW_GROUP + (row % ROW_GROUP);
+      const first = Math.floor(row / inGroup) * groups * inGroup + (row % inGroup);
       for (let group = 0; group < groups; group++) {
         const from = Math.floor((group * scaleBlock) / packing.scaleBlock!);
-        out[first + group * ROW_GROUP] = from < perRow ? scales[i * perRow + from]! : 0;
+        out[first + group * inGroup] = from < perRow ? scales[i * perRow + from]! : 0;
       }
     });
   };
@@ -197,8 +198,9 @@ export function load(
     const at = staging + align(length);
     const bytes = read(packing.source.tensor, start, length, staging);
     if (packing.scales) takeScales(packing, piece, bytes, to, stat);
-    const groupOf = (row: number): number => to.weights + Math.floor(row / ROW_GROUP) * to.kPad;
-    const { repackI2s } = kernels;
+    const groupOf = (row: number): number => to.weights + Math.floor(row / inGroup) * (inGroup / 4) * to.kPad;
+    const repackI2s = scaleBlock === undefined ? kernels.repackI2s : undefined;
+    const packRow = (scaleBlock === undefined ? undefined : kernels.packLane) ?? kernels.packRow;
     const { tensor, layout } = packing.source;
     if (tensor.type === "I2_S" && layout === "block128" && repackI2s && to.columns === to.kPad && to.columns % I2S_BLOCK === 0) {
       let bad = 0;
@@ -213,7 +215,7 @@ export function load(
       packing.decode(piece, bytes, codes, to.kPad, how);
     }
     rows.forEach((row, i) => {
-      kernels.packRow(groupOf(row), row % ROW_GROUP, at + i * to.kPad, to.kPad);
+      packRow(groupOf(row), row % inGroup, at + i * to.kPad, to.kPad);
     });
   };
 

@@ -1,9 +1,9 @@
 import { COUNTER_BYTES } from "../compute/counters.js";
-import { activationBytes, type Tier, ternaryScratch } from "../compute/kernels.js";
+import { activationBytes, GROUPS_SCRATCH, type Tier, ternaryScratch } from "../compute/kernels.js";
 import type { StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
 import type { KvType } from "../numerics.js";
-import { floatStride, type Layout } from "./layout.js";
+import { floatStride, type Layout, up } from "./layout.js";
 import { stepWords } from "./step-memory.js";
 
 /** The memory that all blocks share, and how large a step can be. Plain data: it is posted to the workers. */
@@ -33,12 +33,15 @@ export interface SharedPlan {
   readonly normedStride: number;
   /** [slots][hidden] f32: a block's normed input, where each of its layers norms it again */
   readonly inner: number;
-  /** [slots + 1][kPad] quantised activations */
+  /** [slots + 1][kPad] quantised activations; with `scaleBlock`, [kPad/scaleBlock][slots + 1][scaleBlock] */
   readonly quantized: number;
   readonly quantizedStride: number;
-  /** [slots + 1] of 8 bytes: sum and maximum of each; with `scaleBlock`, sum and scale of each group */
+  /** [slots + 1] of 8 bytes: sum and maximum of each; with `scaleBlock`, [kPad/scaleBlock][slots + 1]: sum and scale of each group */
   readonly meta: number;
   readonly metaStride: number;
+  /** With `scaleBlock`, bytes from group to group of `quantized` and `meta`. */
+  readonly quantizedGroup: number;
+  readonly metaGroup: number;
   /** [slots][ropeSize] f32: cosines, sines of each row's position */
   readonly angles: number;
   readonly anglesStride: number;
@@ -53,11 +56,16 @@ export function planShared(layout: Layout): SharedPlan {
   const { tier, kv, scaleBlock, threads } = options;
   const kPad = layout.widestPadded;
   layout.needScratch(ternaryScratch(kPad));
+  if (scaleBlock !== undefined) layout.needScratch(GROUPS_SCRATCH);
   if (config.rotation) layout.needScratch(floatStride(layout.widest)); // a rotated row
   const { scratchBytes } = layout;
   const normedStride = floatStride(layout.widest);
-  const quantizedStride = kPad * activationBytes(tier, config.activations);
-  const metaStride = scaleBlock === undefined ? 8 : 8 * (kPad / scaleBlock);
+  const quantizedStride = (scaleBlock ?? kPad) * activationBytes(tier, config.activations);
+  const metaStride = 8;
+  // As many more as `perRow` has. A cache line between groups, so that those of one row don't all compete for the same place in the caches.
+  const quantizedGroup = up((slots + 1) * quantizedStride, 64) + 64;
+  const metaGroup = (slots + 1) * metaStride;
+  const groups = scaleBlock === undefined ? 1 : kPad / scaleBlock;
   const anglesStride = floatStride(config.ropeSize);
   return {
     config,
@@ -74,11 +82,12 @@ export function planShared(layout: Layout): SharedPlan {
     normed: layout.perSlot(normedStride),
     normedStride,
     inner: config.innerNorms ? layout.perSlot(floatStride(config.hiddenSize)) : 0,
-    // As many more as `perRow` has.
-    quantized: layout.take("activations", (slots + 1) * quantizedStride),
+    quantized: layout.take("activations", groups * quantizedGroup),
     quantizedStride,
-    meta: layout.take("activations", (slots + 1) * metaStride),
+    meta: layout.take("activations", groups * metaGroup),
     metaStride,
+    quantizedGroup,
+    metaGroup,
     angles: layout.perSlot(anglesStride),
     anglesStride,
     scratch: layout.take("scratch", threads * scratchBytes),

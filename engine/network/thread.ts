@@ -134,14 +134,14 @@ export class ForwardThread {
       Math.ceil(n / block) * block,
     ];
     if (plan.scaleBlock === undefined) this.kernels.quantize(out, meta, normed, n, kPad);
-    else this.kernels.quantizeGroups(out, meta, normed, n, kPad, plan.scaleBlock, this.#wide);
+    else this.kernels.quantizeGroups(out, plan.quantizedGroup, meta, plan.metaGroup, normed, n, kPad, plan.scaleBlock, this.#wide);
   }
 
   /** Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`. */
   linears(chunks: SideBySide, out: number, outStride: number, rows: number): void {
     const { plan } = this;
     const slot = this.slot(0);
-    const { scaleBlock, quantizedStride: xStride, metaStride } = plan;
+    const { scaleBlock, quantizedStride: xStride, quantizedGroup: xGroup, metaStride, metaGroup } = plan;
     const x = plan.quantized + slot * xStride;
     const meta = plan.meta + slot * metaStride;
     this.each(chunks.length, (item) => {
@@ -152,7 +152,23 @@ export class ForwardThread {
         this.kernels.ternary(weights, chunk.rows, kPad, this.#scales[scales / 4]!, x, xStride, meta, rows, y, outStride, this.scratch);
       } else {
         const wide = this.#wide;
-        this.kernels.ternaryGroups(weights, scales, chunk.rows, kPad, scaleBlock, wide, x, xStride, meta, metaStride, rows, y, outStride);
+        const { scratch } = this;
+        this.kernels.ternaryGroups(
+          weights,
+          scales,
+          chunk.rows,
+          kPad,
+          scaleBlock,
+          wide,
+          x,
+          xGroup,
+          meta,
+          metaGroup,
+          rows,
+          y,
+          outStride,
+          scratch,
+        );
       }
     });
   }

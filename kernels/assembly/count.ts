@@ -33,6 +33,7 @@ export const ROTATE: usize = 26;
 export const SIGMOID_MUL: usize = 27;
 export const ADD_SCALED: usize = 28;
 export const SCALE: usize = 29;
+export const TERNARY_GROUPS_WIDE: usize = 30;
 
 /** Notes one call. */
 // @ts-ignore: decorator

@@ -1,7 +1,8 @@
 export { attendSpan, finishSpans, storeKeyValue } from "./attention";
 export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
 export { convolve, deltaRule, l2Norm } from "./delta";
-export { quantizeGroups, ternaryGroups } from "./groups";
+export { packLane } from "./group-rows";
+export { quantizeGroups, ternaryGroups, ternaryGroupsWide } from "./groups";
 export { rotate } from "./hadamard";
 export { add, addScaled, quantize, reluSquaredMul, rmsNorm, rope, scale, sigmoidMul, siluMul } from "./rows";
 export { barrier, nextChunk } from "./sync";

@@ -35,7 +35,7 @@ export async function logitsInProcess(path: string, ids: readonly number[], chan
   const chosen = chooseKernels(changes.tier ?? "relaxed", true, 0);
   const scaleBlock = changes.scaleBlock ?? (config.activations === "float" ? SCALE_GROUP : undefined);
   const plan = planNetwork(new ArenaPlan(), config, {
-    tier: scaleBlock !== undefined && chosen.tier === "wide" ? "relaxed" : chosen.tier,
+    tier: chosen.tier,
     threads: 1,
     contextLength: Math.max(ids.length, 32),
     states: config.recurrent ? 1 : 0,
