@@ -1,6 +1,7 @@
 /**
  * Mutated models by the ten thousand: each must end in a typed error, or run. Two child processes run the cases; one that crashes or hangs is killed
- * and its case reported. `npm run fuzz -- --cases 100000 --seed 1`; one case again: `npm run fuzz -- --case 1:4711`.
+ * and its case reported. `npm run fuzz -- --cases 100000 --seed 1`; one case again: `npm run fuzz -- --case 1:4711`;
+ * only some models: `--of "qwen35|minicpm"`.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -70,12 +71,17 @@ function runChild(job: Job, report: FuzzReport): Promise<number | undefined> {
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { cases: { type: "string", default: "10000" }, seed: { type: "string", default: "1" }, case: { type: "string" } },
+    options: {
+      cases: { type: "string", default: "10000" },
+      seed: { type: "string", default: "1" },
+      case: { type: "string" },
+      of: { type: "string" },
+    },
   });
   const [only, index] = values.case?.split(":").map(Number) ?? [];
   const [seed, cases] = [only ?? Number(values.seed), Number(values.cases)];
   if (!Number.isInteger(seed) || !Number.isInteger(cases) || (values.case !== undefined && !Number.isInteger(index))) {
-    console.error("usage: npm run fuzz -- --cases N --seed N | --case SEED:INDEX");
+    console.error("usage: npm run fuzz -- --cases N --seed N | --case SEED:INDEX [--of PATTERN]");
     process.exitCode = 2;
     return;
   }
@@ -83,9 +89,12 @@ async function main(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "bitnet-fuzz-"));
   try {
     if (index !== undefined) {
-      await runShare({ seed, from: index, to: index + 1, step: 1, directory: join(directory, "0") }, report);
+      await runShare({ seed, from: index, to: index + 1, step: 1, directory: join(directory, "0"), of: values.of }, report);
     } else {
-      const share = (child: number): Job => ({ seed, from: child, to: cases, step: CHILDREN, directory: join(directory, String(child)) });
+      const share = (child: number): Job => ({
+        ...{ seed, from: child, to: cases, step: CHILDREN },
+        ...{ directory: join(directory, String(child)), of: values.of },
+      });
       await Promise.all(Array.from({ length: CHILDREN }, (_, child) => runShare(share(child), report)));
     }
   } finally {

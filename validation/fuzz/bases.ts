@@ -4,6 +4,9 @@ import type { NewTensor } from "../../engine/container/checkpoint.js";
 import type { GgufEntry, GgufValueType } from "../../engine/container/gguf.js";
 import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { writeSafetensors } from "../../engine/container/safetensors.js";
+import { type Shape as FamilyShape, makeFamilyModel, SHAPES } from "../families/model.js";
+import { makeQwen35, writeQwen35 } from "../families/qwen35.js";
+import { type FamilyType, writeFamilyGguf } from "../families/write-gguf.js";
 import type { Base } from "./files.js";
 import { Random } from "./random.js";
 import { BYTE_LEVEL, PIECES, TEMPLATE, VOCAB, type Words } from "./words.js";
@@ -269,6 +272,34 @@ function safetensors(family: Family, shape: Shape, linearType: string, tableType
   };
 }
 
+const RECURRENT = {
+  family: "qwen35" as const,
+  ...{ name: "recurrent", seed: 1, layers: 2, hidden: 128, heads: 2, kvHeads: 1, headDim: 64, ropeSize: 16, ffn: 128, vocab: 640 },
+  ...{ theta: 10_000, eps: 1e-6, keyHeads: 1, valueHeads: 2, stateSize: 64, interval: 2, windows: [1], quick: 1 },
+};
+
+/** One recurrent layer and one with attention; rotated if its type is PrismML's. */
+function recurrent(type: FamilyType, tied: boolean): Write {
+  return async (directory) => {
+    const rotation = type.startsWith("P") ? { rotation: { block: 64, grouped: true } } : {};
+    await writeQwen35(
+      join(directory, "model.gguf"),
+      makeQwen35({ ...RECURRENT, tied, group: type === "Q2_0" ? 64 : 128, ...rotation }),
+      type,
+    );
+    return "model.gguf";
+  };
+}
+
+/** A family's small model with other sizes than the tests'. */
+function small(name: string, type: FamilyType, more: Partial<FamilyShape> = {}): Write {
+  return async (directory) => {
+    const shape = SHAPES.find((one) => one.name === name)!;
+    await writeFamilyGguf(join(directory, "model.gguf"), makeFamilyModel({ ...shape, layers: 1, windows: [1], ...more }), type);
+    return "model.gguf";
+  };
+}
+
 const offline = (linear_class: string) => ({ quant_method: "bitnet", linear_class, quantization_mode: "offline" });
 
 /** Sound models of every format and encoding that the engine reads. */
@@ -283,6 +314,11 @@ const MODELS: Readonly<Record<string, Write>> = {
   "gguf qwen3 q2_0_128": gguf(QWEN3, BLOCKY, "Q2_0_128", "F16"),
   "gguf qwen3 ptq1_0": gguf(QWEN3, BLOCKY, "PTQ1_0", "PTQ1_0"),
   "gguf qwen3 q1_0": gguf(QWEN3, BLOCKY, "Q1_0", "Q1_0"),
+  "gguf qwen35 q2_0": recurrent("Q2_0", false),
+  "gguf qwen35 ptq1_0, rotated": recurrent("PTQ1_0", true),
+  "gguf qwen35 pq2_0, rotated": recurrent("PQ2_0", false),
+  "gguf minicpm tq2_0": small("minicpm", "TQ2_0"),
+  "gguf embedding i2_s": small("qwen3", "I2_S", { innerNorms: true }),
   "gguf llama with pieces": gguf(LLAMA_2, SMALL, "I2_S", "F16"),
   "safetensors with pieces": safetensors(LLAMA_2, SMALL, "U8", "BF16", offline("bitlinear")),
   "safetensors packed": safetensors(BITNET, SMALL, "U8", "BF16", offline("autobitlinear")),

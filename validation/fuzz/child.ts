@@ -14,6 +14,8 @@ export interface Job {
   readonly to: number;
   readonly step: number;
   readonly directory: string;
+  /** Only of models whose names match it. */
+  readonly of?: string | undefined;
 }
 
 /** What a child says: a case begins, or ended with this; at the end, the peak memory of the process. */
@@ -24,7 +26,9 @@ export type Said =
 
 async function main(job: Job): Promise<void> {
   const say = (said: Said): void => void process.send?.(said);
-  const bases = await makeBases(job.directory);
+  const all = await makeBases(job.directory);
+  const bases = all.filter(({ name }) => job.of === undefined || new RegExp(job.of).test(name));
+  if (bases.length === 0) throw new Error(`no model matches ${job.of}; there are ${all.map(({ name }) => name).join(", ")}`);
   const engine = new Engine();
   // A sound model is compiled for and allocated for; what a case takes is told from there.
   for (const base of bases) await runCase(engine, job.directory, { ...base, base: base.name, file: "", kind: "" }, runRandom(job.seed, 0));
