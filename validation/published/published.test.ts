@@ -233,6 +233,21 @@ describe("published models", () => {
     expect(after.chat).toBe(answer.chat);
   });
 
+  it("Bonsai 2 thinks or doesn't, as the template's variable says", async () => {
+    const model = await loadModel(paths.get("bonsai-2")!, { threads: 1 });
+    const ends = (text: string): string => text.slice(text.lastIndexOf("assistant"));
+    const prompt = (enable_thinking?: boolean) => {
+      const ids = model.encodeChat([{ role: "user", content: "Hi" }], {
+        template: enable_thinking === undefined ? {} : { enable_thinking },
+      });
+      return ids.then((found) => ends(model.tokenizer.decode(found)));
+    };
+    expect(await prompt()).toBe("assistant\n<think>\n");
+    expect(await prompt(true)).toBe("assistant\n<think>\n");
+    expect(await prompt(false)).toBe("assistant\n<think>\n\n</think>\n\n");
+    await model.close();
+  });
+
   it.each(["bonsai-2", "bitcpm"])("%s has no SafeTensors form, and says so", async (name) => {
     const out = join(root, `${name}-packed`);
     await expect(convertModel(paths.get(name)!, out, { type: "packed" })).rejects.toMatchObject({
