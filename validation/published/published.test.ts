@@ -236,11 +236,10 @@ describe("published models", () => {
   it("Bonsai 2 thinks or doesn't, as the template's variable says", async () => {
     const model = await loadModel(paths.get("bonsai-2")!, { threads: 1 });
     const ends = (text: string): string => text.slice(text.lastIndexOf("assistant"));
-    const prompt = (enable_thinking?: boolean) => {
-      const ids = model.encodeChat([{ role: "user", content: "Hi" }], {
-        template: enable_thinking === undefined ? {} : { enable_thinking },
-      });
-      return ids.then((found) => ends(model.tokenizer.decode(found)));
+    const prompt = async (enable_thinking?: boolean): Promise<string> => {
+      const template = enable_thinking === undefined ? {} : { enable_thinking };
+      const { promptIds } = await model.chat([{ role: "user", content: "Hi" }], { template, maxTokens: 1 }).result();
+      return ends(model.tokenizer.decode(promptIds));
     };
     expect(await prompt()).toBe("assistant\n<think>\n");
     expect(await prompt(true)).toBe("assistant\n<think>\n");
