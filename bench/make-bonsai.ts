@@ -2,10 +2,16 @@
 import type { NewTensor } from "../engine/container/checkpoint.js";
 import type { GgufEntry, GgufValueType } from "../engine/container/gguf.js";
 import { writeGguf } from "../engine/container/gguf-writer.js";
-import { f16, i2s, ones, ptq1, QWEN, q2, Random, tq2, vocabulary } from "./random-weights.js";
+import { f16, i2s, ones, ptq1, QWEN, q2, q8, Random, tq2, vocabulary } from "./random-weights.js";
 
-/** Of the ternary layers, and of the tables but for I2_S and TQ2_0, beside which they are F16. */
-export type BonsaiType = "i2_s" | "tq2_0" | "q2_0" | "pq2_0" | "ptq1_0";
+/** Of the ternary layers, and of the tables but for I2_S, TQ2_0 and Q8_0, beside which they are F16. Q8_0 is no ternary type: other engines run it. */
+export type BonsaiType = "i2_s" | "tq2_0" | "q2_0" | "pq2_0" | "ptq1_0" | "q8_0";
+
+/** Settings of an engine that change what it reads. */
+export interface PeersSettings {
+  readonly kv?: string;
+  readonly head?: string;
+}
 
 export interface BonsaiShape {
   readonly architecture: "qwen3" | "qwen35";
@@ -48,18 +54,41 @@ export const BONSAI_SHAPES: Readonly<Record<string, BonsaiShape>> = {
   "bonsai-2-4b": { ...QWEN35, layers: 32, hidden: 2560, heads: 16, kvHeads: 4, ffn: 9216, valueHeads: 32, block: 512, tied: true },
   "bonsai-2-9b": { ...QWEN35, layers: 32, hidden: 4096, heads: 16, kvHeads: 4, ffn: 12_288, valueHeads: 32, block: 1024, tied: false },
   "embedding-0.6b": {
-    ...{ ...QWEN3, layers: 28, hidden: 1024, heads: 16, ffn: 3072, context: 32_768, tied: true, types: ["i2_s"], innerNorms: true },
+    ...{ ...QWEN3, layers: 28, hidden: 1024, heads: 16, ffn: 3072, context: 32_768, tied: true, types: ["i2_s", "q8_0"], innerNorms: true },
   },
 };
 
 const STATE = 128;
 /** Every fourth layer of Qwen3.5 has attention. */
 const INTERVAL = 4;
-const FILE_TYPES: Readonly<Record<BonsaiType, number>> = { i2_s: 40, tq2_0: 37, q2_0: 42, pq2_0: 142, ptq1_0: 143 };
+const FILE_TYPES: Readonly<Record<BonsaiType, number>> = { i2_s: 40, tq2_0: 37, q2_0: 42, pq2_0: 142, ptq1_0: 143, q8_0: 7 };
+
+/** Whether a layer of this architecture is recurrent. */
+const isRecurrent = ({ architecture }: BonsaiShape, layer: number): boolean => architecture === "qwen35" && (layer + 1) % INTERVAL !== 0;
+
+/** Bytes that every token must touch, as `bytesPerToken` has it for other shapes: packed weights with a scale for each 64 columns, the head's codes, the cache, and states, which are read and written. */
+export function bonsaiBytesPerToken(shape: BonsaiShape, depth: number, { kv = "f32", head = "two-stage" }: PeersSettings): number {
+  const { layers, hidden, heads, kvHeads, headDim, ffn, vocab, keyHeads = 0, valueHeads = 0 } = shape;
+  let weights = 0;
+  let memory = 0;
+  for (let layer = 0; layer < layers; layer++) {
+    weights += 3 * hidden * ffn;
+    if (isRecurrent(shape, layer)) {
+      weights += hidden * STATE * (2 * keyHeads + 3 * valueHeads);
+      memory += 2 * 4 * valueHeads * STATE * STATE;
+    } else {
+      weights += hidden * headDim * ((shape.architecture === "qwen35" ? 3 : 2) * heads + 2 * kvHeads);
+      memory += depth * 2 * kvHeads * (kv === "q8" ? headDim + 4 : headDim * 4);
+    }
+  }
+  return weights * (1 / 4 + 4 / 64) + vocab * (head === "exact" ? hidden * 4 : hidden + 8) + memory;
+}
 
 export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiType, seed = 1): Promise<void> {
   const { architecture, layers, hidden, heads, kvHeads, headDim, ffn, vocab, tied, keyHeads = 0, valueHeads = 0, block } = shape;
   const random = new Random(seed);
+  // Other engines don't know norms inside of layers.
+  const innerNorms = shape.innerNorms === true && type !== "q8_0";
   const rotated: string[] = [];
   const widths = new Set<number>();
 
@@ -67,6 +96,7 @@ export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiT
   const weights = (rows: number, columns: number): AsyncGenerator<Uint8Array> => {
     const elements = rows * columns;
     const exponent = -Math.round(Math.log2(columns) / 2);
+    if (type === "q8_0") return q8(elements, random, exponent);
     if (type === "i2_s") return i2s(elements, random, 2 ** exponent);
     if (type === "tq2_0") return tq2(elements, random, exponent);
     return type === "ptq1_0" ? ptq1(elements, random, exponent) : q2(elements, random, type === "q2_0" ? 64 : 128, exponent);
@@ -77,11 +107,11 @@ export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiT
     return { name: `${name}.weight`, shape: [rows, columns], type: type.toUpperCase(), data: weights(rows, columns) };
   };
   const table = (name: string): NewTensor =>
-    type === "i2_s" || type === "tq2_0"
+    ["i2_s", "tq2_0", "q8_0"].includes(type)
       ? { name: `${name}.weight`, shape: [vocab, hidden], type: "F16", data: f16(vocab * hidden, random) }
       : { name: `${name}.weight`, shape: [vocab, hidden], type: type.toUpperCase(), data: weights(vocab, hidden) };
   const norm = (name: string, n: number): NewTensor => ({ name: `${name}.weight`, shape: [n], type: "F32", data: ones(n) });
-  const inner = (name: string, n: number): NewTensor[] => (shape.innerNorms ? [norm(name, n)] : []);
+  const inner = (name: string, n: number): NewTensor[] => (innerNorms ? [norm(name, n)] : []);
   const floats = (name: string, extents: readonly number[], middle: number, spread: number): NewTensor => {
     const n = extents.reduce((product, extent) => product * extent, 1);
     const values = Float32Array.from({ length: n }, () => middle + spread * (random.next() / 2 ** 31 - 1));
@@ -110,12 +140,11 @@ export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiT
     norm(`${blk}.ssm_norm`, STATE),
     linear(`${blk}.ssm_out`, hidden, size),
   ];
-  const isRecurrent = (layer: number): boolean => architecture === "qwen35" && (layer + 1) % INTERVAL !== 0;
   const tensors = [
     table("token_embd"),
     ...Array.from({ length: layers }, (_, layer) => `blk.${layer}`).flatMap((blk, layer) => [
       norm(`${blk}.attn_norm`, hidden),
-      ...(isRecurrent(layer) ? recurrent(blk) : attention(blk)),
+      ...(isRecurrent(shape, layer) ? recurrent(blk) : attention(blk)),
       norm(`${blk}.${architecture === "qwen35" ? "post_attention_norm" : "ffn_norm"}`, hidden),
       ...["ffn_gate", "ffn_up"].flatMap((name) => [...inner(`${blk}.${name}_norm_in`, hidden), linear(`${blk}.${name}`, ffn, hidden)]),
       ...inner(`${blk}.ffn_down_norm_in`, ffn),
@@ -160,10 +189,10 @@ export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiT
     ...[entry("rope.freq_base", shape.theta, "float32"), entry("attention.layer_norm_rms_epsilon", 1e-6, "float32")],
     ...(architecture === "qwen35" ? ofRecurrent : []),
     ...(block !== undefined && type !== "tq2_0" ? rotation(signs) : []),
-    ...(shape.innerNorms ? [entry("pooling_type", 1)] : []),
+    ...(innerNorms ? [entry("pooling_type", 1)] : []),
     { key: "general.file_type", type: "uint32", value: FILE_TYPES[type] },
     ...vocabulary(vocab, architecture === "qwen35" ? { ...QWEN, pre: "qwen35" } : QWEN),
-    ...(shape.innerNorms ? [{ key: "tokenizer.ggml.add_eos_token", type: "bool", value: true } as const] : []),
+    ...(innerNorms ? [{ key: "tokenizer.ggml.add_eos_token", type: "bool", value: true } as const] : []),
   ];
   await writeGguf(path, { metadata, tensors });
 }

@@ -4,7 +4,7 @@ import type { PeerReply, PeerTest } from "./peers.js";
 
 const { path, ...options } = JSON.parse(process.argv[2]!) as { path: string } & LoadOptions;
 const model = await loadModel(path, { ...options, v8Flags: true });
-const { kernels } = await model.describe();
+const { kernels, quantisation } = await model.describe();
 let idleFrom = process.cpuUsage();
 
 process.on("message", async ({ prefill, tokens, prompt }: PeerTest) => {
@@ -18,4 +18,4 @@ process.on("message", async ({ prefill, tokens, prompt }: PeerTest) => {
   process.send!({ tokensPerSecond, idleCpuMs: (user + system) / 1000 } satisfies PeerReply);
 });
 process.on("disconnect", () => process.exit());
-process.send!({ engine: `bitnet-ts, I2_S, Node ${process.versions.node.split(".")[0]}, ${kernels.tier}` });
+process.send!({ engine: `bitnet-ts, ${quantisation.linears}, Node ${process.versions.node.split(".")[0]}, ${kernels.tier}` });

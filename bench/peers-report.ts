@@ -1,6 +1,7 @@
 import { escapeXml, svg, ticksFromZero } from "../validation/performance/svg.js";
 import { median } from "../validation/statistics/summary.js";
 import type { Machine } from "./machine.js";
+import { BONSAI_SHAPES, bonsaiBytesPerToken } from "./make-bonsai.js";
 import { SHAPES, type Shape } from "./make-model.js";
 
 /** What one engine did. */
@@ -74,7 +75,9 @@ export function peersTable(report: PeersReport): string {
       return number(median(kept(ratios, validRounds(report, test))), 2, " ×");
     };
     // The share of each round's own bandwidth.
-    const bytes = bytesPerToken(SHAPES[shape]!, 40, settings); // the middle of 9 … 73 positions
+    const middlePosition = 40; // of 9 … 73
+    const [plain, bonsai] = [SHAPES[shape], BONSAI_SHAPES[shape]];
+    const bytes = plain ? bytesPerToken(plain, middlePosition, settings) : bonsaiBytesPerToken(bonsai!, middlePosition, settings);
     const shares = rates.tg64!.map((rate, round) => (rate * bytes) / (read[round]! * 1e9));
     const cells = [engine, middle(rates.pp512!, "pp512"), ratio("pp512"), middle(rates.tg64!, "tg64"), ratio("tg64")];
     cells.push(number(median(kept(shares, validRounds(report, "tg64"))), 2));

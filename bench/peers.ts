@@ -2,7 +2,8 @@
  * Measures this engine beside node-llama-cpp on files of the same shape, in one run, turn by turn: A B A B … Each engine is a process of its
  * own that keeps its model loaded and sleeps while another works.
  *
- * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--i2s FILE] [--tq2 FILE] [--rounds 5] [--threads 2] [--kv f32|q8] [--head exact|two-stage] [--depth 2048] [--json]`
+ * `npm run bench:peers -- --embed`: texts per second of embeddings; see embed-peers.ts.
+ * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--rounds 5] [--threads 2] [--kv f32|q8] [--head exact|two-stage] [--depth 2048] [--json]`
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -12,6 +13,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ReadBandwidth } from "./bandwidth.js";
+import { embedPeers } from "./embed-peers.js";
+import { BONSAI_SHAPES, makeBonsai } from "./make-bonsai.js";
 import { makeModel, SHAPES } from "./make-model.js";
 import { type EngineRates, peersTable } from "./peers-report.js";
 import { beginRecord, reportOf } from "./record.js";
@@ -126,32 +129,38 @@ async function main(): Promise<void> {
     options: {
       shape: { type: "string", default: "2b4t" },
       node: { type: "string", multiple: true, default: [process.execPath] },
-      i2s: { type: "string" },
-      tq2: { type: "string" },
+      ours: { type: "string" },
+      peer: { type: "string" },
       rounds: { type: "string", default: "5" },
       threads: { type: "string", default: "2" },
       kv: { type: "string" },
       head: { type: "string" },
       depth: { type: "string", default: "0" },
       json: { type: "boolean", default: false },
+      embed: { type: "boolean", default: false },
     },
   });
   const { shape, kv, head } = values;
   const [rounds, threads, depth] = [values.rounds, values.threads, values.depth].map(Number) as [number, number, number];
-  if (!(shape in SHAPES && rounds > 0 && threads > 0 && depth >= 0)) {
-    console.error(`--shape is one of ${Object.keys(SHAPES).join(", ")}; --rounds, --threads and --depth are numbers`);
+  const bonsai = BONSAI_SHAPES[shape];
+  if (!((shape in SHAPES || bonsai) && rounds > 0 && threads > 0 && depth >= 0)) {
+    console.error(
+      `--shape is one of ${[...Object.keys(SHAPES), ...Object.keys(BONSAI_SHAPES)].join(", ")}; --rounds, --threads and --depth are numbers`,
+    );
     process.exitCode = 2;
     return;
   }
+  if (values.embed) return embedPeers(values.node, rounds, threads);
   const settings = { ...(kv !== undefined && { kv }), ...(head !== undefined && { head }) };
 
   let folder: string | undefined;
-  const file = async (given: string | undefined, type: "i2_s" | "tq2_0"): Promise<string> => {
+  const file = async (given: string | undefined, of: "ours" | "peer"): Promise<string> => {
     if (given !== undefined) return given;
     folder ??= mkdtempSync(join(tmpdir(), "bitnet-peers-"));
-    const path = join(folder, `${shape}-${type}.gguf`);
+    const path = join(folder, `${shape}-${of}.gguf`);
     console.error(`writing a model of random weights: ${path}`);
-    await makeModel(path, SHAPES[shape]!, type, "f16");
+    if (bonsai) await makeBonsai(path, bonsai, of === "ours" ? bonsai.types[0]! : "tq2_0");
+    else await makeModel(path, SHAPES[shape]!, of === "ours" ? "i2_s" : "tq2_0", "f16");
     return path;
   };
   const engines: Engine[] = [];
@@ -168,10 +177,10 @@ async function main(): Promise<void> {
       return engine;
     };
     const peer = await start("../../bench/peers/node-llama-cpp.mjs", process.execPath, {
-      path: await file(values.tq2, "tq2_0"),
+      path: await file(values.peer, "peer"),
       ...common,
     });
-    const path = await file(values.i2s, "i2_s");
+    const path = await file(values.ours, "ours");
     const ours: Engine[] = [];
     for (const node of values.node) ours.push(await start("./peers-ours.js", node, { path, ...common, ...settings }));
     bandwidth = new ReadBandwidth(threads);

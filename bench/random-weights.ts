@@ -74,6 +74,17 @@ export function q2(elements: number, random: Random, group: number, exponent: nu
   });
 }
 
+/** Q8_0: an f16 scale, then 32 numbers of 8 bits. */
+export function q8(elements: number, random: Random, exponent: number): AsyncGenerator<Uint8Array> {
+  return stream(elements / 32, 34, (bytes) => {
+    for (let at = 0; at < bytes.length; at += 34) {
+      for (let i = 2; i < 34; i += 4) new DataView(bytes.buffer, at + i, 4).setUint32(0, random.next());
+      bytes[at] = 0;
+      bytes[at + 1] = powerOfTwoF16(exponent - 7) >> 8;
+    }
+  });
+}
+
 /** I2_S: the codes, then the scale and 28 bytes of nothing. */
 export async function* i2s(elements: number, random: Random, scale: number): AsyncGenerator<Uint8Array> {
   yield* stream(elements / 128, 32, (bytes) => fillTernary(bytes, random));
