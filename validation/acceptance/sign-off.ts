@@ -13,7 +13,7 @@ import { BUILD_FILE, buildFault, publishedFiles, rebuildFault, sourceHashes } fr
 import { CHANGELOG_FILE, changelogFault, releasedVersions } from "../records/changelog.js";
 import { placeIn } from "../records/files.js";
 import { gitFile, gitState, gitTracked, gitUntracked } from "../records/git.js";
-import { checkRecord, RECORD_KINDS, readRecord, readRows } from "../records/records.js";
+import { checkRecord, RECORD_KINDS, readRecord, readRows, schemaFault } from "../records/records.js";
 import { type Check, type Context, type Finding, MAX_PLACES } from "./check.js";
 import { pretences, pretencesInBundle } from "./scan/pretences.js";
 import { type Fault, faultText, loadTypeScript, Source } from "./scan/source.js";
@@ -200,8 +200,10 @@ function scanBundle({ root, clone }: Context): Finding {
   return found.length > 0 ? faults(found) : { status: "PASS", figures: { files: BUNDLE.length, bytes } };
 }
 
-/** Each compiles, and refuses an empty record. */
+/** Each is sound, compiles, and refuses an empty record. */
 function schemas(): Finding {
+  const fault = schemaFault();
+  if (fault !== undefined) return { status: "FAIL", reason: fault };
   for (const kind of RECORD_KINDS) {
     try {
       checkRecord(kind, {}, kind);

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { checkRecord, type RecordKind, readRecord, readRows, writeRecord, writeRows } from "./records.js";
+import { checkRecord, type RecordKind, readRecord, readRows, schemaFault, writeRecord, writeRows } from "./records.js";
 import { EXAMPLES, WEIGHTS_ROW } from "./records.test.helper.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bitnet-records-"));
@@ -81,6 +81,10 @@ describe.each(Object.keys(EXAMPLES) as (keyof typeof EXAMPLES)[])("the schema of
     const other = { ...rest, provenance: { ...provenance, model_hash: "0123456789abcdef" } };
     expect(refused(other as Json)).toMatch(/model_hash does not match the beginning of model_sha256/);
   });
+});
+
+it("has schemas that are sound themselves", () => {
+  expect(schemaFault()).toBeUndefined();
 });
 
 it("refuses what a schema can say beyond types", () => {
