@@ -83,6 +83,14 @@ function perfectLane(name: OutputLane, sides: Sides, texts: readonly string[]): 
   };
 }
 
+let embedded: Promise<string[]> | undefined;
+
+/** Of both formats of the embedded model. */
+function embeddedHashes(): Promise<string[]> {
+  embedded ??= Promise.all(EMBEDDED_PAIR.map(async (path) => (await describeModel(path)).sha256));
+  return embedded;
+}
+
 /** Git sorts folders as if a slash ended their names. */
 const sortedName = (entry: Dirent): string => (entry.isDirectory() ? `${entry.name}/` : entry.name);
 
@@ -111,7 +119,7 @@ export class Clone {
     for (const path of ["package.json", "package-lock.json", "LICENSE"]) cpSync(path, join(this.root, path));
     this.put("README.md", "# Short\n");
     for (const name of ["cli", "formats", "library", "numerics", "performance", "release"]) this.put(`docs/${name}.md`, "# Short\n");
-    const [safetensors, gguf] = await Promise.all(EMBEDDED_PAIR.map(async (path) => (await describeModel(path)).sha256));
+    const [safetensors, gguf] = await embeddedHashes();
     const records = [
       ...examplePair({
         ...{ name: "bitnet-stories-4m", seed: 1, kernels: kernelSha256() },
@@ -216,9 +224,8 @@ export class Clone {
       ...hashes,
       ...from,
     };
-    const models = await Promise.all(
-      EMBEDDED_PAIR.map(async (path) => ({ path: shownPath(path), sha256: (await describeModel(path)).sha256 })),
-    );
+    const sha256 = await embeddedHashes();
+    const models = EMBEDDED_PAIR.map((path, i) => ({ path: shownPath(path), sha256: sha256[i]! }));
     const side = (i: number, kernels: string) => ({ ...models[i]!, format: i === 0 ? "safetensors" : "gguf", kernels });
     const texts = TEXTS.map(({ id }) => id);
     const lanes = [
