@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ModelDescription } from "../engine/index.js";
+import { PLAIN } from "../engine/model/plain.test.helper.js";
 import { errorLine, exitCodeOf } from "./failure.js";
 import { table } from "./info.js";
 import { buildProgram } from "./program.js";
@@ -157,18 +158,8 @@ const DESCRIPTION = {
     ...{ vocabSize: 128256, contextLength: 4096, ropeTheta: 5e5, rmsNormEps: Math.fround(1e-5), activation: "relu2" },
     ...{
       attentionSize: 256,
-      ropeFactors: undefined,
-      ropeScaling: undefined,
-      innerNorms: false,
+      ...PLAIN,
       ropeSize: 128,
-      embeddingScale: 1,
-      residualScale: 1,
-      logitScale: 1,
-      attentionGates: false,
-      recurrent: undefined,
-      extraLayers: 0,
-      rotation: undefined,
-      qkNorms: false,
       activations: "int8",
       activationsAssumed: false,
       masters: true,

@@ -4,6 +4,7 @@ import { type Checkpoint, type MetadataValue, openCheckpoint } from "../containe
 import { BitnetError } from "../errors.js";
 import { readConfig } from "./config.js";
 import { BF16, BITNET_25, errorOf, I2S, PACKED, withConfig, withMetadata } from "./fixtures.test.helper.js";
+import { PLAIN } from "./plain.test.helper.js";
 
 let gguf: Checkpoint;
 let packed: Checkpoint;
@@ -42,20 +43,10 @@ describe("sound files", () => {
       contextLength: 2048,
       ropeTheta: 500000,
       ropeSize: 64,
-      ropeFactors: undefined,
-      ropeScaling: undefined,
+      ...PLAIN,
       rmsNormEps: 1e-5,
       activation: "relu2",
       subNorms: true,
-      innerNorms: false,
-      qkNorms: false,
-      embeddingScale: 1,
-      residualScale: 1,
-      logitScale: 1,
-      attentionGates: false,
-      recurrent: undefined,
-      extraLayers: 0,
-      rotation: undefined,
       rope: "neox",
       activations: "int8",
       activationsAssumed: false,

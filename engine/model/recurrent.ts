@@ -29,6 +29,15 @@ export function convolved({ keyHeads, valueHeads, headSize }: RecurrentConfig): 
   return (2 * keyHeads + valueHeads) * headSize;
 }
 
+/**
+ * Where each value head stands in the input of the output projection, [valueHeads]: in its own place or, `grouped`, beside those that share its key
+ * head.
+ */
+export function headPlaces({ keyHeads, valueHeads }: RecurrentConfig, grouped: boolean): number[] {
+  const repeated = valueHeads / keyHeads;
+  return Array.from({ length: valueHeads }, (_, head) => (grouped ? (head % keyHeads) * repeated + Math.floor(head / keyHeads) : head));
+}
+
 /** Floats of one layer's memory of a sequence: what the convolution has yet to see, and [valueHeads][headSize values][headSize keys]. */
 export function stateFloats(recurrent: RecurrentConfig): { readonly convolution: number; readonly state: number } {
   const { valueHeads, headSize } = recurrent;

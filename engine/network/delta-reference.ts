@@ -1,7 +1,7 @@
 import { convolve, deltaGates, deltaRule, l2Norm } from "../delta.js";
 import type { ModelConfig } from "../model/config.js";
 import type { Block } from "../model/layers.js";
-import { convolved, deltaSize, stateFloats } from "../model/recurrent.js";
+import { convolved, deltaSize, headPlaces, stateFloats } from "../model/recurrent.js";
 import { rmsNorm, siluMul } from "../numerics.js";
 import type { ReferenceLinear, ReferenceProducts } from "./reference-linear.js";
 
@@ -37,7 +37,7 @@ export function deltaReference(
 ): Float32Array[] {
   const { rmsNormEps, rotation } = config;
   const { keyHeads, valueHeads, headSize } = config.recurrent!;
-  const repeated = valueHeads / keyHeads;
+  const places = headPlaces(config.recurrent!, rotation?.grouped ?? false);
   const qkv = products.linear(block.deltaQkv, x); // [rows] of [q | k | v]
   const gates = products.linear(block.deltaGate, x); // [rows] of [valueHeads, headSize]
   const betas = products.dense(block.deltaBeta, valueHeads, x);
@@ -52,12 +52,12 @@ export function deltaReference(
     for (let head = 0; head < valueHeads; head++) {
       const [decay, take] = deltaGates(alphas[row]![head]!, betas[row]![head]!, block.decayBias[head]!, block.decayRate[head]!);
       const q = (head % keyHeads) * headSize;
-      const places = { q, k: q + keyHeads * headSize, v: (2 * keyHeads + head) * headSize };
-      deltaRule(product, 0, state.rules, head * headSize * headSize, heads, places, decay, take, headSize);
+      const at = { q, k: q + keyHeads * headSize, v: (2 * keyHeads + head) * headSize };
+      deltaRule(product, 0, state.rules, head * headSize * headSize, heads, at, decay, take, headSize);
       rmsNorm(product, product, block.deltaHeadNorm, rmsNormEps);
       const gated = gates[row]!.slice(head * headSize, (head + 1) * headSize);
       siluMul(gated, product, headSize);
-      out.set(gated, (rotation?.grouped ? (head % keyHeads) * repeated + Math.floor(head / keyHeads) : head) * headSize);
+      out.set(gated, places[head]! * headSize);
     }
     return out;
   });

@@ -2,7 +2,7 @@ import { ROW_GROUP } from "../compute/kernels.js";
 import { deltaGates } from "../delta.js";
 import type { ModelConfig } from "../model/config.js";
 import type { Block } from "../model/layers.js";
-import { CONVOLUTION, convolved, deltaSize, type RecurrentConfig, stateFloats } from "../model/recurrent.js";
+import { CONVOLUTION, convolved, deltaSize, headPlaces, type RecurrentConfig, stateFloats } from "../model/recurrent.js";
 import { floatStride, type Layout, type LinearPlan, up } from "./layout.js";
 import type { Run } from "./step-memory.js";
 import { type ForwardThread, type Projection, projection, type SideBySide, sideBySide } from "./thread.js";
@@ -92,7 +92,7 @@ export class Delta {
   constructor(thread: ForwardThread, block: DeltaPlan) {
     const { buffer } = thread.memory;
     const { recurrent, rotation } = thread.config;
-    const { keyHeads, valueHeads } = recurrent!;
+    const { valueHeads } = recurrent!;
     this.#thread = thread;
     this.#block = block;
     this.#recurrent = recurrent!;
@@ -108,10 +108,7 @@ export class Delta {
     this.#biases = new Float32Array(buffer, block.decayBias, valueHeads);
     const padded = up(valueHeads, ROW_GROUP);
     this.#raw = [new Float32Array(buffer, thread.scratch, padded), new Float32Array(buffer, thread.scratch + floatStride(padded), padded)];
-    const repeated = valueHeads / keyHeads;
-    this.#places = Array.from({ length: valueHeads }, (_, head) =>
-      rotation?.grouped ? (head % keyHeads) * repeated + Math.floor(head / keyHeads) : head,
-    );
+    this.#places = headPlaces(recurrent!, rotation?.grouped ?? false);
   }
 
   /** From the block's input to what is added to the residual stream. Ends behind a barrier. */

@@ -4,6 +4,7 @@ import { ArenaPlan } from "../compute/arena.js";
 import { TIERS } from "../compute/kernels.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
+import { PLAIN } from "../model/plain.test.helper.js";
 import type { PlanOptions } from "./layout.js";
 import { type NetworkPlan, planNetwork } from "./plan.js";
 
@@ -21,20 +22,10 @@ const SHAPE_2B4T: ModelConfig = {
   contextLength: 131072,
   ropeTheta: 500000,
   ropeSize: 128,
-  ropeFactors: undefined,
-  ropeScaling: undefined,
+  ...PLAIN,
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,
-  innerNorms: false,
-  qkNorms: false,
-  embeddingScale: 1,
-  residualScale: 1,
-  logitScale: 1,
-  attentionGates: false,
-  recurrent: undefined,
-  extraLayers: 0,
-  rotation: undefined,
   rope: "neox",
   activations: "int8",
   activationsAssumed: false,

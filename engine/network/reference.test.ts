@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ModelConfig } from "../model/config.js";
+import { PLAIN } from "../model/plain.test.helper.js";
 import { KV_BLOCK, type KvType } from "../numerics.js";
 import { Reference, ReferenceCache, type ReferenceWeights } from "./reference.js";
 import type { ReferenceLinear } from "./reference-linear.js";
@@ -18,20 +19,10 @@ const config: ModelConfig = {
   contextLength: 256,
   ropeTheta: 10000,
   ropeSize: 8,
-  ropeFactors: undefined,
-  ropeScaling: undefined,
+  ...PLAIN,
   rmsNormEps: 1e-5,
   activation: "relu2",
   subNorms: true,
-  innerNorms: false,
-  qkNorms: false,
-  embeddingScale: 1,
-  residualScale: 1,
-  logitScale: 1,
-  attentionGates: false,
-  recurrent: undefined,
-  extraLayers: 0,
-  rotation: undefined,
   rope: "neox",
   activations: "int8",
   activationsAssumed: false,
