@@ -1,5 +1,6 @@
 // The ternary product for engines that turn pairs of 128-bit operations into one of 256 bits (V8's revectorizer). It finds such a pair
-// from two adjacent stores backwards, so sums live in memory between chunks, and both halves are loaded before either is stored.
+// from two adjacent stores backwards, so sums live in memory between chunks, and both halves are loaded before either is stored. The upper half is
+// stored first: after the other order V8 keeps the lower store beside the one of 256 bits.
 // Rows lie in groups of 4, group g at g·kPad bytes, kPad a multiple of 128:
 //
 //   wide (W32): byte 128b + 32i + j of a group = row i, columns 128b + 32k + j in bits 2k (k 0…3, j 0…31)
@@ -15,8 +16,8 @@ const GEMV_BLOCKS: usize = 10;
 @inline
 function flush(sums: usize, lo: v128, hi: v128, ones: v128): void {
   const l = v128.load(sums), h = v128.load(sums, 16);
-  v128.store(sums, i32x4.add(l, i32x4.dot_i16x8_s(lo, ones)));
   v128.store(sums, i32x4.add(h, i32x4.dot_i16x8_s(hi, ones)), 16);
+  v128.store(sums, i32x4.add(l, i32x4.dot_i16x8_s(lo, ones)));
 }
 
 /** The four totals of [4 rows][8] i32. */
@@ -126,14 +127,14 @@ function gemmWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride:
     for (const end = w + kPad; w < end; w += 128, s += 512) {
       for (let i: usize = 0; i < 128; i += 32) {
         const v = v128.load(w + i), u = v128.load(w + i, 16);
-        v128.store(s + i, v128.and(v, mask));
         v128.store(s + i, v128.and(u, mask), 16);
-        v128.store(s + i, v128.and(i16x8.shr_u(v, 2), mask), 128);
+        v128.store(s + i, v128.and(v, mask));
         v128.store(s + i, v128.and(i16x8.shr_u(u, 2), mask), 144);
-        v128.store(s + i, v128.and(i16x8.shr_u(v, 4), mask), 256);
+        v128.store(s + i, v128.and(i16x8.shr_u(v, 2), mask), 128);
         v128.store(s + i, v128.and(i16x8.shr_u(u, 4), mask), 272);
-        v128.store(s + i, v128.and(i16x8.shr_u(v, 6), mask), 384);
+        v128.store(s + i, v128.and(i16x8.shr_u(v, 4), mask), 256);
         v128.store(s + i, v128.and(i16x8.shr_u(u, 6), mask), 400);
+        v128.store(s + i, v128.and(i16x8.shr_u(v, 6), mask), 384);
       }
     }
     for (let column: u32 = 0; column < columns; column += 2) {
