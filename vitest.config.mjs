@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 // tsc compiles the tests with the code into dist/, and they run on its modules as they are; cli/bundle.test.ts compares the bundle with them.
 const shared = {
   server: { deps: { external: [/\/dist\/(?!.*\.test\.js)/] } },
-  setupFiles: ["thorough", "equal-bytes"].map((name) => `./dist/engine/${name}.test.helper.js`),
+  setupFiles: ["thorough", "equal-bytes", "bundled-worker"].map((name) => `./dist/engine/${name}.test.helper.js`),
   testTimeout: 600_000,
   hookTimeout: 600_000,
 };
