@@ -1,9 +1,11 @@
 import { defineConfig } from "vitest/config";
 
 // tsc compiles the tests with the code into dist/, and they run on its modules as they are; cli/bundle.test.ts compares the bundle with them.
+const setup = ["thorough", "equal-bytes"];
+const setupFiles = (names) => names.map((name) => `./dist/engine/${name}.test.helper.js`);
 const shared = {
   server: { deps: { external: [/\/dist\/(?!.*\.test\.js)/] } },
-  setupFiles: ["thorough", "equal-bytes", "bundled-worker"].map((name) => `./dist/engine/${name}.test.helper.js`),
+  setupFiles: setupFiles([...setup, "bundled-worker"]),
   testTimeout: 600_000,
   hookTimeout: 600_000,
 };
@@ -16,7 +18,7 @@ export default defineConfig({
   test: {
     maxWorkers: 2,
     projects: [
-      { test: { ...shared, name: "alone", include: alone } },
+      { test: { ...shared, name: "alone", include: alone, setupFiles: setupFiles(setup) } },
       { test: { ...shared, name: "shared", include: ["dist/**/*.test.js"], exclude: alone, isolate: false } },
     ],
   },

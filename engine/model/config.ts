@@ -160,7 +160,7 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
   const recurrent = architecture.recurrent ? ggufRecurrent(metadata, name, layers, path) : undefined;
   const trained = number("context_length");
   const ropeTheta = number("rope.freq_base", architecture.ropeTheta);
-  const original = number("rope.scaling.original_context_length", trained);
+  const original = (): number => number("rope.scaling.original_context_length", trained);
   const long = architecture.scaled ? await readLongFactors(checkpoint, ropeSize, original, trained) : undefined;
   const contextLength = long?.contextLength ?? trained;
   const config: ModelConfig = {

@@ -28,7 +28,7 @@ const LEAST_LONG_FACTOR = 0.5;
 export async function readLongFactors(
   checkpoint: Checkpoint,
   headDim: number,
-  original: number,
+  original: () => number,
   contextLength: number,
 ): Promise<{ readonly ropeFactors: readonly number[]; readonly contextLength: number } | undefined> {
   const [short, long] = [
@@ -41,7 +41,7 @@ export async function readLongFactors(
       file: checkpoint.path,
     });
   const isSame = short.every((factor, i) => factor === long[i]);
-  return { ropeFactors: short, contextLength: isSame ? contextLength : Math.min(contextLength, original) };
+  return { ropeFactors: short, contextLength: isSame ? contextLength : Math.min(contextLength, original()) };
 }
 
 async function readFactors(checkpoint: Checkpoint, called: string, headDim: number, least: number): Promise<readonly number[] | undefined> {
