@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
+import { bitnetHere } from "./here.test.helper.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bitnet-eval-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -29,7 +30,7 @@ it("killed in its midst it goes on where it was, and comes to the same", async (
   expect(readFileSync(results)).toEqual(readFileSync(join(whole, "results.jsonl")));
 });
 
-it("measures a text, and says what is wrong before it loads anything", () => {
+it("measures a text, and says what is wrong before it loads anything", async () => {
   const text = join(folder, "text.txt");
   writeFileSync(text, "The dog ran home. ".repeat(20));
   expect(bitnet("--text", text, "--window", "64").stdout).toMatch(
@@ -42,5 +43,5 @@ it("measures a text, and says what is wrong before it loads anything", () => {
     [["--receipts"], "--receipts requires --out"],
     [["--text", join(folder, "none")], "none"],
   ] as const)
-    expect(bitnet(...args)).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
+    expect(await bitnetHere("eval", ...args)).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
 });

@@ -8,6 +8,7 @@ import { usefulThreads } from "../engine/compute/cpus.js";
 import type { Conversion, ModelDescription, ModelInspection, Probe } from "../engine/index.js";
 import type { BenchReport } from "./bench-table.js";
 import { escapeControls } from "./failure.js";
+import { bitnetHere } from "./here.test.helper.js";
 
 // The command line as a user meets it: each test starts what is published. What can be asked without a process is asked in the other tests.
 
@@ -151,12 +152,14 @@ describe("bitnet run", () => {
     expect(stderr).toMatch(/^load \d+ ms \| prompt 5 tokens .* 12 tokens .* stopped at 12 tokens \(--max-tokens\)\n$/);
   });
 
-  it("reads the prompt from standard input, byte for byte, for - and when there is no flag", () => {
+  it("reads the prompt from standard input, byte for byte, for - and when there is no flag", async () => {
     const rest = greedy.filter((_, i) => i !== 1 && i !== 2);
     expect(json<RunJson>([...rest, "--prompt", "-"], PROMPT)).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
     const bytes = Uint8Array.of(0x41, 0xff, 0x0a);
     const { promptIds } = json<RunJson>(rest, bytes);
-    expect(json<{ text: string }>(["tokenize", "--decode", promptIds.slice(1).join(",")]).text).toBe("A\ufffd\n");
+    expect(JSON.parse((await bitnetHere("tokenize", "--decode", promptIds.slice(1).join(","), "--json")).stdout)).toEqual({
+      text: "A\ufffd\n",
+    });
   });
 
   it("takes the prompt as an argument and from a file", () => {
@@ -178,10 +181,12 @@ describe("bitnet run", () => {
     expect(stderr).toMatch(/^note: the model ended the text at once: [^\n]*bitnet chat[^\n]*\nload /);
   });
 
-  it("answers a prompt through the chat template with --system", () => {
+  it("answers a prompt through the chat template with --system", async () => {
     const { promptIds } = json<RunJson>(["run", "--system", "You are kind.", "-n", "1"], "Hi\n");
-    const { text } = json<{ text: string }>(["tokenize", "--decode", promptIds.join(",")]);
-    expect(text).toBe("<|begin_of_text|>System: You are kind.<|eot_id|>User: Hi<|eot_id|>Assistant: ");
+    const { stdout } = await bitnetHere("tokenize", "--decode", promptIds.join(","), "--json");
+    expect((JSON.parse(stdout) as { text: string }).text).toBe(
+      "<|begin_of_text|>System: You are kind.<|eot_id|>User: Hi<|eot_id|>Assistant: ",
+    );
   });
 
   it("streams JSON lines: the pieces, and at last what --json prints", () => {

@@ -13,6 +13,7 @@ import { checkStored, pairFault, perfRecordPaths } from "../validation/performan
 import { kernelSha256 } from "../validation/records/provenance.js";
 import { writeRecord } from "../validation/records/records.js";
 import { distribution } from "../validation/statistics/summary.js";
+import { bitnetHere } from "./here.test.helper.js";
 
 // `bitnet perf` and `bitnet perf render` as a user meets them, in a folder of their own.
 
@@ -60,7 +61,7 @@ function better(): string {
   return path;
 }
 
-it("exits with 9 when it is slower than its baseline by more than the tolerance, and with 10 above the limit of memory", () => {
+it("exits with 9 when it is slower than its baseline by more than the tolerance, and with 10 above the limit of memory", async () => {
   const out = join(folder, "gated.json");
   const slower = bitnet(...small.slice(0, -1), "10", "--out", out, "--baseline", better(), "--tolerance", "50");
   expect(slower.code).toBe(9);
@@ -70,7 +71,7 @@ it("exits with 9 when it is slower than its baseline by more than the tolerance,
     /^error: worse than \S+better\.json by more than 50 %: prefill_tokens_per_second .*; nothing was stored\n$/,
   );
   const larger = bitnet(...small, "--out", out, "--max-rss", "1");
-  expect(bitnet(...small, "--baseline", RECORD)).toMatchObject({
+  expect(await bitnetHere(...small, "--baseline", RECORD)).toMatchObject({
     code: 2,
     stderr: expect.stringContaining("--baseline needs at least 10 samples"),
   });
@@ -79,7 +80,7 @@ it("exits with 9 when it is slower than its baseline by more than the tolerance,
   expect(existsSync(out)).toBe(false);
 });
 
-it("refuses a baseline that was edited, is missing, or has no provenance, before it measures", () => {
+it("refuses a baseline that was edited, is missing, or has no provenance, before it measures", async () => {
   const path = join(folder, "edited.json");
   const { provenance: _, ...bare } = record;
   const edited = structuredClone(record) as unknown as { metrics: { load_ms: { median: number } } };
@@ -89,9 +90,9 @@ it("refuses a baseline that was edited, is missing, or has no provenance, before
     [JSON.stringify(edited), /\/metrics\/load_ms\/median is /],
   ] as const) {
     writeFileSync(path, text);
-    expect(bitnet(...small, "--baseline", path)).toEqual({ code: 11, stdout: "", stderr: expect.stringMatching(said) });
+    expect(await bitnetHere(...small, "--baseline", path)).toEqual({ code: 11, stdout: "", stderr: expect.stringMatching(said) });
   }
-  expect(bitnet(...small, "--baseline", "none.json").code).toBe(2);
+  expect((await bitnetHere(...small, "--baseline", "none.json")).code).toBe(2);
 });
 
 it("leaves no part of a record whenever it is killed, and the next run cleans up and succeeds", async () => {
@@ -133,7 +134,7 @@ it("compares both formats of a model in alternating rounds, and stores a pair", 
   expect(pairFault([paths[0], gguf!], [paths[1], safetensors!])).toBeUndefined();
 });
 
-it("compares two builds with one model, and refuses what is none, or can't be compared", () => {
+it("compares two builds with one model, and refuses what is none, or can't be compared", async () => {
   const [root, few] = [resolve("."), ["--ctx", "64", "--threads", "1", "--iterations", "2"]];
   const { code, stdout } = bitnet("perf", "compare", "--against", root, ...few, "--json");
   expect(code).toBe(0);
@@ -155,7 +156,7 @@ it("compares two builds with one model, and refuses what is none, or can't be co
     [["--against", root, gguf, gguf], "takes one model"],
     [[gguf, gguf, "--record"], "--record is for both formats of one model, but both are gguf"],
   ] as const) {
-    const refused = bitnet("perf", "compare", ...args);
+    const refused = await bitnetHere("perf", "compare", ...args);
     expect(refused).toEqual({ code: 2, stdout: "", stderr: expect.stringMatching(/^error: [^\n]*\n$/) });
     expect(refused.stderr).toContain(said);
   }

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { THOROUGH } from "../engine/thorough.test.helper.js";
 import type { AcceptanceSummary } from "../validation/acceptance/acceptance.js";
 import { rewriteGguf } from "../validation/end-to-end/rewrite.test.helper.js";
+import { bitnetHere } from "./here.test.helper.js";
 import { checkLine } from "./validate.js";
 
 const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
@@ -76,7 +77,7 @@ it("a model that is not its other form's twin is a no-go: exit code 1, which che
   expect(markdown).toMatch(/^an earlier step\n\n## bitnet validate: FAIL\n/);
 });
 
-it("what can't be done is a usage error, before anything is written", () => {
+it("what can't be done is a usage error, before anything is written", async () => {
   for (const [args, said] of [
     [["validate", "--model-a", PACKED], "give both --model-a and --model-b"],
     [["release", "prepare"], "--version <X.Y.Z>"],
@@ -87,9 +88,10 @@ it("what can't be done is a usage error, before anything is written", () => {
     [["validate", "--sarif", join(folder, "x"), "--summary", join(folder, "x")], "is already the file of --sarif: choose another path"],
     [["validate", "--summary", join(folder, "none", "parity_report.json")], "is already the file of an artifact"],
   ] as const) {
-    expect(bitnet([...args, "--out", join(folder, "none")])).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
+    const refused = await bitnetHere(...args, "--out", join(folder, "none"));
+    expect(refused).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(said) });
   }
-  const page = bitnet(["validate", "--html", folder, "--out", join(folder, "none")]);
+  const page = await bitnetHere("validate", "--html", folder, "--out", join(folder, "none"));
   expect(page).toEqual({ code: 1, stdout: "", stderr: expect.stringContaining("--html: ") });
   expect(existsSync(join(folder, "none"))).toBe(false);
 });

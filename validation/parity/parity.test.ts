@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bitnetHere, type Ended } from "../../cli/here.test.helper.js";
 import { parity as parityCommand } from "../../cli/parity.js";
 import { openTokenizer } from "../../engine/index.js";
 import { EMBEDDED, PACKED, temporaryDirectory } from "../end-to-end/derive.test.helper.js";
@@ -14,7 +15,8 @@ import { replayRow } from "./replay.js";
 import { textsOfLines } from "./texts.js";
 import type { LaneReport, ParityReport, PromptFailure } from "./types.js";
 
-// Through the command line, as a user meets it. A short prompt keeps it quick: what is wrong shows at once.
+// Through the command line, as a user meets it: once for each exit code as a process, else in this one. A short prompt keeps it quick: what is wrong
+// shows at once.
 
 const PROMPT = "Once upon a time there was a little girl";
 const temporary = temporaryDirectory();
@@ -24,13 +26,7 @@ const prompts = join(temporary.path, "prompts.txt");
 beforeAll(() => writeFileSync(prompts, `${PROMPT}\n`));
 afterAll(temporary.remove);
 
-interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function bitnet(...args: string[]): Ended {
+function bitnet(...args: string[]): Omit<Ended, "code"> & { readonly code: number | null } {
   const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args, "--threads", "1"], {
     encoding: "utf8",
     timeout: 600_000,
@@ -38,9 +34,10 @@ function bitnet(...args: string[]): Ended {
   return { code: status, stdout, stderr };
 }
 
-const parity = (...args: string[]): Ended =>
-  bitnet("parity", "--prompts", prompts, "-n", "0", "--out", out, "--lane", "quant-fp32", ...args);
-const replay = (...args: string[]): Ended => bitnet("replay", rowsFile, ...args);
+const PARITY = ["parity", "--prompts", prompts, "-n", "0", "--out", out, "--lane", "quant-fp32"];
+const parity = (...args: string[]): ReturnType<typeof bitnet> => bitnet(...PARITY, ...args);
+const parityHere = (...args: string[]): Promise<Ended> => bitnetHere(...PARITY, ...args, "--threads", "1");
+const replay = (...args: string[]): Promise<Ended> => bitnetHere("replay", rowsFile, ...args, "--threads", "1");
 /** The same without a process of its own; writes the same files. */
 const measure = (b: string, text = PROMPT): Promise<ParityReport> =>
   runParity({
@@ -100,7 +97,7 @@ describe("negative controls: each fails the promise's gates", () => {
   });
 
   it("a swapped layout", async () => {
-    const swap = parity(PACKED, EMBEDDED, "--i2s-layout", "block64", "--lane", "fp32-fp32");
+    const swap = await parityHere(PACKED, EMBEDDED, "--i2s-layout", "block64", "--lane", "fp32-fp32");
     expect(swap).toMatchObject({ code: 5, stderr: expect.stringMatching(/^error: parity: likelihoods differ .*\n$/) });
     expect((await failures())[0]).toMatchObject({
       lane: "fp32-fp32",
@@ -117,7 +114,7 @@ describe("negative controls: each fails the promise's gates", () => {
       name.endsWith(`${norm}.weight`) ? { data: new Uint8Array(new Float32Array(bytes.length / 4).fill(1).buffer) } : undefined;
 
   it("a dropped norm", async () => {
-    expect(parity(PACKED, await changed("norm.gguf", ones("output_norm")))).toMatchObject({ code: 5 });
+    expect(await parityHere(PACKED, await changed("norm.gguf", ones("output_norm")))).toMatchObject({ code: 5 });
     for (const norm of ["attn_sub_norm", "ffn_sub_norm"]) {
       const report = await measure(await changed("norm.gguf", ones(norm)), "The clock in the hall had not struck");
       expect(parityFailure(report), norm).toMatchObject({ code: "nll" });
@@ -179,7 +176,10 @@ describe("the other exit codes", () => {
     // Where the token would have been likely, the probabilities differ too; neither likelihoods nor ranks tell.
     expect(rows.every(({ failed, lane }) => /^(greedy|kl|greedy,kl)$/.test(failed.join()) && lane === "oracle")).toBe(true);
     expect(rows[0]!.greedy).toMatchObject({ chosen: other });
-    expect(replay("--row", "1")).toMatchObject({ code: 7, stdout: expect.stringMatching(/^FAIL: greedy, kl, with the same results/m) });
+    expect(await replay("--row", "1")).toMatchObject({
+      code: 7,
+      stdout: expect.stringMatching(/^FAIL: greedy, kl, with the same results/m),
+    });
     expect(await replayRow(rowsFile, 1, { modelB: EMBEDDED })).toMatchObject({ failed: [], error: undefined });
   });
 
@@ -200,11 +200,11 @@ describe("the other exit codes", () => {
       [noBos, 4, "different tokens"],
       [join(temporary.path, "none.gguf"), 2, "none.gguf"],
     ] as const) {
-      const ended = parity(PACKED, path);
+      const ended = await parityHere(PACKED, path);
       expect(ended).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(/^error: [^\n]+\n$/) });
       expect(ended.stderr).toContain(said);
     }
-    expect(parity("--lane", "fp16")).toMatchObject({ code: 2, stderr: expect.stringContaining("The lanes are") });
+    expect(await parityHere("--lane", "fp16")).toMatchObject({ code: 2, stderr: expect.stringContaining("The lanes are") });
     await expect(parityCommand(PACKED, undefined, { topK: 50, out })).rejects.toMatchObject({ code: "usage" });
   });
 });
@@ -217,14 +217,14 @@ describe("bitnet replay", () => {
     const [row] = await failures();
     expect(row).toMatchObject({ lane: "quant-fp32", prompt: { id: "line-1" }, failed: expect.arrayContaining(["nll"]) });
 
-    const again = replay("--row", "1", "--json");
+    const again = await replay("--row", "1", "--json");
     expect(again).toMatchObject({ code: 5, stderr: expect.stringMatching(/row 1: still fails/) });
     expect(JSON.parse(again.stdout)).toEqual({
       ...{ lane: "quant-fp32", prompt: "line-1", changed: [], figures: row!.figures, greedy: null, failed: row!.failed, verdict: "FAIL" },
     });
 
     writeFileSync(path, readFileSync(EMBEDDED));
-    const mended = replay("--row", "1");
+    const mended = await replay("--row", "1");
     expect({ code: mended.code, stderr: mended.stderr }).toEqual({ code: 0, stderr: "" });
     expect(mended.stdout).toMatch(/^changed since then: .*mended\.gguf has changed$/m);
     expect(mended.stdout).toMatch(/^PASS: fixed$/m);
@@ -236,7 +236,7 @@ describe("bitnet replay", () => {
     const [row] = await failures();
     const write = (altered: unknown): void => writeFileSync(rowsFile, `${JSON.stringify(altered)}\n`);
     write({ ...row, figures: { ...row!.figures, nll_b: row!.figures.nll_b! + 1e-9 } });
-    expect(replay("--row", "1")).toMatchObject({ code: 12, stderr: expect.stringContaining("but the results don't") });
+    expect(await replay("--row", "1")).toMatchObject({ code: 12, stderr: expect.stringContaining("but the results don't") });
     write({ ...row, thresholds: { tau_median: 0, delta_nll: 9 } }); // would pass
     await expect(replayRow(rowsFile, 1)).rejects.toMatchObject({ code: "receipt" });
     write({ ...row, verdict: "PASS" });

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bitnetHere } from "../../cli/here.test.helper.js";
 import { usefulThreads } from "../../engine/compute/cpus.js";
 import type { BitnetError, LoadOptions } from "../../engine/index.js";
 import { some } from "../../engine/thorough.test.helper.js";
@@ -63,11 +64,11 @@ describe("bitnet run --receipt", () => {
     expect(createHash("sha256").update(JSON.stringify(rest, sorted)).digest("hex")).toBe(digest);
   });
 
-  it("writes nothing where nothing came of it", () => {
+  it("writes nothing where nothing came of it", async () => {
     const before = readdirSync(folder);
-    expect(bitnet(...RUN, "--receipt", at("none.json"), "--temperature", "0", "--ctx", "4").code).toBe(2);
+    expect((await bitnetHere(...RUN, "--receipt", at("none.json"), "--temperature", "0", "--ctx", "4")).code).toBe(2);
     expect(readdirSync(folder)).toEqual(before);
-    const refused = bitnet(...RUN, "--receipt", join(EMBEDDED, "none.json"));
+    const refused = await bitnetHere(...RUN, "--receipt", join(EMBEDDED, "none.json"));
     expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/^error: --receipt: the folder .*\.gguf does not exist:/)]);
   });
 
@@ -87,8 +88,8 @@ describe("bitnet run --receipt", () => {
 describe("bitnet verify", () => {
   it.each(["--threads 2 --tier relaxed", "--threads 1 --tier plain", "--threads 3 --tier wide", "--reference"])(
     "matches with %s",
-    (flags) => {
-      const { code, stdout, stderr } = bitnet("verify", at("receipt.json"), ...flags.split(" "));
+    async (flags) => {
+      const { code, stdout, stderr } = await bitnetHere("verify", at("receipt.json"), ...flags.split(" "));
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
       const [line, replayed, claimed, ...rest] = stdout.split("\n");
       expect(rest).toEqual([""]);
@@ -100,8 +101,8 @@ describe("bitnet verify", () => {
     },
   );
 
-  it("replays with the receipt's tier and threads, if nothing else is asked for", () => {
-    const { stdout } = bitnet("verify", at("receipt.json"), "--json");
+  it("replays with the receipt's tier and threads, if nothing else is asked for", async () => {
+    const { stdout } = await bitnetHere("verify", at("receipt.json"), "--json");
     const { kernel_tier: tier, threads } = receipt.provenance;
     const said = JSON.parse(stdout) as { replayed: string[]; claimed: string[] };
     expect(said).toMatchObject({ verdict: "match", steps: 24, tier, threads });
@@ -121,29 +122,29 @@ describe("bitnet verify", () => {
       ["--max-tokens 0 --activations int8", { threads: 1 }],
     ];
     for (const [flags, load] of some(ways, 0, 3)) {
-      expect(bitnet(...RUN, ...flags.split(" "), "--receipt", at("way.json")), flags).toMatchObject({ code: 0 });
+      expect(await bitnetHere(...RUN, ...flags.split(" "), "--receipt", at("way.json")), flags).toMatchObject({ code: 0 });
       await expect(verifyReceipt(at("way.json"), { load }), flags).resolves.toBeDefined();
     }
   });
 
-  it("finds the model where it is now", () => {
+  it("finds the model where it is now", async () => {
     copyFileSync(EMBEDDED, at("here.gguf"));
-    expect(bitnet(...RUN, "--model", at("here.gguf"), "--receipt", at("moved.json")).code).toBe(0);
+    expect((await bitnetHere(...RUN, "--model", at("here.gguf"), "--receipt", at("moved.json"))).code).toBe(0);
     rmSync(at("here.gguf"));
-    const lost = bitnet("verify", at("moved.json"));
+    const lost = await bitnetHere("verify", at("moved.json"));
     expect([lost.code, lost.stderr]).toEqual([2, expect.stringContaining("here.gguf")]);
-    expect(JSON.parse(bitnet("verify", at("moved.json"), "--model", EMBEDDED, "--json").stdout)).toMatchObject({
+    expect(JSON.parse((await bitnetHere("verify", at("moved.json"), "--model", EMBEDDED, "--json")).stdout)).toMatchObject({
       verdict: "match",
       steps: 24,
     });
-    const other = bitnet("verify", at("moved.json"), "--model", "models/bitnet-stories-4m/packed");
+    const other = await bitnetHere("verify", at("moved.json"), "--model", "models/bitnet-stories-4m/packed");
     expect([other.code, other.stderr]).toEqual([
       12,
       expect.stringMatching(/model_sha256 differs from that of .*packed.*another model file\n$/),
     ]);
   });
 
-  it("ends with 12 and one line that says what is wrong", () => {
+  it("ends with 12 and one line that says what is wrong", async () => {
     const said = (changed: object): string => {
       writeFileSync(at("wrong.json"), JSON.stringify(changed));
       const { code, stdout, stderr } = bitnet("verify", at("wrong.json"));
@@ -154,8 +155,14 @@ describe("bitnet verify", () => {
     expect(said({ ...receipt, text: "Another story." })).toMatch(/the receipt was altered: its digest/);
     expect(said(redigested({ ...receipt, provenance: { ...receipt.provenance, kernel_sha256: "0".repeat(64) } }))).toMatch(/kernel_sha256/);
     writeFileSync(at("wrong.json"), readFileSync(at("receipt.json")).subarray(0, 900));
-    expect(bitnet("verify", at("wrong.json"))).toMatchObject({ code: 12, stderr: expect.stringMatching(/is not JSON/) as string });
-    expect(bitnet("verify", at("absent.json"))).toMatchObject({ code: 2, stderr: expect.stringMatching(/absent\.json/) as string });
+    expect(await bitnetHere("verify", at("wrong.json"))).toMatchObject({
+      code: 12,
+      stderr: expect.stringMatching(/is not JSON/) as string,
+    });
+    expect(await bitnetHere("verify", at("absent.json"))).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/absent\.json/) as string,
+    });
   });
 });
 

@@ -1,0 +1,36 @@
+import { vi } from "vitest";
+import { errorLine, exitCodeOf } from "./failure.js";
+import { buildProgram } from "./program.js";
+
+/** How a command ended. */
+export interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * A command in this process, as main.ts runs it: for what does not hang on a process of its own, whose start takes longer than most commands. One
+ * that reads standard input, or is to be killed, needs one.
+ */
+export async function bitnetHere(...args: readonly string[]): Promise<Ended> {
+  const said = { stdout: "", stderr: "" };
+  const caught = (["stdout", "stderr"] as const).map((name) =>
+    vi.spyOn(process[name], "write").mockImplementation((text: string | Uint8Array) => {
+      said[name] += typeof text === "string" ? text : new TextDecoder().decode(text);
+      return true;
+    }),
+  );
+  const before = process.exitCode;
+  process.exitCode = undefined;
+  try {
+    await buildProgram().parseAsync(args, { from: "user" });
+    return { code: Number(process.exitCode ?? 0), ...said };
+  } catch (error) {
+    const code = exitCodeOf(error);
+    return { code, ...said, stderr: code === 0 ? said.stderr : `${said.stderr}${errorLine(error)}\n` };
+  } finally {
+    process.exitCode = before;
+    for (const one of caught) one.mockRestore();
+  }
+}
