@@ -16,6 +16,7 @@ export interface Ended {
 export async function bitnetHere(...args: readonly string[]): Promise<Ended> {
   const said = { stdout: "", stderr: "" };
   const caught = (["stdout", "stderr"] as const).map((name) =>
+    // Only to hear what the command prints, which would go to vitest's own output.
     vi.spyOn(process[name], "write").mockImplementation((text: string | Uint8Array) => {
       said[name] += typeof text === "string" ? text : new TextDecoder().decode(text);
       return true;
