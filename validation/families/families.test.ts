@@ -137,6 +137,7 @@ describe.each(some(SHAPES, 0, 3, 5, 7, 8))("$name", (shape) => {
     });
   }
 
+  // The converter is given SafeTensors here, which not every family has.
   if (!isGgufOnly(shape)) {
     it("is converted to the bytes that encoders of its own write", async () => {
       for (const [type, path] of paths) {
