@@ -2,6 +2,8 @@ import { vi } from "vitest";
 import { errorLine, exitCodeOf } from "./failure.js";
 import { buildProgram } from "./program.js";
 
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 /** How a command ended. */
 export interface Ended {
   readonly code: number;
@@ -24,6 +26,8 @@ export async function bitnetHere(...args: readonly string[]): Promise<Ended> {
   );
   const before = process.exitCode;
   process.exitCode = undefined;
+  // A command listens for Ctrl-C until its process ends; this one goes on.
+  const listening = SIGNALS.map((signal) => process.listeners(signal));
   try {
     await buildProgram().parseAsync(args, { from: "user" });
     return { code: Number(process.exitCode ?? 0), ...said };
@@ -33,5 +37,7 @@ export async function bitnetHere(...args: readonly string[]): Promise<Ended> {
   } finally {
     process.exitCode = before;
     for (const one of caught) one.mockRestore();
+    for (const [i, signal] of SIGNALS.entries())
+      for (const listener of process.listeners(signal)) if (!listening[i]!.includes(listener)) process.off(signal, listener);
   }
 }
