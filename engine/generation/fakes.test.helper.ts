@@ -111,6 +111,7 @@ export class FakeRunner implements StepRunner {
       check(token >= 0 && token < this.vocab, "tokens are in the vocabulary");
       check(position >= 0 && position < contextLength, "positions are in the context");
       check((next.get(sequence) ?? position) === position, "rows of a sequence are ascending and gapless");
+      check(!next.has(sequence) || sequences[row - 1] === sequence, "rows of a sequence stand side by side");
       next.set(sequence, position + 1);
       const cell = place(sequence, position);
       cell.token = token;

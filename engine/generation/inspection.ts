@@ -1,6 +1,6 @@
 /**
- * `scale`: of a packed layer, in a tensor of its own; `frequencies`: of RoPE, passed over since they follow from the configuration; `other`: read
- * with the configuration, or not used.
+ * `float`: computed in f32, and no norm; `scale`: of a packed layer, in a tensor of its own; `frequencies`: of RoPE, passed over since they follow from
+ * the configuration; `other`: read with the configuration, or not used.
  */
 export type TensorRole = "embedding" | "head" | "norm" | "float" | "linear" | "scale" | "frequencies" | "other";
 

@@ -55,7 +55,7 @@ export interface LoadOptions extends FileOptions {
   /** Type of the KV cache: `f32` (default), or `q8` with 8 bits and a quarter of the memory, which changes the logits slightly. */
   readonly kv?: KvType;
   /**
-   * Of a model with recurrent layers (Qwen3.5, Bonsai 2): how many states of sequences are kept, 18 to 48 MiB each. Sequences that are being
+   * Of a model with recurrent layers (Qwen3.5, Bonsai 2): how many states of sequences are kept, 18 to 49 MiB each. Sequences that are being
    * computed, finished ones that a conversation may go on from, and snapshots of their beginnings share them. Default: what fits into 256 MiB, 2 to 32.
    */
   readonly states?: number;

@@ -83,6 +83,11 @@ describe("what is not understood exactly is an error that names it", () => {
     ["identity with signs", () => ({ sign_mode: "identity" }), "sign_widths is not empty"],
     ["no weights", () => names(() => []), "weight_names is empty"],
     ["a weight twice", () => names((all) => [...all, all[3]!]), "twice"],
+    [
+      "more weights than can be compared each with each",
+      () => names((all) => [...all, ...Array.from({ length: 1_000_000 }, (_, i) => `x${i}`)]),
+      'weight_names has "x0", which is no weight',
+    ],
     ["a weight in both lists", () => names((all) => [...all, "token_embd.weight"]), "which is in weight_names, too"],
     [
       "what is no weight",

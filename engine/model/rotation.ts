@@ -53,12 +53,16 @@ export function ggufRotation(checkpoint: Checkpoint, config: Omit<ModelConfig, "
     if (list?.every((one) => Number.isInteger(one))) return list as number[];
     return fail(key, `must be a list of whole numbers, not ${show(said)}`);
   };
-  const names = (key: string): readonly string[] => {
+  const names = (key: string): ReadonlySet<string> => {
     const said = value(key) ?? [];
     const list = said instanceof StringList ? [...said] : Array.isArray(said) && said.length === 0 ? [] : undefined;
     if (list === undefined) return fail(key, `must be a list of names, not ${show(said)}`);
-    const twice = list.find((name, i) => list.indexOf(name) < i);
-    return twice === undefined ? list : fail(key, `has ${quote(twice)} twice`);
+    const seen = new Set<string>();
+    for (const name of list) {
+      if (seen.has(name)) fail(key, `has ${quote(name)} twice`);
+      seen.add(name);
+    }
+    return seen;
   };
 
   const version = only("version", 1, 2);
@@ -84,9 +88,9 @@ export function ggufRotation(checkpoint: Checkpoint, config: Omit<ModelConfig, "
 
   const weights = names("weight_names");
   const inverse = names("inverse_weight_names");
-  if (weights.length === 0) fail("weight_names", "is empty or missing, but other keys say that weights are rotated");
+  if (weights.size === 0) fail("weight_names", "is empty or missing, but other keys say that weights are rotated");
   const { embedding, head } = tensorNames("gguf", config.architecture, config.innerNorms);
-  const both = inverse.find((name) => weights.includes(name));
+  const both = [...inverse].find((name) => weights.has(name));
   if (both !== undefined) fail("inverse_weight_names", `has ${quote(both)}, which is in weight_names, too`);
   for (const name of inverse) {
     if (name !== embedding) refuse(path, `${PREFIX}inverse_weight_names has ${quote(name)}; only ${embedding} is supported`);
@@ -98,18 +102,17 @@ export function ggufRotation(checkpoint: Checkpoint, config: Omit<ModelConfig, "
     rotates(name);
     if (!known.has(name)) refuse(path, `${PREFIX}weight_names has ${quote(name)}; only ternary layers and ${head} are supported`);
   }
-  const listed = new Set(weights);
   for (const layer of layers) {
     for (const roles of SHARED_INPUTS) {
       const sharing = roles.flatMap((role) => layer.get(role) ?? []);
-      const without = sharing.find((name) => !listed.has(name));
-      if (without !== undefined && sharing.some((name) => listed.has(name)))
+      const without = sharing.find((name) => !weights.has(name));
+      if (without !== undefined && sharing.some((name) => weights.has(name)))
         refuse(path, `${PREFIX}weight_names has no ${quote(without)}, but others that have the same input: that is not supported`);
     }
   }
 
   const tied = flag("tied_output");
-  const isEmbedding = inverse.length > 0;
+  const isEmbedding = inverse.size > 0;
   if (version === 1 && tied) fail("tied_output", "is true, which version 1 doesn't have");
   if (version === 2) {
     if (!tied) fail("tied_output", "is false or missing, but version 2 requires it");
@@ -119,11 +122,11 @@ export function ggufRotation(checkpoint: Checkpoint, config: Omit<ModelConfig, "
     fail("inverse_weight_names", `has ${embedding}, but there is no ${head}, which version 1 requires then`);
   }
   const grouped = flag("gdn_v_grouped");
-  const plain = layers.flatMap((layer) => layer.get("deltaOut") ?? []).find((name) => !listed.has(name));
+  const plain = layers.flatMap((layer) => layer.get("deltaOut") ?? []).find((name) => !weights.has(name));
   if (grouped && plain !== undefined)
     refuse(path, `${PREFIX}gdn_v_grouped is true, but weight_names has no ${quote(plain)}: that is not supported`);
-  const linears = layers.map((layer) => new Set([...layer].filter(([, name]) => listed.has(name)).map(([role]) => role)));
-  return { blockSize, signs, linears, embedding: isEmbedding, head: tied || listed.has(head), grouped };
+  const linears = layers.map((layer) => new Set([...layer].filter(([, name]) => weights.has(name)).map(([role]) => role)));
+  return { blockSize, signs, linears, embedding: isEmbedding, head: tied || weights.has(head), grouped };
 }
 
 /** The sign vectors, which lie one behind another. */
