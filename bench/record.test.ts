@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, expect, it } from "vitest";
+import { THOROUGH } from "../engine/thorough.test.helper.js";
 import { checkRecord } from "../validation/records/records.js";
 import { EXAMPLES } from "../validation/records/records.test.helper.js";
 import { type BenchRecord, type BenchReports, beginRecord, reportOf } from "./record.js";
@@ -88,7 +89,8 @@ it("results without schema or provenance, or that are not valid, never reach the
   });
 });
 
-it("a benchmark prints a record", () => {
+// Takes seconds: CI runs it.
+it.runIf(THOROUGH)("a benchmark prints a record", () => {
   const args = ["dist/bench/kernels.js", "--json", "--tier", "plain", "--only", "rope", "--time", "1"];
   const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8" });
   expect(status).toBe(0);

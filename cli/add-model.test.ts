@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
+import { THOROUGH } from "../engine/thorough.test.helper.js";
 import type { ParityReport } from "../validation/parity/types.js";
 import { readPerf } from "../validation/performance/perf.js";
 import { readRecord } from "../validation/records/records.js";
@@ -16,7 +17,8 @@ function addModel(...args: string[]): { code: number | null; stdout: string; std
   return { code: status, stdout, stderr };
 }
 
-it("adds a model in one go: the other form, parity, both forms' speed, the tables", async () => {
+// Takes seconds: CI runs it.
+it.runIf(THOROUGH)("adds a model in one go: the other form, parity, both forms' speed, the tables", async () => {
   const out = join(folder, "mine");
   // What a run that was killed left behind goes: no process has this number.
   mkdirSync(join(folder, ".mine.999999999-00000000.tmp"));

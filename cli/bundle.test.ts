@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { bitnetHere } from "./here.test.helper.js";
 import { buildProgram } from "./program.js";
 
 // What is published is a bundle of what the other tests run. It does the same, and finds its files, its workers and its version.
@@ -13,29 +14,28 @@ function run(main: string, args: readonly string[], input = ""): { code: number 
   return { code: status, stdout, stderr };
 }
 
-const modules = (...args: string[]) => run("dist/cli/main.js", args);
 const bundle = (...args: string[]) => run("dist/bundle/bitnet.cjs", args);
 
 describe("the bundled command line", () => {
   it("writes what the modules write", () => {
     const story = bundle(...GREEDY);
     expect(story).toMatchObject({ code: 0, stdout: expect.stringMatching(/^.{60,}/s) });
-    expect(story.stdout).toBe(modules(...GREEDY).stdout);
+    expect(story.stdout).toBe(run("dist/cli/main.js", GREEDY).stdout);
   });
 
-  it("has every command", () => {
+  it("has every command", async () => {
     const help = bundle("--help").stdout;
     for (const command of buildProgram().commands) expect(help).toMatch(new RegExp(`^ {2}${command.name()}\\b`, "m"));
-    for (const command of ["run", "parity"]) expect(bundle(command, "--help")).toEqual(modules(command, "--help"));
-    expect(bundle("info", "--json")).toEqual(modules("info", "--json"));
-    expect(bundle("tokenize", "--text", TEXT, "--json")).toEqual(modules("tokenize", "--text", TEXT, "--json"));
+    for (const command of ["run", "parity"]) expect(bundle(command, "--help")).toEqual(await bitnetHere(command, "--help"));
+    expect(bundle("info", "--json")).toEqual(await bitnetHere("info", "--json"));
+    expect(bundle("tokenize", "--text", TEXT, "--json")).toEqual(await bitnetHere("tokenize", "--text", TEXT, "--json"));
     expect(bundle("chat", "--threads", "1").code).toBe(0); // its input is empty
     const chat = ["tokenize", "--chat", "-", "--json", "--tokenizer", "models/bitnet-stories-4m/packed"];
     const rendered = run("dist/bundle/bitnet.cjs", chat, '[{"role":"user","content":"Hi"}]');
     expect(rendered).toMatchObject({ code: 0, stdout: expect.stringContaining('"<|begin_of_text|>User: Hi<|eot_id|>Assistant: "') });
   });
 
-  it("ends as the modules do: version, mistakes and their exit codes", () => {
+  it("ends as the modules do: version, mistakes and their exit codes", async () => {
     const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
     expect(bundle("--version")).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
     for (const args of [
@@ -45,7 +45,7 @@ describe("the bundled command line", () => {
       ["info", "-m", "README.md"],
     ]) {
       const ended = bundle(...args);
-      expect(ended).toEqual(modules(...args));
+      expect(ended).toEqual(await bitnetHere(...args));
       expect(ended.code).toBeGreaterThan(1);
       expect(ended.stderr).toMatch(/^error: .*\n$/);
     }

@@ -6,11 +6,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { usefulThreads } from "../engine/compute/cpus.js";
 import type { Conversion, ModelDescription, ModelInspection, Probe } from "../engine/index.js";
+import { some } from "../engine/thorough.test.helper.js";
 import type { BenchReport } from "./bench-table.js";
 import { escapeControls } from "./failure.js";
 import { bitnetHere } from "./here.test.helper.js";
 
-// The command line as a user meets it: each test starts what is published. What can be asked without a process is asked in the other tests.
+// The command line as a user meets it: what is published, or in this process where only figures are asked for (bundle.test.ts compares both).
 
 const MAIN = "dist/bundle/bitnet.cjs";
 const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
@@ -38,9 +39,10 @@ function bitnet(args: readonly string[], input: string | Uint8Array = "", env: N
   return { code: status, stdout, stderr };
 }
 
-/** What a command that should work prints as JSON. */
-function json<T>(args: readonly string[], input?: string | Uint8Array, env?: NodeJS.ProcessEnv): T {
-  const { code, stdout, stderr } = bitnet([...args, "--json"], input, env);
+/** What a command that should work prints as JSON: here, unless it reads standard input or the environment. */
+async function json<T>(args: readonly string[], input?: string | Uint8Array, env?: NodeJS.ProcessEnv): Promise<T> {
+  const asked = [...args, "--json"];
+  const { code, stdout, stderr } = input === undefined ? await bitnetHere(...asked) : bitnet(asked, input, env);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   expect(stdout.split("\n")).toHaveLength(2); // one object on one line
   return JSON.parse(stdout) as T;
@@ -120,8 +122,8 @@ describe("bitnet", () => {
 describe("bitnet run", () => {
   const greedy = ["run", "--prompt", PROMPT, "--max-tokens", "12", "--temperature", "0"];
   let first: RunJson;
-  beforeAll(() => {
-    first = json<RunJson>(greedy);
+  beforeAll(async () => {
+    first = await json<RunJson>(greedy);
   });
 
   it("gives one JSON object with the embedded model", () => {
@@ -154,20 +156,20 @@ describe("bitnet run", () => {
 
   it("reads the prompt from standard input, byte for byte, for - and when there is no flag", async () => {
     const rest = greedy.filter((_, i) => i !== 1 && i !== 2);
-    expect(json<RunJson>([...rest, "--prompt", "-"], PROMPT)).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
+    expect(await json<RunJson>([...rest, "--prompt", "-"], PROMPT)).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
     const bytes = Uint8Array.of(0x41, 0xff, 0x0a);
-    const { promptIds } = json<RunJson>(rest, bytes);
+    const { promptIds } = await json<RunJson>(rest, bytes);
     expect(JSON.parse((await bitnetHere("tokenize", "--decode", promptIds.slice(1).join(","), "--json")).stdout)).toEqual({
       text: "A\ufffd\n",
     });
   });
 
-  it("takes the prompt as an argument and from a file", () => {
+  it("takes the prompt as an argument and from a file", async () => {
     const rest = greedy.filter((_, i) => i !== 1 && i !== 2);
-    expect(json<RunJson>([...rest, PROMPT])).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
+    expect(await json<RunJson>([...rest, PROMPT])).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
     const file = join(folder, "prompt.txt");
     writeFileSync(file, PROMPT);
-    expect(json<RunJson>([...rest, "--file", file])).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
+    expect(await json<RunJson>([...rest, "--file", file])).toMatchObject({ promptIds: PROMPT_IDS, text: first.text });
   });
 
   it("asks for a prompt where there is none, and says so where the model has nothing to add", () => {
@@ -182,7 +184,7 @@ describe("bitnet run", () => {
   });
 
   it("answers a prompt through the chat template with --system", async () => {
-    const { promptIds } = json<RunJson>(["run", "--system", "You are kind.", "-n", "1"], "Hi\n");
+    const { promptIds } = await json<RunJson>(["run", "--system", "You are kind.", "-n", "1"], "Hi\n");
     const { stdout } = await bitnetHere("tokenize", "--decode", promptIds.join(","), "--json");
     expect((JSON.parse(stdout) as { text: string }).text).toBe(
       "<|begin_of_text|>System: You are kind.<|eot_id|>User: Hi<|eot_id|>Assistant: ",
@@ -203,18 +205,18 @@ describe("bitnet run", () => {
     });
   });
 
-  it("samples the same text from the same seed, be it a flag, the environment or the default", () => {
+  it("samples the same text from the same seed, be it a flag, the environment or the default", async () => {
     const sampled = ["run", "--prompt", PROMPT, "--max-tokens", "24", "--temperature", "1"];
-    const byDefault = json<RunJson>(sampled).text;
-    expect(json<RunJson>([...sampled, "--seed", "42"], "", { BITNET_SEED: "7" }).text).toBe(byDefault);
-    const other = json<RunJson>(sampled, "", { BITNET_SEED: "7", BITNET_DETERMINISTIC: "1" }).text;
+    const byDefault = (await json<RunJson>(sampled)).text;
+    expect((await json<RunJson>([...sampled, "--seed", "42"], "", { BITNET_SEED: "7" })).text).toBe(byDefault);
+    const other = (await json<RunJson>(sampled, "", { BITNET_SEED: "7", BITNET_DETERMINISTIC: "1" })).text;
     expect(other).not.toBe(byDefault);
-    expect(json<RunJson>([...sampled, "--seed", "7"]).text).toBe(other);
+    expect((await json<RunJson>([...sampled, "--seed", "7"])).text).toBe(other);
   });
 
-  it("speculates when it is told to, and says the same", () => {
+  it("speculates when it is told to, and says the same", async () => {
     const long = ["run", "--prompt", "The dog", "--max-tokens", "60", "--temperature", "0"];
-    const [off, on] = [json<RunJson>([...long, "--no-speculate"]), json<RunJson>([...long, "--speculate"])];
+    const [off, on] = [await json<RunJson>([...long, "--no-speculate"]), await json<RunJson>([...long, "--speculate"])];
     expect(on.ids).toEqual(off.ids);
     expect(off.timings).toMatchObject({ draftedTokens: 0 });
     expect(on.timings.draftedTokens).toBeGreaterThan(0);
@@ -225,10 +227,11 @@ describe("bitnet run", () => {
     const wild = ["-n", "60", "--temperature", "1000000", "--top-k", "0", "--top-p", "1", "--repetition-penalty", "1"];
     const terminal = ["--import", "data:text/javascript,process.stdout.isTTY=true"];
     const options = { encoding: "utf8", input: "Once\n", env: { ...process.env, NO_COLOR: "1" } } as const;
-    for (const command of [
+    const commands = [
       ["run", "--seed", "2"],
       ["chat", "--system", "x", "--seed", "3"],
-    ]) {
+    ];
+    for (const command of some(commands, 0)) {
       const written = spawnSync(process.execPath, [MAIN, ...command, ...wild], options).stdout;
       const shown = spawnSync(process.execPath, [...terminal, MAIN, ...command, ...wild], options).stdout;
       expect(written).toMatch(/[^\P{Cc}\n\t]/u);
@@ -238,11 +241,11 @@ describe("bitnet run", () => {
     expect(prompt).toBe("\\"); // a prompt that is shown is escaped too
   });
 
-  it("stops at a text and at an id", () => {
+  it("stops at a text and at an id", async () => {
     const word = first.text.trim().split(" ")[2] ?? "";
-    const stopped = json<RunJson>([...greedy, "--stop", "never said", "--stop", word]);
+    const stopped = await json<RunJson>([...greedy, "--stop", "never said", "--stop", word]);
     expect(stopped).toMatchObject({ stopReason: "stop", text: first.text.slice(0, first.text.indexOf(word)) });
-    expect(json<RunJson>([...greedy, "--stop-id", `4,${first.ids[3]}`])).toMatchObject({ stopReason: "stop" });
+    expect(await json<RunJson>([...greedy, "--stop-id", `4,${first.ids[3]}`])).toMatchObject({ stopReason: "stop" });
   });
 
   it("ends quietly when its reader has gone", async () => {
@@ -304,9 +307,9 @@ describe("bitnet chat", () => {
 });
 
 describe("bitnet score", () => {
-  it("scores ids as they are; the logits it writes give the same figures", () => {
+  it("scores ids as they are; the logits it writes give the same figures", async () => {
     const out = join(folder, "logits.f32");
-    const scored = json<ScoreJson>(["score", "--ids", PROMPT_IDS.join(","), "--logits-out", out]);
+    const scored = await json<ScoreJson>(["score", "--ids", PROMPT_IDS.join(","), "--logits-out", out]);
     expect(Object.keys(scored)).toEqual(["ids", "nll", "meanNll", "perplexity", "policy"]);
     expect(scored.ids).toEqual(PROMPT_IDS);
     expect(scored.policy).toMatchObject({ path: "kernels", activationQuant: true, bosAdded: false });
@@ -326,15 +329,15 @@ describe("bitnet score", () => {
     expect(scored.perplexity).toBeCloseTo(Math.exp(scored.meanNll), 3);
   });
 
-  it("takes a text, a file and standard input alike, and the reference path", () => {
+  it("takes a text, a file and standard input alike, and the reference path", async () => {
     const file = join(folder, "story.txt");
     writeFileSync(file, PROMPT);
-    const byText = json<ScoreJson>(["score", "--text", PROMPT]);
+    const byText = await json<ScoreJson>(["score", "--text", PROMPT]);
     expect(byText.ids).toEqual(PROMPT_IDS);
     expect(byText.policy).toMatchObject({ bosAdded: true });
-    expect(json<ScoreJson>(["score", "--file", file])).toEqual(byText);
-    expect(json<ScoreJson>(["score", "--text", "-"], PROMPT)).toEqual(byText);
-    const reference = json<ScoreJson>(["score", "--text", PROMPT, "--reference", "--no-activation-quant"]);
+    expect(await json<ScoreJson>(["score", "--file", file])).toEqual(byText);
+    expect(await json<ScoreJson>(["score", "--text", "-"], PROMPT)).toEqual(byText);
+    const reference = await json<ScoreJson>(["score", "--text", PROMPT, "--reference", "--no-activation-quant"]);
     expect(reference.policy).toMatchObject({ path: "reference", activationQuant: false });
     expect(reference.meanNll).toBeCloseTo(byText.meanNll, 1);
     expect(bitnet(["score", "--file", join(folder, "none.txt")])).toMatchObject({ code: 2, stderr: expect.stringContaining("none.txt") });
@@ -346,9 +349,12 @@ describe("bitnet score", () => {
 });
 
 describe("bitnet embed", () => {
-  it("prints a vector a text, in a list, in an object, and as raw numbers: the same ones", () => {
+  it("prints a vector a text, in a list, in an object, and as raw numbers: the same ones", async () => {
     const texts = ["The dog ran.", "A cat sat."];
-    const whole = json<{ model: string; pooling: string; embeddings: number[][] }>(["embed", "--text", texts[0]!, "--text", texts[1]!]);
+    const whole = await json<{ model: string; pooling: string; embeddings: number[][] }>([
+      "embed",
+      ...texts.flatMap((text) => ["--text", text]),
+    ]);
     expect(whole).toMatchObject({ model: expect.stringContaining("ggml-model-i2_s.gguf"), pooling: "mean" });
     expect(whole.embeddings.map(({ length }) => length)).toEqual([256, 256]);
     const out = join(folder, "vectors.f32");
@@ -376,29 +382,29 @@ describe("bitnet embed", () => {
 });
 
 describe("bitnet tokenize", () => {
-  it("goes to ids and back", () => {
-    expect(json(["tokenize", "--text", PROMPT])).toEqual({
+  it("goes to ids and back", async () => {
+    expect(await json(["tokenize", "--text", PROMPT])).toEqual({
       ids: PROMPT_IDS,
       tokens: ["<|begin_of_text|>", "Once", " upon", " a", " time"],
     });
-    expect(json(["tokenize", "--decode", PROMPT_IDS.join(",")])).toEqual({ text: `<|begin_of_text|>${PROMPT}` });
-    expect(json(["tokenize", "--decode", PROMPT_IDS.join(","), "--no-special"])).toEqual({ text: PROMPT });
+    expect(await json(["tokenize", "--decode", PROMPT_IDS.join(",")])).toEqual({ text: `<|begin_of_text|>${PROMPT}` });
+    expect(await json(["tokenize", "--decode", PROMPT_IDS.join(","), "--no-special"])).toEqual({ text: PROMPT });
   });
 
-  it("takes a file byte for byte, with special tokens or without", () => {
+  it("takes a file byte for byte, with special tokens or without", async () => {
     const file = join(folder, "bytes.txt");
     const bytes = Buffer.from([0xef, 0xbb, 0xbf, 0x0d, 0x0a, 0xff, ...Buffer.from("<|eot_id|>")]);
     writeFileSync(file, bytes);
-    const { ids } = json<{ ids: number[] }>(["tokenize", "--file", file]);
+    const { ids } = await json<{ ids: number[] }>(["tokenize", "--file", file]);
     expect([ids[0], ids.at(-1)]).toEqual([4080, 4089]);
-    const plain = json<{ ids: number[] }>(["tokenize", "--file", file, "--no-special", "--model", PACKED]).ids;
+    const plain = (await json<{ ids: number[] }>(["tokenize", "--file", file, "--no-special", "--model", PACKED])).ids;
     expect(plain.some((id) => id >= 4080)).toBe(false);
     // The bytes themselves come back, U+FEFF and what is no UTF-8 too.
     const options = { encoding: "buffer" } as const;
     expect(spawnSync(process.execPath, [MAIN, "tokenize", "--decode", plain.join(",")], options).stdout).toEqual(bytes);
   });
 
-  it("renders a conversation with the model's own template", () => {
+  it("renders a conversation with the model's own template", async () => {
     interface Case {
       readonly messages: unknown[];
       readonly text: string;
@@ -407,7 +413,7 @@ describe("bitnet tokenize", () => {
     const { cases } = JSON.parse(readFileSync("validation/golden/tokenizer/chat.json", "utf8")) as { cases: Case[] };
     // One that ends with a question, and one that ends with the answer.
     for (const { messages, text, ids } of [cases[2], cases[3]] as Case[]) {
-      expect(json(["tokenize", "--chat", "-"], JSON.stringify(messages))).toEqual({ prompt: text, ids });
+      expect(await json(["tokenize", "--chat", "-"], JSON.stringify(messages))).toEqual({ prompt: text, ids });
     }
   });
 });
@@ -439,8 +445,8 @@ describe("bitnet bench", () => {
 });
 
 describe("bitnet info", () => {
-  it("describes both formats of a model", () => {
-    const gguf = json<ModelDescription>(["info"]);
+  it("describes both formats of a model", async () => {
+    const gguf = await json<ModelDescription>(["info"]);
     expect(gguf).toMatchObject({ format: "gguf", architecture: "bitnet-b1.58", config: { layers: 4, hiddenSize: 256, vocabSize: 4096 } });
     expect(gguf.sha256).toBe("3b6ffbad956fd373d680bdff09e83d5aa15c66ee1f1993139d8f8e07d9f17bac");
     expect(gguf.kernels.tier).toBe("relaxed");
@@ -455,7 +461,7 @@ describe("bitnet info", () => {
       ],
       addsBos: true,
     });
-    const packed = json<ModelDescription>(["info", "--model", PACKED], "", { BITNET_NUM_THREADS: "1" });
+    const packed = await json<ModelDescription>(["info", "--model", PACKED], "", { BITNET_NUM_THREADS: "1" });
     expect(packed).toMatchObject({ format: "safetensors", architecture: "BitNetForCausalLM", threads: 1 });
     expect(packed.chatTemplate).toBe(gguf.chatTemplate);
     expect(packed.parameters).toBe(gguf.parameters);
@@ -471,15 +477,15 @@ describe("bitnet info", () => {
 });
 
 describe("bitnet inspect", () => {
-  it("gives tensors, checks and a probe as JSON", () => {
-    const inspection = json<ModelInspection & { probe: Probe }>(["inspect", "--gate", "--probe", "--threads", "1"]);
+  it("gives tensors, checks and a probe as JSON", async () => {
+    const inspection = await json<ModelInspection & { probe: Probe }>(["inspect", "--gate", "--probe", "--threads", "1"]);
     expect(Object.keys(inspection)).toEqual(["path", "format", "architecture", "tensors", "types", "checks", "probe"]);
     expect(inspection.tensors).toHaveLength(46);
     expect(inspection.checks.every(({ passed }) => passed)).toBe(true);
     expect(inspection.probe.right).toBe("block128");
   });
 
-  it("fails the gate of a damaged file, shows the tensor, and names the layout that is right", () => {
+  it("fails the gate of a damaged file, shows the tensor, and names the layout that is right", async () => {
     const damaged = join(folder, "damaged.gguf");
     const bytes = readFileSync(GGUF);
     bytes.fill(0, 2228960, 2228960 + 1024); // blk.0.attn_norm.weight
@@ -490,10 +496,10 @@ describe("bitnet inspect", () => {
     expect(stdout).toMatch(/^blk\.0\.ffn_down\.weight +I2_S +256×768 +2229984 +49184 +0\.\d+ +0\.\d+ +29\.2 +41\.7 +29\.1$/m);
     expect(stdout).toMatch(/^ {2}FAIL {2}norms: .*blk\.0\.attn_norm\.weight has 0; allowed: 0\.001 to 100$/m);
     expect(stdout.match(/^ {2}PASS /gm)).toHaveLength(6);
-    const ungated = bitnet(["inspect", "--model", damaged]);
+    const ungated = await bitnetHere("inspect", "--model", damaged);
     expect({ code: ungated.code, checks: ungated.stdout.includes("FAIL") }).toEqual({ code: 0, checks: false });
     // Read in a layout that isn't its own, the file is fine and the flag wrong.
-    const other = bitnet(["inspect", "--gate", "--probe", "--threads", "1", "--i2s-layout", "rows4"]);
+    const other = await bitnetHere("inspect", "--gate", "--probe", "--threads", "1", "--i2s-layout", "rows4");
     expect(other.code).toBe(8);
     expect(other.stdout).toMatch(/^ {2}block128 +1\.\d\d nats a token$/m);
     expect(other.stdout).toContain("block128 is right: pass --i2s-layout block128.");
@@ -501,16 +507,15 @@ describe("bitnet inspect", () => {
 });
 
 describe("bitnet convert", () => {
-  it("writes a GGUF that scores as its model does, and says what it rounded", () => {
+  it("writes a GGUF that scores as its model does, and says what it rounded", async () => {
     const output = join(folder, "converted.gguf");
-    const done = json<Conversion>(["convert", PACKED, output, "--type", "tq2_0"]);
+    const done = await json<Conversion>(["convert", PACKED, output, "--type", "tq2_0"]);
     expect(done).toEqual({
       ...{ path: output, format: "gguf", bytes: statSync(output).size },
       ...{ architecture: "bitnet-b1.58", layers: "TQ2_0", embedding: "F16", rounded: [] },
     });
-    const score = (model: string): unknown =>
-      json<ScoreJson>(["score", "--model", model, "--text", "The dog ran home.", "--threads", "1"]).nll;
-    expect(score(output)).toEqual(score(PACKED));
+    const score = (model: string) => json<ScoreJson>(["score", "--model", model, "--text", "The dog ran home.", "--threads", "1"]);
+    expect((await score(output)).nll).toEqual((await score(PACKED)).nll);
 
     const refused = bitnet(["convert", GGUF, output]);
     expect(refused).toMatchObject({ code: 2, stdout: "" });

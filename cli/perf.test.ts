@@ -13,7 +13,7 @@ import { checkStored, pairFault, perfRecordPaths } from "../validation/performan
 import { kernelSha256 } from "../validation/records/provenance.js";
 import { writeRecord } from "../validation/records/records.js";
 import { distribution } from "../validation/statistics/summary.js";
-import { bitnetHere } from "./here.test.helper.js";
+import { bitnetHere, type Ended } from "./here.test.helper.js";
 
 // `bitnet perf` and `bitnet perf render` as a user meets them, in a folder of their own.
 
@@ -61,24 +61,28 @@ function better(): string {
   return path;
 }
 
-it("exits with 9 when it is slower than its baseline by more than the tolerance, and with 10 above the limit of memory", async () => {
-  const out = join(folder, "gated.json");
-  const slower = bitnet(...small.slice(0, -1), "10", "--out", out, "--baseline", better(), "--tolerance", "50");
-  expect(slower.code).toBe(9);
-  expect(slower.stdout).toMatch(/change \(95 % interval\)\n.* % worse$/ms);
-  expect(slower.stdout).not.toMatch(/-[\d.]+ %/);
-  expect(slower.stderr).toMatch(
-    /^error: worse than \S+better\.json by more than 50 %: prefill_tokens_per_second .*; nothing was stored\n$/,
-  );
-  const larger = bitnet(...small, "--out", out, "--max-rss", "1");
-  expect(await bitnetHere(...small, "--baseline", RECORD)).toMatchObject({
-    code: 2,
-    stderr: expect.stringContaining("--baseline needs at least 10 samples"),
-  });
-  expect(larger.code).toBe(10);
-  expect(larger.stderr).toMatch(/^error: peak memory was [\d.]+ MiB, above --max-rss 1\.0 MiB; nothing was stored\n$/);
-  expect(existsSync(out)).toBe(false);
-});
+// Measurements take seconds, these and those below: CI runs them.
+it.runIf(THOROUGH)(
+  "exits with 9 when it is slower than its baseline by more than the tolerance, and with 10 above the limit of memory",
+  async () => {
+    const out = join(folder, "gated.json");
+    const slower = bitnet(...small.slice(0, -1), "10", "--out", out, "--baseline", better(), "--tolerance", "50");
+    expect(slower.code).toBe(9);
+    expect(slower.stdout).toMatch(/change \(95 % interval\)\n.* % worse$/ms);
+    expect(slower.stdout).not.toMatch(/-[\d.]+ %/);
+    expect(slower.stderr).toMatch(
+      /^error: worse than \S+better\.json by more than 50 %: prefill_tokens_per_second .*; nothing was stored\n$/,
+    );
+    const larger = bitnet(...small, "--out", out, "--max-rss", "1");
+    expect(await bitnetHere(...small, "--baseline", RECORD)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("--baseline needs at least 10 samples"),
+    });
+    expect(larger.code).toBe(10);
+    expect(larger.stderr).toMatch(/^error: peak memory was [\d.]+ MiB, above --max-rss 1\.0 MiB; nothing was stored\n$/);
+    expect(existsSync(out)).toBe(false);
+  },
+);
 
 it("refuses a baseline that was edited, is missing, or has no provenance, before it measures", async () => {
   const path = join(folder, "edited.json");
@@ -95,12 +99,13 @@ it("refuses a baseline that was edited, is missing, or has no provenance, before
   expect((await bitnetHere(...small, "--baseline", "none.json")).code).toBe(2);
 });
 
-it("leaves no part of a record whenever it is killed, and the next run cleans up and succeeds", async () => {
+// Processes that are killed take seconds: CI runs it.
+it.runIf(THOROUGH)("leaves no part of a record whenever it is killed, and the next run cleans up and succeeds", async () => {
   const place = join(folder, "killed");
   mkdirSync(place);
   const out = join(place, "record.json");
   const args = [MAIN, ...small, "--out", out];
-  for (let run = 0; run < (THOROUGH ? 3 : 1); run++) {
+  for (let run = 0; run < 3; run++) {
     const child = spawn(process.execPath, args, { cwd: folder, stdio: "ignore" });
     await new Promise((done) => setTimeout(done, Math.random() * 1500));
     child.kill("SIGKILL");
@@ -116,25 +121,27 @@ it("leaves no part of a record whenever it is killed, and the next run cleans up
   await readPerf(out);
 });
 
-it("compares both formats of a model in alternating rounds, and stores a pair", async () => {
+// Takes seconds: CI runs it.
+it.runIf(THOROUGH)("compares both formats of a model in alternating rounds, and stores a pair", async () => {
   const out = join(folder, "compare");
   mkdirSync(out);
-  const args = [MAIN, "perf", "compare", "--ctx", "64", "--threads", "1", "--iterations", THOROUGH ? "6" : "2", "--record"];
+  const args = [MAIN, "perf", "compare", "--ctx", "64", "--threads", "1", "--iterations", "6", "--record"];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: out, encoding: "utf8" });
   expect({ status, stderr }).toEqual({
     status: 0,
-    stderr: expect.stringContaining(`/settings/iterations is ${THOROUGH ? 6 : 2}, but at least 10 samples are needed`),
+    stderr: expect.stringContaining("/settings/iterations is 6, but at least 10 samples are needed"),
   });
   expect(stdout).toMatch(
-    /^A: models\/\S+\/packed, safetensors\nB: models\/\S+\.gguf, gguf\n[62] alternating rounds; medians\n\n +A +B +A ÷ B +95 % interval +better\n/,
+    /^A: models\/\S+\/packed, safetensors\nB: models\/\S+\.gguf, gguf\n6 alternating rounds; medians\n\n +A +B +A ÷ B +95 % interval +better\n/,
   );
-  if (THOROUGH) expect(stdout.match(/[\d.]+ to [\d.]+ +(?:A|B|no difference shown)$/gm)).toHaveLength(5);
+  expect(stdout.match(/[\d.]+ to [\d.]+ +(?:A|B|no difference shown)$/gm)).toHaveLength(5);
   const paths = ["gguf", "safetensors"].map((format) => `bench/results/perf-bitnet-stories-4m-${format}.json`) as [string, string];
   const [gguf, safetensors] = await Promise.all(paths.map((path) => readPerf(join(out, path))));
   expect(pairFault([paths[0], gguf!], [paths[1], safetensors!])).toBeUndefined();
 });
 
-it("compares two builds with one model, and refuses what is none, or can't be compared", async () => {
+// Takes seconds: CI runs it.
+it.runIf(THOROUGH)("compares two builds with one model, and refuses what is none, or can't be compared", async () => {
   const [root, few] = [resolve("."), ["--ctx", "64", "--threads", "1", "--iterations", "2"]];
   const { code, stdout } = bitnet("perf", "compare", "--against", root, ...few, "--json");
   expect(code).toBe(0);
@@ -170,72 +177,81 @@ async function clone(name: string): Promise<string> {
   return root;
 }
 
-const render = (cwd: string, ...args: string[]): ReturnType<typeof bitnet> => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, "perf", "render", ...args], { cwd, encoding: "utf8" });
-  return { code: status, stdout, stderr };
+/** `bitnet perf render` in a folder. */
+const render = async (folder: string, ...args: string[]): Promise<Ended> => {
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    return await bitnetHere("perf", "render", ...args);
+  } finally {
+    process.chdir(before);
+  }
 };
 
 it("renders the page from the records, and checks it", async () => {
   const root = await clone("render");
-  expect(render(root, "--check")).toMatchObject({ code: 1, stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`) });
-  expect(render(root)).toEqual({ code: 0, stdout: `${PERF_PAGE}\ndocs/perf-one.svg\ndocs/perf-two.svg\n`, stderr: "" });
+  expect(await render(root, "--check")).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`),
+  });
+  expect(await render(root)).toEqual({ code: 0, stdout: `${PERF_PAGE}\ndocs/perf-one.svg\ndocs/perf-two.svg\n`, stderr: "" });
   const page = join(root, PERF_PAGE);
   const text = readFileSync(page, "utf8");
   const records = await Promise.all(perfRecordPaths(root).map((path) => readPerf(join(root, path))));
   expect(text).toBe(renderPerf(records).get(PERF_PAGE));
-  expect(render(root, "--check")).toMatchObject({ code: 0, stderr: "" });
+  expect(await render(root, "--check")).toMatchObject({ code: 0, stderr: "" });
 
   writeFileSync(
     page,
     text.replace(/\d(?= \|)/, (digit) => String((Number(digit) + 1) % 10)),
   );
-  const edited = render(root, "--check");
+  const edited = await render(root, "--check");
   expect(edited).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${PERF_PAGE} does not match the records`) });
   expect(edited.stderr).not.toContain("svg");
   writeFileSync(page, text);
   for (const format of ["gguf", "safetensors"]) rmSync(join(root, `bench/results/perf-two-${format}.json`));
-  expect(render(root, "--check").stderr).toContain("docs/perf-two.svg has no records: remove it");
+  expect((await render(root, "--check")).stderr).toContain("docs/perf-two.svg has no records: remove it");
 });
 
 it("--check refuses a stored record that is not valid, in one sentence; without it, the page is rendered all the same", async () => {
   const root = await clone("refused");
-  render(root);
+  await render(root);
   const path = "bench/results/perf-two-gguf.json";
   const other = await readPerf(join(root, path));
   const put = (edited: object): void => writeFileSync(join(root, path), `${JSON.stringify({ ...other, ...edited }, undefined, 2)}\n`);
   put({ load_average: 40 });
-  expect(render(root, "--check")).toEqual({
+  expect(await render(root, "--check")).toEqual({
     ...{ code: 1, stdout: "" },
     stderr: expect.stringMatching(
       /^error: [^\n]*bench\/results\/perf-two-gguf\.json: \/load_average is 40, but at most 1 on 2 cores [^\n]*\n$/,
     ),
   });
-  expect(render(root)).toMatchObject({ code: 0, stderr: expect.stringContaining("/load_average is 40") });
+  expect(await render(root)).toMatchObject({ code: 0, stderr: expect.stringContaining("/load_average is 40") });
   rmSync(join(root, path));
-  expect(render(root, "--check")).toMatchObject({ code: 1, stderr: expect.stringContaining(`${path} does not exist, but `) });
+  expect(await render(root, "--check")).toMatchObject({ code: 1, stderr: expect.stringContaining(`${path} does not exist, but `) });
   // Under its own name it is checked alone.
   writeFileSync(join(root, "alone.json"), JSON.stringify(other));
-  expect(render(root, "--check", "alone.json").stderr).not.toContain("does not exist");
+  expect((await render(root, "--check", "alone.json")).stderr).not.toContain("does not exist");
 });
 
-it("says which record is stale", () => {
+it("says which record is stale", async () => {
   const path = join(folder, "stale.json");
   writeFileSync(path, JSON.stringify({ ...record, provenance: { ...record.provenance, kernel_sha256: "1".repeat(64) } }));
-  expect(bitnet("perf", "render", path)).toMatchObject({
+  expect(await render(folder, path)).toMatchObject({
     code: 0,
     stderr: expect.stringMatching(/stale\.json is stale: it was measured with the kernels 1{16}/),
   });
-  expect(bitnet("perf", "render", "--check", path)).toMatchObject({
+  expect(await render(folder, "--check", path)).toMatchObject({
     code: 1,
     stderr: expect.stringMatching(/^error: \S*stale\.json is stale: /),
   });
   writeFileSync(path, JSON.stringify({ ...record, provenance: { ...record.provenance, schema_version: 2 } }));
-  expect(bitnet("perf", "render", "--check", path)).toMatchObject({
+  expect(await render(folder, "--check", path)).toMatchObject({
     code: 11,
     stderr: expect.stringContaining("/provenance/schema_version"),
   });
   rmSync(RECORD);
-  expect(bitnet("perf", "render")).toMatchObject({
+  expect(await render(folder)).toMatchObject({
     code: 2,
     stderr: expect.stringContaining("no bench/results/perf-*.json here"),
   });

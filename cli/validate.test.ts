@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -14,68 +14,61 @@ const PACKED = "models/bitnet-stories-4m/packed";
 const folder = mkdtempSync(join(tmpdir(), "bitnet-validate-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** The package as it is installed: a clone also builds itself anew and scans its sources, which takes most of the time. CI does it. */
-function place(): string {
-  if (THOROUGH) return ".";
-  const installed = join(folder, "installed");
-  const files = ["package.json", "CHANGELOG.md", "README.md", "docs", "models", "schemas", "dist/build.json", "dist/bundle", "dist/engine"];
-  for (const path of [...files, ...["plain", "products", "relaxed"].map((name) => `dist/kernels/${name}.wasm`)])
-    cpSync(path, join(installed, path), { recursive: true });
-  return installed;
-}
-const main = join(place(), "dist/bundle/bitnet.cjs");
-
 function bitnet(args: readonly string[], env: NodeJS.ProcessEnv = {}): { code: number | null; stdout: string; stderr: string } {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^BITNET_/.test(name)));
   const options = { env: { ...clean, NO_COLOR: "1", ...env }, timeout: 600_000, maxBuffer: 2 ** 26, encoding: "utf8" } as const;
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], options);
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["dist/bundle/bitnet.cjs", ...args], options);
   return { code: status, stdout, stderr };
 }
 
-it("a model that is not its other form's twin is a no-go: exit code 1, which checks failed, and in which environment", async () => {
-  const noBos = await rewriteGguf(
-    GGUF,
-    join(folder, "bos.gguf"),
-    () => undefined,
-    (entries) => [...entries, { key: "tokenizer.ggml.add_bos_token", type: "bool", value: false }],
-  );
-  const environment = { BITNET_DETERMINISTIC: "1", BITNET_SEED: "7", BITNET_NUM_THREADS: "2" };
-  const out = join(folder, "artifacts");
-  const args = ["validate", "--quick", "--model-a", PACKED, "--model-b", noBos, "--out", out];
-  const forms = ["junit.xml", "run.sarif", "summary.md"].map((name) => join(folder, name)) as [string, string, string];
-  args.push("--junit", forms[0], "--sarif", forms[1], "--summary", forms[2]);
-  writeFileSync(forms[2], "an earlier step\n");
-  const { code, stdout, stderr } = bitnet([...args, "--json"], { ...environment, GITHUB_STEP_SUMMARY: forms[2] });
-  const failed = "b.round-trip, c.weights, c.fp32-fp32, c.quant-fp32";
-  expect({ code, stderr }).toEqual({
-    code: 1,
-    stderr: expect.stringMatching(new RegExp(`^error: \\d of 24 checks failed: ${failed}[^\n]*\n$`)),
-  });
-  const summary = JSON.parse(stdout) as AcceptanceSummary;
-  expect(JSON.parse(readFileSync(join(out, "acceptance_summary.json"), "utf8"))).toEqual(summary);
-  expect(summary).toMatchObject({
-    verdict: "FAIL",
-    quick: true,
-    provenance: { deterministic: true, seed: 7, cli_args: [...args, "--json"] },
-  });
-  const finding = (id: string) => summary.checks.find((check) => check.id === id)!;
-  for (const id of ["a.introspection", "a.weights", "d.logits", "e.receipt"]) expect(finding(id), id).toMatchObject({ status: "PASS" });
-  expect(finding("c.fp32-fp32").reason).toContain("different tokens");
-  expect(finding("d.environment").figures).toEqual({
-    environment: "BITNET_DETERMINISTIC=1 BITNET_SEED=7 BITNET_NUM_THREADS=2",
-    ...{ deterministic: true, seed: 7, threads: 2 },
-  });
-  expect(finding("b.stored-ids")).toMatchObject({ status: "SKIP", ship: false, reason: expect.stringContaining("embedded") });
-  expect(JSON.parse(readFileSync(join(out, "platform_banner.json"), "utf8"))).toMatchObject({ kind: "platform-banner" });
-  const [junit, sarif, markdown] = forms.map((path) => readFileSync(path, "utf8")) as [string, string, string];
-  expect(junit).toMatch(/^<\?xml .*\n<testsuites name="bitnet validate" tests="24" failures="\d" /);
-  const { results } = (JSON.parse(sarif) as { runs: [{ results: { ruleId: string; message: { text: string } }[] }] }).runs[0];
-  expect([...new Set(results.map(({ ruleId }) => ruleId))].join(", ")).toMatch(new RegExp(`^${failed}`));
-  expect(results.find(({ ruleId }) => ruleId === "c.fp32-fp32")!.message.text).toContain("different tokens");
-  expect(readFileSync(join(out, "report.html"), "utf8")).toMatch(/^<!DOCTYPE html>.*FAIL: \d of 24 checks failed.*<\/html>\n$/s);
-  expect(Object.keys(summary.artifacts)).not.toContain("report.html");
-  expect(markdown).toMatch(/^an earlier step\n\n## bitnet validate: FAIL\n/);
-});
+// Takes seconds, since it builds anew and scans all sources, too: CI runs it.
+it.runIf(THOROUGH)(
+  "a model that is not its other form's twin is a no-go: exit code 1, which checks failed, and in which environment",
+  async () => {
+    const noBos = await rewriteGguf(
+      GGUF,
+      join(folder, "bos.gguf"),
+      () => undefined,
+      (entries) => [...entries, { key: "tokenizer.ggml.add_bos_token", type: "bool", value: false }],
+    );
+    const environment = { BITNET_DETERMINISTIC: "1", BITNET_SEED: "7", BITNET_NUM_THREADS: "2" };
+    const out = join(folder, "artifacts");
+    const args = ["validate", "--quick", "--model-a", PACKED, "--model-b", noBos, "--out", out];
+    const forms = ["junit.xml", "run.sarif", "summary.md"].map((name) => join(folder, name)) as [string, string, string];
+    args.push("--junit", forms[0], "--sarif", forms[1], "--summary", forms[2]);
+    writeFileSync(forms[2], "an earlier step\n");
+    const { code, stdout, stderr } = bitnet([...args, "--json"], { ...environment, GITHUB_STEP_SUMMARY: forms[2] });
+    const failed = "b.round-trip, c.weights, c.fp32-fp32, c.quant-fp32";
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(new RegExp(`^error: \\d of 24 checks failed: ${failed}[^\n]*\n$`)),
+    });
+    const summary = JSON.parse(stdout) as AcceptanceSummary;
+    expect(JSON.parse(readFileSync(join(out, "acceptance_summary.json"), "utf8"))).toEqual(summary);
+    expect(summary).toMatchObject({
+      verdict: "FAIL",
+      quick: true,
+      provenance: { deterministic: true, seed: 7, cli_args: [...args, "--json"] },
+    });
+    const finding = (id: string) => summary.checks.find((check) => check.id === id)!;
+    for (const id of ["a.introspection", "a.weights", "d.logits", "e.receipt"]) expect(finding(id), id).toMatchObject({ status: "PASS" });
+    expect(finding("c.fp32-fp32").reason).toContain("different tokens");
+    expect(finding("d.environment").figures).toEqual({
+      environment: "BITNET_DETERMINISTIC=1 BITNET_SEED=7 BITNET_NUM_THREADS=2",
+      ...{ deterministic: true, seed: 7, threads: 2 },
+    });
+    expect(finding("b.stored-ids")).toMatchObject({ status: "SKIP", ship: false, reason: expect.stringContaining("embedded") });
+    expect(JSON.parse(readFileSync(join(out, "platform_banner.json"), "utf8"))).toMatchObject({ kind: "platform-banner" });
+    const [junit, sarif, markdown] = forms.map((path) => readFileSync(path, "utf8")) as [string, string, string];
+    expect(junit).toMatch(/^<\?xml .*\n<testsuites name="bitnet validate" tests="24" failures="\d" /);
+    const { results } = (JSON.parse(sarif) as { runs: [{ results: { ruleId: string; message: { text: string } }[] }] }).runs[0];
+    expect([...new Set(results.map(({ ruleId }) => ruleId))].join(", ")).toMatch(new RegExp(`^${failed}`));
+    expect(results.find(({ ruleId }) => ruleId === "c.fp32-fp32")!.message.text).toContain("different tokens");
+    expect(readFileSync(join(out, "report.html"), "utf8")).toMatch(/^<!DOCTYPE html>.*FAIL: \d of 24 checks failed.*<\/html>\n$/s);
+    expect(Object.keys(summary.artifacts)).not.toContain("report.html");
+    expect(markdown).toMatch(/^an earlier step\n\n## bitnet validate: FAIL\n/);
+  },
+);
 
 it("what can't be done is a usage error, before anything is written", async () => {
   for (const [args, said] of [

@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
 import { BitnetError, loadModel, type Model } from "../index.js";
+import { THOROUGH } from "../thorough.test.helper.js";
 import { EMBEDDED, failure, goldenGreedy, livingWorkers, longIds, PACKED, StepWatch } from "./watch.test.helper.js";
 
 const ONCE = "Once upon a time";
@@ -286,7 +287,8 @@ describe("a load that fails leaves nothing running or open", () => {
 /** 200 take 20 seconds: `.ci/run` takes them. */
 const [MODELS, BEFORE] = process.env.BITNET_GOLDEN === "all" ? [200, 20] : [20, 8];
 
-test(`memory after ${MODELS} models is that after ${BEFORE}`, async () => {
+// Takes seconds: CI runs it.
+test.runIf(THOROUGH)(`memory after ${MODELS} models is that after ${BEFORE}`, async () => {
   const script = new URL("./many-models.test.helper.js", import.meta.url);
   // How large V8 lets its young generation grow is no matter of ours; held small, the figures show what is held.
   const flags = ["--expose-gc", "--max-semi-space-size=1"];

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import { kernelSha256 } from "../records/provenance.js";
 import { EXAMPLES } from "../records/records.test.helper.js";
 import { pairedRatio } from "../statistics/ratio.js";
@@ -189,7 +190,8 @@ describe("a measurement", () => {
     expect(max).toBeLessThan(2 ** 30);
   });
 
-  it("of two formats in turn gives records that belong together", async () => {
+  // Takes seconds: CI runs it.
+  it.runIf(THOROUGH)("of two formats in turn gives records that belong together", async () => {
     const [a, b] = await runPair(asked, [
       { model: "models/bitnet-stories-4m/packed", load: asked.load },
       { model: "models/bitnet-stories-4m/ggml-model-i2_s.gguf", load: asked.load },

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, expect, it } from "vitest";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import { temporaryFolder, writeWhole } from "./files.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bitnet-files-"));
@@ -17,7 +18,8 @@ const WRITER = `
   for (let i = 0; ; i++) await writeWhole(process.argv[1], "abcdefgh"[i % 8].repeat(2 ** 24));
 `;
 
-it("leaves a whole file or none, whenever it is killed, and the next run removes what was left", async () => {
+// Processes that are killed take seconds: CI runs it.
+it.runIf(THOROUGH)("leaves a whole file or none, whenever it is killed, and the next run removes what was left", async () => {
   const path = join(folder, "big");
   let left = 0;
   for (let run = 0; run < 6; run++) {

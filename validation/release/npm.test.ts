@@ -1,6 +1,7 @@
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import { Clone } from "../acceptance/clone.test.helper.js";
 import { publishedFiles } from "../records/build.js";
 import { integrity, packNpm } from "./npm.js";
@@ -11,7 +12,8 @@ const clone = new Clone();
 beforeAll(() => clone.make());
 afterAll(() => clone.remove());
 
-it("installs what would be published, and refuses it if it does not run or has another version", async () => {
+// npm takes seconds: CI runs it.
+it.runIf(THOROUGH)("installs what would be published, and refuses it if it does not run or has another version", async () => {
   await expect(packNpm(clone.root, clone.folder, "0.1.0", undefined)).rejects.toMatchObject({
     code: "acceptance",
     message: expect.stringMatching(/^the npm package does not run: /),

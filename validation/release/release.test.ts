@@ -219,7 +219,8 @@ it("without a check that decides a ship criterion there is no go, dry or not", a
   }
 });
 
-it("a dry run of a changed tree is no go, and says so", async () => {
+// Takes seconds: CI runs it.
+it.runIf(THOROUGH)("a dry run of a changed tree is no go, and says so", async () => {
   clone.put("a.txt", "4\n");
   const checks = [...MODELS, ...SIGN_OFF];
   const { noGo, summary } = await prepare({ results: undefined, dryRun: true, checks });
@@ -383,7 +384,8 @@ it.each(refusals)("%s: no release, and the tree is as it was", async (_, code, b
   expect(readdirSync(clone.folder).filter((name) => name.includes("refused"))).toEqual([]);
 });
 
-it("all gates pass on what is about to be released: version and changelog are those to come", async () => {
+// Takes seconds: CI runs it.
+it.runIf(THOROUGH)("all gates pass on what is about to be released: version and changelog are those to come", async () => {
   const whole = { results: undefined, checks: [...MODELS, ...SIGN_OFF] };
   const release = await prepare(whole);
   expect(release.summary.checks.filter(({ status }) => status !== "PASS")).toEqual([]);
@@ -405,21 +407,18 @@ const PROGRAM = `
   await prepareRelease({ version: "0.2.0", dryRun: false, root, out, results, cliArgs: [], pack: packHere, seed: 42, deterministic: true, environment: "${ENVIRONMENT}", date: new Date() });
 `;
 
-it("killed at any moment it leaves nothing partial under a final name, and the next run cleans up", async () => {
+// Processes that are killed take seconds: CI runs it.
+it.runIf(THOROUGH)("killed at any moment it leaves nothing partial under a final name, and the next run cleans up", async () => {
   const out = join(clone.folder, "killed/release-v0.2.0");
   await clone.results(folders.results);
   const args = ["--input-type=module", "-e", PROGRAM, clone.root, out, folders.results];
   const before = snapshot();
-  /** As a process where one is killed, which takes seconds each time: CI does it. */
-  const whole = async (): Promise<void> => {
-    if (THOROUGH) expect(spawnSync(process.execPath, args).status).toBe(0);
-    else await prepare({ out });
-  };
+  const whole = (): void => expect(spawnSync(process.execPath, args).status).toBe(0);
   const started = performance.now();
-  await whole();
+  whole();
   const takes = performance.now() - started;
   const after = snapshot();
-  for (let run = 0; run < (THOROUGH ? 4 : 0); run++) {
+  for (let run = 0; run < 4; run++) {
     await clone.make();
     rmSync(out, { recursive: true });
     const child = spawn(process.execPath, args, { stdio: "ignore" });
@@ -429,7 +428,7 @@ it("killed at any moment it leaves nothing partial under a final name, and the n
     const left = Object.entries(snapshot()).filter(([path]) => !path.endsWith(".tmp"));
     for (const [path, hash] of left) expect([before[path], after[path]], path).toContain(hash);
     if (existsSync(out)) holds(out);
-    expect(spawnSync(process.execPath, args).status).toBe(0);
+    whole();
     expect(snapshot()).toEqual(after);
   }
   // As after kills in the midst of it: some files are in the tree, and there is a part of a folder, of a process that has ended.
@@ -438,7 +437,7 @@ it("killed at any moment it leaves nothing partial under a final name, and the n
   const { pid } = spawnSync(process.execPath, ["-e", ""]);
   mkdirSync(join(out, `../.release-v0.2.0.${pid}-01234567.tmp`), { recursive: true });
   writeFileSync(join(out, `../.release-v0.2.0.${pid}-01234567.tmp/SHA256SUMS`), "half");
-  await whole();
+  whole();
   expect(readdirSync(join(out, ".."))).toEqual(["release-v0.2.0"]);
   expect(snapshot()).toEqual(after);
 });
