@@ -49,11 +49,12 @@ async function compute(path: string, variant: Variant, requests: readonly Golden
 }
 
 describe("the quantised path against the reference's own outputs, all requests", () => {
-  it.each([
+  const pairs = [
     [I2S, "hf-online"],
     [BF16, "hf-online"],
     [EMBEDDED, "hf-packed"], // equal to the packed form's: below
-  ] as const)("%s ↔ %s", async (path, variant) => {
+  ] as const;
+  it.each(some(pairs, 0, 2))("%s ↔ %s", async (path, variant) => {
     const requests = path === I2S ? golden.requests : some(golden.requests, ...OF_EACH_KIND);
     const summary = summarise((await run(path, variant, requests)).all);
     // The promise is 0.006, 0.0025, 0.01, 0.004 and 0.965; two correct engines reach 0.004, 0.0014, -, - and 0.975 against each other.
