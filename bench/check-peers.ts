@@ -40,6 +40,8 @@ interface Gate {
 const EXACT: Gate = { nll: 5e-5, windowNll: 1e-5 };
 /** The kernels give activations that the model doesn't quantise 15 bits. */
 const FINE: Gate = { nll: 1e-3, windowNll: 5e-4 };
+/** llama.cpp looks GELU up in a table of f16. */
+const TABLE: Gate = { nll: 1e-3, windowNll: 5e-4 };
 /** llama.cpp rounds the inputs of F16 layers to f16. */
 const HALVES: Gate = { nll: 0.01, windowNll: 0.002 };
 /** llama.cpp quantises the inputs of these layers by blocks of 256 (TQ2_0) or 32 (Q2_0), the engine as the model defines it. */
@@ -63,7 +65,7 @@ interface Lane {
 /** What both can say of a model. */
 function lanesOf(shape: Shape): Lane[] {
   const both = (type: FamilyType, options: LoadOptions, gate: Gate): Lane => ({ theirs: type, ours: type, options, gate });
-  const lanes = [both("F32", FLOAT, EXACT), both("F16", FLOAT, HALVES), both("TQ2_0", {}, BLOCKS), both("Q2_0", {}, BLOCKS)];
+  const lanes = [both("F32", FLOAT, shape.family === "gemma3" ? TABLE : EXACT), both("F16", FLOAT, HALVES), both("TQ2_0", {}, BLOCKS), both("Q2_0", {}, BLOCKS)];
   if (isFloat(shape))
     for (const ours of ["TQ2_0", "Q2_0", "Q2_0_128"] as const) lanes.push({ theirs: "F32", ours, options: {}, gate: FINE });
   const types = typesOf(shape);

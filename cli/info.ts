@@ -53,7 +53,7 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["recurrent heads", recurrentInWords(config)],
         ["feed-forward size", String(config.ffnSize)],
         ["activation", ACTIVATIONS[config.activation]],
-        ["norms", `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}`],
+        ["norms", `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}${config.postNorms ? ", behind blocks too" : ""}`],
         ["rope", `theta ${whole(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${partInWords(config)}${scalingInWords(config)}`],
         ["vocabulary", String(config.vocabSize)],
         ["factors", factorsInWords(config)],
@@ -112,7 +112,9 @@ export function table(description: ModelDescription, heading: (text: string) => 
 /** Columns until the values begin, after the indent. */
 const LABEL_WIDTH = 20;
 
-const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = { relu2: "gated ReLU²", silu: "gated SiLU" };
+const ACTIVATIONS: Readonly<Record<ModelDescription["config"]["activation"], string>> = {
+  ...{ relu2: "gated ReLU²", silu: "gated SiLU", gelu_tanh: "gated GELU (tanh)" },
+};
 
 type Config = ModelDescription["config"];
 

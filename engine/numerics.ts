@@ -202,6 +202,20 @@ export function siluMul(gate: Float32Array, up: Float32Array, n: number): void {
   for (let i = 0; i < n; i++) gate[i] = f(gate[i]! * sigmoid(gate[i]!)) * up[i]!;
 }
 
+/** 2√(2/π), and that times 0.044715. */
+const GELU_LINEAR = f(1.5957691216057308);
+const GELU_CUBIC = f(0.07135481627260025);
+
+/**
+ * gate = GELU(gate) · up, [n] f32, in GELU's tanh form: ½x(1 + tanh y) = x · σ(2y) with y = √(2/π)·(x + 0.044715·x³) (Hendrycks & Gimpel 2016).
+ */
+export function geluMul(gate: Float32Array, up: Float32Array, n: number): void {
+  for (let i = 0; i < n; i++) {
+    const x = gate[i]!;
+    gate[i] = f(x * sigmoid(f(x * f(GELU_LINEAR + f(f(x * x) * GELU_CUBIC))))) * up[i]!;
+  }
+}
+
 /** x = x · σ(gate), [n] f32 */
 export function sigmoidMul(x: Float32Array, gate: Float32Array, n: number): void {
   for (let i = 0; i < n; i++) x[i] = x[i]! * sigmoid(gate[i]!);

@@ -34,6 +34,7 @@ export const COUNTED_KERNELS = [
   "addScaled",
   "scale",
   "ternaryGroupsWide",
+  "geluMul",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

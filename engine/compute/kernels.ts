@@ -17,6 +17,7 @@ export interface Kernels {
   rmsNorm(out: number, x: number, weight: number, n: number, eps: number): void;
   reluSquaredMul(out: number, gate: number, up: number, n: number): void;
   siluMul(out: number, gate: number, up: number, n: number): void;
+  geluMul(out: number, gate: number, up: number, n: number): void;
   quantize(out: number, meta: number, x: number, n: number, kPad: number): void;
   sigmoidMul(x: number, gate: number, n: number): void;
   rope(out: number, x: number, heads: number, headDim: number, rotated: number, angles: number): void;

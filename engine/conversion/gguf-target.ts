@@ -5,6 +5,7 @@ import { writeGguf } from "../container/gguf-writer.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { directoryName } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import { asMultipliers } from "../model/layers.js";
 import { tensorNames } from "../model/names.js";
 import { LONG_FACTORS, ROPE_FACTORS } from "../model/rope.js";
 import { encodeFloats } from "../packing/float-encode.js";
@@ -61,7 +62,7 @@ export async function writeAsGguf(
   const stays = checkpoint.format === "gguf";
   const architecture = stays ? config.architecture : familyOf(config).gguf;
   const pairs = (stays ? config.rope : familyOf(config).rope) === "norm" ? config.headDim : undefined;
-  const names = tensorNames("gguf", architecture, config.innerNorms);
+  const names = tensorNames("gguf", architecture, config);
   const roundings = new Roundings();
 
   const tables = tablesOf(sources, names).map(([name, tensor]): NewTensor & { type: TensorType } => {
@@ -71,8 +72,10 @@ export async function writeAsGguf(
   const layers = await lookAtLayers(sources, names, reader);
   for (const { layer } of layers) requireFit(layer, type, roundings);
   const norms: NewTensor[] = [];
-  for (const [name, tensor] of normsOf(sources, names)) {
-    norms.push({ name, shape: tensor.shape, type: "F32", data: encodeFloats("F32", await readVector(tensor, read)) });
+  for (const [name, tensor, role] of normsOf(sources, names)) {
+    const values = await readVector(tensor, read);
+    asMultipliers(values, role, config);
+    norms.push({ name, shape: tensor.shape, type: "F32", data: encodeFloats("F32", values) });
   }
   // LongRoPE's two tensors stay as they are.
   const long = Object.values(LONG_FACTORS).flatMap((name) => checkpoint.tensors.get(name) ?? []);

@@ -5,7 +5,7 @@ import { generationDefaults } from "../generation/defaults.js";
 import { checkVocabulary } from "../generation/model.js";
 import type { FileOptions } from "../generation/runner.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
-import { layerFloats, layerLinears, ROTATED } from "../model/layers.js";
+import { type FloatRole, layerFloats, layerLinears, ROTATED } from "../model/layers.js";
 import type { TensorNames } from "../model/names.js";
 import { type NetworkSources, readWeights } from "../model/weights.js";
 import { loadChatTemplate } from "../text/chat-template.js";
@@ -64,12 +64,15 @@ export async function lookAtLayers({ layers }: NetworkSources, names: TensorName
   return found;
 }
 
-/** Every norm, and what else is kept in f32, with its name in the output. */
-export function normsOf({ layers, outputNorm }: NetworkSources, names: TensorNames): (readonly [string, TensorInfo])[] {
+/** Every norm, and what else is kept in f32, with its name in the output and its role. */
+export function normsOf(
+  { layers, outputNorm }: NetworkSources,
+  names: TensorNames,
+): (readonly [string, TensorInfo, FloatRole | "outputNorm"])[] {
   const inner = layers.flatMap((layer, index) =>
-    layerFloats(layer).map(([role, tensor]) => [names.layer[role].replace("%", String(index)), tensor] as const),
+    layerFloats(layer).map(([role, tensor]) => [names.layer[role].replace("%", String(index)), tensor, role] as const),
   );
-  return [...inner, [names.outputNorm, outputNorm]];
+  return [...inner, [names.outputNorm, outputNorm, "outputNorm"]];
 }
 
 /** The embedding, and the output head if it is another. */

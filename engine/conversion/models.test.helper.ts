@@ -73,7 +73,7 @@ export const VOCAB = PLAIN_TOKENS + 16;
 export async function writeSmallModel(directory: string, model: SmallModel): Promise<string> {
   const { architecture, activation = "silu", headDim = 64, ffn = 512, tied = true, form = "packed" } = model;
   const attention = HEADS * headDim;
-  const names = tensorNames("safetensors", architecture);
+  const names = tensorNames("safetensors", architecture, { innerNorms: false, postNorms: false });
   const tensors: NewTensor[] = [];
   let seed = 1;
   const floats = (name: string, shape: readonly number[], middle: number, spread: number): void => {

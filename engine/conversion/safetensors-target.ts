@@ -59,10 +59,11 @@ async function sidecars(model: SourceModel): Promise<Map<string, string>> {
   return files;
 }
 
-/** What a network has that no SafeTensors are read or written with; undefined: nothing. */
-function onlyInGguf({ recurrent, rotation, embeddingScale, residualScale, logitScale }: SourceModel["config"]): string | undefined {
+/** What a network has that no SafeTensors are written with; undefined: nothing. */
+function onlyInGguf({ recurrent, rotation, postNorms, embeddingScale, residualScale, logitScale }: SourceModel["config"]): string | undefined {
   if (recurrent) return "recurrent layers";
   if (rotation) return "rotated weights";
+  if (postNorms) return "norms behind blocks";
   return embeddingScale !== 1 || residualScale !== 1 || logitScale !== 1 ? "scaled residuals" : undefined;
 }
 
@@ -84,7 +85,7 @@ export async function writeAsSafetensors(model: SourceModel, directory: string, 
     const message = `${checkpoint.path}: packed SafeTensors of ${architecture} imply 8-bit activations, but this model's are unquantised; convert to GGUF`;
     throw new BitnetError("usage", message, { file: checkpoint.path });
   }
-  const names = tensorNames("safetensors", architecture);
+  const names = tensorNames("safetensors", architecture, config);
   const roundings = new Roundings();
   const tensors: NewTensor[] = [];
 

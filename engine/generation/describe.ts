@@ -54,6 +54,13 @@ export interface ModelDescription {
   readonly threads: number;
 }
 
+/** What a user should know of how the network is taken. */
+export function configNotes({ window }: ModelConfig): string[] {
+  return window === undefined
+    ? []
+    : [`the context ends at ${window} tokens: some layers see no further (sliding windows), which is not supported for longer texts`];
+}
+
 /** Gathers the description. Reads the whole file once, for its hash. */
 export async function describe(
   checkpoint: Checkpoint,
@@ -100,7 +107,7 @@ export async function describe(
       addsBos: tokenizer.addsBos,
     },
     chatTemplate: chatTemplate?.source ?? null,
-    notes: [...tokenizer.notes, ...(chatTemplate?.notes ?? [])],
+    notes: [...configNotes(config), ...tokenizer.notes, ...(chatTemplate?.notes ?? [])],
     generationDefaults: defaults.sampling,
     sha256: await checkpoint.sha256(),
     kernels,

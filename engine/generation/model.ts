@@ -28,7 +28,7 @@ import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
 import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, readChatOptions, resolveOptions } from "./defaults.js";
-import { describe, type ModelDescription } from "./describe.js";
+import { configNotes, describe, type ModelDescription } from "./describe.js";
 import { EMBED_OPTIONS, type EmbedOptions, embed, type Pooling, statedPooling, TEXTS } from "./embed.js";
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { Scheduler } from "./scheduler.js";
@@ -93,7 +93,7 @@ export class Model {
     this.contextLength = parts.running.runner.limits.contextLength;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
-    this.notes = [...parts.tokenizer.notes, ...(parts.chatTemplate?.notes ?? [])];
+    this.notes = [...configNotes(parts.config), ...parts.tokenizer.notes, ...(parts.chatTemplate?.notes ?? [])];
     this.pooling = statedPooling(parts.checkpoint, parts.config) ?? "mean";
     this.loadMs = parts.loadMs;
     this.#checkpoint = parts.checkpoint;

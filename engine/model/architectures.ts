@@ -3,9 +3,11 @@
 import { show } from "../container/quote.js";
 import { refuse } from "./refusal.js";
 
-/** relu2: relu(gate)² · up; silu: gate · σ(gate) · up */
-export type Activation = "relu2" | "silu";
-export const ACTIVATION_NAMES: readonly Activation[] = ["relu2", "silu"];
+/** relu2: relu(gate)² · up; silu: gate · σ(gate) · up; gelu_tanh: GELU(gate) · up in GELU's tanh form */
+export type Activation = "relu2" | "silu" | "gelu_tanh";
+/** Those that a user may state: files may leave it open which of them it is. */
+export type StatedActivation = Exclude<Activation, "gelu_tanh">;
+export const ACTIVATION_NAMES: readonly StatedActivation[] = ["relu2", "silu"];
 
 export type Activations = "int8" | "float";
 export const ACTIVATIONS_NAMES: readonly Activations[] = ["int8", "float"];
@@ -15,10 +17,13 @@ export interface Architecture {
   /** As of `ModelConfig`. */
   readonly subNorms: boolean;
   readonly innerNorms?: boolean;
+  readonly postNorms?: boolean;
   readonly qkNorms: boolean;
   readonly attentionGates?: boolean;
   /** Rows of the embedding, what blocks add, and logits are scaled. */
   readonly scaled?: boolean;
+  /** Rows of the embedding are multiplied by the root of the hidden size. */
+  readonly rootScaled?: boolean;
   /** Some layers are recurrent. */
   readonly recurrent?: boolean;
   /** Only some dimensions of a head may be rotated. */
@@ -48,10 +53,20 @@ const QWEN35: Architecture = { ...QWEN3, attentionGates: true, recurrent: true, 
 /** BitCPM4: a LLaMA whose embedding, residuals and logits are scaled. (llama.cpp, conversion/minicpm.py.) Its ternary files say nothing of activations. */
 const MINICPM: Architecture = { ...LLAMA, scaled: true, activations: "float" };
 /**
- * bitnet-embedding: Qwen3's network, in which each ternary layer has a norm of its own before its input is quantised. (microsoft/BitNet,
+ * Gemma 3: norms before and behind each block, GELU. (llama.cpp, src/models/gemma3.cpp.) Ternary files, as of Qwen3 and MiniCPM, say nothing of
+ * activations.
+ */
+const GEMMA3: Architecture = {
+  ...{ ...LLAMA, activation: "gelu_tanh", qkNorms: true, postNorms: true, rootScaled: true, activations: "float" },
+};
+/**
+ * bitnet-embedding: Qwen3's or Gemma 3's network, in which each ternary layer has a norm of its own before its input is quantised. (microsoft/BitNet,
  * utils/convert-bitnet-embedding-to-gguf.py.)
  */
-export const BITNET_EMBEDDING: Architecture = { ...QWEN3, subNorms: true, innerNorms: true, activations: "int8", masters: true };
+const INNER = { subNorms: true, innerNorms: true, activations: "int8", activationsVary: false, masters: true } as const;
+export const BITNET_EMBEDDINGS: Readonly<Record<"qwen3" | "gemma3", Architecture>> = {
+  ...{ qwen3: { ...QWEN3, ...INNER }, gemma3: { ...GEMMA3, ...INNER } },
+};
 
 /** By `general.architecture` of a GGUF; llama.cpp's converter permutes the rows of q and k where it names an architecture `llama`. */
 export const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & { readonly rope: "neox" | "norm" }> = new Map([
@@ -62,6 +77,7 @@ export const GGUF_ARCHITECTURES: ReadonlyMap<string, Architecture & { readonly r
   ["qwen3", { ...QWEN3, rope: "neox" }],
   ["qwen35", { ...QWEN35, rope: "neox" }],
   ["minicpm", { ...MINICPM, rope: "norm" }],
+  ["gemma3", { ...GEMMA3, rope: "neox" }],
 ]);
 
 /** By `architectures[0]` of a config.json. The first two differ in the case of one letter. */
@@ -70,13 +86,15 @@ export const HF_ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
   ["BitnetForCausalLM", BITNET_SILU],
   ["LlamaForCausalLM", LLAMA],
   ["Qwen3ForCausalLM", QWEN3],
+  ["Gemma3ForCausalLM", GEMMA3],
+  ["Gemma3TextModel", GEMMA3],
 ]);
 
 const QWEN35_HF = "Qwen3.5 or Bonsai 2, which are supported only as GGUF; get that";
 const QWEN3_NEXT = "a mixture of experts, which is not supported";
 const MINICPM_HF = "MiniCPM or BitCPM, which are supported only as GGUF; get that";
 const MINICPM3 = "MiniCPM 3, whose compressed attention is not supported";
-const GEMMA = "Gemma, whose norms and attention windows are not supported";
+const GEMMA = "Gemma 1 or 2, or Gemma 3 with images, of which only Gemma 3's text models are supported";
 const MAPLE = "Maple, whose experts are not supported";
 const EMBEDDER = "an embedding model, which does not generate text";
 
@@ -87,9 +105,7 @@ const OTHER_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ...["qwen35moe", "qwen3next", "qwen3moe", "Qwen3NextForCausalLM"].map((name) => [name, QWEN3_NEXT] as const),
   ["MiniCPMForCausalLM", MINICPM_HF],
   ...["minicpm3", "MiniCPM3ForCausalLM"].map((name) => [name, MINICPM3] as const),
-  ...["gemma3", "gemma2", "gemma", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3TextModel"].map(
-    (name) => [name, GEMMA] as const,
-  ),
+  ...["gemma2", "gemma", "Gemma3ForConditionalGeneration"].map((name) => [name, GEMMA] as const),
   ...["maple", "MapleForCausalLM"].map((name) => [name, MAPLE] as const),
   ["QLlamaForCausalLM", "deepgrove's Bonsai, whose storage of weights and scales is not supported"],
   ...["bert", "nomic-bert", "gemma-embedding", "BertModel", "Qwen3Model"].map((name) => [name, EMBEDDER] as const),

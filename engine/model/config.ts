@@ -1,6 +1,6 @@
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
-import { readJsonSidecar } from "../container/sidecar.js";
+import { type JsonObject, readJsonSidecar } from "../container/sidecar.js";
 import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import {
@@ -8,11 +8,13 @@ import {
   type Activation,
   type Activations,
   type Architecture,
-  BITNET_EMBEDDING,
+  BITNET_EMBEDDINGS,
   GGUF_ARCHITECTURES,
   HF_ARCHITECTURES,
   known,
+  type StatedActivation,
 } from "./architectures.js";
+import { GEMMA_HEAD, ggufGemma, hfGemma } from "./gemma.js";
 import type { ModelConfig } from "./model-config.js";
 import { hfPacking, requireNoMlx } from "./quantization.js";
 import { checkRecurrent, ggufRecurrent } from "./recurrent.js";
@@ -30,12 +32,14 @@ const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ["relu_squared", "relu2"],
   ["silu", "silu"],
   ["swish", "silu"], // PyTorch's SiLU under its other name, for transformers too
+  ["gelu_pytorch_tanh", "gelu_tanh"],
+  ["gelu_tanh", "gelu_tanh"],
 ]);
 
 /** What the user states about a model whose file doesn't. */
 export interface ConfigOptions {
   /** The activation function, where the file names none. */
-  readonly activation?: Activation | undefined;
+  readonly activation?: StatedActivation | undefined;
   /**
    * What ternary layers multiply, where the file can't say (`llama` GGUF files, LlamaForCausalLM without `quantization_config`): inputs in 8 bits
    * (the default: BitNet's way) or as they are (TriLM).
@@ -95,6 +99,8 @@ function sameForAll(value: MetadataValue | undefined, key: string, path: string)
 const NEUTRAL: Readonly<Record<string, (value: MetadataValue) => boolean>> = {
   "attention.causal": (value) => value === true,
   expert_count: (value) => value === 0,
+  attn_logit_softcapping: (value) => value === 0,
+  final_logit_softcapping: (value) => value === 0,
 };
 
 const UNSCALED = { embeddingScale: 1, residualScale: 1, logitScale: 1 };
@@ -108,13 +114,20 @@ function ggufScales(number: (key: string, fallback: number) => number, layers: n
   };
 }
 
+/** Gemma's factor, and the others' that have none of their own. */
+function rootScale({ rootScaled }: Architecture, hiddenSize: number): typeof UNSCALED {
+  return rootScaled ? { ...UNSCALED, embeddingScale: Math.fround(Math.sqrt(hiddenSize)) } : UNSCALED;
+}
+
 async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise<ModelConfig> {
   const { metadata, path } = checkpoint;
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") throw new BitnetError("file", `${path}: the metadata has no general.architecture`, { file: path });
   const generator = known(GGUF_ARCHITECTURES, name, "general.architecture", path);
   const architecture =
-    name === "qwen3" && checkpoint.tensors.has("blk.0.attn_q_norm_in.weight") ? { ...generator, ...BITNET_EMBEDDING } : generator;
+    (name === "qwen3" || name === "gemma3") && checkpoint.tensors.has("blk.0.attn_q_norm_in.weight")
+      ? { ...generator, ...BITNET_EMBEDDINGS[name] }
+      : generator;
   const value = (key: string): MetadataValue | undefined => sameForAll(metadata.get(`${name}.${key}`), `${name}.${key}`, path);
   const number = (key: string, fallback?: MetadataValue): number => positive(value(key) ?? fallback, `${name}.${key}`, path);
   for (const [key, isNeutral] of Object.entries(NEUTRAL)) {
@@ -126,7 +139,9 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
   const hiddenSize = number("embedding_length");
   const headDim = headSize(number("attention.key_length", hiddenSize / heads), hiddenSize, heads, path);
 
-  const activation = activationOf(value("hidden_activation"), `${name}.hidden_activation`, options, path);
+  const activation = architecture.postNorms
+    ? activationOf(value("hidden_activation") ?? architecture.activation, `the activation function of ${name}`, options, path)
+    : activationOf(value("hidden_activation"), `${name}.hidden_activation`, options, path);
   if (activation === undefined && name === "bitnet-b1.58" && metadata.get("tokenizer.ggml.model") !== "gpt2") {
     refuse(
       path,
@@ -162,7 +177,8 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
   const ropeTheta = number("rope.freq_base", architecture.ropeTheta);
   const original = (): number => number("rope.scaling.original_context_length", trained);
   const long = architecture.scaled ? await readLongFactors(checkpoint, ropeSize, original, trained) : undefined;
-  const contextLength = long?.contextLength ?? trained;
+  const window = architecture.postNorms ? ggufGemma(checkpoint, name, { headDim, hiddenSize, layers, ropeTheta }) : undefined;
+  const contextLength = Math.min(long?.contextLength ?? trained, window ?? trained);
   const config: ModelConfig = {
     architecture: name,
     layers,
@@ -174,6 +190,7 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     ffnSize: number("feed_forward_length"),
     vocabSize: number("vocab_size", checkpoint.tensors.get("token_embd.weight")?.shape[0]),
     contextLength,
+    window: contextLength < trained ? window : undefined,
     ropeTheta,
     ropeSize,
     ropeFactors: long?.ropeFactors ?? (await readRopeFactors(checkpoint, ropeSize)),
@@ -183,7 +200,9 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
     subNorms: architecture.subNorms,
     innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
-    ...(architecture.scaled ? ggufScales(number, layers, hiddenSize) : UNSCALED),
+    postNorms: architecture.postNorms ?? false,
+    normsFromOne: false, // the converter adds 1
+    ...(architecture.scaled ? ggufScales(number, layers, hiddenSize) : rootScale(architecture, hiddenSize)),
     attentionGates: architecture.attentionGates ?? false,
     recurrent,
     extraLayers,
@@ -217,21 +236,26 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   if ((await checkpoint.sidecar("hadamard.json")) !== undefined)
     refuse(path, "hadamard.json beside the weights says that they are rotated, as in Bonsai 2, which is supported only as GGUF; get that");
   const name = Array.isArray(json.architectures) ? (json.architectures as unknown[])[0] : undefined;
-  const architecture = hasInnerNorms(checkpoint) ? BITNET_EMBEDDING : known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
+  const architecture = hasInnerNorms(checkpoint)
+    ? BITNET_EMBEDDINGS[isGemma(json, name) ? "gemma3" : "qwen3"]
+    : known(HF_ARCHITECTURES, name, inFile("architectures[0]"), path);
   for (const key of ["attention_bias", "mlp_bias"])
     if (flag(key)) refuse(path, `config.json: ${key} is true, but layers with bias are not supported`);
   if (flag("use_sliding_window")) refuse(path, "config.json: use_sliding_window is true, but sliding-window attention is not supported");
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
-  const headDim = headSize(json.head_dim == null ? hiddenSize / heads : number("head_dim"), hiddenSize, heads, path);
-  const contextLength = number("max_position_embeddings");
-  for (const layerType of Array.isArray(json.layer_types) ? (json.layer_types as unknown[]) : [])
+  const unsaid = architecture.postNorms ? GEMMA_HEAD : hiddenSize / heads;
+  const headDim = headSize(json.head_dim == null ? unsaid : number("head_dim"), hiddenSize, heads, path);
+  const trained = number("max_position_embeddings");
+  const layers = number("num_hidden_layers");
+  const gemma = architecture.postNorms ? hfGemma(json, headDim, layers, path) : undefined;
+  const contextLength = Math.min(trained, gemma?.window ?? trained);
+  for (const layerType of !gemma && Array.isArray(json.layer_types) ? (json.layer_types as unknown[]) : [])
     if (layerType !== "full_attention")
       refuse(path, `config.json: layer_types has ${show(layerType)}, but only full_attention is supported`);
   if (flag("rope_interleaved"))
     refuse(path, "config.json: rope_interleaved is true, but only RoPE over the halves of each head is supported");
-  const rope = hfRope(json, { headDim, contextLength, ropeTheta: architecture.ropeTheta }, path);
-  const layers = number("num_hidden_layers");
+  const rope = hfRope(gemma?.json ?? json, { headDim, contextLength: trained, ropeTheta: architecture.ropeTheta }, path);
   const packing = json.quantization_config == null ? undefined : hfPacking(json.quantization_config, layers, path);
   return {
     architecture: String(name),
@@ -244,15 +268,19 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     ffnSize: number("intermediate_size"),
     vocabSize: number("vocab_size"),
     contextLength,
+    window: contextLength < trained ? gemma?.window : undefined,
     ropeSize: headDim,
     ...rope,
     rmsNormEps: number("rms_norm_eps"),
-    activation:
-      activationOf(json.hidden_act, inFile("hidden_act"), options, path) ?? known(ACTIVATIONS, undefined, inFile("hidden_act"), path),
+    activation: gemma
+      ? activationOf(json.hidden_activation ?? architecture.activation, inFile("hidden_activation"), options, path)!
+      : (activationOf(json.hidden_act, inFile("hidden_act"), options, path) ?? known(ACTIVATIONS, undefined, inFile("hidden_act"), path)),
     subNorms: architecture.subNorms,
     innerNorms: architecture.innerNorms ?? false,
     qkNorms: architecture.qkNorms,
-    ...UNSCALED,
+    postNorms: architecture.postNorms ?? false,
+    normsFromOne: architecture.postNorms ?? false, // those with such norms are Gemma
+    ...rootScale(architecture, hiddenSize),
     attentionGates: false,
     recurrent: undefined,
     extraLayers: 0,
@@ -260,12 +288,17 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     rope: "neox",
     ...activationsOf(architecture, packing && "quantization_config in config.json", options.activations, path),
     masters: architecture.masters || packing?.mode === "online",
-    tiedHead: architecture.innerNorms === true || flag("tie_word_embeddings"), // such a model has no use for a head
+    // A model with norms in layers has no use for a head; Gemma's is tied where it isn't said.
+    tiedHead: architecture.innerNorms === true || (gemma !== undefined && json.tie_word_embeddings == null) || flag("tie_word_embeddings"),
     packing,
   };
 }
 
-/** Whether SafeTensors are bitnet-embedding's, whose classes go by Qwen3's names. Saved as a part of another class, their names begin with `model.`. */
+function isGemma({ model_type }: JsonObject, name: unknown): boolean {
+  return [name, model_type].some((said) => typeof said === "string" && /^gemma3/i.test(said));
+}
+
+/** Whether SafeTensors are bitnet-embedding's, whose classes go by Qwen3's or Gemma 3's names. Saved as a part of another class, their names begin with `model.`. */
 export function hasInnerNorms({ format, tensors }: Checkpoint): boolean {
   return format === "safetensors" && ["", "model."].some((prefix) => tensors.has(`${prefix}layers.0.self_attn.q_proj.norm.weight`));
 }

@@ -15,6 +15,9 @@ interface BlockParts {
 /** Of a layer's own input; those of `o` and `down` are the sub-norms. */
 const innerNorm = ({ innerNorms, hiddenSize }: ModelConfig): [number] | undefined => (innerNorms ? [hiddenSize] : undefined);
 
+/** Of what a block gives, before it is added. */
+const postNorm = ({ postNorms, hiddenSize }: ModelConfig): [number] | undefined => (postNorms ? [hiddenSize] : undefined);
+
 /** Sizes of a Gated DeltaNet block; asked of networks that have one. */
 const recurrent = ({ recurrent }: ModelConfig): RecurrentConfig => recurrent!;
 
@@ -35,6 +38,7 @@ const BLOCKS = {
       qNorm: ({ qkNorms, headDim }) => (qkNorms ? [headDim] : undefined),
       kNorm: ({ qkNorms, headDim }) => (qkNorms ? [headDim] : undefined),
       attnSubNorm: ({ subNorms, attentionSize }) => (subNorms ? [attentionSize] : undefined),
+      attnPostNorm: postNorm,
     },
   },
   // Gated DeltaNet (Yang et al. 2024), as Qwen3.5 has it; see `engine/delta.ts`.
@@ -65,6 +69,7 @@ const BLOCKS = {
       gateInputNorm: innerNorm,
       upInputNorm: innerNorm,
       ffnSubNorm: ({ subNorms, ffnSize }) => (subNorms ? [ffnSize] : undefined),
+      ffnPostNorm: postNorm,
     },
   },
 } as const satisfies Readonly<Record<string, BlockParts>>;
@@ -89,6 +94,16 @@ export const SHARED_INPUTS: readonly (readonly LinearRole[])[] = [
   ["deltaQkv", "deltaGate"],
   ["gate", "up"],
 ];
+
+/** Norms right before single ternary layers. They are stored as what they multiply by even where others are stored as the difference from 1. */
+const OF_LAYERS: ReadonlySet<string> = new Set<FloatRole>([
+  ...(["qInputNorm", "kInputNorm", "vInputNorm", "attnSubNorm", "gateInputNorm", "upInputNorm", "ffnSubNorm"] as const),
+]);
+
+/** Makes a norm's weights, as the file has them, what is multiplied by, in place. */
+export function asMultipliers(weights: Float32Array, role: FloatRole | "outputNorm", { normsFromOne }: ModelConfig): void {
+  if (normsFromOne && !OF_LAYERS.has(role)) for (let i = 0; i < weights.length; i++) weights[i] = 1 + weights[i]!;
+}
 
 /** A block's parts by role, whatever stands for them: tensors of a file, addresses, arrays. Undefined: floats that the architecture doesn't have. */
 export type Block<K extends BlockKind, Linear, Floats> = { readonly kind: K } & {
@@ -134,11 +149,11 @@ export function makeLayer<Linear, Floats>(
 export function mapLayer<Linear, Floats, ToLinear, ToFloats>(
   { mixer, feedForward }: Layer<Linear, Floats>,
   linear: (from: Linear, role: LinearRole) => ToLinear,
-  floats: (from: Floats) => ToFloats,
+  floats: (from: Floats, role: FloatRole) => ToFloats,
 ): Layer<ToLinear, ToFloats> {
   const map = <K extends BlockKind>(from: Block<K, Linear, Floats>): Block<K, ToLinear, ToFloats> => {
     const block: Record<string, unknown> = { kind: from.kind };
-    for (const [role, part] of floatsOf(from)) block[role] = part === undefined ? undefined : floats(part);
+    for (const [role, part] of floatsOf(from)) block[role] = part === undefined ? undefined : floats(part, role);
     for (const [role, part] of linearsOf(from)) block[role] = linear(part, role);
     return block as Block<K, ToLinear, ToFloats>;
   };

@@ -34,8 +34,10 @@ export interface ModelConfig {
   readonly attentionSize: number;
   readonly ffnSize: number;
   readonly vocabSize: number;
-  /** Context length the model was trained for. */
+  /** Context length the model was trained for; where `window` is less, that. */
   readonly contextLength: number;
+  /** Positions that some layers see. Up to so many a window changes nothing, so the context ends there; undefined: all layers see all. */
+  readonly window: number | undefined;
   readonly ropeTheta: number;
   /** Dimensions of each head that RoPE rotates, the first ones. */
   readonly ropeSize: number;
@@ -49,6 +51,10 @@ export interface ModelConfig {
   readonly subNorms: boolean;
   /** RMSNorm before q, k, v, gate and up, each with weights of its own. Such a model makes vectors (`Model.embed`) and no text. */
   readonly innerNorms: boolean;
+  /** RMSNorm of what each block gives, before it is added to the residual stream. */
+  readonly postNorms: boolean;
+  /** Norms are stored as what they differ from 1 by, all but those before single ternary layers: Gemma's SafeTensors. */
+  readonly normsFromOne: boolean;
   /** RMSNorm over each head of queries and keys, before they are rotated. */
   readonly qkNorms: boolean;
   /** Rows of the embedding are multiplied by it, f32. */

@@ -1,6 +1,7 @@
 /** What files call the tensors of a network. */
 import type { Checkpoint } from "../container/checkpoint.js";
 import type { FloatRole, LinearRole } from "./layers.js";
+import type { ModelConfig } from "./model-config.js";
 
 /** What tensors are called; `%` stands for the layer. */
 export interface TensorNames {
@@ -37,6 +38,7 @@ const GGUF_WEIGHTS = weights({
     qNorm: "blk.%.attn_q_norm",
     kNorm: "blk.%.attn_k_norm",
     attnSubNorm: "blk.%.attn_sub_norm",
+    attnPostNorm: "blk.%.post_attention_norm",
     o: "blk.%.attn_output",
     ffnNorm: "blk.%.ffn_norm",
     gateInputNorm: "blk.%.ffn_gate_norm_in",
@@ -44,6 +46,7 @@ const GGUF_WEIGHTS = weights({
     gate: "blk.%.ffn_gate",
     up: "blk.%.ffn_up",
     ffnSubNorm: "blk.%.ffn_sub_norm",
+    ffnPostNorm: "blk.%.post_ffw_norm",
     down: "blk.%.ffn_down",
     deltaNorm: "blk.%.attn_norm",
     deltaQkv: "blk.%.attn_qkv",
@@ -77,6 +80,7 @@ const HF_WEIGHTS = weights({
     qNorm: "model.layers.%.self_attn.q_norm",
     kNorm: "model.layers.%.self_attn.k_norm",
     attnSubNorm: "model.layers.%.self_attn.attn_sub_norm",
+    attnPostNorm: "",
     o: "model.layers.%.self_attn.o_proj",
     ffnNorm: "model.layers.%.post_attention_layernorm",
     gateInputNorm: "model.layers.%.mlp.gate_proj.norm",
@@ -84,6 +88,7 @@ const HF_WEIGHTS = weights({
     gate: "model.layers.%.mlp.gate_proj",
     up: "model.layers.%.mlp.up_proj",
     ffnSubNorm: "model.layers.%.mlp.ffn_sub_norm",
+    ffnPostNorm: "model.layers.%.post_feedforward_layernorm",
     down: "model.layers.%.mlp.down_proj",
     deltaNorm: "model.layers.%.input_layernorm",
     deltaQkv: "model.layers.%.linear_attn.in_proj_qkv",
@@ -113,26 +118,32 @@ const BITNET_SILU_NAMES: TensorNames = {
 };
 
 /** What bitnet-embedding's norms before `o` and `down` are called: they are its sub-norms. */
-const INNER_GGUF_NAMES: TensorNames = {
-  ...GGUF_NAMES,
-  layer: { ...GGUF_NAMES.layer, attnSubNorm: "blk.%.attn_output_norm_in.weight", ffnSubNorm: "blk.%.ffn_down_norm_in.weight" },
-};
-const INNER_HF_NAMES: TensorNames = {
-  ...HF_NAMES,
-  layer: {
-    ...HF_NAMES.layer,
-    attnSubNorm: "model.layers.%.self_attn.o_proj.norm.weight",
-    ffnSubNorm: "model.layers.%.mlp.down_proj.norm.weight",
-  },
-};
+const INNER_GGUF = { attnSubNorm: "blk.%.attn_output_norm_in.weight", ffnSubNorm: "blk.%.ffn_down_norm_in.weight" };
+const INNER_HF = { attnSubNorm: "model.layers.%.self_attn.o_proj.norm.weight", ffnSubNorm: "model.layers.%.mlp.down_proj.norm.weight" };
 
 /** Qwen3.5: what it calls the norm behind the mixer is the feed-forward block's. */
-const QWEN35_NAMES: TensorNames = { ...GGUF_NAMES, layer: { ...GGUF_NAMES.layer, ffnNorm: "blk.%.post_attention_norm.weight" } };
+const QWEN35_GGUF = { ffnNorm: "blk.%.post_attention_norm.weight" };
+/** Gemma 3: by its name that norm is behind the mixer indeed. */
+const GEMMA_HF = {
+  attnPostNorm: "model.layers.%.post_attention_layernorm.weight",
+  ffnNorm: "model.layers.%.pre_feedforward_layernorm.weight",
+};
 
 /** What tensors of an architecture are called in a container. @param architecture as that container names it */
-export function tensorNames(format: Checkpoint["format"], architecture: string, innerNorms = false): TensorNames {
-  if (format === "gguf" && architecture === "qwen35") return QWEN35_NAMES;
-  if (format === "gguf") return innerNorms ? INNER_GGUF_NAMES : GGUF_NAMES;
-  if (innerNorms) return INNER_HF_NAMES;
-  return architecture === "BitnetForCausalLM" ? BITNET_SILU_NAMES : HF_NAMES;
+export function tensorNames(
+  format: Checkpoint["format"],
+  architecture: string,
+  { innerNorms, postNorms }: Pick<ModelConfig, "innerNorms" | "postNorms">,
+): TensorNames {
+  const isGguf = format === "gguf";
+  const names = isGguf ? GGUF_NAMES : architecture === "BitnetForCausalLM" ? BITNET_SILU_NAMES : HF_NAMES;
+  return {
+    ...names,
+    layer: {
+      ...names.layer,
+      ...(isGguf && architecture === "qwen35" && QWEN35_GGUF),
+      ...(!isGguf && postNorms && GEMMA_HF),
+      ...(innerNorms && (isGguf ? INNER_GGUF : INNER_HF)),
+    },
+  };
 }

@@ -89,7 +89,7 @@ export function ggufRotation(checkpoint: Checkpoint, config: Omit<ModelConfig, "
   const weights = names("weight_names");
   const inverse = names("inverse_weight_names");
   if (weights.size === 0) fail("weight_names", "is empty or missing, but other keys say that weights are rotated");
-  const { embedding, head } = tensorNames("gguf", config.architecture, config.innerNorms);
+  const { embedding, head } = tensorNames("gguf", config.architecture, config);
   const both = [...inverse].find((name) => weights.has(name));
   if (both !== undefined) fail("inverse_weight_names", `has ${quote(both)}, which is in weight_names, too`);
   for (const name of inverse) {
@@ -151,7 +151,7 @@ function signsOf(
 
 /** [layers] the names of their ternary layers. */
 function namesOfLayers(config: Omit<ModelConfig, "rotation">): ReadonlyMap<LinearRole, string>[] {
-  const { layer: names } = tensorNames("gguf", config.architecture, config.innerNorms);
+  const { layer: names } = tensorNames("gguf", config.architecture, config);
   return Array.from({ length: config.layers }, (_, index) => {
     const found = new Map<LinearRole, string>();
     makeLayer(

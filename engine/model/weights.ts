@@ -97,10 +97,10 @@ const TERNARY = ["I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0_128", "PQ2_0", "PTQ1_0"
  */
 export function readWeights(checkpoint: Checkpoint, config: ModelConfig, options: WeightOptions = {}): NetworkSources {
   const { invertScales = false } = options;
-  const names = tensorNames(checkpoint.format, config.architecture, config.innerNorms);
+  const names = tensorNames(checkpoint.format, config.architecture, config);
   const used = new Set<string>();
-  // bitnet-embedding's are those of the network alone, without that of the class that has a head.
-  const isBare = checkpoint.format === "safetensors" && config.innerNorms && !checkpoint.tensors.has(names.embedding);
+  // bitnet-embedding's are those of the network alone, without that of the class that has a head; so are Gemma3TextModel's.
+  const isBare = checkpoint.format === "safetensors" && (config.innerNorms || config.postNorms) && !checkpoint.tensors.has(names.embedding);
 
   const find = (role: string, shape: readonly number[], types: readonly string[]): TensorInfo => {
     const name = isBare ? role.replace(/^model\./, "") : role;

@@ -53,6 +53,18 @@ export function forwardBlock(thread: ForwardThread, block: BlockPlan): ForwardBl
   }
 }
 
+/** The norm of what a block gives, [hidden] f32; undefined: it is added as it is. */
+export function postNormOf(block: BlockPlan): number | undefined {
+  switch (block.kind) {
+    case "attention":
+      return block.attnPostNorm;
+    case "delta":
+      return undefined;
+    case "feedForward":
+      return block.ffnPostNorm;
+  }
+}
+
 /** How a block's input is made of the residual stream. */
 export interface BlockInput {
   /** [hidden] f32 */

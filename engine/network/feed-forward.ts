@@ -1,3 +1,5 @@
+import type { Kernels } from "../compute/kernels.js";
+import type { Activation } from "../model/architectures.js";
 import type { Block } from "../model/layers.js";
 import { floatStride, type Layout, type LinearPlan } from "./layout.js";
 import { type ForwardThread, type Projection, projection, type SideBySide, sideBySide } from "./thread.js";
@@ -18,6 +20,9 @@ export function planFeedForward(layout: Layout): (weights: Block<"feedForward", 
   const memory: FeedForwardMemory = { gateUp: layout.perRow(gateUpStride), gateUpStride };
   return (weights) => ({ ...weights, memory });
 }
+
+/** The kernels of activation(gate) · up. */
+const GATED = { relu2: "reluSquaredMul", silu: "siluMul", gelu_tanh: "geluMul" } as const satisfies Readonly<Record<Activation, keyof Kernels>>;
 
 /** One layer's feed-forward block on one thread: gate, up → activation(gate)·up → sub-norm → down projection. */
 export class FeedForward {
@@ -45,7 +50,7 @@ export class FeedForward {
     const { kernels } = thread;
     const { memory, ffnSubNorm, down } = this.#block;
     const { ffnSize, activation } = thread.config;
-    const gated = activation === "silu" ? kernels.siluMul : kernels.reluSquaredMul;
+    const gated = kernels[GATED[activation]];
 
     thread.project(this.#gateUp, memory.gateUp, memory.gateUpStride, rows);
     thread.eachRow(rows, (row, slot) => {

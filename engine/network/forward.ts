@@ -1,6 +1,6 @@
 import type { Kernels } from "../compute/kernels.js";
 import { ropeAngles, ropeFrequencies } from "../rope.js";
-import { type BlockInput, type BlockPlan, type ForwardBlock, forwardBlock, inputOf } from "./blocks.js";
+import { type BlockInput, type BlockPlan, type ForwardBlock, forwardBlock, inputOf, postNormOf } from "./blocks.js";
 import { Delta } from "./delta.js";
 import { Head } from "./head.js";
 import type { NetworkPlan } from "./plan.js";
@@ -25,6 +25,7 @@ export class Forward {
   readonly #blocks: readonly ForwardBlock[];
   readonly #recurrent: readonly Delta[]; // those of the blocks
   readonly #inputs: readonly BlockInput[]; // [blocks]
+  readonly #postNorms: readonly (number | undefined)[]; // [blocks]
   readonly #head: Head;
 
   constructor(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, step: StepMemory, tables: Tables, thread: number) {
@@ -36,6 +37,7 @@ export class Forward {
     this.#blocks = blocks.map((block) => forwardBlock(this.#thread, block));
     this.#recurrent = this.#blocks.filter((block) => block instanceof Delta);
     this.#inputs = blocks.map(inputOf);
+    this.#postNorms = blocks.map(postNormOf);
     this.#embeddingSigns = plan.embeddingSigns;
     this.#head = new Head(this.#thread, plan.head, tables.head);
   }
@@ -50,7 +52,7 @@ export class Forward {
     this.#begin(rows);
     this.#blocks.forEach((block, index) => {
       block.run(rows);
-      this.#add(rows, this.#inputs[index + 1]);
+      this.#add(rows, this.#postNorms[index], this.#inputs[index + 1]);
     });
     if (outputs > 0) this.#head.run(outputs, headed, full);
   }
@@ -83,13 +85,18 @@ export class Forward {
     this.#thread.blockInput(slot, norm, signs);
   }
 
-  /** Adds what a block gave, and prepares the input of the next one, if there is one. */
-  #add(rows: number, next: BlockInput | undefined): void {
+  /** Adds what a block gave, normed if it is to be, and prepares the input of the next one, if there is one. */
+  #add(rows: number, norm: number | undefined, next: BlockInput | undefined): void {
     const thread = this.#thread;
-    const { hiddenSize, residualScale } = thread.config;
+    const { hiddenSize, residualScale, rmsNormEps } = thread.config;
     thread.eachRow(rows, (row, slot) => {
-      if (residualScale === 1) thread.kernels.add(thread.x(slot), thread.delta(row), hiddenSize);
-      else thread.kernels.addScaled(thread.x(slot), thread.delta(row), hiddenSize, residualScale);
+      let given = thread.delta(row);
+      if (norm !== undefined) {
+        thread.kernels.rmsNorm(thread.normed(slot), given, norm, hiddenSize, rmsNormEps); // not in place: of a lone row all threads read it
+        given = thread.normed(slot);
+      }
+      if (residualScale === 1) thread.kernels.add(thread.x(slot), given, hiddenSize);
+      else thread.kernels.addScaled(thread.x(slot), given, hiddenSize, residualScale);
       if (next) this.#prepare(slot, next);
     });
   }

@@ -1,6 +1,6 @@
 import { columnBlock, type Kernels, ROW_GROUP, rowGroup } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
-import { allLinears, layerFloats } from "../model/layers.js";
+import { allLinears, asMultipliers, type FloatRole, layerFloats } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { ternarisation } from "../packing/dense.js";
 import { GROUPED } from "../packing/grouped.js";
@@ -94,19 +94,16 @@ export function load(
     kernels.barrier(plan.control, plan.threads);
   };
 
-  const floats = (tensor: TensorInfo, to: number): Job => ({
-    bytes: tensor.byteLength,
-    run: () =>
-      void readWidened(
-        kernels,
-        read,
-        tensor,
-        0,
-        tensor.shape.reduce((product, extent) => product * extent, 1),
-        staging,
-        to,
-      ),
-  });
+  const floats = (tensor: TensorInfo, to: number, role: FloatRole | "outputNorm"): Job => {
+    const count = tensor.shape.reduce((product, extent) => product * extent, 1);
+    return {
+      bytes: tensor.byteLength,
+      run: () => {
+        readWidened(kernels, read, tensor, 0, count, staging, to);
+        asMultipliers(new Float32Array(memory.buffer, to, count), role, plan.config);
+      },
+    };
+  };
 
   const head = (tensor: TensorInfo): Job[] => {
     const [vocab, hidden] = tensor.shape as [number, number];
@@ -220,7 +217,7 @@ export function load(
   };
 
   const first = plan.head.kind === "none" ? [] : head(sources.head ?? sources.embedding);
-  const outputNorm = floats(sources.outputNorm, plan.head.norm);
+  const outputNorm = floats(sources.outputNorm, plan.head.norm, "outputNorm");
   first.push({
     ...outputNorm,
     run: () => {
@@ -231,7 +228,7 @@ export function load(
   for (const [width, to] of plan.signs) first.push(setSigns(width, to));
   plan.layers.forEach((layer, i) => {
     const addresses = layerFloats(layer);
-    for (const [n, [, norm]] of layerFloats(sources.layers[i]!).entries()) first.push(floats(norm, addresses[n]![1]));
+    for (const [n, [role, norm]] of layerFloats(sources.layers[i]!).entries()) first.push(floats(norm, addresses[n]![1], role));
   });
   const second: Job[] = [];
   const third: Job[] = [];

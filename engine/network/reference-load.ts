@@ -2,7 +2,7 @@ import type { TensorInfo } from "../container/checkpoint.js";
 import { type FileStamp, openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
-import { allLinears, mapLayer } from "../model/layers.js";
+import { allLinears, asMultipliers, type FloatRole, mapLayer } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
 import { SCALE_GROUP } from "../numerics.js";
 import { floatBytes, notFinite, readFloats, ternarisation } from "../packing/dense.js";
@@ -44,6 +44,11 @@ export function loadReference(
     } finally {
       file.close();
     }
+  };
+  const norm = (tensor: TensorInfo, role: FloatRole | "outputNorm"): Float32Array => {
+    const weights = floats(tensor);
+    asMultipliers(weights, role, config);
+    return weights;
   };
   const floats = (tensor: TensorInfo): Float32Array => {
     const n = tensor.shape.reduce((product, extent) => product * extent, 1);
@@ -88,7 +93,7 @@ export function loadReference(
     const scale = how ? checkScale(source, how.scale) : storedScale(source, read);
     return { packing, weights, scales: scales.fill(scale), scale };
   };
-  const asRead = sources.layers.map((layer) => mapLayer(layer, linear, floats));
+  const asRead = sources.layers.map((layer) => mapLayer(layer, linear, norm));
   const inGroups = config.activations === "float" || allLinears(asRead).some(({ scale }) => scale === undefined);
   const group = inGroups ? SCALE_GROUP : undefined;
   const layers = asRead.map((layer, index) =>
@@ -102,7 +107,7 @@ export function loadReference(
     ),
   );
   const embedding = floats(sources.embedding);
-  const outputNorm = floats(sources.outputNorm);
+  const outputNorm = norm(sources.outputNorm, "outputNorm");
   scaleOutputNorm(outputNorm, config);
   return { embedding, layers, outputNorm, head: sources.head ? floats(sources.head) : embedding };
 }

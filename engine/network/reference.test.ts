@@ -64,6 +64,7 @@ function weights(): ReferenceWeights {
         qNorm: undefined,
         kNorm: undefined,
         attnSubNorm: ones(hiddenSize),
+        attnPostNorm: undefined,
         o: linear(hiddenSize, hiddenSize),
       },
       feedForward: {
@@ -73,6 +74,7 @@ function weights(): ReferenceWeights {
         gate: linear(ffnSize, hiddenSize),
         up: linear(ffnSize, hiddenSize),
         ffnSubNorm: ones(ffnSize),
+        ffnPostNorm: undefined,
         down: linear(hiddenSize, ffnSize),
       },
     })),

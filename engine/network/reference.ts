@@ -102,7 +102,8 @@ export class Reference {
       ropeAngles(out, position, this.#frequencies, ropeScaling?.attention);
       return out;
     });
-    const add = (delta: readonly Float32Array[]): void => {
+    const add = (given: readonly Float32Array[], norm?: Float32Array): void => {
+      const delta = norm ? this.#norm(given, norm) : given;
       for (const [i, row] of x.entries())
         for (let j = 0; j < hiddenSize; j++) row[j] = row[j]! + Math.fround(delta[i]![j]! * residualScale); // exact where it is 1
     };
@@ -112,9 +113,9 @@ export class Reference {
         add(deltaReference(this.#config, this.#products, mixer, this.#norm(x, mixer.deltaNorm), states));
       } else {
         const seen = rows.map(({ position, cache }, i) => ({ position, angles: angles[i]!, cache: cache.layers[index]! }));
-        add(attentionReference(this.#config, this.#products, mixer, this.#norm(x, mixer.attnNorm), seen));
+        add(attentionReference(this.#config, this.#products, mixer, this.#norm(x, mixer.attnNorm), seen), mixer.attnPostNorm);
       }
-      add(feedForwardReference(this.#config, this.#products, feedForward, this.#norm(x, feedForward.ffnNorm)));
+      add(feedForwardReference(this.#config, this.#products, feedForward, this.#norm(x, feedForward.ffnNorm)), feedForward.ffnPostNorm);
     }
     return x;
   }

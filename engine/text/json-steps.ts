@@ -71,9 +71,12 @@ function readPattern({ pattern }: JsonObject, refuse: Refuse): SplitStep {
   return refuse(`pre_tokenizer splits text by ${shown}; supported are only LLaMA-3's, GPT-2's and Qwen2's patterns, and "[0-9][0-9][0-9]"`);
 }
 
+/** Gemma's pre_tokenizer: behind a normaliser that leaves no spaces, it cuts nothing. */
+const SPACE_SPLIT = { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false };
+
 /**
  * How SentencePiece's BPE treats spaces: "▁" for each, and where one more is put before text. Known are normalisers "Prepend" and "Replace",
- * or a pre_tokenizer "Metaspace" that doesn't split, with the decoder that undoes them.
+ * or a pre_tokenizer "Metaspace" that doesn't split; or "Replace" and a "Split" at spaces; with the decoder that undoes them.
  */
 export function readSpaces(
   normalizer: unknown,
@@ -81,7 +84,8 @@ export function readSpaces(
   decoder: unknown,
   refuse: Refuse,
 ): { readonly spacePrefix: SpacePrefix; readonly keepsSpace: boolean } {
-  const spaces = isAbsent(preTokenizer) ? spacesOfNormalizer(normalizer) : spacesOfMetaspace(normalizer, preTokenizer);
+  const splits = !isAbsent(preTokenizer) && !isSame(preTokenizer, SPACE_SPLIT);
+  const spaces = splits ? spacesOfMetaspace(normalizer, preTokenizer) : spacesOfNormalizer(normalizer);
   if (spaces === undefined) {
     return refuse(
       `normalizer is ${show(normalizer)} and pre_tokenizer ${show(preTokenizer)}; with byte_fallback, supported are "Replace" with or without "Prepend", or "Metaspace" (split false)`,

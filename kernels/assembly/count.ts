@@ -34,6 +34,7 @@ export const SIGMOID_MUL: usize = 27;
 export const ADD_SCALED: usize = 28;
 export const SCALE: usize = 29;
 export const TERNARY_GROUPS_WIDE: usize = 30;
+export const GELU_MUL: usize = 31;
 
 /** Notes one call. */
 // @ts-ignore: decorator

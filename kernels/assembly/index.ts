@@ -4,7 +4,7 @@ export { convolve, deltaRule, l2Norm } from "./delta";
 export { packLane } from "./group-rows";
 export { quantizeGroups, ternaryGroups, ternaryGroupsWide } from "./groups";
 export { rotate } from "./hadamard";
-export { add, addScaled, quantize, reluSquaredMul, rmsNorm, rope, scale, sigmoidMul, siluMul } from "./rows";
+export { add, addScaled, geluMul, quantize, reluSquaredMul, rmsNorm, rope, scale, sigmoidMul, siluMul } from "./rows";
 export { barrier, nextChunk } from "./sync";
 export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
 export { head, packBf16 } from "./table";

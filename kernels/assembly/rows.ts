@@ -1,5 +1,5 @@
 // Work on single rows of activations. Buffers are padded with zeros to a multiple of 8 floats, so no kernel has a tail.
-import { ADD, ADD_SCALED, QUANTIZE, RELU_SQUARED_MUL, RMS_NORM, ROPE, SCALE, SIGMOID_MUL, SILU_MUL, called } from "./count";
+import { ADD, ADD_SCALED, GELU_MUL, QUANTIZE, RELU_SQUARED_MUL, RMS_NORM, ROPE, SCALE, SIGMOID_MUL, SILU_MUL, called } from "./count";
 import { absMax, sum8 } from "./lanes";
 import { sigmoid4 } from "./softmax";
 
@@ -56,6 +56,19 @@ export function siluMul(out: usize, gate: usize, up: usize, n: u32): void {
   for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
     const g = v128.load(gate);
     v128.store(out, f32x4.mul(f32x4.mul(g, sigmoid4(g)), v128.load(up)));
+  }
+}
+
+/**
+ * out = GELU(gate) · up in GELU's tanh form: ½x(1 + tanh y) = x · σ(2y), y = √(2/π)·(x + 0.044715·x³) (Hendrycks & Gimpel 2016), here
+ * 2y = x · (2√(2/π) + 2√(2/π)·0.044715 · x²); [n] f32
+ */
+export function geluMul(out: usize, gate: usize, up: usize, n: u32): void {
+  called(GELU_MUL);
+  for (let end = gate + (<usize>n << 2); gate < end; gate += 16, up += 16, out += 16) {
+    const g = v128.load(gate);
+    const t = f32x4.mul(g, f32x4.add(f32x4.splat(1.5957691216057308), f32x4.mul(f32x4.mul(g, g), f32x4.splat(0.07135481627260025))));
+    v128.store(out, f32x4.mul(f32x4.mul(g, sigmoid4(t)), v128.load(up)));
   }
 }
 

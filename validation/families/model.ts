@@ -21,7 +21,7 @@ export interface YarnScaling {
 /** What a model is like. */
 export interface Shape {
   readonly name: string;
-  readonly family: "bitnet" | "llama" | "qwen3" | "qwen35" | "minicpm";
+  readonly family: "bitnet" | "llama" | "qwen3" | "qwen35" | "minicpm" | "gemma3";
   readonly seed: number;
   readonly layers: number;
   readonly hidden: number;
@@ -200,6 +200,23 @@ export const SHAPES: readonly Shape[] = [
     factors: { embedding: 12, residual: 0.35, logits: 1.5 },
     windows: [200, 60],
   },
+  // Gemma 3, the network of bitnet-embedding 270M: heads of 256, wider together than the hidden state, whose size has no whole root.
+  {
+    ...COMMON,
+    name: "gemma3",
+    family: "gemma3",
+    seed: 51,
+    layers: 2,
+    hidden: 512,
+    heads: 3,
+    kvHeads: 1,
+    headDim: 256,
+    ffn: 768,
+    eps: 1e-6,
+    theta: 10_000,
+    windows: [200, 60],
+    quick: 24,
+  },
 ];
 
 /** The hub has no SafeTensors of this family that are read. */
@@ -207,9 +224,14 @@ export function isGgufOnly({ family }: Shape): boolean {
   return family === "minicpm";
 }
 
+/** SafeTensors of this family hold norms as what they differ from 1 by, all but those before single ternary layers. */
+export function isFromOne({ family }: Shape): boolean {
+  return family === "gemma3";
+}
+
 /** Inputs of the ternary layers are not quantised. */
 export function isFloat({ family }: Shape): boolean {
-  return family === "qwen3" || family === "minicpm";
+  return family === "qwen3" || family === "minicpm" || family === "gemma3";
 }
 
 /** A ternary layer. */
@@ -227,9 +249,11 @@ export type LinearName = (typeof LINEARS)[number];
 
 /** Norms of the inputs of single layers; those of o and down are the sub-norms. */
 export type InnerNorm = "qInputNorm" | "kInputNorm" | "vInputNorm" | "gateInputNorm" | "upInputNorm";
-export type NormName = "attnNorm" | "attnSubNorm" | "qNorm" | "kNorm" | "ffnNorm" | "ffnSubNorm" | InnerNorm;
+/** Of what blocks give, before it is added. */
+type PostNorm = "attnPostNorm" | "ffnPostNorm";
+export type NormName = "attnNorm" | "attnSubNorm" | "qNorm" | "kNorm" | "ffnNorm" | "ffnSubNorm" | InnerNorm | PostNorm;
 
-/** Norm weights are exact in bf16. */
+/** Norm weights are exact in bf16; where they are stored as the difference from 1, that is. */
 export interface Layer {
   readonly linears: Readonly<Record<LinearName, Linear>>;
   readonly norms: Readonly<Partial<Record<NormName, Float32Array>>>;
@@ -285,6 +309,11 @@ export function norm(random: Random, n: number): Float32Array {
   return Float32Array.from({ length: n }, () => bf16(1 + 0.3 * Math.max(-2, Math.min(2, random.normal()))));
 }
 
+/** The same where the difference from 1 is stored. */
+function normFromOne(random: Random, n: number): Float32Array {
+  return Float32Array.from({ length: n }, () => 1 + bf16(0.3 * Math.max(-2, Math.min(2, random.normal()))));
+}
+
 export function table(shape: Shape, random: Random): Table {
   const { vocab, hidden, group } = shape;
   if (group !== undefined) {
@@ -309,6 +338,7 @@ export function makeFamilyModel(shape: Shape): FamilyModel {
     up: [ffn, hidden],
     down: [hidden, ffn],
   };
+  const own = isFromOne(shape) ? normFromOne : norm;
   const embedding = table(shape, random);
   const layers = Array.from({ length: shape.layers }, (): Layer => {
     const linears = Object.fromEntries(LINEARS.map((name) => [name, linear(shape, random, ...sizes[name], GAINS[name])]));
@@ -320,13 +350,15 @@ export function makeFamilyModel(shape: Shape): FamilyModel {
       attnSubNorm: norm(random, heads * headDim),
       ffnSubNorm: norm(random, ffn),
     };
-    const headNorms = shape.family === "qwen3" && { qNorm: norm(random, headDim), kNorm: norm(random, headDim) };
+    const hasHeadNorms = shape.family === "qwen3" || shape.family === "gemma3";
+    const headNorms = hasHeadNorms && { qNorm: own(random, headDim), kNorm: own(random, headDim) };
+    const postNorms = shape.family === "gemma3" && { attnPostNorm: own(random, hidden), ffnPostNorm: own(random, hidden) };
     return {
       linears: linears as Record<LinearName, Linear>,
-      norms: { attnNorm: norm(random, hidden), ffnNorm: norm(random, hidden), ...subNorms, ...headNorms, ...innerNorms },
+      norms: { attnNorm: own(random, hidden), ffnNorm: own(random, hidden), ...subNorms, ...headNorms, ...postNorms, ...innerNorms },
     };
   });
-  const outputNorm = norm(random, hidden);
+  const outputNorm = own(random, hidden);
   const head = shape.tied ? embedding : table(shape, random);
   const windows = shape.windows.map((length) => Array.from({ length }, () => random.below(vocab - SPECIALS)));
   return { shape, embedding, head, layers, outputNorm, windows };

@@ -10,9 +10,9 @@ import { Reference, ReferenceCache, type ReferenceLayer, type ReferenceWeights }
 import { loadReference } from "../../engine/network/reference-load.js";
 import { type RopeScaling, yarnRange } from "../../engine/rope.js";
 import { temporaryDirectory } from "../end-to-end/derive.test.helper.js";
-import { ALL_MISSED, GATE, misses } from "./families.test.helper.js";
+import { ALL_MISSED, GELU_TYPICAL, gateOf, misses, WIDE } from "./families.test.helper.js";
 import { type FamilyModel, isGgufOnly, makeFamilyModel, SHAPES, type Shape } from "./model.js";
-import { FamilyNetwork, rmsNorm } from "./network.js";
+import { FamilyNetwork, rmsNorm, TableGelu } from "./network.js";
 import { compare, type Difference, readOutputs, type WindowLogits } from "./outputs.js";
 import { writeFamilyGguf } from "./write-gguf.js";
 import { writeFamilySafetensors } from "./write-safetensors.js";
@@ -85,6 +85,25 @@ const MISTAKES: Readonly<Record<string, Readonly<Record<string, Mistake>>>> = {
     "q and k left permuted": { config: (config) => ({ ...config, rope: "neox" }) },
     "activations in 8 bits": { keepsOrder: true, int8: true, config: (config) => ({ ...config, activations: "int8" }) },
   },
+  gemma3: {
+    "the embedding not scaled": { config: (config) => ({ ...config, embeddingScale: 1 }) },
+    "the embedding scaled by the hidden size": { config: (config) => ({ ...config, embeddingScale: config.hiddenSize }) },
+    "SiLU instead of GELU": { config: (config) => ({ ...config, activation: "silu" }) },
+    "no norm behind attention": { layer: () => ({ mixer: { attnPostNorm: undefined } }) },
+    "no norm behind the feed-forward block": { layer: () => ({ feedForward: { ffnPostNorm: undefined } }) },
+    "norms before and behind attention exchanged": {
+      layer: ({ mixer }) => ({ mixer: { attnNorm: mixer.attnPostNorm!, attnPostNorm: mixer.attnNorm } }),
+    },
+    "the norm behind attention taken for the feed-forward block's": {
+      layer: ({ mixer, feedForward }) => ({ mixer: { attnPostNorm: feedForward.ffnNorm }, feedForward: { ffnNorm: mixer.attnPostNorm! } }),
+    },
+    "1 + w twice": { config: (config) => ({ ...config, normsFromOne: true }) },
+    "w of SafeTensors in the place of 1 + w": { safetensors: true, config: (config) => ({ ...config, normsFromOne: false }) },
+    "neither norm of q and k": { layer: () => ({ mixer: { qNorm: undefined, kNorm: undefined } }) },
+    "q and k taken for permuted": { config: (config) => ({ ...config, rope: "norm" }) },
+    "RoPE of another base": theta,
+    "activations in 8 bits": { int8: true, config: (config) => ({ ...config, activations: "int8" }) },
+  },
   "qwen3-yarn": {
     "YaRN ignored": { config: (config) => ({ ...config, ropeScaling: undefined }) },
     "YaRN's frequencies without its attention factor": scaling({ attention: 1 }),
@@ -143,18 +162,19 @@ describe.each(SHAPES.filter(({ name }) => name in MISTAKES))("$name: each wrong 
   const model = makeFamilyModel(shape);
   const ids = model.windows[0]!.slice(0, TOKENS);
   const stored = readOutputs(shape.name);
+  const gate = gateOf(shape);
   const verdict = (logits: WindowLogits): Difference => compare(stored, model.windows, [logits]);
   const written: Promise<Files> = files(directory.path, model);
 
   it("the right one passes", async () => {
     const { gguf, safetensors } = await written;
-    expect(verdict(await mistaken(gguf, ids, {})).logit).toBeLessThan(GATE.logit);
-    if (safetensors !== undefined) expect(verdict(await mistaken(safetensors, ids, {})).logit).toBeLessThan(GATE.logit);
+    expect(verdict(await mistaken(gguf, ids, {})).logit).toBeLessThan(gate.logit);
+    if (safetensors !== undefined) expect(verdict(await mistaken(safetensors, ids, {})).logit).toBeLessThan(gate.logit);
   });
 
   it.each(Object.entries(MISTAKES[shape.name]!))("%s", async (_, mistake) => {
     const { gguf, safetensors } = await written;
-    expect(misses(verdict(await mistaken(mistake.safetensors ? safetensors! : gguf, ids, mistake)))).toEqual({
+    expect(misses(verdict(await mistaken(mistake.safetensors ? safetensors! : gguf, ids, mistake)), gate)).toEqual({
       ...ALL_MISSED,
       tau: !mistake.keepsOrder,
     });
@@ -190,11 +210,44 @@ class NormsBehindRope extends FamilyNetwork {
   }
 }
 
+/** Gemma's norms behind blocks of the sum in place of what is added. */
+class NormsBehindSum extends FamilyNetwork {
+  protected override added(x: Float64Array, delta: Float64Array, factor: number, norm: Float32Array): Float64Array {
+    return rmsNorm(super.added(x, delta, factor), norm, shapeOf("gemma3").eps);
+  }
+}
+
+/** x · Φ(x). The error function by its series: Σ (−1)^k z^(2k+1) / (k!(2k+1)) · 2/√π. */
+class ErfGelu extends TableGelu {
+  protected override gelu(x: number): number {
+    const z = Math.min(Math.abs(x) / Math.SQRT2, 4);
+    let term = z;
+    let sum = z;
+    for (let k = 1; k < 80; k++) {
+      term *= (-z * z) / k;
+      sum += term / (2 * k + 1);
+    }
+    return 0.5 * x * (1 + (Math.sign(x) * 2 * sum) / Math.sqrt(Math.PI));
+  }
+}
+
 describe("what only the network in f64 can be told to do wrong", () => {
   it("minicpm: the residual stream scaled in place of the blocks", () => {
     const model = makeFamilyModel(shapeOf("minicpm"));
     const logits = new StreamScaled(model, false).logits(model.windows[0]!.slice(0, TOKENS));
     expect(misses(compare(readOutputs("minicpm"), model.windows, [logits]))).toEqual(ALL_MISSED);
+  });
+
+  it("gemma3: norms behind blocks after the sum", () => {
+    const model = makeFamilyModel(shapeOf("gemma3"));
+    const logits = new NormsBehindSum(model, false).logits(model.windows[0]!.slice(0, TOKENS));
+    expect(misses(compare(readOutputs("gemma3"), model.windows, [logits]), gateOf(model.shape))).toEqual(ALL_MISSED);
+  });
+
+  it("gemma3: GELU of the error function, beside llama.cpp's table of the tanh form", () => {
+    const model = makeFamilyModel(shapeOf("gemma3"));
+    const logits = new ErfGelu(model, false).logits(model.windows[0]!.slice(0, TOKENS));
+    expect(compare(readOutputs("gemma3"), model.windows, [logits]).typicalLogit).toBeGreaterThan(WIDE * GELU_TYPICAL);
   });
 
   it("qwen3: norms behind RoPE", () => {

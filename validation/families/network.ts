@@ -104,18 +104,18 @@ export class FamilyNetwork {
   /** What logits are made of, [ids] of [hidden]. */
   states(ids: readonly number[]): Float64Array[] {
     const { shape, embedding, outputNorm } = this.#model;
-    const factors = shape.factors ?? { embedding: 1, residual: 1 };
+    const residual = shape.factors?.residual ?? 1;
     const cache = this.#model.layers.map((): { keys: Float64Array[]; values: Float64Array[] } => ({ keys: [], values: [] }));
     return ids.map((id, position) => {
       let x: Float64Array = Float64Array.from(embedding.values.subarray(id * shape.hidden, (id + 1) * shape.hidden)).map(
-        (value) => value * factors.embedding,
+        (value) => value * this.embeddingFactor(),
       );
       for (const [index, layer] of this.#model.layers.entries()) {
         const weights = this.#layers[index]!;
         const afterAttention = this.#attention(layer, weights, x, position, cache[index]!);
-        x = this.added(x, afterAttention, factors.residual);
+        x = this.added(x, afterAttention, residual, layer.norms.attnPostNorm);
         const afterFeedForward = this.#feedForward(layer, weights, x);
-        x = this.added(x, afterFeedForward, factors.residual);
+        x = this.added(x, afterFeedForward, residual, layer.norms.ffnPostNorm);
       }
       return rmsNorm(x, outputNorm, shape.eps);
     });
@@ -157,9 +157,25 @@ export class FamilyNetwork {
     return this.#linear(weights.o, out, norms.attnSubNorm);
   }
 
-  /** The residual stream behind a block. */
-  protected added(x: Float64Array, delta: Float64Array, factor: number): Float64Array {
-    return x.map((value, i) => value + factor * delta[i]!);
+  /** What rows of the embedding are multiplied by: MiniCPM's factor, or Gemma's root of the hidden size. */
+  protected embeddingFactor(): number {
+    const { factors, family, hidden } = this.#model.shape;
+    return family === "gemma3" ? Math.sqrt(hidden) : (factors?.embedding ?? 1);
+  }
+
+  /** The residual stream behind a block, whose result Gemma norms. */
+  protected added(x: Float64Array, delta: Float64Array, factor: number, norm?: Float32Array): Float64Array {
+    const normed = norm ? rmsNorm(delta, norm, this.#model.shape.eps) : delta;
+    return x.map((value, i) => value + factor * normed[i]!);
+  }
+
+  /** SiLU; of Gemma, PyTorch's GELU with approximate="tanh". */
+  protected activation(x: number): number {
+    return this.#model.shape.family === "gemma3" ? this.gelu(x) : x / (1 + Math.exp(-x));
+  }
+
+  protected gelu(x: number): number {
+    return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
   }
 
   /** Queries or keys, [heads, headDim]: normed head by head where the family does, then turned to their position. */
@@ -188,7 +204,20 @@ export class FamilyNetwork {
     const { eps } = this.#model.shape;
     const x = rmsNorm(residual, norms.ffnNorm!, eps);
     const up = this.#linear(weights.up, x, norms.upInputNorm);
-    const gated = this.#linear(weights.gate, x, norms.gateInputNorm).map((gate, i) => (gate / (1 + Math.exp(-gate))) * up[i]!);
+    const gated = this.#linear(weights.gate, x, norms.gateInputNorm).map((gate, i) => this.activation(gate) * up[i]!);
     return this.#linear(weights.down, gated, norms.ffnSubNorm);
+  }
+}
+
+/** The nearest f16, subnormal ones included. */
+function toF16(x: number): number {
+  const step = 2 ** (Math.max(Math.floor(Math.log2(Math.abs(x))), -14) - 10);
+  return x === 0 ? 0 : Math.round(x / step) * step;
+}
+
+/** GELU as ggml's CPU code has it: from a table whose arguments and values are f16. (ggml, ggml_vec_gelu_f32.) */
+export class TableGelu extends FamilyNetwork {
+  protected override activation(x: number): number {
+    return Math.abs(x) < 10 ? toF16(super.activation(toF16(x))) : Math.max(x, 0);
   }
 }

@@ -119,27 +119,23 @@ function byteLevel(vocab: number, pre: keyof typeof SPLITS, names: readonly stri
 }
 
 /** SentencePiece BPE: three specials, all bytes, pairs in the order of their scores, then single characters. */
-function sentencePiece(vocab: number): Vocabulary {
+function sentencePiece(vocab: number, spacePrefix: boolean): Vocabulary {
   const specials = ["<unk>", "<s>", "</s>"];
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
   const singles = ["▁", ...LETTERS, ..."0123456789.,!?'\"-"];
   const merges = pairs(vocab - specials.length - bytes.length - singles.length, "▁");
   const tokens = [...specials, ...bytes, ...merges.map((pair) => pair.join("")), ...singles];
   const known = specials.length + bytes.length;
+  const replace = { type: "Replace", pattern: { String: " " }, content: "▁" };
   return {
     json: {
       version: "1.0",
       truncation: null,
       padding: null,
       added_tokens: specials.map((content, id) => special(id, content)),
-      normalizer: {
-        type: "Sequence",
-        normalizers: [
-          { type: "Prepend", prepend: "▁" },
-          { type: "Replace", pattern: { String: " " }, content: "▁" },
-        ],
-      },
-      pre_tokenizer: null,
+      normalizer: spacePrefix ? { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, replace] } : replace,
+      // Gemma's cuts at spaces, of which the normaliser leaves none.
+      pre_tokenizer: spacePrefix ? null : { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false },
       post_processor: {
         type: "TemplateProcessing",
         single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
@@ -152,7 +148,7 @@ function sentencePiece(vocab: number): Vocabulary {
           { type: "Replace", pattern: { String: "▁" }, content: " " },
           { type: "ByteFallback" },
           { type: "Fuse" },
-          { type: "Strip", content: " ", start: 1, stop: 0 },
+          ...(spacePrefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : []),
         ],
       },
       model: {
@@ -187,14 +183,15 @@ function sentencePiece(vocab: number): Vocabulary {
       },
       { key: "tokenizer.ggml.unknown_token_id", type: "uint32", value: 0 },
       { key: "tokenizer.ggml.add_bos_token", type: "bool", value: true },
-      { key: "tokenizer.ggml.add_space_prefix", type: "bool", value: true },
+      { key: "tokenizer.ggml.add_space_prefix", type: "bool", value: spacePrefix },
     ],
   };
 }
 
 /** The vocabulary that the family's published models have a larger one of. */
 export function vocabularyOf({ family, vocab }: Shape): Vocabulary {
-  if (family === "bitnet" || family === "minicpm") return sentencePiece(vocab);
+  if (family === "bitnet" || family === "minicpm") return sentencePiece(vocab, true);
+  if (family === "gemma3") return sentencePiece(vocab, false);
   if (family === "llama") return byteLevel(vocab, "llama-bpe", ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"], true);
   return byteLevel(vocab, family === "qwen35" ? "qwen35" : "qwen2", ["<|endoftext|>", "<|im_end|>", "<|im_start|>"], false);
 }

@@ -75,6 +75,8 @@ const NORM_NAMES: Readonly<Record<NormName, string>> = {
   vInputNorm: "attn_v_norm_in",
   gateInputNorm: "ffn_gate_norm_in",
   upInputNorm: "ffn_up_norm_in",
+  attnPostNorm: "post_attention_norm",
+  ffnPostNorm: "post_ffw_norm",
 };
 
 /** What a norm is called: before o and down, by what it is of. */
@@ -206,7 +208,7 @@ function metadataOf(shape: Shape, type: FamilyType): GgufEntry[] {
           entry("logit_scale", shape.factors.logits, "float32"),
         ]
       : []),
-    ...(family === "qwen3"
+    ...(family === "qwen3" || family === "gemma3"
       ? [entry("attention.key_length", headDim), entry("attention.value_length", headDim)]
       : [entry("rope.dimension_count", headDim), entry("vocab_size", shape.vocab)]),
     { key: "general.file_type", type: "uint32", value: FILE_TYPES[type] },

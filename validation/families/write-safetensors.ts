@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NewTensor } from "../../engine/container/checkpoint.js";
 import { writeSafetensors } from "../../engine/container/safetensors.js";
-import { CONTEXT, dequantized, type FamilyModel, isPacked, LINEARS, type Linear, type NormName, type Shape } from "./model.js";
+import { CONTEXT, dequantized, type FamilyModel, isFromOne, isPacked, LINEARS, type Linear, type NormName, type Shape } from "./model.js";
 import { bf16Bits, f16Bits } from "./random.js";
 import { vocabularyOf } from "./vocabulary.js";
 
@@ -30,10 +30,13 @@ const NORM_NAMES: Readonly<Record<NormName, string>> = {
   vInputNorm: "self_attn.v_proj.norm",
   gateInputNorm: "mlp.gate_proj.norm",
   upInputNorm: "mlp.up_proj.norm",
+  attnPostNorm: "post_attention_layernorm",
+  ffnPostNorm: "post_feedforward_layernorm",
 };
 
 /** What a norm is called: before o and down of an embedding model, by what it is of. */
-function normName({ innerNorms }: Shape, role: NormName): string {
+function normName({ innerNorms, family }: Shape, role: NormName): string {
+  if (family === "gemma3" && role === "ffnNorm") return "pre_feedforward_layernorm";
   if (innerNorms && role === "attnSubNorm") return "self_attn.o_proj.norm";
   if (innerNorms && role === "ffnSubNorm") return "mlp.down_proj.norm";
   return NORM_NAMES[role];
@@ -93,6 +96,22 @@ export function configOf(shape: Shape): object {
       quantization_config: { quant_method: "bitnet", modules_to_not_convert: null },
     };
   }
+  if (shape.family === "gemma3") {
+    const { hidden_act, ...others } = common;
+    return {
+      ...others,
+      architectures: [shape.innerNorms ? "Gemma3TextModel" : "Gemma3ForCausalLM"],
+      model_type: "gemma3_text",
+      ...{ attention_dropout: 0, attn_logit_softcapping: null, final_logit_softcapping: null, use_bidirectional_attention: false },
+      head_dim: shape.headDim,
+      hidden_activation: "gelu_pytorch_tanh",
+      layer_types: Array.from({ length: shape.layers }, () => "full_attention"),
+      query_pre_attn_scalar: shape.headDim,
+      rope_local_base_freq: 10_000,
+      sliding_window: 512,
+      torch_dtype: "bfloat16",
+    };
+  }
   return {
     ...common,
     architectures: [shape.innerNorms ? "Qwen3Model" : "Qwen3ForCausalLM"],
@@ -123,6 +142,11 @@ function pack({ rows, columns, codes }: Linear): Uint8Array {
   return out;
 }
 
+/** A norm's weights as the file has them. */
+function storedNorm(shape: Shape, name: NormName | "outputNorm", weights: Float32Array): Float32Array {
+  return isFromOne(shape) && !/Input|Sub/.test(name) ? weights.map((weight) => weight - 1) : weights;
+}
+
 /** The model's tensors: packed ones where the family's are (`packed` says otherwise), else floats in the family's type. */
 export function familySafetensors(model: FamilyModel, packed = isPacked(model.shape)): NewTensor[] {
   const { shape } = model;
@@ -139,7 +163,7 @@ export function familySafetensors(model: FamilyModel, packed = isPacked(model.sh
   for (const [index, layer] of model.layers.entries()) {
     const at = `${root}layers.${index}`;
     for (const [norm, values] of Object.entries(layer.norms))
-      tensors.push(floats(`${at}.${normName(shape, norm as NormName)}`, [values.length], values));
+      tensors.push(floats(`${at}.${normName(shape, norm as NormName)}`, [values.length], storedNorm(shape, norm as NormName, values)));
     for (const role of LINEARS) {
       const linear = layer.linears[role];
       const name = `${at}.${LINEAR_NAMES[role]}`;
@@ -151,7 +175,7 @@ export function familySafetensors(model: FamilyModel, packed = isPacked(model.sh
       } else tensors.push(floats(name, [rows, columns], dequantized(linear)));
     }
   }
-  tensors.push(floats(`${root}norm`, [shape.hidden], model.outputNorm));
+  tensors.push(floats(`${root}norm`, [shape.hidden], storedNorm(shape, "outputNorm", model.outputNorm)));
   if (!shape.tied) tensors.push(floats("lm_head", [shape.vocab, shape.hidden], model.head.values));
   return tensors;
 }
