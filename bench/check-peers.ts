@@ -65,7 +65,12 @@ interface Lane {
 /** What both can say of a model. */
 function lanesOf(shape: Shape): Lane[] {
   const both = (type: FamilyType, options: LoadOptions, gate: Gate): Lane => ({ theirs: type, ours: type, options, gate });
-  const lanes = [both("F32", FLOAT, shape.family === "gemma3" ? TABLE : EXACT), both("F16", FLOAT, HALVES), both("TQ2_0", {}, BLOCKS), both("Q2_0", {}, BLOCKS)];
+  const lanes = [
+    both("F32", FLOAT, shape.family === "gemma3" ? TABLE : EXACT),
+    both("F16", FLOAT, HALVES),
+    both("TQ2_0", {}, BLOCKS),
+    both("Q2_0", {}, BLOCKS),
+  ];
   if (isFloat(shape))
     for (const ours of ["TQ2_0", "Q2_0", "Q2_0_128"] as const) lanes.push({ theirs: "F32", ours, options: {}, gate: FINE });
   const types = typesOf(shape);

@@ -53,7 +53,10 @@ export function table(description: ModelDescription, heading: (text: string) => 
         ["recurrent heads", recurrentInWords(config)],
         ["feed-forward size", String(config.ffnSize)],
         ["activation", ACTIVATIONS[config.activation]],
-        ["norms", `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}${config.postNorms ? ", behind blocks too" : ""}`],
+        [
+          "norms",
+          `RMSNorm, epsilon ${whole(config.rmsNormEps)}${config.subNorms ? ", with sub-norms" : ""}${config.postNorms ? ", behind blocks too" : ""}`,
+        ],
         ["rope", `theta ${whole(config.ropeTheta)}, ${config.rope.toUpperCase()} pairs${partInWords(config)}${scalingInWords(config)}`],
         ["vocabulary", String(config.vocabSize)],
         ["factors", factorsInWords(config)],

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { dot8, expF32, reluSquaredMul, rmsNorm, siluMul } from "../engine/numerics.js";
+import { dot8, expF32, geluMul, reluSquaredMul, rmsNorm, siluMul } from "../engine/numerics.js";
 import { rope, ropeAngles, ropeFrequencies } from "../engine/rope.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
 const HEAD_SIZES = [64, 96, 100, 128, 256];
 
 describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s", (tier) => {
-  it("RMSNorm, residual, relu²·up, SiLU", () => {
+  it("RMSNorm, residual, relu²·up, SiLU, GELU", () => {
     for (const n of [8, 64, 256, 768, 2560, 6912]) {
       const bench = new Bench(tier, 1 << 20);
       const x = noise(n, n);
@@ -29,6 +29,11 @@ describe.each(TIERS)("float kernels equal the scalar arithmetic bit for bit, %s"
       siluMul(wide, y, n);
       bench.kernels.siluMul(out, px, py, n);
       expect(bitsOf(bench.f32(out, n))).toEqual(bitsOf(wide));
+      const around = x.map((v) => v * 8);
+      bench.f32(px, n).set(around);
+      geluMul(around, y, n);
+      bench.kernels.geluMul(out, px, py, n);
+      expect(bitsOf(bench.f32(out, n))).toEqual(bitsOf(around));
     }
   });
 
@@ -127,6 +132,21 @@ describe("the scalar arithmetic itself", () => {
         siluMul(gate, new Float32Array([1]), 1);
         expect(Math.abs(gate[0]! - x / (1 + Math.exp(-x)))).toBeLessThanOrEqual(5e-7 * Math.abs(x / (1 + Math.exp(-x))) + 1e-44);
       }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it("GELU is within 4e-7 of its argument of ½x(1 + tanh(√(2/π)(x + 0.044715·x³)))", () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.float({ min: -12, max: 12, noNaN: true }), fc.float({ min: Math.fround(-1e30), max: Math.fround(1e30), noNaN: true })),
+        (x) => {
+          const gate = new Float32Array([x]);
+          geluMul(gate, new Float32Array([1]), 1);
+          const exact = 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+          expect(Math.abs(gate[0]! - exact)).toBeLessThanOrEqual(4e-7 * Math.abs(x) + 1e-44);
+        },
+      ),
       { numRuns: 5000 },
     );
   });

@@ -60,7 +60,14 @@ async function sidecars(model: SourceModel): Promise<Map<string, string>> {
 }
 
 /** What a network has that no SafeTensors are written with; undefined: nothing. */
-function onlyInGguf({ recurrent, rotation, postNorms, embeddingScale, residualScale, logitScale }: SourceModel["config"]): string | undefined {
+function onlyInGguf({
+  recurrent,
+  rotation,
+  postNorms,
+  embeddingScale,
+  residualScale,
+  logitScale,
+}: SourceModel["config"]): string | undefined {
   if (recurrent) return "recurrent layers";
   if (rotation) return "rotated weights";
   if (postNorms) return "norms behind blocks";

@@ -105,7 +105,7 @@ const OTHER_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ...["qwen35moe", "qwen3next", "qwen3moe", "Qwen3NextForCausalLM"].map((name) => [name, QWEN3_NEXT] as const),
   ["MiniCPMForCausalLM", MINICPM_HF],
   ...["minicpm3", "MiniCPM3ForCausalLM"].map((name) => [name, MINICPM3] as const),
-  ...["gemma2", "gemma", "Gemma3ForConditionalGeneration"].map((name) => [name, GEMMA] as const),
+  ...["gemma2", "gemma", "Gemma2ForCausalLM", "GemmaForCausalLM", "Gemma3ForConditionalGeneration"].map((name) => [name, GEMMA] as const),
   ...["maple", "MapleForCausalLM"].map((name) => [name, MAPLE] as const),
   ["QLlamaForCausalLM", "deepgrove's Bonsai, whose storage of weights and scales is not supported"],
   ...["bert", "nomic-bert", "gemma-embedding", "BertModel", "Qwen3Model"].map((name) => [name, EMBEDDER] as const),

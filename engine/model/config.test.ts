@@ -166,7 +166,7 @@ describe("GGUF files that are refused", () => {
       "bitnet-2",
       "unsupported",
     ],
-    ["general.architecture", 'general.architecture is "gemma", Gemma, whose norms', "gemma", "unsupported"],
+    ["general.architecture", 'general.architecture is "gemma", Gemma 1 or 2', "gemma", "unsupported"],
     [
       "general.architecture",
       'general.architecture is "clip", an image encoder (mmproj), not a language model; give',

@@ -58,7 +58,10 @@ export function ggufGemma({ metadata, path }: Checkpoint, architecture: string, 
     if (!isNear(said, wanted[0])) return refuse(path, `${name} is ${show(said)}, but only ${wanted[1]} (${wanted[0]}) is supported`);
   }
   if (layers === LAYERS_OF_27B)
-    refuse(path, `${architecture}.block_count is ${layers}, as of Gemma 3 27B, whose attention is scaled in another way that is not supported`);
+    refuse(
+      path,
+      `${architecture}.block_count is ${layers}, as of Gemma 3 27B, whose attention is scaled in another way that is not supported`,
+    );
   const window = countOf(value("attention.sliding_window") ?? 0, `${architecture}.attention.sliding_window`, path);
   if (window === 0) return undefined;
   const key = `${architecture}.rope.freq_base_swa`;
@@ -67,7 +70,10 @@ export function ggufGemma({ metadata, path }: Checkpoint, architecture: string, 
   for (const scaling of ["rope.scaling.factor", "rope.scale_linear"]) {
     const said = value(scaling);
     if (said !== undefined && said !== 0 && said !== 1)
-      refuse(path, `${architecture}.${scaling} is ${show(said)}, but with a sliding window it holds for some layers only, which is not supported`);
+      refuse(
+        path,
+        `${architecture}.${scaling} is ${show(said)}, but with a sliding window it holds for some layers only, which is not supported`,
+      );
   }
   return window;
 }
@@ -95,7 +101,8 @@ export function hfGemma(json: JsonObject, headDim: number, layers: number, path:
   for (const key of ["attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention"])
     if (json[key] != null && json[key] !== false) refuse(path, `${name(key)} is ${show(json[key])}, which is not supported`);
   const scalar = json.query_pre_attn_scalar ?? HF.scalar;
-  if (scalar !== headDim) refuse(path, `${name("query_pre_attn_scalar")} is ${show(scalar)}, but only the head size (${headDim}) is supported`);
+  if (scalar !== headDim)
+    refuse(path, `${name("query_pre_attn_scalar")} is ${show(scalar)}, but only the head size (${headDim}) is supported`);
 
   const kinds = layerKinds(json, layers, path);
   const ropes = isObject(json.rope_parameters) ? json.rope_parameters : {};
@@ -129,6 +136,10 @@ function layerKinds(json: JsonObject, layers: number, path: string): ReadonlySet
     return new Set(json.layer_types.slice(0, layers) as unknown[]);
   }
   // Every sixth layer sees all, where it isn't said.
-  const pattern = positive(json.sliding_window_pattern ?? json._sliding_window_pattern ?? HF.pattern, "config.json: sliding_window_pattern", path);
+  const pattern = positive(
+    json.sliding_window_pattern ?? json._sliding_window_pattern ?? HF.pattern,
+    "config.json: sliding_window_pattern",
+    path,
+  );
   return new Set(Array.from({ length: layers }, (_, layer) => ((layer + 1) % pattern === 0 ? "full_attention" : "sliding_attention")));
 }

@@ -22,7 +22,9 @@ export function planFeedForward(layout: Layout): (weights: Block<"feedForward", 
 }
 
 /** The kernels of activation(gate) · up. */
-const GATED = { relu2: "reluSquaredMul", silu: "siluMul", gelu_tanh: "geluMul" } as const satisfies Readonly<Record<Activation, keyof Kernels>>;
+const GATED = { relu2: "reluSquaredMul", silu: "siluMul", gelu_tanh: "geluMul" } as const satisfies Readonly<
+  Record<Activation, keyof Kernels>
+>;
 
 /** One layer's feed-forward block on one thread: gate, up → activation(gate)·up → sub-norm → down projection. */
 export class FeedForward {

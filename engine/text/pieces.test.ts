@@ -175,6 +175,28 @@ describe("scores", () => {
   });
 
   const without = (byte: number) => bytePieces.map((piece, i) => (i === byte ? "<0X41>" : piece));
+  test("runs of spaces that are added tokens are made by merges, as by llama.cpp, and printed as spaces", async () => {
+    const added = ["\n\n", "▁▁", "▁▁▁", "▁▁▁▁"];
+    const pieces = ["th", "he", "▁t", "▁b", "the", "▁the", "▁", ..."abeht\n"];
+    const tokenizer = await small([...added, ...pieces], [...added.map(() => -1000), 0, -1, -2, -3, -4, -5, ...Array(7).fill(0)], {
+      "tokenizer.ggml.token_type": [2, 3, 3, ...bytePieces.map(() => 6), ...added.map(() => 4), ...pieces.map(() => 1)],
+      "tokenizer.ggml.add_space_prefix": false,
+    });
+    // What llama.cpp v0.5.0 gives (node-llama-cpp 3.22.1).
+    for (const [text, ...parts] of [
+      ["a  b", "a", " ", " b"],
+      ["a   b", "a", "  ", " b"],
+      ["the  the", "the", " ", " the"],
+      ["a     b", "a", "    ", " b"],
+      ["  bb  ", " ", " b", "b", "  "],
+      ["a\n\n\nb", "a", "\n\n", "\n", "b"],
+    ]) {
+      const ids = tokenizer.encode(text!, { bos: false });
+      expect(ids.map((id) => tokenizer.decode([id]))).toEqual(parts);
+      expect(tokenizer.decode(ids)).toBe(text);
+    }
+  });
+
   test.each<[string, Record<string, MetadataValue | undefined>]>([
     [
       `tokenizer.ggml.scores is missing, so it is not known which pieces to merge first; ${passAnother}`,
@@ -250,7 +272,28 @@ describe("tokenizer.json", () => {
     }
   });
 
+  test("Gemma's steps, as Hugging Face does, and as a GGUF with scores and no space before text", async () => {
+    const changes = {
+      normalizer: { type: "Replace", pattern: { String: " " }, content: "▁" },
+      pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false },
+      decoder: { type: "Sequence", decoders: json.decoder.decoders.slice(0, 3) },
+    };
+    const ours = await load(changes);
+    const hf = new HfTokenizer({ ...json, ...changes }, {});
+    const scored = await loadTokenizer(fakeCheckpoint({ metadata: { ...llama2Metadata(), "tokenizer.ggml.add_space_prefix": false } }));
+    fc.assert(
+      fc.property(texts, (text) => {
+        const ids = ours.encode(text, { special: false });
+        expect(ids).toEqual(hf.encode(text).ids);
+        expect(scored.encode(text, { special: false })).toEqual(ids);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   test.each<[string, Record<string, unknown>]>([
+    ["normalizer is", { pre_tokenizer: { type: "Split", pattern: { String: "a" }, behavior: "MergedWithPrevious", invert: false } }],
+    ["normalizer is", { pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "Removed", invert: true } }],
     ["normalizer is", { normalizer: { type: "NFKC" } }],
     ["normalizer is", { normalizer: null }],
     ["normalizer is", { normalizer: { type: "Sequence", normalizers: {} } }],

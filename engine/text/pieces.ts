@@ -19,7 +19,8 @@ export const maxPieceBytes = 512;
  * SentencePiece's BPE: a text is one word, in which "▁" stands for each space; its characters are merged into pieces, and what is no
  * piece is spelled in tokens of single bytes.
  */
-export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
+export function pieceCodec(given: PieceVocabulary, refuse: Refuse): Codec {
+  const vocabulary = { ...given, plain: withoutMarks(given) };
   const { plain, normalized, spacePrefix, keepsSpace } = vocabulary;
   const keys = vocabularyKeys[vocabulary.source];
   const table = tableOf(vocabulary, pieceAlphabet, refuse, maxPieceBytes);
@@ -71,6 +72,14 @@ export function pieceCodec(vocabulary: PieceVocabulary, refuse: Refuse): Codec {
     },
     idOf: (text) => Math.max(table.findPlain(text), table.find(text, text.length)),
   };
+}
+
+/**
+ * Plain tokens, but for added ones with "▁", such as Gemma's runs of spaces: a text has no such mark before its spaces become marks, so these are made by
+ * merges, as in llama.cpp and in Hugging Face's library.
+ */
+function withoutMarks({ plain, tokens }: PieceVocabulary): PieceVocabulary["plain"] {
+  return new Map([...plain].filter(([id, kind]) => kind !== "added" || !tokens.at(id)!.includes(spaceMark)));
 }
 
 /** The scores of pieces; tokens that take part in no merge need none, and have 0. */

@@ -12,42 +12,47 @@ import { vocabularyOf } from "./vocabulary.js";
 import { type FamilyType, familyTensors } from "./write-gguf.js";
 import { configOf, familySafetensors } from "./write-safetensors.js";
 
-// bitnet-embedding 0.6B's network and keys, in small. No engine that can be run here knows it, so its vectors are those of the same formulas in f64,
-// written a second time in network.ts, which other engines' logits confirm for all but the norms before single layers.
+// The networks and keys of bitnet-embedding 0.6B (Qwen3's) and 270M (Gemma 3's), in small. No engine that can be run here knows them, so their vectors are
+// those of the same formulas in f64, written a second time in network.ts, which other engines' logits confirm for all but the norms before single layers.
 
-const SHAPE: Shape = {
+const COMMON = { vocab: 640, tied: true, eps: 1e-6, innerNorms: true, windows: [40, 40], quick: 40 };
+const QWEN3: Shape = {
+  ...COMMON,
   ...{ name: "bitnet-embedding", family: "qwen3", seed: 61, layers: 3, hidden: 256, heads: 4, kvHeads: 2, headDim: 128, ffn: 384 },
-  ...{ vocab: 640, tied: true, theta: 1_000_000, eps: 1e-6, innerNorms: true, windows: [40, 40], quick: 40 },
+  theta: 1_000_000,
+};
+const GEMMA3: Shape = {
+  ...COMMON,
+  ...{ name: "bitnet-embedding-270m", family: "gemma3", seed: 62, layers: 2, hidden: 320, heads: 2, kvHeads: 1, headDim: 256, ffn: 384 },
+  theta: 10_000,
 };
 
 const TEXTS = ["an orange", "Tea in the train station is not hot.", "e"];
 
 /** The converter's keys. (microsoft/BitNet, utils/convert-bitnet-embedding-to-gguf.py) */
-function metadata(pooling: number): GgufEntry[] {
-  const u32 = (key: string, value: number): GgufEntry => ({ key, type: "uint32", value });
-  const f32 = (key: string, value: number): GgufEntry => ({ key, type: "float32", value });
-  const { layers, hidden, heads, kvHeads, headDim, ffn, vocab, theta, eps } = SHAPE;
+function metadata(shape: Shape, pooling: number): GgufEntry[] {
+  const { family, layers, hidden, heads, kvHeads, headDim, ffn, vocab, theta, eps } = shape;
+  const u32 = (key: string, value: number): GgufEntry => ({ key: `${family}.${key}`, type: "uint32", value });
+  const f32 = (key: string, value: number): GgufEntry => ({ key: `${family}.${key}`, type: "float32", value });
   return [
-    { key: "general.architecture", type: "string", value: "qwen3" },
-    ...[u32("qwen3.block_count", layers), u32("qwen3.context_length", 32_768), u32("qwen3.embedding_length", hidden)],
-    ...[u32("qwen3.feed_forward_length", ffn), u32("qwen3.attention.head_count", heads), u32("qwen3.attention.head_count_kv", kvHeads)],
-    ...[u32("qwen3.vocab_size", vocab), u32("qwen3.rope.dimension_count", headDim)],
-    ...[u32("qwen3.attention.key_length", headDim), u32("qwen3.attention.value_length", headDim)],
-    ...[f32("qwen3.rope.freq_base", theta), f32("qwen3.attention.layer_norm_rms_epsilon", eps)],
-    ...[u32("general.file_type", 40), u32("qwen3.pooling_type", pooling)],
-    ...vocabularyOf(SHAPE).metadata,
+    { key: "general.architecture", type: "string", value: family },
+    ...[u32("block_count", layers), u32("context_length", 32_768), u32("embedding_length", hidden), u32("feed_forward_length", ffn)],
+    ...[u32("attention.head_count", heads), u32("attention.head_count_kv", kvHeads), u32("vocab_size", vocab)],
+    ...[u32("rope.dimension_count", headDim), u32("attention.key_length", headDim), u32("attention.value_length", headDim)],
+    ...[f32("rope.freq_base", theta), f32("attention.layer_norm_rms_epsilon", eps)],
+    ...[{ key: "general.file_type", type: "uint32" as const, value: 40 }, u32("pooling_type", pooling)],
+    ...vocabularyOf(shape).metadata,
     { key: "tokenizer.ggml.add_eos_token", type: "bool", value: true },
   ];
 }
 
 const directory = temporaryDirectory();
 afterAll(directory.remove);
-let made: FamilyModel;
 let files = 0;
 
 async function gguf(model: FamilyModel, pooling = 1, type: FamilyType = "I2_S"): Promise<string> {
   const path = join(directory.path, `model-${files++}.gguf`);
-  await writeGguf(path, { metadata: metadata(pooling), tensors: familyTensors(model, type) });
+  await writeGguf(path, { metadata: metadata(model.shape, pooling), tensors: familyTensors(model, type) });
   return path;
 }
 
@@ -91,11 +96,13 @@ const cosine = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
 /** Roundings to 8 bits that fall otherwise may move a vector by this, in cosine; seen is 2e-15. */
 const NEAR = 2e-5;
 
-beforeAll(() => {
-  made = makeFamilyModel(SHAPE);
-});
+describe.each([QWEN3, GEMMA3])("an embedding model with a norm before each ternary layer, $family", (shape) => {
+  const gemma = shape.family === "gemma3";
+  let made: FamilyModel;
+  beforeAll(() => {
+    made = makeFamilyModel(shape);
+  });
 
-describe("an embedding model with a norm before each ternary layer", () => {
   it("has the vectors of its definition: the mean for a GGUF that says so, the last token's for SafeTensors, EOS counted", async () => {
     const network = new FamilyNetwork(made, true);
     const states = new Map<string, readonly Float64Array[]>();
@@ -109,7 +116,7 @@ describe("an embedding model with a norm before each ternary layer", () => {
         expect(model.pooling).toBe(pooling);
         const vectors = await model.embed(TEXTS);
         for (const [i, text] of TEXTS.entries()) {
-          const ids = [...model.tokenizer.encode(text), vocabularyOf(SHAPE).eosId];
+          const ids = [...model.tokenizer.encode(text), vocabularyOf(shape).eosId];
           const key = ids.join();
           const right = states.get(key) ?? network.states(ids);
           states.set(key, right);
@@ -131,12 +138,14 @@ describe("an embedding model with a norm before each ternary layer", () => {
     for (const options of [
       { tier: "plain", threads: 3, crowded: true },
       { tier: "wide", v8Flags: true },
+      { tier: "relaxed", threads: 2 },
       { kv: "f32", reference: true },
     ] as LoadOptions[])
       expect(await withModel(path, (model) => model.embed(TEXTS), options), JSON.stringify(options)).toEqual(right);
   });
 
-  it.each<[what: string, change: (model: FamilyModel) => FamilyModel]>([
+  it.each<Change>([
+    ...(gemma ? GEMMA_MISTAKES : []),
     ["1 + w on the norms before layers", (model) => changed(model, (name, w) => (/Input|Sub/.test(name) ? w.map((x) => 1 + x) : w))],
     ["one norm shared by q, k and v", (model) => changed(model, (name, w, all) => (/^[kv]Input/.test(name) ? all.qInputNorm! : w))],
     ["one norm shared by gate and up", (model) => changed(model, (name, w, all) => (name === "upInputNorm" ? all.gateInputNorm! : w))],
@@ -146,7 +155,7 @@ describe("an embedding model with a norm before each ternary layer", () => {
     const network = new FamilyNetwork(made, true);
     await withModel(await gguf(change(made)), async (model) => {
       const [vector] = await model.embed([TEXTS[1]!]);
-      const ids = [...model.tokenizer.encode(TEXTS[1]!), vocabularyOf(SHAPE).eosId];
+      const ids = [...model.tokenizer.encode(TEXTS[1]!), vocabularyOf(shape).eosId];
       expect(1 - cosine(vector!, pooled(network.states(ids), "mean"))).toBeGreaterThan(5 * NEAR);
     });
   });
@@ -172,9 +181,22 @@ describe("an embedding model with a norm before each ternary layer", () => {
       code: "usage",
       message: expect.stringContaining("convert to GGUF"),
     });
-    expect((await describeModel(path)).config).toMatchObject({ architecture: "qwen3", innerNorms: true, activations: "int8" });
+    expect((await describeModel(path)).config).toMatchObject({
+      ...{ architecture: shape.family, innerNorms: true, activations: "int8", postNorms: gemma },
+    });
   });
 });
+
+type Change = [what: string, change: (model: FamilyModel) => FamilyModel];
+
+const GEMMA_MISTAKES: readonly Change[] = [
+  [
+    "the weights of the norm behind attention left out",
+    (model) => changed(model, (name, w) => (name === "attnPostNorm" ? w.map(() => 1) : w)),
+  ],
+  ["those behind the feed-forward block left out", (model) => changed(model, (name, w) => (name === "ffnPostNorm" ? w.map(() => 1) : w))],
+  ["1 + w twice", (model) => changed(model, (name, w) => (/Input|Sub/.test(name) ? w : w.map((x) => 1 + x)))],
+];
 
 /** The model with other weights of norms. */
 function changed(

@@ -319,6 +319,8 @@ const MODELS: Readonly<Record<string, Write>> = {
   "gguf qwen35 pq2_0, rotated": recurrent("PQ2_0", false),
   "gguf minicpm tq2_0": small("minicpm", "TQ2_0"),
   "gguf embedding i2_s": small("qwen3", "I2_S", { innerNorms: true }),
+  "gguf gemma3 tq2_0": small("gemma3", "TQ2_0", { hidden: 256, heads: 1 }),
+  "gguf gemma3 embedding i2_s": small("gemma3", "I2_S", { innerNorms: true, hidden: 128, heads: 1, headDim: 64, ffn: 128 }),
   "gguf llama with pieces": gguf(LLAMA_2, SMALL, "I2_S", "F16"),
   "safetensors with pieces": safetensors(LLAMA_2, SMALL, "U8", "BF16", offline("bitlinear")),
   "safetensors packed": safetensors(BITNET, SMALL, "U8", "BF16", offline("autobitlinear")),

@@ -35,6 +35,15 @@ interface Refused {
   readonly says: RegExp;
 }
 
+/** What comes of a file that makes vectors. */
+interface Embeds {
+  readonly embeds: "mean" | "last";
+  readonly architecture: string;
+  readonly context: number;
+  readonly theta: number;
+  readonly ends: readonly [first: string | undefined, last: string | undefined];
+}
+
 const STORY = ", there was a little girl named Lily";
 const B2B4T = {
   bos: 4080,
@@ -88,7 +97,7 @@ const BONSAI_2 = {
   forms: ["pq2_0", "ptq1_0", "f16"],
 } as const;
 
-const EXPECTED: Readonly<Record<string, Runs | Refused>> = {
+const EXPECTED: Readonly<Record<string, Runs | Embeds | Refused>> = {
   "2b4t-gguf": { ...B2B4T, notes: [ASSUMED_SPLIT, PLACEHOLDER_NOTE] },
   "2b4t-gguf-early": { ...B2B4T, notes: [ASSUMED_SPLIT, PLACEHOLDER_NOTE] },
   "2b4t-packed": B2B4T,
@@ -125,6 +134,11 @@ const EXPECTED: Readonly<Record<string, Runs | Refused>> = {
     text: "bitcpm",
     forms: ["f16"],
   },
+  "bitnet-embedding-0.6b": {
+    ...{ embeds: "mean", architecture: "qwen3", context: 32_768, theta: 1_000_000 },
+    ends: [undefined, "<|endoftext|>"],
+  },
+  "bitnet-embedding-270m": { embeds: "mean", architecture: "gemma3", context: 32_768, theta: 10_000, ends: ["<bos>", undefined] },
   maple: { code: "unsupported", says: /general\.architecture is "maple", Maple, whose experts/ },
   "bonsai-2": BONSAI_2,
   "bonsai-2-with-guesses": BONSAI_2,
@@ -183,6 +197,27 @@ async function converted(name: string, { options = {}, forms = FORMS }: Runs): P
   return made;
 }
 
+/** A text's vector, before and after conversion. */
+async function expectVectors(name: string, { embeds, architecture, context, theta, ends: [first, last] }: Embeds): Promise<void> {
+  const out = join(root, `${name}.gguf`);
+  await convertModel(paths.get(name)!, out, { type: "f16" });
+  const vectors: Float32Array[] = [];
+  for (const path of [paths.get(name)!, out]) {
+    const model = await loadModel(path, { threads: 1 });
+    try {
+      const { tokenizer, config } = await model.describe();
+      expect({ pooling: model.pooling, first: tokenizer.addsBos ? tokenizer.bos?.text : undefined }).toEqual({ pooling: embeds, first });
+      expect(model.tokenizer.addsEos ? tokenizer.eos[0]?.text : undefined).toBe(last);
+      expect(config).toMatchObject({ architecture, contextLength: context, ropeTheta: theta, innerNorms: true, activations: "int8" });
+      expect(model.notes).toEqual([]);
+      vectors.push((await model.embed(["Once upon a time"]))[0]!);
+    } finally {
+      await model.close();
+    }
+  }
+  expect(vectors[1]).toEqual(vectors[0]);
+}
+
 /** Greedy ids by the text that stands for them. */
 const answers = new Map<string, readonly number[]>();
 
@@ -199,6 +234,7 @@ describe("published models", () => {
       expect(error).toMatchObject({ code: expected.code, message: expect.stringMatching(expected.says) });
       return;
     }
+    if ("embeds" in expected) return expectVectors(name, expected);
     const { same, ...answer } = await answerOf(paths.get(name)!, expected.options);
     const { bos, notes = [] } = expected;
     expect({ ...answer, text: undefined }).toEqual({

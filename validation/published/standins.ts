@@ -4,8 +4,9 @@
  */
 import { BITNET } from "./bitnet.js";
 import { BONSAI_FILES } from "./bonsai.js";
+import { EMBEDDINGS } from "./embeddings.js";
 import { LLAMA } from "./llama.js";
 import { OTHERS } from "./others.js";
 import type { Standin } from "./parts.js";
 
-export const STANDINS: readonly Standin[] = [...BITNET, ...LLAMA, ...BONSAI_FILES, ...OTHERS];
+export const STANDINS: readonly Standin[] = [...BITNET, ...LLAMA, ...BONSAI_FILES, ...EMBEDDINGS, ...OTHERS];
