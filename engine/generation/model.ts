@@ -351,6 +351,10 @@ export function checkVocabulary(file: string, tokenizer: Tokenizer, config: Mode
     });
   }
   if (tokenizer.addsEos && !config.innerNorms) {
-    throw new BitnetError("tokenizer", `${file}: add_eos_token is true, which is supported only for embedding models`, { file });
+    throw new BitnetError(
+      "tokenizer",
+      `${file}: the tokenizer puts EOS behind each text (add_eos_token, post_processor), which is supported only for embedding models`,
+      { file },
+    );
   }
 }

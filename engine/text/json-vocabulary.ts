@@ -1,5 +1,5 @@
 import { quote, show } from "../container/quote.js";
-import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
+import { isObject, type JsonObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { StringList } from "../container/string-list.js";
 import { BitnetError } from "../errors.js";
 import type { Refuse } from "./codec.js";
@@ -52,7 +52,7 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
     const id = typeof text === "string" ? tokens.indexOf(text) : -1;
     return id >= 0 ? id : refuse(`${key} is ${show(text)}, which is not in the vocabulary`);
   };
-  const templateBos = readTemplateBos(main.post_processor, inMain);
+  const { bos: templateBos, eos: templateEos } = readTemplate(main.post_processor, inMain);
   const configBos = idOf("bos_token");
   if (templateBos !== undefined && configBos !== undefined && templateBos !== configBos) {
     inMain(`post_processor starts text with token ${templateBos}, but bos_token is ${configBos}`);
@@ -70,10 +70,11 @@ export async function readJsonVocabulary(files: SidecarFiles): Promise<Vocabular
     plain,
     normalized: normalizes ? normalized : new Set<number>(),
     bosId: configBos ?? templateBos,
-    eosIds: eosId === undefined ? [] : [eosId],
+    // What stands behind a text first.
+    eosIds: [...new Set([templateEos, eosId])].filter((id) => id !== undefined),
     endIds: [],
     addsBos: flag("add_bos_token") ?? templateBos !== undefined,
-    addsEos: flag("add_eos_token") ?? false,
+    addsEos: flag("add_eos_token") ?? templateEos !== undefined,
     notes: [],
   } as const;
   const pairs = StringList.from(merges);
@@ -137,29 +138,40 @@ function readAddedTokens(list: unknown, tokens: string[], plain: Map<number, Pla
   }
 }
 
-/** The id that the post-processor puts before a text; undefined if it adds nothing. */
-function readTemplateBos(postProcessor: unknown, refuse: Refuse): number | undefined {
-  if (isAbsent(postProcessor)) return undefined;
+/** The ids that the post-processor puts before and behind a text; undefined: none. */
+interface TemplateIds {
+  readonly bos: number | undefined;
+  readonly eos: number | undefined;
+}
+
+function readTemplate(postProcessor: unknown, refuse: Refuse): TemplateIds {
+  if (isAbsent(postProcessor)) return { bos: undefined, eos: undefined };
   const steps: unknown = isObject(postProcessor) && postProcessor.type === "Sequence" ? postProcessor.processors : [postProcessor];
   if (!Array.isArray(steps)) return refuse("post_processor.processors is not a list");
-  let bos: number | undefined;
+  let found: TemplateIds | undefined;
   for (const step of steps as readonly unknown[]) {
     if (isObject(step) && step.type === "ByteLevel") continue; // concerns offsets only
     const single: unknown = isObject(step) && step.type === "TemplateProcessing" ? step.single : undefined;
-    if (!isObject(step) || !Array.isArray(single) || bos !== undefined) {
+    if (!isObject(step) || !Array.isArray(single) || found !== undefined) {
       return refuse(`post_processor is ${show(postProcessor)}; supported are "ByteLevel" and one "TemplateProcessing"`);
     }
     const pieces = single.map((piece: unknown) => (isObject(piece) ? piece : {}));
-    if (pieces.length === 1 && isObject(pieces[0]!.Sequence)) continue;
-    const name =
-      pieces.length === 2 && isObject(pieces[1]!.Sequence) && isObject(pieces[0]!.SpecialToken) ? pieces[0]!.SpecialToken.id : undefined;
-    if (typeof name !== "string")
-      return refuse(`post_processor turns a text into ${show(single)}; only one token before the text is supported`);
-    const known = step.special_tokens;
-    const entry: unknown = isObject(known) && Object.hasOwn(known, name) ? known[name] : undefined;
-    const ids: unknown = isObject(entry) ? entry.ids : undefined;
-    if (!Array.isArray(ids) || ids.length !== 1 || typeof ids[0] !== "number") return refuse(`post_processor has no id for ${quote(name)}`);
-    bos = ids[0];
+    const text = pieces.findIndex((piece) => isObject(piece.Sequence));
+    const nameOf = (piece: JsonObject | undefined): unknown => (isObject(piece?.SpecialToken) ? piece.SpecialToken.id : undefined);
+    const others = pieces.filter((_, index) => index !== text).map(nameOf);
+    if (text < 0 || text > 1 || pieces.length > text + 2 || others.some((name) => typeof name !== "string"))
+      return refuse(`post_processor turns a text into ${show(single)}; only one token before the text and one behind it are supported`);
+    const idOf = (piece: JsonObject | undefined): number | undefined => {
+      if (piece === undefined) return undefined;
+      const name = nameOf(piece) as string;
+      const known = step.special_tokens;
+      const entry: unknown = isObject(known) && Object.hasOwn(known, name) ? known[name] : undefined;
+      const ids: unknown = isObject(entry) ? entry.ids : undefined;
+      return Array.isArray(ids) && ids.length === 1 && typeof ids[0] === "number"
+        ? ids[0]
+        : refuse(`post_processor has no id for ${quote(name)}`);
+    };
+    found = { bos: idOf(pieces[text - 1]), eos: idOf(pieces[text + 1]) };
   }
-  return bos;
+  return found ?? { bos: undefined, eos: undefined };
 }

@@ -158,6 +158,21 @@ describe("tokenizer.json", () => {
     expect((await loadJson({ post_processor: sequence })).encode("ab")).toEqual([257, 256]);
   });
 
+  test("the post-processor says whether EOS stands behind a text that is embedded, tokenizer_config.json overrides it", async () => {
+    const end = { SpecialToken: { id: "</s>", type_id: 0 } };
+    const ids = { "</s>": { id: "</s>", ids: [258], tokens: ["</s>"] } };
+    const both = { ...bosTemplate, single: [...bosTemplate.single, end], special_tokens: { ...bosTemplate.special_tokens, ...ids } };
+    expect(await loadJson({ post_processor: both })).toMatchObject({ bosId: 257, addsBos: true, eosIds: [258], addsEos: true });
+    const behind = { ...both, single: [{ Sequence: { id: "A", type_id: 0 } }, end] };
+    const sequence = { type: "Sequence", processors: [{ type: "ByteLevel" }, behind] };
+    const other = { eos_token: "<s>" }; // Qwen's embedding models: the end of a turn is named, the end of a text is added
+    expect(await loadJson({ post_processor: sequence }, other)).toMatchObject({ addsBos: false, eosIds: [258, 257], addsEos: true });
+    expect(await loadJson({ post_processor: behind }, { ...other, add_eos_token: false })).toMatchObject({ addsEos: false });
+    expect(await loadJson()).toMatchObject({ addsEos: false });
+    const twice = { ...behind, single: [...behind.single, end] };
+    expect(await errorOf(() => loadJson({ post_processor: twice }))).toContain("only one token before the text and one behind it");
+  });
+
   test("BOS and EOS come from tokenizer_config.json, then from special_tokens_map.json, as text or as an object", async () => {
     const named = await loadJson({}, { bos_token: "<s>", eos_token: null }, { bos_token: "ab", eos_token: { content: "</s>" } });
     expect(named).toMatchObject({ bosId: 257, eosIds: [258], addsBos: false });
