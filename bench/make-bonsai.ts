@@ -1,4 +1,4 @@
-/** GGUF models of Qwen3's and Qwen3.5's shapes with random ternary weights: Ternary-Bonsai of both generations, and bitnet-embedding. */
+/** GGUF models of Qwen3's, Qwen3.5's and Gemma 3's shapes with random ternary weights: Ternary-Bonsai of both generations, and bitnet-embedding. */
 import type { NewTensor } from "../engine/container/checkpoint.js";
 import type { GgufEntry, GgufValueType } from "../engine/container/gguf.js";
 import { writeGguf } from "../engine/container/gguf-writer.js";
@@ -14,7 +14,7 @@ export interface PeersSettings {
 }
 
 export interface BonsaiShape {
-  readonly architecture: "qwen3" | "qwen35";
+  readonly architecture: "qwen3" | "qwen35" | "gemma3";
   readonly layers: number;
   readonly hidden: number;
   readonly heads: number;
@@ -55,6 +55,10 @@ export const BONSAI_SHAPES: Readonly<Record<string, BonsaiShape>> = {
   "bonsai-2-9b": { ...QWEN35, layers: 32, hidden: 4096, heads: 16, kvHeads: 4, ffn: 12_288, valueHeads: 32, block: 1024, tied: false },
   "embedding-0.6b": {
     ...{ ...QWEN3, layers: 28, hidden: 1024, heads: 16, ffn: 3072, context: 32_768, tied: true, types: ["i2_s", "q8_0"], innerNorms: true },
+  },
+  "embedding-270m": {
+    ...{ architecture: "gemma3", layers: 18, hidden: 640, heads: 4, kvHeads: 1, headDim: 256, ffn: 2048, vocab: 262_144 },
+    ...{ context: 32_768, theta: 1e4, tied: true, types: ["i2_s", "q8_0"], innerNorms: true },
   },
 };
 
@@ -112,6 +116,7 @@ export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiT
       : { name: `${name}.weight`, shape: [vocab, hidden], type: type.toUpperCase(), data: weights(vocab, hidden) };
   const norm = (name: string, n: number): NewTensor => ({ name: `${name}.weight`, shape: [n], type: "F32", data: ones(n) });
   const inner = (name: string, n: number): NewTensor[] => (innerNorms ? [norm(name, n)] : []);
+  const postNorm = (name: string): NewTensor[] => (architecture === "gemma3" ? [norm(name, hidden)] : []);
   const floats = (name: string, extents: readonly number[], middle: number, spread: number): NewTensor => {
     const n = extents.reduce((product, extent) => product * extent, 1);
     const values = Float32Array.from({ length: n }, () => middle + spread * (random.next() / 2 ** 31 - 1));
@@ -145,10 +150,12 @@ export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiT
     ...Array.from({ length: layers }, (_, layer) => `blk.${layer}`).flatMap((blk, layer) => [
       norm(`${blk}.attn_norm`, hidden),
       ...(isRecurrent(shape, layer) ? recurrent(blk) : attention(blk)),
+      ...postNorm(`${blk}.post_attention_norm`),
       norm(`${blk}.${architecture === "qwen35" ? "post_attention_norm" : "ffn_norm"}`, hidden),
       ...["ffn_gate", "ffn_up"].flatMap((name) => [...inner(`${blk}.${name}_norm_in`, hidden), linear(`${blk}.${name}`, ffn, hidden)]),
       ...inner(`${blk}.ffn_down_norm_in`, ffn),
       linear(`${blk}.ffn_down`, hidden, ffn),
+      ...postNorm(`${blk}.post_ffw_norm`),
     ]),
     norm("output_norm", hidden),
     ...(tied ? [] : [table("output")]),

@@ -6,6 +6,7 @@ import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { writeSafetensors } from "../../engine/container/safetensors.js";
 import { convertModel, describeModel, type LoadOptions, loadModel, type Model } from "../../engine/index.js";
 import { temporaryDirectory } from "../end-to-end/derive.test.helper.js";
+import { compareWeights } from "../parity/weights.js";
 import { type FamilyModel, makeFamilyModel, type Shape } from "./model.js";
 import { FamilyNetwork } from "./network.js";
 import { vocabularyOf } from "./vocabulary.js";
@@ -176,7 +177,10 @@ describe.each([QWEN3, GEMMA3])("an embedding model with a norm before each terna
       const out = join(directory.path, `converted-${files++}.gguf`);
       await convertModel(source, out, { type: "f16", embedding: "f32" });
       expect(await withModel(out, (model) => model.embed(TEXTS))).toEqual(right);
+      expect((await compareWeights({ models: [source, out] })).verdict).toBe("PASS");
     }
+    const wrong = await gguf(changed(made, (name, w) => (/Input|Sub/.test(name) ? w : w.map((x) => (gemma ? x - 1 : x + 1)))));
+    expect((await compareWeights({ models: [await safetensors(made), wrong] })).verdict).toBe("FAIL");
     await expect(convertModel(path, join(directory.path, "packed"))).rejects.toMatchObject({
       code: "usage",
       message: expect.stringContaining("convert to GGUF"),

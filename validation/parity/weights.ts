@@ -4,7 +4,7 @@ import { lookAt, readCodes } from "../../engine/conversion/layer.js";
 import { BitnetError } from "../../engine/errors.js";
 import type { FileOptions } from "../../engine/index.js";
 import { type ModelConfig, readConfig } from "../../engine/model/config.js";
-import { layerFloats, layerLinears } from "../../engine/model/layers.js";
+import { asMultipliers, type FloatRole, layerFloats, layerLinears } from "../../engine/model/layers.js";
 import { type LinearSource, type NetworkSources, readWeights } from "../../engine/model/weights.js";
 import { floatBytes, readFloats } from "../../engine/packing/dense.js";
 import { finite } from "./figures.js";
@@ -34,7 +34,10 @@ interface Form {
 }
 
 /** What determines the tensors and their shapes. */
-const SIZES = ["layers", "hiddenSize", "attentionSize", "headDim", "kvHeads", "ffnSize", "vocabSize", "subNorms", "qkNorms"] as const;
+const SIZES = [
+  ...(["layers", "hiddenSize", "attentionSize", "headDim", "kvHeads", "ffnSize", "vocabSize"] as const),
+  ...(["subNorms", "innerNorms", "postNorms", "qkNorms"] as const),
+];
 
 /** Sums over master weights may be in another order: their scale may differ by this part. */
 const SUM_ORDER = 2 ** -18;
@@ -130,11 +133,11 @@ class Pair {
     for (const [index, layer] of a.layers.entries()) {
       const other = b.layers[index]!;
       const norms = new Map(layerFloats(other));
-      for (const [role, norm] of layerFloats(layer)) await this.table(norm, norms.get(role)!, "norm");
+      for (const [role, norm] of layerFloats(layer)) await this.table(norm, norms.get(role)!, "norm", role);
       const linears = new Map(layerLinears(other));
       for (const [role, linear] of layerLinears(layer)) await this.linear(linear, linears.get(role)!);
     }
-    await this.table(a.outputNorm, b.outputNorm, "norm");
+    await this.table(a.outputNorm, b.outputNorm, "norm", "outputNorm");
     // A form without a head uses its embedding.
     if (a.head || b.head) await this.table(a.head ?? a.embedding, b.head ?? b.embedding, "head");
     this.factors();
@@ -156,18 +159,26 @@ class Pair {
     });
   }
 
-  /** A table [rows, columns] or a norm [size], which is one row. */
-  private async table(a: TensorInfo, b: TensorInfo, part: Part): Promise<void> {
+  /** A table [rows, columns] or a norm [size], which is one row. @param role of a norm: forms may store it otherwise */
+  private async table(a: TensorInfo, b: TensorInfo, part: Part, role?: FloatRole | "outputNorm"): Promise<void> {
     const [rows, columns] = a.shape.length === 2 ? [a.shape[0]!, a.shape[1]!] : [1, a.shape.reduce((x, y) => x * y, 1)];
     const types = [a.type, b.type] as const;
-    const comparison = new Comparison(types, columns);
+    const sameForm = role === undefined || this.forms[0].config.normsFromOne === this.forms[1].config.normsFromOne;
+    /** What is multiplied by, of a norm. */
+    const meant = (side: 0 | 1, values: Float32Array): Float32Array => {
+      if (role !== undefined) asMultipliers(values, role, this.forms[side].config);
+      return values;
+    };
+    // A sum with 1 is f32.
+    const precision = (side: 0 | 1): string => (role !== undefined && this.forms[side].config.normsFromOne ? "F32" : types[side]);
+    const comparison = new Comparison([precision(0), precision(1)], columns);
     const most = Math.max(1, Math.floor(STRETCH / columns));
     let count = 0; // of numbers whose bytes are the same
     for (let row = 0; row < rows; row += most) {
       const held = Math.min(most, rows - row);
       const bytes = [await this.rows(0, a, row, held, columns), await this.rows(1, b, row, held, columns)] as const;
-      if (a.type === b.type && Buffer.compare(...bytes) === 0) count += held * columns;
-      else comparison.add(floats(a.type, bytes[0], held * columns), floats(b.type, bytes[1], held * columns), row);
+      if (sameForm && a.type === b.type && Buffer.compare(...bytes) === 0) count += held * columns;
+      else comparison.add(meant(0, floats(a.type, bytes[0], held * columns)), meant(1, floats(b.type, bytes[1], held * columns)), row);
     }
     const found = comparison.result();
     const relation = { ...found, count: found.count + count };
