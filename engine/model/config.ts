@@ -32,6 +32,9 @@ const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ["relu_squared", "relu2"],
   ["silu", "silu"],
   ["swish", "silu"], // PyTorch's SiLU under its other name, for transformers too
+]);
+/** The same of Gemma. */
+const GEMMA_ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ["gelu_pytorch_tanh", "gelu_tanh"],
   ["gelu_tanh", "gelu_tanh"],
 ]);
@@ -58,9 +61,15 @@ export async function readConfig(checkpoint: Checkpoint, options: ConfigOptions 
 }
 
 /** The activation that the file states, else the one the user states, else undefined. */
-function activationOf(said: unknown, key: string, { activation }: ConfigOptions, path: string): Activation | undefined {
+function activationOf(
+  said: unknown,
+  key: string,
+  { activation }: ConfigOptions,
+  path: string,
+  names = ACTIVATIONS,
+): Activation | undefined {
   if (said === undefined) return activation;
-  const inFile = known(ACTIVATIONS, said, key, path);
+  const inFile = known(names, said, key, path);
   if (activation === undefined || activation === inFile) return inFile;
   throw new BitnetError("usage", `${path}: the option activation is ${activation}, but ${key} is ${show(said)}; leave the option out`, {
     file: path,
@@ -140,7 +149,13 @@ async function fromGguf(checkpoint: Checkpoint, options: ConfigOptions): Promise
   const headDim = headSize(number("attention.key_length", hiddenSize / heads), hiddenSize, heads, path);
 
   const activation = architecture.postNorms
-    ? activationOf(value("hidden_activation") ?? architecture.activation, `the activation function of ${name}`, options, path)
+    ? activationOf(
+        value("hidden_activation") ?? architecture.activation,
+        `the activation function of ${name}`,
+        options,
+        path,
+        GEMMA_ACTIVATIONS,
+      )
     : activationOf(value("hidden_activation"), `${name}.hidden_activation`, options, path);
   if (activation === undefined && name === "bitnet-b1.58" && metadata.get("tokenizer.ggml.model") !== "gpt2") {
     refuse(
@@ -273,7 +288,7 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
     ...rope,
     rmsNormEps: number("rms_norm_eps"),
     activation: gemma
-      ? activationOf(json.hidden_activation ?? architecture.activation, inFile("hidden_activation"), options, path)!
+      ? activationOf(json.hidden_activation ?? architecture.activation, inFile("hidden_activation"), options, path, GEMMA_ACTIVATIONS)!
       : (activationOf(json.hidden_act, inFile("hidden_act"), options, path) ?? known(ACTIVATIONS, undefined, inFile("hidden_act"), path)),
     subNorms: architecture.subNorms,
     innerNorms: architecture.innerNorms ?? false,
@@ -294,6 +309,7 @@ async function fromHuggingFace(checkpoint: Checkpoint, options: ConfigOptions): 
   };
 }
 
+/** Whether a model with norms in its layers is Gemma 3, by what config.json calls it. */
 function isGemma({ model_type }: JsonObject, name: unknown): boolean {
   return [name, model_type].some((said) => typeof said === "string" && /^gemma3/i.test(said));
 }

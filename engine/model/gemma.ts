@@ -7,6 +7,7 @@ import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
 import { isObject, type JsonObject } from "../container/sidecar.js";
 import { countOf, positive, refuse } from "./refusal.js";
+import { ROPE_FACTORS } from "./rope.js";
 
 /** What layers with a window rotate by where no key says it. */
 const LOCAL_THETA = 10_000;
@@ -39,7 +40,7 @@ const isNear = (value: unknown, wanted: number): boolean => typeof value === "nu
  * @returns the window of its layers; undefined: they see all
  * @throws BitnetError unsupported, naming the key
  */
-export function ggufGemma({ metadata, path }: Checkpoint, architecture: string, sizes: Sizes): number | undefined {
+export function ggufGemma({ metadata, tensors, path }: Checkpoint, architecture: string, sizes: Sizes): number | undefined {
   const { headDim, hiddenSize, layers, ropeTheta } = sizes;
   /** What the network does anyway, said. */
   const same: Readonly<Record<string, readonly [number, what: string]>> = {
@@ -67,7 +68,9 @@ export function ggufGemma({ metadata, path }: Checkpoint, architecture: string, 
   const key = `${architecture}.rope.freq_base_swa`;
   const local = positive(value("rope.freq_base_swa") ?? LOCAL_THETA, key, path);
   if (local !== ropeTheta) return refuseBases(path, `${architecture}.attention.sliding_window is ${window}`, local, ropeTheta);
-  for (const scaling of ["rope.scaling.factor", "rope.scale_linear"]) {
+  if (tensors.has(ROPE_FACTORS))
+    refuse(path, `tensor ${ROPE_FACTORS} scales RoPE, but with a sliding window for some layers only, which is not supported`);
+  for (const scaling of ["rope.scaling.factor", "rope.scale_linear", "rope.scaling.attn_factor"]) {
     const said = value(scaling);
     if (said !== undefined && said !== 0 && said !== 1)
       refuse(
@@ -135,11 +138,11 @@ function layerKinds(json: JsonObject, layers: number, path: string): ReadonlySet
       refuse(path, `config.json: layer_types has ${json.layer_types.length} entries, but num_hidden_layers is ${layers}`);
     return new Set(json.layer_types.slice(0, layers) as unknown[]);
   }
-  // Every sixth layer sees all, where it isn't said.
+  // Every sixth layer sees all, where it isn't said; the first one does only if all do.
   const pattern = positive(
     json.sliding_window_pattern ?? json._sliding_window_pattern ?? HF.pattern,
     "config.json: sliding_window_pattern",
     path,
   );
-  return new Set(Array.from({ length: layers }, (_, layer) => ((layer + 1) % pattern === 0 ? "full_attention" : "sliding_attention")));
+  return new Set([pattern === 1 ? "full_attention" : "sliding_attention"]);
 }

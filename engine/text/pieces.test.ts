@@ -277,8 +277,11 @@ describe("tokenizer.json", () => {
       normalizer: { type: "Replace", pattern: { String: " " }, content: "▁" },
       pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false },
       decoder: { type: "Sequence", decoders: json.decoder.decoders.slice(0, 3) },
+      // Runs of spaces are added tokens, too.
+      added_tokens: [...json.added_tokens, { ...json.added_tokens[0], id: json.model.vocab["▁▁"], content: "▁▁", special: false }],
     };
     const ours = await load(changes);
+    expect(ours.decode(ours.encode("a  b", { bos: false }))).toBe("a  b");
     const hf = new HfTokenizer({ ...json, ...changes }, {});
     const scored = await loadTokenizer(fakeCheckpoint({ metadata: { ...llama2Metadata(), "tokenizer.ggml.add_space_prefix": false } }));
     fc.assert(
