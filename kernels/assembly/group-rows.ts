@@ -175,19 +175,32 @@ function eightRows(codes: usize, xa: usize, xb: usize, group: u32, m: usize, sca
   addRows(sums + 64, worth(hb0, lb0, c128, ones, sumb, s0, scaleb), worth(hb1, lb1, c128, ones, sumb, s1, scaleb));
 }
 
-/** The same against 16 rows, for registers of 256 bits. */
+/** The same against 16 rows, for registers of 256 bits: two steps a turn, since half of a turn of one is addresses and the loop itself (with 128 bits, registers spill). */
 // @ts-ignore: decorator
 @inline
 function sixteenRows(codes: usize, xa: usize, xb: usize, group: u32, m: usize, scales: usize, sums: usize, c128: v128, ones: v128): void {
   let ha0 = i16x8.splat(0), ha1 = ha0, ha2 = ha0, ha3 = ha0, la0 = ha0, la1 = ha0, la2 = ha0, la3 = ha0;
   let hb0 = ha0, hb1 = ha0, hb2 = ha0, hb3 = ha0, lb0 = ha0, lb1 = ha0, lb2 = ha0, lb3 = ha0;
-  for (const end = xa + group; xa < end; xa += 4, xb += 4, codes += 64) {
+  let la = xa + group, lb = xb + group;
+  for (const end = la; xa < end; xa += 8, la += 8, xb += 8, lb += 8, codes += 128) {
     const w0 = v128.load(codes), w1 = v128.load(codes, 16), w2 = v128.load(codes, 32), w3 = v128.load(codes, 48);
-    const a = v128.load32_splat(xa), b = v128.load32_splat(xa + group), c = v128.load32_splat(xb), d = v128.load32_splat(xb + group);
+    const a = v128.load32_splat(xa);
     ha0 = i16x8.add(ha0, dot7(a, w0)); ha1 = i16x8.add(ha1, dot7(a, w1)); ha2 = i16x8.add(ha2, dot7(a, w2)); ha3 = i16x8.add(ha3, dot7(a, w3));
+    const b = v128.load32_splat(la);
     la0 = i16x8.add(la0, dot7(b, w0)); la1 = i16x8.add(la1, dot7(b, w1)); la2 = i16x8.add(la2, dot7(b, w2)); la3 = i16x8.add(la3, dot7(b, w3));
+    const c = v128.load32_splat(xb);
     hb0 = i16x8.add(hb0, dot7(c, w0)); hb1 = i16x8.add(hb1, dot7(c, w1)); hb2 = i16x8.add(hb2, dot7(c, w2)); hb3 = i16x8.add(hb3, dot7(c, w3));
+    const d = v128.load32_splat(lb);
     lb0 = i16x8.add(lb0, dot7(d, w0)); lb1 = i16x8.add(lb1, dot7(d, w1)); lb2 = i16x8.add(lb2, dot7(d, w2)); lb3 = i16x8.add(lb3, dot7(d, w3));
+    const v0 = v128.load(codes, 64), v1 = v128.load(codes, 80), v2 = v128.load(codes, 96), v3 = v128.load(codes, 112);
+    const e = v128.load32_splat(xa, 4);
+    ha0 = i16x8.add(ha0, dot7(e, v0)); ha1 = i16x8.add(ha1, dot7(e, v1)); ha2 = i16x8.add(ha2, dot7(e, v2)); ha3 = i16x8.add(ha3, dot7(e, v3));
+    const f = v128.load32_splat(la, 4);
+    la0 = i16x8.add(la0, dot7(f, v0)); la1 = i16x8.add(la1, dot7(f, v1)); la2 = i16x8.add(la2, dot7(f, v2)); la3 = i16x8.add(la3, dot7(f, v3));
+    const g = v128.load32_splat(xb, 4);
+    hb0 = i16x8.add(hb0, dot7(g, v0)); hb1 = i16x8.add(hb1, dot7(g, v1)); hb2 = i16x8.add(hb2, dot7(g, v2)); hb3 = i16x8.add(hb3, dot7(g, v3));
+    const h = v128.load32_splat(lb, 4);
+    lb0 = i16x8.add(lb0, dot7(h, v0)); lb1 = i16x8.add(lb1, dot7(h, v1)); lb2 = i16x8.add(lb2, dot7(h, v2)); lb3 = i16x8.add(lb3, dot7(h, v3));
   }
   const s0 = v128.load(scales), s1 = v128.load(scales, 16), s2 = v128.load(scales, 32), s3 = v128.load(scales, 48);
   const suma = v128.load32_splat(m), scalea = v128.load32_splat(m, 4), sumb = v128.load32_splat(m, 8), scaleb = v128.load32_splat(m, 12);
