@@ -120,7 +120,7 @@ export function quantize(x: Float32Array, n: number): Quantized {
 }
 
 /** Largest integer of an activation in 15 bits: 127·128 + 63, which the kernels take apart into two of 8 bits. */
-const WIDE_LEVELS = 16319;
+export const WIDE_LEVELS = 16319;
 
 /** Activations of one token, quantised in groups of columns that share a scale. */
 export interface GroupedActivations {
@@ -293,7 +293,7 @@ const LEVELS = 32767;
 /** (2^31 − 1) / 127: the maximum of a query's levels times headDim, so that sums stay in int32. */
 const SCORE_BOUND = 16909320;
 /** Maxima below this count as 0: their inverses leave f32's range. */
-const LEAST_MAX = f(1e-30);
+export const LEAST_MAX = f(1e-30);
 
 /** max|x| of [n] from `from` on */
 function absMax(x: Float32Array, from: number, n: number): number {

@@ -12,7 +12,7 @@ import type { FileStamp } from "../container/source.js";
 import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
 import { Forward, type Tables } from "../network/forward.js";
-import { scannedState } from "../network/head.js";
+import { codedState, isCoarse } from "../network/head.js";
 import { HeadSearch } from "../network/head-search.js";
 import type { HeadKind } from "../network/layout.js";
 import { type LoadNeeds, load, loadNeeds } from "../network/load.js";
@@ -164,7 +164,7 @@ function leadKernels(
     told = now;
     tell({ done: Math.min(done, bytes), total: bytes });
   };
-  let head = headKind(request.head, config, sources);
+  let head = headKind(request.head, config, sources, needs);
   let scaleBlock = config.activations === "float" ? SCALE_GROUP : undefined;
   for (;;) {
     const plan = planNetwork(new ArenaPlan(request.firstAddress, memoryLeft()), config, {
@@ -201,12 +201,15 @@ function leadKernels(
 const WORTH_SCAN = 2 ** 24;
 
 /** bf16 rows first: they are half as large as f32, and all published models' embeddings fit them, but for quantised ones. */
-function headKind(option: HeadOption, { vocabSize, hiddenSize, innerNorms }: ModelConfig, { head, embedding }: NetworkSources): HeadKind {
+function headKind(option: HeadOption, config: ModelConfig, sources: NetworkSources, needs: LoadNeeds): HeadKind {
+  const { vocabSize, hiddenSize, innerNorms, activations } = config;
   if (innerNorms) return "none";
   const possible = hiddenSize % 16 === 0; // whole blocks of the scan; the exact head gives the same tokens
   const wanted = option === "two-stage" || (option === "auto" && vocabSize * hiddenSize >= WORTH_SCAN);
+  // States in 8 bits would be too coarse.
+  if (wanted && needs.head && activations === "float") return "ternary";
   if (possible && wanted) return "scan";
-  return isQuantized((head ?? embedding).type) ? "f32" : "bf16";
+  return isQuantized((sources.head ?? sources.embedding).type) ? "f32" : "bf16";
 }
 
 function tablesOf(kernels: Kernels, plan: NetworkPlan, sources: NetworkSources, files: ModelFiles, thread: number): Tables {
@@ -219,8 +222,8 @@ function tablesOf(kernels: Kernels, plan: NetworkPlan, sources: NetworkSources, 
 function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: NetworkPlan, tables: Tables, files: ModelFiles): Engine {
   const step = new StepMemory(memory, plan);
   const forward = new Forward(kernels, memory, plan, step, tables, 0);
-  const scans = plan.head.kind === "scan";
-  const search = scans ? new HeadSearch(kernels, memory, plan, tables.head, plan.scratch) : undefined;
+  const coarse = isCoarse(plan.head.kind);
+  const search = coarse ? new HeadSearch(kernels, memory, plan, tables.head, plan.scratch) : undefined;
   const stateOf = (output: number): number => plan.normed + output * plan.config.hiddenSize * 4;
   // What the head multiplies.
   const headInput = (output: number): number =>
@@ -233,7 +236,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
   return {
     files,
     compute(batch) {
-      places = step.write(batch, !scans || !batch.outputs.every(fewSuffice));
+      places = step.write(batch, !coarse || !batch.outputs.every(fewSuffice));
       step.operation = Operation.step;
       kernels.barrier(plan.control, plan.threads);
       forward.run();
@@ -245,7 +248,8 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
       const { repetitionPenalty } = options;
       const adjustment =
         repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
-      return search.best(all(place), headInput(place), scannedState(plan.head, place).meta, bestNeeded(options)!, adjustment, ids);
+      const x = headInput(place);
+      return search.best(all(place), x, codedState(memory, plan, plan.head, x, place), bestNeeded(options)!, adjustment, ids);
     },
     hidden: (index) => new Float32Array(memory.buffer, stateOf(places[index]!), plan.config.hiddenSize),
     counters: () => readCounters(memory, plan.counters, plan.threads),

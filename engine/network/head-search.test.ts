@@ -1,10 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { COUNTER_BYTES } from "../compute/counters.js";
-import { instantiate, type Kernels, TIERS, type Tier } from "../compute/kernels.js";
+import { GROUPS_SCRATCH, instantiate, type Kernels, rowGroup, TIERS, type Tier } from "../compute/kernels.js";
 import { chooseKernels } from "../compute/tier.js";
-import { dot8 } from "../numerics.js";
+import { dot8, WIDE_LEVELS } from "../numerics.js";
+import { type CodedState, codedState, type HeadPlan } from "./head.js";
 import { HeadSearch } from "./head-search.js";
+import { up } from "./layout.js";
+import type { SharedPlan } from "./shared-plan.js";
 import type { TableFile } from "./table-file.js";
 
 const N = 64; // hidden size
@@ -18,11 +21,17 @@ interface Setting {
   readonly coarse: Float32Array; // [VOCAB]
   readonly exact: Float32Array; // [VOCAB]
   readonly x: number;
-  readonly meta: number;
+  readonly state: CodedState;
 }
 
-/** A head and a hidden state; with `spoil` the search believes the codes to be exact. */
-function setting(table: Float32Array, hidden: Float32Array, tier: Tier = "plain", spoil = false): Setting {
+/** A head and a hidden state; with `spoil` the search believes the codes, of the rows or of the state, to be exact. */
+function setting(
+  table: Float32Array,
+  hidden: Float32Array,
+  tier: Tier = "plain",
+  spoil = false,
+  kind: "scan" | "ternary" = "scan",
+): Setting {
   const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
   const kernels: Kernels = instantiate(MODULES[tier], memory, tier, 0);
   let next = COUNTER_BYTES;
@@ -33,24 +42,57 @@ function setting(table: Float32Array, hidden: Float32Array, tier: Tier = "plain"
   };
   const floats = (at: number, n: number): Float32Array => new Float32Array(memory.buffer, at, n);
   const groups = Math.ceil(VOCAB / 4) * 4;
-  const [codes, scales, errors] = [take(groups * N), take(groups * 4), take(groups * 4)];
-  const [x, x16, meta, y, scratch, rows] = [take(N * 4), take(N * 2), take(64), take(groups * 4), take(256), take(4 * N * 4)];
-  for (let id = 0; id < VOCAB; id++) {
-    floats(rows, N).set(table.subarray(id * N, (id + 1) * N));
-    kernels.packScan(codes + (id - (id % 4)) * N, id % 4, scales + id * 4, errors + id * 4, rows, N);
-  }
+  const [scales, errors, bounds] = [take(groups * 4), take(groups * 4), take(3 * groups * 4)];
+  const [x, y, scratch, rows] = [take(N * 4), take(groups * 4), take(GROUPS_SCRATCH), take(4 * N * 4)];
   floats(x, N).set(hidden);
-  kernels.prepareScan(x16, meta, x, N, LEVELS);
-  kernels.scan(codes, scales, groups, N, x16, meta, y, scratch);
-  if (spoil) floats(errors, VOCAB).fill(0);
-  const plan = {
-    config: { vocabSize: VOCAB, hiddenSize: N },
-    head: { rows: groups, scales, errors, bounds: take(3 * groups * 4) },
-  };
+  const plan = { config: { vocabSize: VOCAB, hiddenSize: N, activations: "float" }, head: { kind, rows: groups, scales, errors, bounds } };
+  let state: CodedState;
+  if (kind === "scan") {
+    const [codes, x16, meta] = [take(groups * N), take(N * 2), take(64)];
+    for (let id = 0; id < VOCAB; id++) {
+      floats(rows, N).set(table.subarray(id * N, (id + 1) * N));
+      kernels.packScan(codes + (id - (id % 4)) * N, id % 4, scales + id * 4, errors + id * 4, rows, N);
+    }
+    kernels.prepareScan(x16, meta, x, N, LEVELS);
+    kernels.scan(codes, scales, groups, N, x16, meta, y, scratch);
+    if (spoil) floats(errors, VOCAB).fill(0);
+    const [, norm, residual] = floats(meta, 3) as unknown as [number, number, number];
+    state = { norm, residual };
+  } else {
+    // A group of columns is a row.
+    const inGroup = rowGroup(tier, true);
+    const packed = take(up(groups, 16) * (N / 4));
+    const [groupScales, codes, x15, meta] = [take(up(groups, 16) * 4), take(N), take(N * 2), take(64)];
+    for (let id = 0; id < VOCAB; id++) {
+      const row = table.subarray(id * N, (id + 1) * N);
+      const scale = row.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      new Uint8Array(memory.buffer, codes, N).set(row.map((value) => Math.sign(value) + 1));
+      (kernels.packLane ?? kernels.packRow)(packed + Math.floor(id / inGroup) * (inGroup / 4) * N, id % inGroup, codes, N);
+      floats(groupScales, up(groups, 16))[id] = scale;
+      floats(scales, groups)[id] = 1.0001 * scale * Math.sqrt(N);
+    }
+    kernels.quantizeGroups(x15, N * 2, meta, 8, x, N, N, N, 1);
+    kernels.ternaryGroups(packed, groupScales, groups, N, N, 1, x15, N * 2, meta, 8, 1, y, groups * 4, scratch);
+    state = codedState(memory, { ...plan, scaleBlock: N } as unknown as SharedPlan, plan.head as HeadPlan, x, 0);
+    if (spoil) state = { ...state, residual: 0 };
+  }
   const file = { rows, row: (id: number, to: number) => floats(to, N).set(table.subarray(id * N, (id + 1) * N)) };
   const search = new HeadSearch(kernels, memory, plan, file as unknown as TableFile, scratch);
   const exact = Float32Array.from({ length: VOCAB }, (_, id) => dot8(hidden, 0, table, id * N, N));
-  return { search, coarse: floats(y, VOCAB), exact, x, meta };
+  return { search, coarse: floats(y, VOCAB), exact, x, state };
+}
+
+/** A ternary head of equal scales, and a state of one large number: which row is best is in what its codes leave out of the others. */
+function ternaryAdversarial(seed: number, size: number): { readonly table: Float32Array; readonly hidden: Float32Array } {
+  let state = seed;
+  const random = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  const table = Float32Array.from({ length: VOCAB * N }, () => (Math.floor(random() * 3) - 1) * 0.5);
+  const hidden = Float32Array.from({ length: N }, () => size * (Math.floor(random() * 3) - 1 + (random() < 0.5 ? -0.49 : 0.49)));
+  hidden[0] = size * WIDE_LEVELS;
+  return { table, hidden };
 }
 
 /** A head, and a hidden state that points along what the codes of one of its rows leave out: the worst there is for a coarse scan. */
@@ -83,8 +125,27 @@ describe("the two-stage head", () => {
         fc.constantFrom(...TIERS),
         (seed, strength, count, tier) => {
           const { table, hidden } = adversarial(seed, strength);
-          const { search, coarse, exact, x, meta } = setting(table, hidden, tier);
-          const found = search.best(coarse, x, meta, count, undefined);
+          const { search, coarse, exact, x, state } = setting(table, hidden, tier);
+          const found = search.best(coarse, x, state, count, undefined);
+          expect(top(found, count)).toEqual(top(exact, count));
+          for (const id of top(exact, count)) expect(Object.is(found[id], exact[id])).toBe(true);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it("… of a ternary head, whatever hides in the rounding of the state", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 2 ** 31 }),
+        fc.constantFrom(1e-12, 1, 1e6),
+        fc.constantFrom(1, 2, 40, VOCAB),
+        fc.constantFrom(...TIERS),
+        (seed, size, count, tier) => {
+          const { table, hidden } = ternaryAdversarial(seed, size);
+          const { search, coarse, exact, x, state } = setting(table, hidden, tier, false, "ternary");
+          const found = search.best(coarse, x, state, count, undefined);
           expect(top(found, count)).toEqual(top(exact, count));
           for (const id of top(exact, count)) expect(Object.is(found[id], exact[id])).toBe(true);
         },
@@ -101,14 +162,14 @@ describe("the two-stage head", () => {
         fc.constantFrom(0.5, 1.3, 5),
         (seed, ids, penalty) => {
           const { table, hidden } = adversarial(seed, 30);
-          const { search, coarse, exact, x, meta } = setting(table, hidden);
+          const { search, coarse, exact, x, state } = setting(table, hidden);
           const adjust = (logit: number): number => (logit > 0 ? logit / penalty : logit * penalty);
           const change = (logits: Float32Array): Float32Array => {
             const changed = logits.slice();
             for (const id of ids) changed[id] = adjust(logits[id]!);
             return changed;
           };
-          const found = change(search.best(coarse, x, meta, 5, { ids: Int32Array.from(ids), adjust }));
+          const found = change(search.best(coarse, x, state, 5, { ids: Int32Array.from(ids), adjust }));
           expect(top(found, 5)).toEqual(top(change(exact), 5));
         },
       ),
@@ -125,9 +186,9 @@ describe("the two-stage head", () => {
         (seed, ids, count, changes) => {
           const { table, hidden } = adversarial(seed, 30);
           for (let i = ids * N; i < table.length; i++) table[i]! *= 100;
-          const { search, coarse, exact, x, meta } = setting(table, hidden);
+          const { search, coarse, exact, x, state } = setting(table, hidden);
           const adjustment = changes ? { ids: Int32Array.of(VOCAB - 1), adjust: (logit: number) => logit - 1 } : undefined;
-          const found = search.best(coarse, x, meta, count, adjustment, ids).subarray(0, ids);
+          const found = search.best(coarse, x, state, count, adjustment, ids).subarray(0, ids);
           if (adjustment && ids === VOCAB) return; // the test above
           expect(top(found, Math.min(count, ids))).toEqual(top(exact.subarray(0, ids), Math.min(count, ids)));
         },
@@ -144,8 +205,8 @@ describe("the two-stage head", () => {
       table.fill(value / N, row * N, (row + 1) * N);
       table[row * N] = 0;
       for (const tier of TIERS) {
-        const { search, coarse, exact, x, meta } = setting(table, hidden, tier);
-        expect(top(search.best(coarse, x, meta, 1, undefined), 1)).toEqual([row]);
+        const { search, coarse, exact, x, state } = setting(table, hidden, tier);
+        expect(top(search.best(coarse, x, state, 1, undefined), 1)).toEqual([row]);
         expect(top(exact, 1)).toEqual([row]);
       }
     }
@@ -154,26 +215,26 @@ describe("the two-stage head", () => {
   it("computes few rows where one stands out, and more where many are close", () => {
     const { table, hidden } = adversarial(7, 0);
     const clear = setting(table, Float32Array.from(table.subarray(5 * N, 6 * N)));
-    clear.search.best(clear.coarse, clear.x, clear.meta, 1, undefined);
+    clear.search.best(clear.coarse, clear.x, clear.state, 1, undefined);
     expect(clear.search.computed).toBeLessThan(5);
     const all = setting(table, hidden);
-    all.search.best(all.coarse, all.x, all.meta, 40, undefined);
+    all.search.best(all.coarse, all.x, all.state, 40, undefined);
     expect(all.search.computed).toBeGreaterThanOrEqual(40);
   });
 
-  it("would choose wrongly without its bound", () => {
+  it.each(["scan", "ternary"] as const)("would choose wrongly without its bound: %s", (kind) => {
     const wrong = Array.from({ length: 60 }, (_, i) => i + 1).filter((seed) => {
-      const { table, hidden } = adversarial(seed, 30);
-      const { search, coarse, exact, x, meta } = setting(table, hidden, "plain", true);
-      return top(search.best(coarse, x, meta, 40, undefined), 40).some((id, i) => id !== top(exact, 40)[i]);
+      const { table, hidden } = kind === "scan" ? adversarial(seed, 30) : ternaryAdversarial(seed, 1);
+      const { search, coarse, exact, x, state } = setting(table, hidden, "plain", true, kind);
+      return top(search.best(coarse, x, state, 40, undefined), 40).some((id, i) => id !== top(exact, 40)[i]);
     });
     expect(wrong.length).toBeGreaterThan(0);
   });
 
   it("a hidden state that isn't finite gives logits that aren't either", () => {
     const { table } = adversarial(1, 0);
-    const { search, coarse, x, meta } = setting(table, new Float32Array(N).fill(Number.NaN));
-    expect(search.best(coarse, x, meta, 1, undefined).every(Number.isNaN)).toBe(true);
+    const { search, coarse, x, state } = setting(table, new Float32Array(N).fill(Number.NaN));
+    expect(search.best(coarse, x, state, 1, undefined).every(Number.isNaN)).toBe(true);
   });
 });
 

@@ -1,6 +1,6 @@
 import { type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { ModelConfig } from "../model/config.js";
-import type { HeadPlan } from "./head.js";
+import type { CodedState, HeadPlan } from "./head.js";
 import type { TableFile } from "./table-file.js";
 
 /** A rule that changes the logits of some tokens before the best are sought: it must never turn a smaller logit into a larger one. */
@@ -12,7 +12,7 @@ export interface Adjustment {
 /** What the search needs of a `NetworkPlan`. */
 interface Searched {
   readonly config: Pick<ModelConfig, "vocabSize" | "hiddenSize">;
-  readonly head: Pick<HeadPlan, "rows" | "scales" | "errors" | "bounds">;
+  readonly head: Pick<HeadPlan, "kind" | "rows" | "scales" | "errors" | "bounds">;
 }
 
 /** Relative error of one f32 operation. */
@@ -26,7 +26,7 @@ const TINY = 1e-15;
  * The exact logits of all tokens that can be among the best, from a scan's coarse ones.
  *
  * With e a row, ê its codes, x the hidden state and x̂ its codes, |e·x − ê·x̂| ≤ ‖e − ê‖·‖x‖ + ‖ê‖·‖x − x̂‖ (Cauchy–Schwarz), plus the
- * rounding of both f32 sums, at most (n/8 + 32)·2^-24·‖e‖·‖x‖ in all. So each logit has a lower and an upper bound. A row whose upper bound
+ * rounding of both f32 sums, at most (n/8 + 32)·2^-24·‖e‖·‖x‖ in all, of a ternary head, whose groups are summed too, (n/4 + 32)·2^-24·‖e‖·‖x‖. So each logit has a lower and an upper bound. A row whose upper bound
  * is below the count-th best lower bound can't be among the `count` best; all others are read and computed as the exact head does.
  */
 export class HeadSearch {
@@ -63,7 +63,7 @@ export class HeadSearch {
   /**
    * @param coarse [vocab] f32 from the scan
    * @param x the hidden state, [hidden] f32
-   * @param meta what `prepareScan` said of it
+   * @param state what is known of it
    * @param count how many of the best are wanted, at least 1
    * @param ids only tokens below it are sought
    * @returns [vocab] f32: exact logits, −Infinity where a token can't be among the `count` best; overwritten by the next call
@@ -71,21 +71,22 @@ export class HeadSearch {
   best(
     coarse: Float32Array,
     x: number,
-    meta: number,
+    state: CodedState,
     count: number,
     adjustment: Adjustment | undefined,
     ids = this.#plan.config.vocabSize,
   ): Float32Array {
     const { vocabSize, hiddenSize } = this.#plan.config;
-    const [, norm, residual] = new Float32Array(this.#memory.buffer, meta, 3) as unknown as [number, number, number];
+    const { norm, residual } = state;
     const result = this.#result;
-    // Not finite: the exact logits aren't either, and the sampler says so.
-    if (!Number.isFinite(norm)) return result.fill(Number.NaN);
+    // Not finite, in f32: the exact logits aren't either, and the sampler says so.
+    if (!Number.isFinite(Math.fround(norm))) return result.fill(Number.NaN);
     const kernels = this.#kernels;
-    const { rows, scales, errors } = this.#plan.head;
+    const { kind, rows, scales, errors } = this.#plan.head;
     const perError = norm * NORM_SLACK;
-    // ‖e‖ and ‖ê‖ are at most √n times the largest number, 127.5 scales.
-    const perScale = 127.5 * Math.sqrt(hiddenSize) * (residual * NORM_SLACK + (hiddenSize / 8 + 32) * UNIT * norm * NORM_SLACK);
+    // Of a ternary head that is ‖e‖; else ‖e‖ and ‖ê‖ are at most √n times the largest number, 127.5 scales.
+    const [perNorm, additions] = kind === "ternary" ? [1, hiddenSize / 4] : [127.5 * Math.sqrt(hiddenSize), hiddenSize / 8];
+    const perScale = perNorm * (residual * NORM_SLACK + (additions + 32) * UNIT * norm * NORM_SLACK);
     const lower = this.#lower;
     const upper = this.#upper;
     let least = kernels.bounds(

@@ -1,7 +1,9 @@
 import { ROW_GROUP } from "../compute/kernels.js";
-import { floatStride, type HeadKind, type Layout, up } from "./layout.js";
+import { LEAST_MAX, WIDE_LEVELS } from "../numerics.js";
+import { floatStride, type HeadKind, type Layout, type LinearPlan, up } from "./layout.js";
+import type { SharedPlan } from "./shared-plan.js";
 import { type TableFile, tablePieceRows } from "./table-file.js";
-import type { ForwardThread } from "./thread.js";
+import { type ForwardThread, type SideBySide, sideBySide } from "./thread.js";
 
 /** Rows of the output head that a thread takes at a time: exact ones, and of a scan. */
 const HEAD_ROWS = 256;
@@ -20,7 +22,9 @@ export interface HeadPlan {
   readonly rows: number;
   readonly rowBytes: number;
   readonly at: number;
-  /** [rows] f32: scale of each row's codes, and their distance √Σ(row − code·scale)²; only `scan` */
+  /** Its rows as of a layer; only `ternary` */
+  readonly linear: LinearPlan | undefined;
+  /** [rows] f32: scale of each row's codes, and their distance √Σ(row − code·scale)² (`scan`); what √Σrow² is at most, and 0 (`ternary`) */
   readonly scales: number;
   readonly errors: number;
   /** [slots] hidden states for the scan: hidden int16, then 64 bytes of scale and norms */
@@ -37,8 +41,8 @@ export function planHead(layout: Layout): HeadPlan {
   const { hiddenSize, vocabSize } = layout.config;
   const { head: kind } = layout.options;
   const rows = kind === "none" ? 0 : up(vocabSize, ROW_GROUP);
-  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize, none: 0 }[kind];
-  const scanBytes = kind === "scan" ? rows * 4 : 0;
+  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize, ternary: 0, none: 0 }[kind];
+  const coarseBytes = isCoarse(kind) ? rows * 4 : 0;
   const isRotated = kind !== "none" && layout.config.rotation?.head === true;
   const scannedStride = up(hiddenSize * 2, 64) + 64;
   const logitsStride = floatStride(rows);
@@ -50,18 +54,57 @@ export function planHead(layout: Layout): HeadPlan {
     rows,
     rowBytes,
     at: layout.take("output head", rows * rowBytes),
-    scales: layout.take("output head", scanBytes),
-    errors: layout.take("output head", scanBytes),
+    linear: kind === "ternary" ? layout.linear(rows, hiddenSize, false) : undefined,
+    scales: layout.take("output head", coarseBytes),
+    errors: layout.take("output head", coarseBytes),
     scanned: layout.take("activations", (kind === "scan" ? layout.slots : 0) * scannedStride),
     scannedStride,
-    bounds: layout.take("activations", 3 * scanBytes),
+    bounds: layout.take("activations", 3 * coarseBytes),
     logits: layout.take("logits", layout.limits.maxOutputs * logitsStride),
     logitsStride,
   };
 }
 
+/** Whether logits in memory are coarse, and `HeadSearch` finds the exact ones of the best. */
+export function isCoarse(kind: HeadKind): boolean {
+  return kind === "scan" || kind === "ternary";
+}
+
+/** What is known of a hidden state x whose codes x̂ met a coarse head. */
+export interface CodedState {
+  /** ‖x‖ */
+  readonly norm: number;
+  /** ‖x − x̂‖, or more. */
+  readonly residual: number;
+}
+
+/** Rounding to whole levels, and of the f32 factors that levels are made with. */
+const HALF_LEVEL = 0.505;
+
+/** That of an output. @param x [hidden] f32 */
+export function codedState(memory: WebAssembly.Memory, plan: SharedPlan, head: HeadPlan, x: number, slot: number): CodedState {
+  if (head.kind === "scan") {
+    const [, norm, residual] = new Float32Array(memory.buffer, scannedState(head, slot).meta, 3) as unknown as [number, number, number];
+    return { norm, residual };
+  }
+  const { hiddenSize } = plan.config;
+  const state = new Float32Array(memory.buffer, x, hiddenSize);
+  const size = plan.scaleBlock!;
+  let norm = 0;
+  let residual = 0;
+  for (let group = 0; group < hiddenSize; group += size) {
+    let most = 0;
+    for (let i = group; i < group + size; i++) {
+      norm += state[i]! * state[i]!;
+      most = Math.max(most, Math.abs(state[i]!));
+    }
+    residual += size * Math.max(LEAST_MAX, (HALF_LEVEL / WIDE_LEVELS) * most) ** 2;
+  }
+  return { norm: Math.sqrt(norm), residual: Math.sqrt(residual) };
+}
+
 /** Where an output's hidden state lies for the scan: codes, and what `prepareScan` says of it. */
-export function scannedState({ scanned, scannedStride }: HeadPlan, slot: number): { readonly codes: number; readonly meta: number } {
+function scannedState({ scanned, scannedStride }: HeadPlan, slot: number): { readonly codes: number; readonly meta: number } {
   const codes = scanned + slot * scannedStride;
   return { codes, meta: codes + scannedStride - 64 };
 }
@@ -76,25 +119,28 @@ export class Head {
   readonly #thread: ForwardThread;
   readonly #plan: HeadPlan;
   readonly #table: TableFile;
+  readonly #chunks: SideBySide;
 
   /** @param table the head's exact rows in the file */
   constructor(thread: ForwardThread, plan: HeadPlan, table: TableFile) {
     this.#thread = thread;
     this.#plan = plan;
     this.#table = table;
+    this.#chunks = plan.linear === undefined ? [] : sideBySide([plan.linear], thread.plan);
   }
 
   /**
    * The last norm of the step's outputs, and logits of the first `headed` of them. Ends behind a barrier.
-   * @param full all logits exactly, even if the head is scanned
+   * @param full all logits exactly, even if those in memory are coarse
    */
   run(outputs: number, headed: number, full: boolean): void {
     const normed = this.#norm(outputs);
     if (headed === 0) return;
     const x = this.#plan.signs === 0 ? normed : this.#rotate(normed, headed);
-    if (this.#plan.kind !== "scan") this.#exact(x, headed);
+    if (!isCoarse(this.#plan.kind)) this.#exact(x, headed);
     else if (full) this.#fromFile(x, headed);
-    else this.#scan(x, headed);
+    else if (this.#plan.kind === "scan") this.#scan(x, headed);
+    else this.#project(x, headed);
   }
 
   /** Last norm of the outputs' rows, side by side: [outputs][hidden] f32. @returns where */
@@ -157,7 +203,16 @@ export class Head {
     });
   }
 
-  /** Coarse logits, from the codes in memory; `HeadSearch` makes exact ones of the best. */
+  /** Coarse logits of a ternary table: a layer, whose input is the states. */
+  #project(x: number, outputs: number): void {
+    const thread = this.#thread;
+    const { hiddenSize } = thread.config;
+    const { logits, logitsStride } = this.#plan;
+    thread.eachRow(outputs, (i, slot) => thread.normAndQuantize(slot, x + i * hiddenSize * 4, undefined, hiddenSize));
+    thread.linears(this.#chunks, logits, logitsStride, outputs);
+  }
+
+  /** Coarse logits, from the codes in memory. */
   #scan(x: number, outputs: number): void {
     const thread = this.#thread;
     const { kernels } = thread;

@@ -23,6 +23,8 @@ interface Job {
 /** Packings of all ternary layers, in the order of `allLinears`, and what they need of the plan. */
 export interface LoadNeeds {
   readonly packings: readonly Packing[];
+  /** That of the output head, if it is a ternary table: it may be kept as a layer. */
+  readonly head: Packing | undefined;
   /** A thread's staging: the largest piece and what it decodes to. */
   readonly stagingBytes: number;
   /** Pieces of which something is noted for the scale of their tensor, all tensors together. */
@@ -35,15 +37,25 @@ export type LoadOutcome = "loaded" | "f32 head" | "scale groups";
 /** Looks at every ternary layer's encoding. @throws BitnetError tensor */
 export function loadNeeds(sources: NetworkSources): LoadNeeds {
   const packings = allLinears(sources.layers).map(openPacking);
+  const head = ternaryHead(sources.head ?? sources.embedding);
   let stagingBytes = tableStaging(sources.embedding.shape[1]!);
   for (const { byteLength } of smallTensors(sources)) stagingBytes = Math.max(stagingBytes, align(byteLength));
   let statPieces = 0;
-  for (const packing of packings) {
+  for (const packing of head ? [...packings, head] : packings) {
     const { length, rows } = packing.piece(0);
     stagingBytes = Math.max(stagingBytes, align(length) + rows.length * align(packing.source.columns, WIDEST_BLOCK));
     if (packing.stats || packing.scales) statPieces += packing.pieces;
   }
-  return { packings, stagingBytes, statPieces };
+  return { packings, head, stagingBytes, statPieces };
+}
+
+/** The packing of a table whose rows are ternary and whole groups. */
+function ternaryHead(tensor: TensorInfo): Packing | undefined {
+  const [rows, columns] = tensor.shape as [number, number];
+  const encoding = GROUPED.get(tensor.type);
+  if (encoding === undefined || columns % encoding.elements !== 0) return undefined;
+  const plain = { scale: undefined, inverseScale: false, layout: "block128", pairedRows: undefined, masters: false } as const;
+  return openPacking({ tensor, rows, columns, ...plain });
 }
 
 /** Norms and other floats that are read at once, or, matrices, a row at a time. */
@@ -84,6 +96,7 @@ export function load(
   const stats = new Float64Array(memory.buffer, plan.pieceStats, 3 * needs.statPieces);
   const staging = plan.staging + thread * plan.stagingBytes;
   const bytes = new Uint8Array(memory.buffer);
+  const allFloats = new Float32Array(memory.buffer);
 
   const each = (jobs: readonly Job[]): void => {
     for (let item = kernels.nextChunk(plan.control); item < jobs.length; item = kernels.nextChunk(plan.control)) {
@@ -216,7 +229,31 @@ export function load(
     });
   };
 
-  const first = plan.head.kind === "none" ? [] : head(sources.head ?? sources.embedding);
+  /** The head as a layer: its pieces, and √Σrow² of each row at most, were no code 0. */
+  const ternaryHeadJobs = (packing: Packing, to: LinearPlan): Job[] =>
+    Array.from({ length: packing.pieces }, (_, piece) => {
+      const { length, rows } = packing.piece(piece);
+      const groups = to.kPad / scaleBlock!;
+      return {
+        bytes: length,
+        run: () => {
+          unpack(packing, piece, to, undefined, needs.statPieces - packing.pieces + piece);
+          for (const row of rows) {
+            const first = to.scales / 4 + Math.floor(row / inGroup) * groups * inGroup + (row % inGroup);
+            let squares = 0;
+            for (let group = 0; group < groups; group++) squares += allFloats[first + group * inGroup]! ** 2;
+            allFloats[plan.head.scales / 4 + row] = 1.0001 * Math.sqrt(scaleBlock! * squares);
+          }
+        },
+      };
+    });
+
+  const first =
+    plan.head.linear !== undefined
+      ? ternaryHeadJobs(needs.head!, plan.head.linear)
+      : plan.head.kind === "none"
+        ? []
+        : head(sources.head ?? sources.embedding);
   const outputNorm = floats(sources.outputNorm, plan.head.norm, "outputNorm");
   first.push({
     ...outputNorm,

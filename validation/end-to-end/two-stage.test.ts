@@ -1,6 +1,10 @@
+import { mkdtempSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { VOCAB, writeSmallModel } from "../../engine/conversion/models.test.helper.js";
 import { type GenerateOptions, loadModel } from "../../engine/index.js";
+import { some } from "../../engine/thorough.test.helper.js";
+import { STANDINS } from "../published/standins.js";
 import { EMBEDDED, temporaryDirectory } from "./derive.test.helper.js";
 
 /** Greedy, top-k of several sizes, and a penalty whose tokens change their order. */
@@ -52,5 +56,32 @@ describe("the two-stage head writes what the exact head writes", () => {
       }
     }
     expect(texts[1]).toBe(texts[0]);
+  });
+
+  // Untied in groups of 128, tied and rotated, tied in groups of 64.
+  it.each(some(["bonsai-q2_0", "bonsai-2-tied", "bonsai-q2_0-g64"], 0, 1))("with a ternary table, as of %s", async (name) => {
+    const path = await STANDINS.find((standin) => standin.name === name)!.write(mkdtempSync(join(directory.path, name)));
+    const said: string[] = [];
+    for (const options of [
+      { head: "exact", threads: 1 },
+      { head: "two-stage", threads: 2 },
+      { head: "two-stage", threads: 1, tier: "plain" },
+      { head: "two-stage", threads: 3, tier: "wide", v8Flags: true, crowded: true },
+    ] as const) {
+      const model = await loadModel(path, { ...options, contextLength: 128 });
+      try {
+        const run = (more: GenerateOptions) => (prompt: string) =>
+          model.generate(prompt, { maxTokens: 20, ignoreEos: true, ...more }).result();
+        const answers = [];
+        for (const more of OPTIONS) answers.push(...(await Promise.all(PROMPTS.map(run(more)))), await run(more)("The"));
+        said.push(JSON.stringify([answers.map(({ ids }) => ids), await model.score("Once upon a time")]));
+        const { trace } = await model.generate("The", { maxTokens: 3, temperature: 0, trace: true }).result();
+        expect(trace!.kernelCalls[options.head === "exact" ? "head" : "bounds"]).toBeGreaterThan(0);
+        expect(trace!.kernelCalls).not.toHaveProperty("prepareScan");
+      } finally {
+        await model.close();
+      }
+    }
+    expect(said.slice(1)).toEqual(said.slice(0, 1).flatMap((one) => [one, one, one]));
   });
 });

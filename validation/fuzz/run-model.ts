@@ -88,7 +88,7 @@ export class Engine {
       const kv = random.pick<KvType>(["f32", "q8"]);
       const [logits, pages] = random.once(8)
         ? [this.#reference(config, sources, contextLength, kv, tokens), 0]
-        : this.#compute(config, sources, contextLength, kv, random.pick<HeadKind>(["bf16", "f32", "scan"]), tokens);
+        : this.#compute(config, sources, contextLength, kv, random.pick<HeadKind>(["bf16", "f32", "scan", "ternary"]), tokens);
       onStage("computed");
       for (const sampling of [
         defaults.sampling,
@@ -120,7 +120,8 @@ export class Engine {
     tokens: Int32Array,
   ): [logits: Float32Array, pages: number] {
     const needs = loadNeeds(sources);
-    let head: HeadKind = wanted === "scan" && config.hiddenSize % 16 !== 0 ? "bf16" : wanted;
+    const possible = { scan: config.hiddenSize % 16 === 0, ternary: needs.head !== undefined && config.activations === "float" };
+    let head: HeadKind = (wanted === "scan" || wanted === "ternary") && !possible[wanted] ? "bf16" : wanted;
     let scaleBlock = config.activations === "float" ? SCALE_GROUP : undefined;
     for (;;) {
       const plan: NetworkPlan = planNetwork(new ArenaPlan(), config, {

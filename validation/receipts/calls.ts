@@ -5,7 +5,7 @@ import type { Receipt } from "./receipt.js";
 const KERNELS_OF = {
   plain: ["ternaryPlain", "ternaryGroupsPlain"],
   relaxed: ["ternaryRelaxed", "ternaryGroupsRelaxed"],
-  wide: ["ternaryWide", "scanWide"],
+  wide: ["ternaryWide", "ternaryGroupsWide", "scanWide"],
   f32: ["storeKeyValue", "attendSpan"],
   q8: ["storeKeyValueQ8", "attendSpanQ8"],
 } as const;
