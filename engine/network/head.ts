@@ -98,7 +98,8 @@ export function codedState(memory: WebAssembly.Memory, plan: SharedPlan, head: H
       norm += state[i]! * state[i]!;
       most = Math.max(most, Math.abs(state[i]!));
     }
-    residual += size * Math.max(LEAST_MAX, (HALF_LEVEL / WIDE_LEVELS) * most) ** 2;
+    const half = Math.max(LEAST_MAX, (HALF_LEVEL / WIDE_LEVELS) * most);
+    residual += size * half * half;
   }
   return { norm: Math.sqrt(norm), residual: Math.sqrt(residual) };
 }

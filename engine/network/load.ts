@@ -241,7 +241,10 @@ export function load(
           for (const row of rows) {
             const first = to.scales / 4 + Math.floor(row / inGroup) * groups * inGroup + (row % inGroup);
             let squares = 0;
-            for (let group = 0; group < groups; group++) squares += allFloats[first + group * inGroup]! ** 2;
+            for (let group = 0; group < groups; group++) {
+              const scale = allFloats[first + group * inGroup]!;
+              squares += scale * scale;
+            }
             allFloats[plan.head.scales / 4 + row] = 1.0001 * Math.sqrt(scaleBlock! * squares);
           }
         },
