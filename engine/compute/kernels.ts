@@ -68,6 +68,10 @@ export interface Kernels {
     yStride: number,
     scratch: number,
   ): void;
+  /** For `ternarySparse`; neither is in the plain tier, which has no layout of columns. */
+  listColumns: ((out: number, x: number, kPad: number, bytes: number) => void) | undefined;
+  /** `ternary` of a batch that is mostly 0. */
+  ternarySparse: ((...product: [...Parameters<Kernels["ternary"]>, lists: number, listStride: number]) => void) | undefined;
   quantizeGroups(
     out: number,
     outGroup: number,
@@ -181,6 +185,21 @@ export function ternaryScratch(kPad: number): number {
   return 8 * kPad + 512;
 }
 
+/** Bytes of the list of a row's columns that aren't 0, for `ternarySparse`. */
+export function listBytes(kPad: number): number {
+  return 4 * kPad + 64;
+}
+
+/** Bytes of a column in a tile of `ternarySparse`. */
+export function tileColumnBytes(tier: Tier): number {
+  return tier === "wide" ? 32 : 16;
+}
+
+/** Bytes of a thread's own scratch for `ternarySparse`, besides what `ternary` needs if that takes over. */
+export function sparseScratch(columns: number): number {
+  return 33280 + 4 * columns;
+}
+
 /**
  * One thread's instance of the tier's module. @param counters COUNTER_BYTES of this thread's own, where the kernels count their calls
  * @internal not in the published types
@@ -194,18 +213,29 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       throw new Error("kernel abort");
     },
   };
-  const { ternaryWide, ternaryGroupsWide, packRowWide, repackI2sWide, scanWide, ...kernels } = new WebAssembly.Instance(module, { env })
-    .exports as unknown as Kernels & Wide;
+  const { ternaryWide, ternarySparseWide, ternaryGroupsWide, packRowWide, repackI2sWide, scanWide, ...kernels } = new WebAssembly.Instance(
+    module,
+    { env },
+  ).exports as unknown as Kernels & Wide;
   if (tier === "wide") {
-    const wide = { ternary: ternaryWide, ternaryGroups: ternaryGroupsWide, packRow: packRowWide, repackI2s: repackI2sWide, scan: scanWide };
-    return { ...kernels, ...wide };
+    return {
+      ...kernels,
+      ternary: ternaryWide,
+      ternarySparse: ternarySparseWide,
+      ternaryGroups: ternaryGroupsWide,
+      packRow: packRowWide,
+      repackI2s: repackI2sWide,
+      scan: scanWide,
+    };
   }
-  return tier === "plain" ? { ...kernels, repackI2s: undefined, packLane: undefined } : kernels;
+  const missing = { listColumns: undefined, ternarySparse: undefined, repackI2s: undefined, packLane: undefined };
+  return tier === "plain" ? { ...kernels, ...missing } : kernels;
 }
 
 /** Functions that the wide tier has instead of others. */
 interface Wide {
   readonly ternaryWide: Kernels["ternary"];
+  readonly ternarySparseWide: Kernels["ternarySparse"];
   readonly ternaryGroupsWide: Kernels["ternaryGroups"];
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];

@@ -21,6 +21,12 @@ interface LinearChunk {
 /** Ternary layers with the same input, whose outputs lie side by side, in pieces that threads take one by one. */
 export type SideBySide = readonly LinearChunk[];
 
+/** [slots] lists of the columns that rows need, `stride` bytes each. */
+export interface ColumnLists {
+  readonly at: number;
+  readonly stride: number;
+}
+
 /** Layers with the same input: all together, or each with the norm of its input, [hidden] f32. */
 export type Projection = readonly { readonly chunks: SideBySide; readonly norm: number | undefined }[];
 
@@ -137,8 +143,11 @@ export class ForwardThread {
     else this.kernels.quantizeGroups(out, plan.quantizedGroup, meta, plan.metaGroup, normed, n, kPad, plan.scaleBlock, this.#wide);
   }
 
-  /** Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`. */
-  linears(chunks: SideBySide, out: number, outStride: number, rows: number): void {
+  /**
+   * Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`.
+   * @param lists of the rows, where they are mostly 0
+   */
+  linears(chunks: SideBySide, out: number, outStride: number, rows: number, lists?: ColumnLists): void {
     const { plan } = this;
     const slot = this.slot(0);
     const { scaleBlock, quantizedStride: xStride, quantizedGroup: xGroup, metaStride, metaGroup } = plan;
@@ -149,7 +158,10 @@ export class ForwardThread {
       const { weights, kPad, scales } = chunk;
       const y = out + chunk.offset;
       if (scaleBlock === undefined) {
-        this.kernels.ternary(weights, chunk.rows, kPad, this.#scales[scales / 4]!, x, xStride, meta, rows, y, outStride, this.scratch);
+        const scale = this.#scales[scales / 4]!;
+        const product = [weights, chunk.rows, kPad, scale, x, xStride, meta, rows, y, outStride, this.scratch] as const;
+        if (lists) this.kernels.ternarySparse!(...product, lists.at, lists.stride);
+        else this.kernels.ternary(...product);
       } else {
         const wide = this.#wide;
         const { scratch } = this;
