@@ -184,6 +184,25 @@ describe("ternary block types", () => {
     },
   });
 
+  /** @param runs of a block: bytes, and digits in each; the scale stands behind them, or before */
+  const ptq1 = (runs: readonly (readonly [bytes: number, digits: number])[], scale = 26): Form => ({
+    elements: 128,
+    bytes: 28,
+    scale,
+    pack: (codes, block) => {
+      let byte = scale === 0 ? 2 : 0;
+      let first = 0;
+      for (const [count, digits] of runs) {
+        for (let m = 0; m < count; m++) {
+          let number = 0;
+          for (let n = 0; n < 5; n++) number = 3 * number + (n < digits ? codes[first + n * count + m]! : 0);
+          block[byte++] = Math.floor((number * 256 + 242) / 243);
+        }
+        first += count * digits;
+      }
+    },
+  });
+
   const FORMS: Readonly<Record<string, Form>> = {
     Q2_0: q2(64),
     Q2_0_128: q2(128),
@@ -198,19 +217,11 @@ describe("ternary block types", () => {
         });
       },
     },
-    PTQ1_0: {
-      elements: 128,
-      bytes: 28,
-      scale: 26,
-      pack: (codes, block) => {
-        for (let byte = 0; byte < 26; byte++) {
-          const [first, step, digits] = byte < 16 ? [byte, 16, 5] : byte < 24 ? [80 + byte - 16, 8, 5] : [120 + byte - 24, 2, 4];
-          let number = 0;
-          for (let n = 0; n < 5; n++) number = 3 * number + (n < digits ? codes[first + n * step]! : 0);
-          block[byte] = Math.floor((number * 256 + 242) / 243);
-        }
-      },
-    },
+    PTQ1_0: ptq1([
+      [16, 5],
+      [8, 5],
+      [2, 4],
+    ]),
     // Five digits of base 3 make a number below 243, which is kept as the fraction of 243 in 256, rounded up; the last four bytes hold four.
     TQ1_0: {
       elements: 256,
@@ -237,6 +248,21 @@ describe("ternary block types", () => {
     }
     return packed;
   }
+
+  test.each([
+    ["runs of 16 and 8 swapped", [8, 16, 2], 26],
+    ["one run, as of TQ1_0's larger ones", [24, 2], 26],
+    ["the scale first", [16, 8, 2], 0],
+  ] as const)("another reading of PTQ1_0 has other codes: %s", (_, runs, scale) => {
+    const codes = someCodes(128, 7);
+    const form = ptq1(
+      runs.map((bytes) => [bytes, bytes === 2 ? 4 : 5]),
+      scale,
+    );
+    const bytes = pack(form, codes);
+    const decoded = decode(layer("PTQ1_0", 1, 128, bytes), bytes).codes;
+    expect(decoded.reduce((wrong, code, i) => wrong + (code === codes[i] ? 0 : 1), 0)).toBeGreaterThan(30);
+  });
 
   test.each(TYPES)("%s: codes and scales of any shape of whole blocks, over several pieces", (type) => {
     const form = FORMS[type]!;
