@@ -70,7 +70,7 @@ const FILE_TYPES: Readonly<Record<BonsaiType, number>> = { i2_s: 40, tq2_0: 37, 
 /** Whether a layer of this architecture is recurrent. */
 const isRecurrent = ({ architecture }: BonsaiShape, layer: number): boolean => architecture === "qwen35" && (layer + 1) % INTERVAL !== 0;
 
-/** Bytes that every token must touch, as `bytesPerToken` has it for other shapes: packed weights with a scale for each 64 columns, the head's codes, the cache, and states, which are read and written. */
+/** Bytes that every token must touch, as `bytesPerToken` has it for other shapes: packed weights with a scale for each 64 columns, the head among them, the cache, and states, which are read and written. */
 export function bonsaiBytesPerToken(shape: BonsaiShape, depth: number, { kv = "f32", head = "two-stage" }: PeersSettings): number {
   const { layers, hidden, heads, kvHeads, headDim, ffn, vocab, keyHeads = 0, valueHeads = 0 } = shape;
   let weights = 0;
@@ -85,7 +85,8 @@ export function bonsaiBytesPerToken(shape: BonsaiShape, depth: number, { kv = "f
       memory += depth * 2 * kvHeads * (kv === "q8" ? headDim + 4 : headDim * 4);
     }
   }
-  return weights * (1 / 4 + 4 / 64) + vocab * (head === "exact" ? hidden * 4 : hidden + 8) + memory;
+  const packed = 1 / 4 + 4 / 64;
+  return weights * packed + vocab * (head === "exact" ? hidden * 4 : hidden * packed + 8) + memory;
 }
 
 export async function makeBonsai(path: string, shape: BonsaiShape, type: BonsaiType, seed = 1): Promise<void> {
