@@ -47,6 +47,18 @@ export class Bench {
     this.f32(at, values.length).set(values);
     return at;
   }
+
+  /** Packs rows of `k` codes each, as `ternary` takes them. @returns where, [rows / 4] groups of kPad bytes */
+  packedRows(codes: Uint8Array, rows: number, k: number, kPad: number): number {
+    const weights = this.take((rows * kPad) / 4);
+    const row = this.take(kPad);
+    for (let r = 0; r < rows; r++) {
+      this.u8(row, kPad).fill(0);
+      this.u8(row, k).set(codes.subarray(r * k, (r + 1) * k));
+      this.kernels.packRow(weights + Math.floor(r / 4) * kPad, r % 4, row, kPad);
+    }
+    return weights;
+  }
 }
 
 /** Numbers of a fixed seed in [−1, 1), f32. */

@@ -40,13 +40,7 @@ function run(
   const { kernels, tier } = bench;
   const block = columnBlock(tier);
   const kPad = Math.ceil(k / block) * block;
-  const weights = bench.take((rows * kPad) / 4);
-  const row = bench.take(kPad);
-  for (let r = 0; r < rows; r++) {
-    bench.u8(row, kPad).fill(0);
-    bench.u8(row, k).set(codes.subarray(r * k, (r + 1) * k));
-    kernels.packRow(weights + Math.floor(r / 4) * kPad, r % 4, row, kPad);
-  }
+  const weights = bench.packedRows(codes, rows, k, kPad);
   const columns = xs.length;
   const x = bench.take((columns + 1) * kPad);
   const meta = bench.take((columns + 1) * 8);

@@ -35,13 +35,7 @@ function run(bench: Bench, codes: Uint8Array, k: number, xs: readonly Float32Arr
   const kPad = Math.ceil(k / columnBlock(tier)) * columnBlock(tier);
   const xBytes = kPad * activationBytes(tier);
   const columns = xs.length;
-  const weights = bench.take((ROWS * kPad) / 4);
-  const row = bench.take(kPad);
-  for (let r = 0; r < ROWS; r++) {
-    bench.u8(row, kPad).fill(0);
-    bench.u8(row, k).set(codes.subarray(r * k, (r + 1) * k));
-    kernels.packRow(weights + Math.floor(r / 4) * kPad, r % 4, row, kPad);
-  }
+  const weights = bench.packedRows(codes, ROWS, k, kPad);
   const quantized = bench.take((columns + 1) * xBytes);
   const meta = bench.take((columns + 1) * 8);
   for (const [c, x] of xs.entries()) kernels.quantize(quantized + c * xBytes, meta + c * 8, bench.put(x), k, kPad);

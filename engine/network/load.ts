@@ -118,7 +118,8 @@ export function load(
     };
   };
 
-  const head = (tensor: TensorInfo): Job[] => {
+  /** The head's rows, exact or coded. */
+  const headRows = (tensor: TensorInfo): Job[] => {
     const [vocab, hidden] = tensor.shape as [number, number];
     const { kind, at, rowBytes, scales, errors } = plan.head;
     const table = new TableFile(kernels, read, tensor, staging);
@@ -229,8 +230,8 @@ export function load(
     });
   };
 
-  /** The head as a layer: its pieces, and √Σrow² of each row at most, were no code 0. */
-  const ternaryHeadJobs = (packing: Packing, to: LinearPlan): Job[] =>
+  /** A ternary head as a layer, and what √Σrow² of each row is at most: that of a row without a 0. */
+  const headLayer = (packing: Packing, to: LinearPlan): Job[] =>
     Array.from({ length: packing.pieces }, (_, piece) => {
       const { length, rows } = packing.piece(piece);
       const groups = to.kPad / scaleBlock!;
@@ -251,12 +252,13 @@ export function load(
       };
     });
 
-  const first =
-    plan.head.linear !== undefined
-      ? ternaryHeadJobs(needs.head!, plan.head.linear)
-      : plan.head.kind === "none"
-        ? []
-        : head(sources.head ?? sources.embedding);
+  const head = (): Job[] => {
+    const { kind, linear } = plan.head;
+    if (kind === "none") return [];
+    return linear ? headLayer(needs.head!, linear) : headRows(sources.head ?? sources.embedding);
+  };
+
+  const first = head();
   const outputNorm = floats(sources.outputNorm, plan.head.norm, "outputNorm");
   first.push({
     ...outputNorm,
