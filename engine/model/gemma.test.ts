@@ -75,8 +75,9 @@ describe("Gemma 3 in GGUF", () => {
     ["gemma3.query_pre_attn_scalar is 168, but only the head size (64)", { query_pre_attn_scalar: 168 }],
     ["gemma3.attention.scale is 1, but only 1 over the root of the head size (0.125)", { "attention.scale": 1 }],
     ["gemma3.embedding_scale is 12, but only the root of the hidden size (16)", { embedding_scale: 12 }],
-    ["gemma3.dense_2_feat_in is 768, and what that means for gemma3 is not known", { dense_2_feat_in: 768 }],
-    ["gemma3.constructor is 1, and what that means", { constructor: 1 }],
+    ['"gemma3.dense_2_feat_in" is 768, and what that means for gemma3 is not known', { dense_2_feat_in: 768 }],
+    ['"gemma3.a\\u{9b}2J" is 1, and what that means', { "a\u{9b}2J": 1 }],
+    ['"gemma3.constructor" is 1, and what that means', { constructor: 1 }],
     ["gemma3.block_count is 62, as of Gemma 3 27B", { block_count: 62 }],
     ['the activation function of gemma3 is "gelu"; supported are', { hidden_activation: "gelu" }],
   ])("refused: %s", async (message, changes) => {

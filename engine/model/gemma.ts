@@ -4,7 +4,7 @@
  * models/gemma3.)
  */
 import type { Checkpoint, MetadataValue } from "../container/checkpoint.js";
-import { show } from "../container/quote.js";
+import { quote, show } from "../container/quote.js";
 import { isObject, type JsonObject } from "../container/sidecar.js";
 import { countOf, positive, refuse } from "./refusal.js";
 import { ROPE_FACTORS } from "./rope.js";
@@ -55,7 +55,7 @@ export function ggufGemma({ metadata, tensors, path }: Checkpoint, architecture:
     const key = name.slice(architecture.length + 1);
     if (KNOWN_KEYS.has(key)) continue;
     const wanted = Object.hasOwn(same, key) ? same[key] : undefined;
-    if (wanted === undefined) return refuse(path, `${name} is ${show(said)}, and what that means for ${architecture} is not known`);
+    if (wanted === undefined) return refuse(path, `${quote(name)} is ${show(said)}, and what that means for ${architecture} is not known`);
     if (!isNear(said, wanted[0])) return refuse(path, `${name} is ${show(said)}, but only ${wanted[1]} (${wanted[0]}) is supported`);
   }
   if (layers === LAYERS_OF_27B)
