@@ -81,6 +81,7 @@ export function addThreadFlags(
         "plain",
         "relaxed",
         "wide",
+        "vnni",
       ]),
     );
 }

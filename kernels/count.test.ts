@@ -6,12 +6,13 @@ import { TIERS } from "./harness.test.helper.js";
 
 const COUNTERS = 4096;
 
-/** The name under which a kernel of a tier counts itself; undefined: it doesn't. */
+/** The name under which a kernel of a tier counts itself in no columns; undefined: it doesn't. */
 function nameOf(kernel: string, tier: Tier): string | undefined {
-  if (kernel === "ternary" || kernel === "ternarySparse")
-    return { plain: "ternaryPlain", relaxed: "ternaryRelaxed", wide: "ternaryWide" }[tier];
-  if (kernel === "ternaryGroups") return { plain: "ternaryGroupsPlain", relaxed: "ternaryGroupsRelaxed", wide: "ternaryGroupsWide" }[tier];
-  if (kernel === "scan" && tier === "wide") return "scanWide";
+  const build = { plain: "Plain", relaxed: "Relaxed", wide: "Wide", vnni: "Wide" }[tier];
+  if (kernel === "ternarySparse" && tier === "vnni") return "ternaryVnni"; // none of no columns is a 0
+  if (kernel === "ternary" || kernel === "ternarySparse") return `ternary${build}`;
+  if (kernel === "ternaryGroups") return `ternaryGroups${build}`;
+  if (kernel === "scan" && build === "Wide") return "scanWide";
   return (COUNTED_KERNELS as readonly string[]).includes(kernel) ? kernel : undefined;
 }
 

@@ -1,8 +1,9 @@
 import { COUNTER_BYTES } from "../engine/compute/counters.js";
-import { instantiate, type Kernels, TIERS, type Tier } from "../engine/compute/kernels.js";
-import { chooseKernels } from "../engine/compute/tier.js";
+import { instantiate, type Kernels, type Tier } from "../engine/compute/kernels.js";
+import { chooseKernels, tiersHere } from "../engine/compute/tier.js";
 
-export { TIERS };
+/** Those that this Node can run. */
+export const TIERS = tiersHere();
 
 /** A tier's kernels over a memory of their own, and addresses in it. */
 export class Bench {

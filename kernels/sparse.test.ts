@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { columnBlock, listBytes, sparseScratch, ternaryScratch, tileColumnBytes } from "../engine/compute/kernels.js";
 import { outputFactor, quantize } from "../engine/numerics.js";
-import { Bench, bitsOf, noise } from "./harness.test.helper.js";
+import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
 const SCALE = Math.fround(0.0172);
 const random = noise(200 * 6912, 11);
@@ -72,7 +72,7 @@ function expected(rows: number, k: number, codes: Uint8Array, x: Int8Array, most
   });
 }
 
-describe.each(["relaxed", "wide"] as const)("ternary product of what isn't 0, %s", (tier) => {
+describe.each(TIERS.filter((tier) => tier !== "plain"))("ternary product of what isn't 0, %s", (tier) => {
   // One tile and a part of one, of either form; sections that are whole, broken and alone.
   it.each([
     [4, 100],

@@ -6,7 +6,7 @@ import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
 /** 2B4T's 2560 and 6912, the other published models', the smallest, and one that is no multiple of the layout's block. */
 const WIDTHS = [100, 256, 768, 2560, 6912, 8640, 14336, 23040];
-const ROWS = 8;
+const ROWS = 20; // whole groups, and no whole number of what is computed at once
 const SCALE = Math.fround(0.0172);
 
 type Fill = readonly [name: string, code: (i: number) => number, activation: (i: number) => number];
@@ -50,7 +50,7 @@ describe.each(TIERS)("ternary product, %s", (tier) => {
       const codes = Uint8Array.from({ length: ROWS * k }, (_, i) => code(i));
       const x = Float32Array.from({ length: k }, (_, i) => activation(i));
       const other = Float32Array.from({ length: k }, (_, i) => activation(k - i));
-      const batches = [[x], [x, other], [other, x, x], [x, other, x, other, other]];
+      const batches = [[x], [x, other], [other, x, x], [x, other, x, other, other], [other, x, x, x, x, x, other, x, x]];
       for (const xs of batches) {
         const got = run(new Bench(tier, 3 << 20), codes, k, xs);
         for (const [c, y] of got.entries()) {

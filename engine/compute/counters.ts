@@ -35,6 +35,7 @@ export const COUNTED_KERNELS = [
   "scale",
   "ternaryGroupsWide",
   "geluMul",
+  "ternaryVnni",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

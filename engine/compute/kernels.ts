@@ -2,10 +2,16 @@ import { KV_BLOCK, type KvType } from "../numerics.js";
 
 /**
  * A build of the kernels: same sums, other instructions and another layout of packed rows. `plain`: SIMD; `relaxed`: relaxed SIMD; `wide`:
- * the module of `relaxed` in the layout that the engine can turn into 256-bit code.
+ * the module of `relaxed` in the layout that the engine can turn into 256-bit code; `vnni`: `wide`, with batches in the instruction that
+ * processors with AVX-VNNI have.
  */
-export type Tier = "plain" | "relaxed" | "wide";
-export const TIERS: readonly Tier[] = ["plain", "relaxed", "wide"];
+export type Tier = "plain" | "relaxed" | "wide" | "vnni";
+export const TIERS: readonly Tier[] = ["plain", "relaxed", "wide", "vnni"];
+
+/** Whether a tier's rows lie as 256-bit code needs them. */
+function isWide(tier: Tier): boolean {
+  return tier === "wide" || tier === "vnni";
+}
 
 /** The exports of a kernel module (kernels/assembly). Every address and size is an unsigned 32-bit number; f32 counts are elements. */
 export interface Kernels {
@@ -161,7 +167,7 @@ export function cacheHeadBytes(kv: KvType, headDim: number): number {
 
 /** Columns of a packed ternary row: a multiple of this. */
 export function columnBlock(tier: Tier): number {
-  return tier === "wide" ? 128 : 64;
+  return isWide(tier) ? 128 : 64;
 }
 
 /** Rows of a group in the packed layouts, and in the output head. */
@@ -182,7 +188,7 @@ export function activationBytes(tier: Tier, activations: "int8" | "float" = "int
 
 /** Bytes of a thread's own scratch for `ternary` on rows of `kPad` columns. */
 export function ternaryScratch(kPad: number): number {
-  return 8 * kPad + 512;
+  return 12 * kPad + 768;
 }
 
 /** Bytes of the list of a row's columns that aren't 0, for `ternarySparse`. */
@@ -192,7 +198,7 @@ export function listBytes(kPad: number): number {
 
 /** Bytes of a column in a tile of `ternarySparse`. */
 export function tileColumnBytes(tier: Tier): number {
-  return tier === "wide" ? 32 : 16;
+  return isWide(tier) ? 32 : 16;
 }
 
 /** Bytes of a thread's own scratch for `ternarySparse`, besides what `ternary` needs if that takes over. */
@@ -213,15 +219,22 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       throw new Error("kernel abort");
     },
   };
-  const { ternaryWide, ternarySparseWide, ternaryGroupsWide, packRowWide, repackI2sWide, scanWide, ...kernels } = new WebAssembly.Instance(
-    module,
-    { env },
-  ).exports as unknown as Kernels & Wide;
-  if (tier === "wide") {
+  const {
+    ternaryWide,
+    ternaryVnni,
+    ternarySparseWide,
+    ternarySparseVnni,
+    ternaryGroupsWide,
+    packRowWide,
+    repackI2sWide,
+    scanWide,
+    ...kernels
+  } = new WebAssembly.Instance(module, { env }).exports as unknown as Kernels & Wide;
+  if (isWide(tier)) {
     return {
       ...kernels,
-      ternary: ternaryWide,
-      ternarySparse: ternarySparseWide,
+      ternary: tier === "vnni" ? ternaryVnni : ternaryWide,
+      ternarySparse: tier === "vnni" ? ternarySparseVnni : ternarySparseWide,
       ternaryGroups: ternaryGroupsWide,
       packRow: packRowWide,
       repackI2s: repackI2sWide,
@@ -232,10 +245,12 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   return tier === "plain" ? { ...kernels, ...missing } : kernels;
 }
 
-/** Functions that the wide tier has instead of others. */
+/** Functions that the wide tiers have instead of others. */
 interface Wide {
   readonly ternaryWide: Kernels["ternary"];
+  readonly ternaryVnni: Kernels["ternary"];
   readonly ternarySparseWide: Kernels["ternarySparse"];
+  readonly ternarySparseVnni: Kernels["ternarySparse"];
   readonly ternaryGroupsWide: Kernels["ternaryGroups"];
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];

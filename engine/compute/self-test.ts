@@ -13,7 +13,7 @@ export const SELF_TEST_BYTES = 65536;
 export function selfTest(kernels: Kernels, tier: Tier, memory: WebAssembly.Memory, at: number): string | undefined {
   const k = 384; // whole blocks of every layout; one GEMM flush lies inside for the plain tier
   const rows = 8;
-  const columns = 3;
+  const columns = 9; // a batch, with an odd number
   const buffer = memory.buffer;
   let next = at;
   const take = (bytes: number): number => {
@@ -36,12 +36,10 @@ export function selfTest(kernels: Kernels, tier: Tier, memory: WebAssembly.Memor
   const input = new Float32Array(buffer, floats, columns * k);
   const gain = new Float32Array(buffer, weight, k);
   const code = new Uint8Array(buffer, codes, rows * k);
-  for (let i = 0; i < k; i++) {
-    input[i] = -1; // all −127
-    input[k + i] = 1; // all +127
-    input[2 * k + i] = Math.fround(((i * 7919) % 2001) / 1000 - 1);
-    gain[i] = Math.fround(0.5 + ((i * 31) % 17) / 16);
-  }
+  input.fill(-1, 0, k); // all −127
+  input.fill(1, k, 2 * k); // all +127
+  for (let i = 2 * k; i < columns * k; i++) input[i] = Math.fround(((i * 7919) % 2001) / 1000 - 1);
+  for (let i = 0; i < k; i++) gain[i] = Math.fround(0.5 + ((i * 31) % 17) / 16);
   for (let i = 0; i < rows * k; i++) code[i] = i < k ? 2 : i < 2 * k ? 0 : (i * 2654435761) % 3;
 
   const scale = Math.fround(0.0173);
@@ -52,6 +50,7 @@ export function selfTest(kernels: Kernels, tier: Tier, memory: WebAssembly.Memor
   const out = new Float32Array(buffer, y, (columns + 1) * rows);
   for (const [first, count] of [
     [0, columns],
+    [0, 3],
     [0, 1],
     [1, 1],
     [2, 1],
@@ -71,7 +70,7 @@ export function selfTest(kernels: Kernels, tier: Tier, memory: WebAssembly.Memor
   }
 
   const expected = new Float32Array(k);
-  rmsNorm(expected, input.subarray(2 * k), gain, 1e-5);
+  rmsNorm(expected, input.subarray(2 * k, 3 * k), gain, 1e-5);
   kernels.rmsNorm(normed, floats + 2 * k * 4, weight, k, 1e-5);
   const got = new Float32Array(buffer, normed, k);
   for (let i = 0; i < k; i++) if (got[i] !== expected[i]) return `RMSNorm: ${got[i]} where ${expected[i]} is right`;

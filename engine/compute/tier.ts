@@ -3,9 +3,9 @@ import { BitnetError } from "../errors.js";
 import { allocate } from "./arena.js";
 import { COUNTER_BYTES } from "./counters.js";
 import { readModule } from "./kernel-files.js";
-import { instantiate, type Kernels, ROW_GROUP, type Tier, ternaryScratch } from "./kernels.js";
+import { instantiate, type Kernels, ROW_GROUP, TIERS, type Tier, ternaryScratch } from "./kernels.js";
 import { SELF_TEST_BYTES, selfTest } from "./self-test.js";
-import { canRevectorize, relaxedSimdFlag, revectorizeFlag } from "./v8-flags.js";
+import { addsProducts, canRevectorize, relaxedSimdFlag, revectorizeFlag } from "./v8-flags.js";
 
 /** Compiled kernels and why these. */
 export interface ChosenKernels {
@@ -16,12 +16,22 @@ export interface ChosenKernels {
 
 /** The flag is experimental: less gain than this is not worth it. */
 const WIDE_GAIN = 1.15;
+/** Where the instruction is missing, what stands for it is slower: any gain shows that it is there. */
+const VNNI_GAIN = 1.05;
 /** Packed weights from which 256 bits are worth the time to measure them: smaller models are in the caches anyway. */
 const WORTH_WIDE_BYTES = 64 * 2 ** 20;
 const MEASURE_MS = 25;
-/** V8 optimises on other threads, late where all processors are busy: so much longer 256 bits have to show that they are faster. */
-const LATEST_MS = 150;
+/** V8 optimises on other threads, late where all processors are busy: until then a tier can show that it is faster. */
+const LATEST_WIDE_MS = 150;
+const LATEST_VNNI_MS = 50; // much less is lost than with 256 bits
+/** Rows of the batch in which `vnni` is measured: it has a product of its own for batches. */
+const BATCH = 16;
 const NO_WIDE = "256-bit code needs Node 24 or newer on x64";
+
+/** The tiers that can be asked for on this Node, if it has relaxed SIMD. */
+export function tiersHere(): readonly Tier[] {
+  return TIERS.filter((tier) => tier !== "vnni" || addsProducts());
+}
 
 /**
  * Picks the fastest tier that computes rightly here, or the one asked for.
@@ -31,6 +41,9 @@ const NO_WIDE = "256-bit code needs Node 24 or newer on x64";
  */
 export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBytes: number): ChosenKernels {
   if (wanted !== "auto") {
+    if (!tiersHere().includes(wanted)) {
+      throw new BitnetError("usage", `the ${wanted} tier requires Node 22 or newer: use the tier auto or relaxed (tier, --tier)`);
+    }
     const module = compile(wanted, true);
     if (module === undefined) {
       throw new BitnetError(
@@ -40,7 +53,7 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
     }
     const wrong = faultOf(module, wanted);
     if (wrong !== undefined) throw new BitnetError("internal", `the ${wanted} kernels give wrong results on this machine: ${wrong}`);
-    const narrow = wanted === "wide" && !canRevectorize();
+    const narrow = (wanted === "wide" || wanted === "vnni") && !canRevectorize();
     return { tier: wanted, why: narrow ? `requested; ${NO_WIDE}, so it runs in 128 bits` : "asked for", module };
   }
   const wideFlag = weightBytes >= WORTH_WIDE_BYTES ? revectorizeFlag() : undefined;
@@ -54,12 +67,17 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
   }
   let why = "the fastest this Node can run";
   if (mayWide) {
-    const gain = wideGain(module);
-    const times = `${gain.toFixed(2)} times as fast as 128 bits in a short test`;
+    const gain = gainOf(module, "relaxed", "wide", 1, WIDE_GAIN, LATEST_WIDE_MS);
+    const times = `256 bits were ${gain.toFixed(2)} times as fast as 128 bits in a short test`;
     // After the measurement: it is the optimised code that is tested.
     const wrong = faultOf(module, "wide");
-    if (gain >= WIDE_GAIN && wrong === undefined) return { tier: "wide", why: `256 bits were ${times}`, module };
-    why = wrong === undefined ? `256 bits were ${times}` : `the 256-bit kernels failed their self-test: ${wrong}`;
+    if (gain >= WIDE_GAIN && wrong === undefined) {
+      const more = gainOf(module, "wide", "vnni", BATCH, VNNI_GAIN, LATEST_VNNI_MS);
+      if (more >= VNNI_GAIN && faultOf(module, "vnni") === undefined)
+        return { tier: "vnni", why: `${times}, and AVX-VNNI ${more.toFixed(2)} times as fast as other 256 bits`, module };
+      return { tier: "wide", why: times, module };
+    }
+    why = wrong === undefined ? times : `the 256-bit kernels failed their self-test: ${wrong}`;
   } else if (wideFlag !== undefined) why = "256 bits need a V8 flag, and setting flags was not allowed (v8Flags)";
   else if (weightBytes < WORTH_WIDE_BYTES && canRevectorize()) why = "256 bits are no faster for a model of this size";
   const wrong = faultOf(module, "relaxed");
@@ -73,7 +91,7 @@ function compile(tier: Tier, setFlags: boolean): WebAssembly.Module | undefined 
   const bytes = readModule("relaxed");
   if (setFlags && !WebAssembly.validate(bytes)) setFlag(relaxedSimdFlag());
   if (!WebAssembly.validate(bytes)) return undefined;
-  if (tier === "wide") setFlag(revectorizeFlag());
+  if (tier === "wide" || tier === "vnni") setFlag(revectorizeFlag());
   return new WebAssembly.Module(bytes);
 }
 
@@ -116,25 +134,31 @@ function memoryOf(bytes: number): WebAssembly.Memory {
   return allocate(Math.ceil(bytes / 65536));
 }
 
-/** How many times as fast a product in the wide layout is as in the layout of `relaxed`, both in the cache. @internal */
-export function wideGain(module: WebAssembly.Module): number {
-  const columns = 2560; // of the published 2B model
-  const rows = 64;
+/**
+ * How many times as fast `fast` multiplies as `slow`, in the cache, both of the same module.
+ * @param columns of the product
+ * @param least measuring ends when this is reached, or after `latest` ms
+ * @internal
+ */
+export function gainOf(module: WebAssembly.Module, slow: Tier, fast: Tier, columns: number, least: number, latest: number): number {
+  const k = 2560; // of the published 2B model
+  const rows = 24;
   const weights = COUNTER_BYTES;
-  const x = weights + (rows * columns) / ROW_GROUP;
-  const meta = x + 2 * columns;
-  const y = meta + 64;
-  const scratch = y + rows * 4;
-  const memory = memoryOf(scratch + ternaryScratch(columns));
-  const kernels: readonly Kernels[] = [instantiate(module, memory, "relaxed", 0), instantiate(module, memory, "wide", 0)];
+  const x = weights + (rows * k) / ROW_GROUP;
+  const meta = x + (columns + 1) * k;
+  const y = meta + (columns + 1) * 8;
+  const scratch = y + (columns + 1) * rows * 4;
+  const memory = memoryOf(scratch + ternaryScratch(k));
+  const kernels: readonly Kernels[] = [instantiate(module, memory, slow, 0), instantiate(module, memory, fast, 0)];
+  const calls = columns === 1 ? BATCH : 1;
   const best = [Infinity, Infinity];
   const begun = performance.now();
   const gain = (): number => best[0]! / best[1]!;
   // Long enough for V8 to have both optimised; the fastest of many is what they can do.
-  for (let passed = 0; passed < MEASURE_MS || (passed < LATEST_MS && gain() < WIDE_GAIN); passed = performance.now() - begun) {
+  for (let passed = 0; passed < MEASURE_MS || (passed < latest && gain() < least); passed = performance.now() - begun) {
     kernels.forEach(({ ternary }, i) => {
       const start = performance.now();
-      for (let call = 0; call < 8; call++) ternary(weights, rows, columns, 1, x, columns, meta, 1, y, rows * 4, scratch);
+      for (let call = 0; call < calls; call++) ternary(weights, rows, k, 1, x, k, meta, columns, y, rows * 4, scratch);
       best[i] = Math.min(best[i]!, performance.now() - start);
     });
   }

@@ -39,6 +39,11 @@ export function relaxedSimdFlag({ v8 } = ownHost()): string | undefined {
   return v8 !== undefined && v8 < RELAXED_BY_DEFAULT ? "--experimental-wasm-relaxed-simd" : undefined;
 }
 
+/** Whether V8 multiplies and adds bytes rightly: that of Node 20 doesn't, in code that it hasn't optimised. */
+export function addsProducts({ v8 } = ownHost()): boolean {
+  return v8 === undefined || v8 >= RELAXED_BY_DEFAULT;
+}
+
 /** Whether V8 can make 256-bit code of pairs of 128-bit operations, with a flag. */
 export function canRevectorize({ v8, arch, revectorizer } = ownHost()): boolean {
   return v8 !== undefined && arch === "x64" && revectorizer && v8 >= REVECTORIZER_WORKS;

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { COUNTER_BYTES } from "../compute/counters.js";
-import { GROUPS_SCRATCH, instantiate, type Kernels, rowGroup, TIERS, type Tier } from "../compute/kernels.js";
-import { chooseKernels } from "../compute/tier.js";
+import { GROUPS_SCRATCH, instantiate, type Kernels, rowGroup, type Tier } from "../compute/kernels.js";
+import { chooseKernels, tiersHere } from "../compute/tier.js";
 import { dot8, WIDE_LEVELS } from "../numerics.js";
 import { type CodedState, codedState, type HeadPlan } from "./head.js";
 import { HeadSearch } from "./head-search.js";
@@ -14,6 +14,7 @@ const N = 64; // hidden size
 const VOCAB = 203;
 const LEVELS = 32767;
 
+const TIERS = tiersHere();
 const MODULES = Object.fromEntries(TIERS.map((tier) => [tier, chooseKernels(tier, true, 0).module])) as Record<Tier, WebAssembly.Module>;
 
 interface Setting {

@@ -35,6 +35,7 @@ export const ADD_SCALED: usize = 28;
 export const SCALE: usize = 29;
 export const TERNARY_GROUPS_WIDE: usize = 30;
 export const GELU_MUL: usize = 31;
+export const TERNARY_VNNI: usize = 32;
 
 /** Notes one call. */
 // @ts-ignore: decorator

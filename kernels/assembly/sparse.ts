@@ -12,9 +12,10 @@
 //
 //   u32 numbers that aren't 0
 //   for each section: runs { u32 pairs (not 0); pairs × { u16 offset of a column in the tile, u16 the other's; i8, i8 their activations } }, u32 0
-import { TERNARY, TERNARY_WIDE, called } from "./count";
+import { TERNARY, TERNARY_VNNI, TERNARY_WIDE, called } from "./count";
 import { opaque } from "./lanes";
 import { dot7, factor, store4, ternary } from "./ternary";
+import { ternaryVnni } from "./vnni";
 import { ternaryWide } from "./wide";
 
 /** Columns of a section; the offsets of their bytes fit 16 bits. */
@@ -25,6 +26,7 @@ const MOST: u32 = 16383;
 /** Numbers that aren't 0, in sixteenths, up to which lists are faster; measured. Rows that a tile lacks count as work. */
 const SHARE: u64 = 8;
 const SHARE_WIDE: u64 = 7;
+const SHARE_VNNI: u64 = 6;
 
 /**
  * Lists the columns that aren't 0.
@@ -125,10 +127,24 @@ export function ternarySparseWide(w: usize, rows: u32, kPad: u32, scale: f32, x:
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (worthwhile(lists, listStride, columns, kPad, rows, (rows + 127) & ~127, SHARE_WIDE)) {
       called(TERNARY_WIDE);
-      for (let row: u32 = 0; row < rows; row += 128) {
-        tile(w + <usize>row * (kPad >> 2), min<u32>(128, rows - row), kPad, scale, meta, columns, y + (<usize>row << 2), yStride, scratch, lists, listStride, true);
-      }
+      tilesWide(w, rows, kPad, scale, meta, columns, y, yStride, scratch, lists, listStride);
     } else ternaryWide(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
+  }
+}
+
+/** As `ternarySparseWide`, beside `ternaryVnni`. */
+export function ternarySparseVnni(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    if (worthwhile(lists, listStride, columns, kPad, rows, (rows + 127) & ~127, SHARE_VNNI)) {
+      called(TERNARY_VNNI);
+      tilesWide(w, rows, kPad, scale, meta, columns, y, yStride, scratch, lists, listStride);
+    } else ternaryVnni(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
+  }
+}
+
+function tilesWide(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
+  for (let row: u32 = 0; row < rows; row += 128) {
+    tile(w + <usize>row * (kPad >> 2), min<u32>(128, rows - row), kPad, scale, meta, columns, y + (<usize>row << 2), yStride, scratch, lists, listStride, true);
   }
 }
 

@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { usefulThreads } from "../../engine/compute/cpus.js";
+import type { Tier } from "../../engine/compute/kernels.js";
+import { tiersHere } from "../../engine/compute/tier.js";
 import { BitnetError } from "../../engine/errors.js";
 import {
   describeModel,
@@ -231,19 +233,21 @@ async function environment({ models: [, path], files, kernels, record, release, 
 const HASHED = 96;
 
 /** Threads and tiers that must give the same bits. */
-const RUNS: readonly (readonly [tier: NonNullable<LoadOptions["tier"]>, threads: number])[] = [
+const RUNS: readonly (readonly [tier: Tier, threads: number])[] = [
   ["plain", 1],
   ["relaxed", 2],
   ["wide", 3],
+  ["vnni", 2],
   ["plain", 3],
   ["relaxed", 1],
   ["wide", 2],
   ["plain", 2],
   ["relaxed", 3],
   ["wide", 1],
+  ["vnni", 3],
 ];
 /** Every tier and every number of threads once. */
-const QUICK_RUNS = 3;
+const QUICK_RUNS = 4;
 
 async function determinism(context: Context): Promise<Finding> {
   const { models, files, kernels, signal, embedded } = context;
@@ -266,6 +270,7 @@ async function determinism(context: Context): Promise<Finding> {
     }
   };
   for (const [tier, threads] of context.quick ? RUNS.slice(0, QUICK_RUNS) : RUNS) {
+    if (!tiersHere().includes(tier)) continue;
     await measure(`${tier} kernels with ${threads} threads`, models[1], { tier, threads, crowded: true });
   }
   await measure("the chosen kernels", models[1], kernels, 2);

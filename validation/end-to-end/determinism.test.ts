@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { defaultThreads } from "../../engine/compute/cpus.js";
 import type { Tier } from "../../engine/compute/kernels.js";
+import { tiersHere } from "../../engine/compute/tier.js";
 import { type KvType, NUMERICS_VERSION } from "../../engine/numerics.js";
 import { some } from "../../engine/thorough.test.helper.js";
 import { EMBEDDED } from "./derive.test.helper.js";
@@ -33,11 +34,12 @@ describe("the same bits", () => {
     ["plain", 3, "f32", HASH.sha256],
     ["wide", 1, "f32", HASH.sha256],
     ["wide", 3, "f32", HASH.sha256],
+    ["vnni", 2, "f32", HASH.sha256],
     ["plain", 1, "q8", HASH_Q8],
     ["relaxed", 3, "q8", HASH_Q8],
     ["wide", 2, "q8", HASH_Q8],
   ];
-  it.each(some(cases, 1, 3, 5, 6, 7, 8))(
+  it.each(some(cases, 1, 3, 5, 6, 7, 8, 9).filter(([tier]) => tiersHere().includes(tier)))(
     "%s kernels, %i threads, %s cache: in large batches, in pieces, token by token, among strangers",
     async (tier, threads, kv, hash) => {
       await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads, kv, crowded: true }, async (runner) => {

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { makeModel } from "../../bench/make-model.js";
-import { TIERS } from "../../engine/compute/kernels.js";
+import { tiersHere } from "../../engine/compute/tier.js";
 import { openCheckpoint } from "../../engine/container/checkpoint.js";
 import { loadModel } from "../../engine/generation/model.js";
 import type { LoadOptions } from "../../engine/generation/runner.js";
@@ -84,7 +84,7 @@ async function expectEqual(path: string): Promise<Float32Array> {
   const rows = TOKENS.map((token, position) => ({ token, position, cache }));
   const right = reference.logits(reference.outputNorm(reference.forward(rows)));
   expect(new Set(right.at(-1)).size).toBeGreaterThan(VOCAB / 2); // a network that says nothing would be equal too
-  for (const tier of TIERS) {
+  for (const tier of tiersHere()) {
     const got = await logitsInProcess(path, TOKENS, { tier });
     for (const [t, row] of got.entries())
       expect(new Uint32Array(row.buffer), `${tier}, token ${t}`).toEqual(new Uint32Array(right[t]!.buffer));

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import { tiersHere } from "../../engine/compute/tier.js";
 import { openCheckpoint } from "../../engine/container/checkpoint.js";
 import { type GenerateOptions, type GenerationTrace, type LoadOptions, loadModel, type Model } from "../../engine/index.js";
 import { readConfig } from "../../engine/model/config.js";
@@ -71,7 +72,7 @@ describe("the trace of an answer", () => {
       ]);
     const ways: Parameters<typeof traced>[] = [
       [{ tier: "relaxed", threads: 3, crowded: true }, {}, beside],
-      [{ tier: "wide", threads: 2, head: "two-stage" }],
+      [{ tier: tiersHere().at(-1)!, threads: 2, head: "two-stage" }],
       [{ tier: "plain", threads: 2, head: "two-stage" }, { speculate: true }],
       [{ tier: "relaxed", threads: 1 }, { speculate: true }, beside],
       [{ reference: true }],

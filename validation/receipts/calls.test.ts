@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { tiersHere } from "../../engine/compute/tier.js";
 import { loadModel } from "../../engine/index.js";
 import { type CountedCalls, callsImplausible } from "./calls.js";
 
@@ -11,6 +12,7 @@ beforeAll(async () => {
     ["relaxed", 1],
     ["relaxed", 2],
     ["wide", 5],
+    [tiersHere().at(-1)!, 2],
   ] as const) {
     const model = await loadModel(undefined, { tier, threads, crowded: true, head: "two-stage", contextLength: 96, v8Flags: true });
     const prompt = Array.from({ length: 40 }, (_, i) => 300 + i);

@@ -1,11 +1,14 @@
 import type { KernelCalls } from "../../engine/index.js";
 import type { Receipt } from "./receipt.js";
 
-/** Kernels that only one tier, or one kind of cache, calls. */
+const WIDE = ["ternaryWide", "ternaryGroupsWide", "scanWide"] as const;
+
+/** Kernels that not every tier, or only one kind of cache, calls. */
 const KERNELS_OF = {
   plain: ["ternaryPlain", "ternaryGroupsPlain"],
   relaxed: ["ternaryRelaxed", "ternaryGroupsRelaxed"],
-  wide: ["ternaryWide", "ternaryGroupsWide", "scanWide"],
+  wide: WIDE,
+  vnni: [...WIDE, "ternaryVnni"],
   f32: ["storeKeyValue", "attendSpan"],
   q8: ["storeKeyValueQ8", "attendSpanQ8"],
 } as const;
@@ -18,12 +21,15 @@ export function callsMisfit({ kernel_calls: calls, provenance: { kernel_tier: ti
   const [first] = Object.keys(calls);
   if (tier === "none" && first !== undefined) return `kernel_calls contains ${first}, but kernel_tier is none`;
   if (steps.length === 0 && first !== undefined) return `kernel_calls contains ${first}, but there are no steps`;
-  for (const [of, names] of Object.entries(KERNELS_OF)) {
-    const expected = tier !== "none" && steps.length > 0 && (of === tier || of === kv);
-    const called = names.filter((name) => calls[name] !== undefined);
-    if (!expected && called.length > 0) return `kernel_calls contains ${called[0]}, which ${tier} kernels with a ${kv} cache don't call`;
-    if (expected && called.length === 0) return `kernel_calls lacks ${names[0]}, which ${tier} kernels with a ${kv} cache call`;
-  }
+  if (first === undefined && (tier === "none" || steps.length === 0)) return undefined;
+  const expected = Object.entries(KERNELS_OF).filter(([of]) => of === tier || of === kv);
+  const known = new Set<string>(expected.flatMap(([, names]) => names));
+  const strange = Object.values(KERNELS_OF)
+    .flat()
+    .find((name) => calls[name] !== undefined && !known.has(name));
+  if (strange !== undefined) return `kernel_calls contains ${strange}, which ${tier} kernels with a ${kv} cache don't call`;
+  const lacking = expected.find(([, names]) => names.every((name) => calls[name] === undefined));
+  if (lacking) return `kernel_calls lacks ${lacking[1][0]}, which ${tier} kernels with a ${kv} cache call`;
   return undefined;
 }
 
@@ -57,7 +63,7 @@ export function callsImplausible(recorded: CountedCalls, replayed: CountedCalls)
 function byFamily(calls: KernelCalls): Map<string, number> {
   const counts = new Map<string, number>();
   for (const [name, count] of Object.entries(calls)) {
-    const family = name.replace(/(Plain|Relaxed|Wide)$/, "");
+    const family = name.replace(/(Plain|Relaxed|Wide|Vnni)$/, "");
     counts.set(family, (counts.get(family) ?? 0) + count);
   }
   return counts;

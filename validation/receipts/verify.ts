@@ -101,7 +101,7 @@ export async function verifyReceipt(path: string, options: VerifyOptions): Promi
 /** The tier and threads of a receipt, with which calls of kernels can be compared. What computed without kernels is replayed with them: they are faster. */
 function asWritten({ provenance: { kernel_tier: tier, threads } }: Receipt): Pick<LoadOptions, "tier" | "threads"> {
   return {
-    ...((tier === "plain" || tier === "relaxed" || tier === "wide") && { tier }),
+    ...((tier === "plain" || tier === "relaxed" || tier === "wide" || tier === "vnni") && { tier }),
     ...(threads !== null && { threads: Math.min(threads, availableParallelism()) }),
   };
 }
