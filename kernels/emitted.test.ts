@@ -50,6 +50,7 @@ if (flag !== undefined && avx2) {
       expect(count(machineCode(), /vpmaddubsw ymm/g)).toBe(0);
     });
 
+    // On a processor without AVX-VNNI, V8 has nothing to make it of.
     it.runIf(vnni)("also adds them in the same instruction, in the vnni tier", () => {
       const wide = machineCode(flag);
       expect(count(wide, /vpdpbusd ymm/g)).toBeGreaterThanOrEqual(12);

@@ -42,6 +42,9 @@ const SNAPSHOT_BLOCKS = 2;
 /** Snapshots of one sequence: one of this prompt, one of that of the turn before. */
 const MOST_SNAPSHOTS = 2;
 
+/** Rows of a step in which sequences decode: they wait for its prompts. */
+const ROWS_BESIDE = 64;
+
 /**
  * Owns a step runner and its one loop: whatever is wanted at the same time shares batches. How a batch is made up never shows in an
  * answer (the runner's promise), so the scheduler is free to cut, interleave, and recompute.
@@ -288,7 +291,8 @@ export class Scheduler {
     const decoding = this.#running.filter((sequence) => left(sequence) === 1);
     const filling = this.#running.filter((sequence) => left(sequence) > 1);
     const pieces: Piece[] = decoding.map((sequence) => ({ sequence, rows: 1, drafts: [] }));
-    let rowsLeft = this.#limits.maxRows - decoding.length;
+    const { maxRows } = this.#limits;
+    let rowsLeft = (decoding.length > 0 ? Math.min(maxRows, ROWS_BESIDE) : maxRows) - decoding.length;
     let outputsLeft = this.#limits.maxOutputs - decoding.length;
     const turn = this.#turn++;
     for (let i = 0; i < filling.length; i++) {
