@@ -229,13 +229,40 @@ describe("the cache", () => {
     expect(second.ids).toEqual(first.ids);
   });
 
-  test("is not taken from a sequence of which little would be used", async () => {
+  test("is shared with a sequence of which little would be used, and not taken from it", async () => {
     const scheduler = new Scheduler(new FakeRunner(roomy, VOCAB), VOCAB);
     await scheduler.generate(request(prompt, { maxTokens: 1 })).done;
     const other = await scheduler.generate(request([...prompt.slice(0, 9), 22, 22], { maxTokens: 1 })).done;
-    expect(other.cachedTokens).toBe(0);
+    expect(other.cachedTokens).toBe(8); // full blocks
     const again = await scheduler.generate(request(prompt, { maxTokens: 1 })).done;
     expect(again.cachedTokens).toBe(19);
+  });
+
+  test("computes once what prompts of one time begin with, in whole blocks", async () => {
+    const runner = new FakeRunner({ ...roomy, maxRows: 8 }, VOCAB);
+    const scheduler = new Scheduler(runner, VOCAB);
+    const asked = Array.from({ length: 8 }, (_, i) => request([...prompt, i, i], { maxTokens: 3 }));
+    const outcomes = await Promise.all(asked.map((one) => scheduler.generate(one).done));
+    for (const [i, outcome] of outcomes.entries()) expect(outcome).toMatchObject(alone(asked[i]!, roomy.contextLength));
+    expect(outcomes.reduce((sum, { cachedTokens }) => sum + cachedTokens, 0)).toBe(7 * 20);
+    expect(rowsOf(runner)).toBe(20 + 8 * (2 + 2));
+  });
+
+  test("is shared with a sequence that still computes, which may end before the other has all", async () => {
+    const runner = new FakeRunner({ ...roomy, maxRows: 4 }, VOCAB);
+    const controller = new AbortController();
+    runner.onStep = () => {
+      if (runner.batches.length === 3) controller.abort();
+    };
+    const scheduler = new Scheduler(runner, VOCAB);
+    const second = request([...prompt, 5], { maxTokens: 3 });
+    const [first, outcome] = await Promise.all([
+      scheduler.generate(request(prompt, { signal: controller.signal })).done,
+      scheduler.generate(second).done,
+    ]);
+    expect(first.stopReason).toBe("aborted");
+    expect(outcome).toMatchObject(alone(second, roomy.contextLength));
+    expect(rowsOf(runner)).toBe(second.promptIds.length + 2);
   });
 
   test("survives scoring, and forgets the sequence used longest ago", async () => {

@@ -2,7 +2,7 @@ import type { RowOutput, StepLimits, StepOutput, StepRunner } from "../compute/s
 import { BitnetError } from "../errors.js";
 import { shown } from "../options.js";
 import { GenerationJob, type GenerationOutcome, type GenerationRequest, type Job, RowsJob, type RowsRequest } from "./jobs.js";
-import { SequenceMemory, type Snapshot } from "./sequence-memory.js";
+import { type Computed, SequenceMemory, type Snapshot } from "./sequence-memory.js";
 
 /** A job and its place in the cache. */
 interface Sequence {
@@ -244,19 +244,30 @@ export class Scheduler {
     const blocks = this.#memory;
     while (this.#queue.length > 0 && this.#running.length < this.#maxRunning) {
       const next = this.#queue[0]!;
-      const promised = this.#running.reduce((sum, { job, blocks: held }) => sum + Math.max(blocks.needed(job.rows), held.length), 0);
-      if (this.#running.length > 0 && promised + blocks.needed(next.job.rows) > blocks.total) return;
+      if (this.#running.length > 0 && this.#promised() + this.#unshared(next) > blocks.total) return;
       if (blocks.isRecurrent && this.#running.length === this.#limits.states) return;
       this.#queue.shift();
-      const idle = blocks.takeOver(next.job.tokens, next.job.prefix);
-      next.computed = idle?.computed ?? 0;
-      next.blocks = idle?.blocks ?? [];
-      next.snapshots = idle?.snapshots ?? [];
+      const beginning = blocks.begin(next.job.tokens, next.job.prefix, this.#running.map(computedOf));
+      next.computed = beginning?.computed ?? 0;
+      next.blocks = beginning?.blocks ?? [];
+      next.snapshots = beginning?.snapshots ?? [];
       // What is not computed yet needs no copy of the last snapshot, where there is no room for one.
       if (blocks.isRecurrent) next.state = this.#copyOfLast(next) ?? next.snapshots.pop()?.state ?? this.#anyState();
       next.job.admitted(next.computed);
       insert(this.#running, next);
     }
+  }
+
+  /** Blocks that the running sequences have and are known to need. */
+  #promised(): number {
+    const held = new Set(this.#running.flatMap(({ blocks }) => blocks)).size;
+    return this.#running.reduce((sum, { job, blocks }) => sum + Math.max(this.#memory.needed(job.rows) - blocks.length, 0), held);
+  }
+
+  /** Blocks that a waiting sequence needs beyond those of the running ones. */
+  #unshared({ job }: Sequence): number {
+    const shared = this.#running.map((one) => this.#memory.shareable(computedOf(one), job.tokens, job.prefix));
+    return this.#memory.needed(job.rows) - this.#memory.needed(Math.max(0, ...shared));
   }
 
   /** A copy of a sequence's last snapshot, if there is one, and room. */
@@ -277,6 +288,7 @@ export class Scheduler {
 
   /** The next batch: at least one row, and a block for each. */
   #plan(): Piece[] {
+    this.#adopt();
     for (let turns = this.#running.length; turns > 0; turns--) {
       const pieces = this.#allocate(this.#choose());
       // Blocks were short for those whose turn it was. The oldest sequence can have them all, and its turn comes.
@@ -285,7 +297,21 @@ export class Scheduler {
     throw new BitnetError("internal", "the scheduler lost blocks of the cache");
   }
 
-  /** Who gets how many rows, by fairness alone. */
+  /** Sequences that still compute their prompts go on from where others, which begin like them, have come. */
+  #adopt(): void {
+    const running = this.#running.map(computedOf);
+    for (const [i, sequence] of this.#running.entries()) {
+      const { job } = sequence;
+      if (sequence.computed >= job.prefix) continue;
+      const adopted = this.#memory.adopt(running[i]!, job.prefix, running);
+      if (!adopted) continue;
+      job.adopted(adopted.computed - sequence.computed);
+      Object.assign(sequence, adopted);
+      running[i] = computedOf(sequence); // the blocks that it had are free
+    }
+  }
+
+  /** Who gets how many rows, by fairness alone. What another one is about to compute, so that it can be shared, is waited for. */
   #choose(): Piece[] {
     const left = ({ job, computed }: Sequence) => job.rows - computed;
     const decoding = this.#running.filter((sequence) => left(sequence) === 1);
@@ -297,7 +323,10 @@ export class Scheduler {
     const turn = this.#turn++;
     for (let i = 0; i < filling.length; i++) {
       const sequence = filling[(turn + i) % filling.length]!;
-      const { computed, worthy } = sequence;
+      const { computed, worthy, job } = sequence;
+      const isComing = ({ sequence: other, rows }: Piece): boolean =>
+        this.#memory.shareable({ tokens: other.job.tokens, computed: other.computed + rows }, job.tokens, job.prefix) > computed;
+      if (pieces.some(isComing)) continue;
       const most = Math.min(left(sequence), rowsLeft, this.#memory.isRecurrent && worthy > computed ? worthy - computed : Infinity);
       let rows = 0;
       while (rows < most) {
@@ -426,6 +455,10 @@ export class Scheduler {
   #returnBlocks({ sequence: { job, blocks }, drafts }: Piece): void {
     if (drafts.length > 0) this.#memory.release(blocks.splice(this.#memory.needed(job.rows)));
   }
+}
+
+function computedOf({ job: { tokens }, computed, blocks }: Sequence): Computed {
+  return { tokens, computed, blocks };
 }
 
 /** Whether an output of this position takes one of the places that a batch has for logits. */
