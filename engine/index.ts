@@ -26,6 +26,7 @@ export type {
   Generation,
   GenerationResult,
   GenerationTimings,
+  ModelStats,
   Score,
   ScoringPolicy,
   StopReason,

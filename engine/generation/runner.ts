@@ -8,6 +8,7 @@ import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, MAX_POSITIONS, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import { sequenceStateBytes } from "../network/delta.js";
+import { MAX_OUTPUTS } from "../network/layout.js";
 import type { KvType } from "../numerics.js";
 import {
   ANYTHING,
@@ -59,6 +60,10 @@ export interface LoadOptions extends FileOptions {
    * computed, finished ones that a conversation may go on from, and snapshots of their beginnings share them. Default: what fits into 256 MiB, 2 to 32.
    */
   readonly states?: number;
+  /** How many answers, scores and embeddings are computed at once, at most 32; default 32. The others wait. */
+  readonly maxRunning?: number;
+  /** How many may wait; more are refused with the error `busy`. Default: no limit. */
+  readonly maxWaiting?: number;
   /** Compute in scalar TypeScript, without kernels: slow, same bits. */
   readonly reference?: boolean;
   /** With `reference`: false computes in f32 throughout, with unquantised activations. Default true. */
@@ -109,6 +114,8 @@ export const LOAD_OPTIONS: Rules<LoadOptions> = {
   head: oneOf(["auto", "exact", "two-stage"]),
   kv: oneOf(["f32", "q8"]),
   states: wholeNumber(1, MOST_STATES),
+  maxRunning: wholeNumber(1, MAX_OUTPUTS),
+  maxWaiting: wholeNumber(0, Number.MAX_SAFE_INTEGER),
   reference: TRUE_OR_FALSE,
   activationQuant: TRUE_OR_FALSE,
   ...FILE_OPTIONS,

@@ -205,6 +205,35 @@ describe("a sequence that was put back", () => {
   });
 });
 
+describe("admission", () => {
+  test("is bounded: what comes when all places are taken is refused, and only that", async () => {
+    const runner = new FakeRunner(roomy, VOCAB);
+    runner.onStep = tick;
+    const scheduler = new Scheduler(runner, VOCAB, VOCAB, { maxRunning: 2, maxWaiting: 1 });
+    const asked = [1, 2, 3].map((id) => request([id], { maxTokens: 4 }));
+    const running = asked.map((one) => scheduler.generate(one).done);
+    const busy = expect.objectContaining({
+      code: "busy",
+      message: expect.stringMatching(/^0 answers are being computed and 3 wait, .* try again later/),
+    });
+    expect(() => scheduler.generate(request([4]))).toThrow(busy);
+    await expect(scheduler.rows({ ids: [4, 5], want: "nll", onRow: () => {} })).rejects.toMatchObject({ code: "busy" });
+    await undefined;
+    await undefined;
+    expect(scheduler.stats).toMatchObject({ running: 2, waiting: 1, refused: 2 });
+    for (const [i, outcome] of (await Promise.all(running)).entries()) expect(outcome).toMatchObject(alone(asked[i]!, roomy.contextLength));
+    expect(scheduler.stats).toMatchObject({
+      running: 0,
+      waiting: 0,
+      promptTokens: 3,
+      generatedTokens: 12,
+      computedTokens: 12,
+      cachedTokens: 0,
+    });
+    expect(await scheduler.generate(asked[0]!).done).toMatchObject(alone(asked[0]!, roomy.contextLength));
+  });
+});
+
 describe("the cache", () => {
   const prompt = Array.from({ length: 20 }, (_, i) => i);
 

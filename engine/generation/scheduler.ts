@@ -3,6 +3,7 @@ import { BitnetError } from "../errors.js";
 import { shown } from "../options.js";
 import { GenerationJob, type GenerationOutcome, type GenerationRequest, type Job, RowsJob, type RowsRequest } from "./jobs.js";
 import { type Computed, SequenceMemory, type Snapshot } from "./sequence-memory.js";
+import type { ModelStats } from "./types.js";
 
 /** A job and its place in the cache. */
 interface Sequence {
@@ -18,6 +19,8 @@ interface Sequence {
   snapshots: Snapshot[];
   /** The position of which a snapshot is worth taking; 0: none. */
   readonly worthy: number;
+  /** It has never run. */
+  isNew: boolean;
 }
 
 /** Rows of one sequence in the next batch: positions computed … computed + rows − 1, and after them those of drafts. */
@@ -41,6 +44,12 @@ interface Sent extends Piece {
 const SNAPSHOT_BLOCKS = 2;
 /** Snapshots of one sequence: one of this prompt, one of that of the turn before. */
 const MOST_SNAPSHOTS = 2;
+
+/** How many sequences are computed at once, and how many more wait; of both as many as there is room for. */
+export interface Admission {
+  readonly maxRunning?: number | undefined;
+  readonly maxWaiting?: number | undefined;
+}
 
 /** Rows of a step in which sequences decode: they wait for its prompts. */
 const ROWS_BESIDE = 64;
@@ -76,9 +85,11 @@ export class Scheduler {
   #turn = 0;
   #looping = false;
   #failure: { readonly error: unknown } | undefined;
+  readonly #maxWaiting: number;
+  readonly #counts = { refused: 0, steps: 0, computedTokens: 0, promptTokens: 0, cachedTokens: 0, generatedTokens: 0 };
 
   /** `vocabSize`: ids that the network has embeddings for. `ids`: those that may be chosen, from 0 up: a padded vocabulary has rows without a token. */
-  constructor(runner: StepRunner, vocabSize: number, ids = vocabSize) {
+  constructor(runner: StepRunner, vocabSize: number, ids = vocabSize, { maxRunning = Infinity, maxWaiting = Infinity }: Admission = {}) {
     const { maxRows, maxOutputs, blockSize, blocks, contextLength, states } = runner.limits;
     if (!(maxRows > 0 && maxOutputs > 0 && blocks * blockSize >= contextLength)) {
       throw new BitnetError("internal", `a cache of ${blocks} blocks of ${blockSize} can't hold a context of ${contextLength}`);
@@ -88,7 +99,15 @@ export class Scheduler {
     this.#vocabSize = vocabSize;
     this.#ids = ids;
     this.#memory = new SequenceMemory(blocks, blockSize, states);
-    this.#maxRunning = Math.min(maxRows, maxOutputs);
+    this.#maxRunning = Math.min(maxRows, maxOutputs, maxRunning);
+    this.#maxWaiting = maxWaiting;
+  }
+
+  /** What it does and has done. */
+  get stats(): ModelStats {
+    const { blocks, blockSize } = this.#limits;
+    const [running, waiting] = [this.#running.length, this.#queue.length];
+    return { running, waiting, ...this.#counts, cacheSize: blocks * blockSize, cacheUsed: this.#memory.used };
   }
 
   /** Throws the `usage` error that `generate` would for this prompt. */
@@ -169,14 +188,22 @@ export class Scheduler {
     }
   }
 
+  /** @throws BitnetError busy */
   #submit(job: Job): void {
     if (this.#failure) {
       job.fail(this.#failure.error);
       return;
     }
+    if (this.#running.length + this.#queue.length >= this.#maxRunning + this.#maxWaiting) {
+      this.#counts.refused++;
+      throw new BitnetError(
+        "busy",
+        `${this.#running.length} answers are being computed and ${this.#queue.length} wait, which is as many as are allowed: try again later, or allow more (maxWaiting)`,
+      );
+    }
     const unit = SNAPSHOT_BLOCKS * this.#limits.blockSize;
     const worthy = Math.max(0, Math.floor((job.prefix - this.#limits.blockSize / 4) / unit) * unit);
-    this.#queue.push({ job, order: this.#arrivals++, computed: 0, blocks: [], state: undefined, snapshots: [], worthy });
+    this.#queue.push({ job, order: this.#arrivals++, computed: 0, blocks: [], state: undefined, snapshots: [], worthy, isNew: true });
     if (!this.#looping) void this.#loop();
   }
 
@@ -254,6 +281,9 @@ export class Scheduler {
       // What is not computed yet needs no copy of the last snapshot, where there is no room for one.
       if (blocks.isRecurrent) next.state = this.#copyOfLast(next) ?? next.snapshots.pop()?.state ?? this.#anyState();
       next.job.admitted(next.computed);
+      if (next.isNew) this.#counts.promptTokens += next.job.tokens.length;
+      if (next.isNew) this.#counts.cachedTokens += next.computed;
+      next.isNew = false;
       insert(this.#running, next);
     }
   }
@@ -306,6 +336,7 @@ export class Scheduler {
       const adopted = this.#memory.adopt(running[i]!, job.prefix, running);
       if (!adopted) continue;
       job.adopted(adopted.computed - sequence.computed);
+      this.#counts.cachedTokens += adopted.computed - sequence.computed;
       Object.assign(sequence, adopted);
       running[i] = computedOf(sequence); // the blocks that it had are free
     }
@@ -420,12 +451,16 @@ export class Scheduler {
     const copies = this.#copies.length > 0 && { copies: this.#copies.splice(0) };
     const results = await this.#runner.step({ tokens, positions, sequences, tables, outputs, ...states, ...copies });
     if (this.#failure) return; // closed meanwhile
+    this.#counts.steps++;
+    this.#counts.computedTokens += rows;
     let next = 0;
     for (const piece of sent) {
       const mine = results.slice(next, next + piece.positions.length);
       next += piece.positions.length;
-      const before = piece.sequence.computed;
+      const { job, computed: before } = piece.sequence;
+      const known = job.tokens.length;
       const isDone = deliver(piece, mine);
+      this.#counts.generatedTokens += job.tokens.length - known;
       this.#settle(piece, before);
       if (isDone) this.#finish(piece.sequence);
       else this.#returnBlocks(piece);

@@ -70,6 +70,11 @@ export class SequenceMemory {
     return this.#free.length;
   }
 
+  /** Positions in blocks that a sequence or an idle entry has. */
+  get used(): number {
+    return (this.total - this.#free.length) * this.blockSize;
+  }
+
   /** The same of states. */
   get freeStates(): number {
     return this.#freeStates.length;

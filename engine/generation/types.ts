@@ -81,6 +81,26 @@ export interface Generation extends AsyncIterable<string> {
   result(): Promise<GenerationResult>;
 }
 
+/** What a model is doing, and what it has done since it was loaded. */
+export interface ModelStats {
+  /** Answers, scores and embeddings that are being computed. */
+  readonly running: number;
+  /** Those that wait for their turn. */
+  readonly waiting: number;
+  /** Those that were refused because too many were waiting. */
+  readonly refused: number;
+  /** Passes through the network, and tokens that they computed. */
+  readonly steps: number;
+  readonly computedTokens: number;
+  /** Tokens of prompts that had their turn, and those of them whose keys and values were in the cache. */
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly generatedTokens: number;
+  /** Tokens that the cache of keys and values has room for, and has: of running sequences, and of ended ones that may be gone on from. */
+  readonly cacheSize: number;
+  readonly cacheUsed: number;
+}
+
 /** The rules under which a score was made; written into every report. */
 export interface ScoringPolicy {
   /** "kernels": the WASM path; "reference": scalar TypeScript. */

@@ -47,7 +47,7 @@ const MOST_ROWS = 256;
 /** Products of feed-forward blocks in a step: before an abort is seen, at most a few seconds pass. */
 const MOST_PRODUCTS = 5e11;
 /** Outputs of a step. */
-const MAX_OUTPUTS = 32;
+export const MAX_OUTPUTS = 32;
 
 export const up = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
 
