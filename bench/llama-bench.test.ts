@@ -9,7 +9,7 @@ const folder = mkdtempSync(join(tmpdir(), "bitnet-llama-bench-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** The object of llama-bench's README (`-o json`), of this test. */
-const result = (nPrompt: number, nGen: number, nDepth: number, rate: number): object => ({
+const result = (nPrompt: number, nGen: number, nDepth: number, rate: number) => ({
   ...{ build_commit: "8cf427ff", build_number: 5163, cpu_info: "Some CPU", gpu_info: "", backends: "CPU" },
   ...{
     model_filename: "model.gguf",
@@ -39,7 +39,10 @@ const ANSWER = `const depth = args.includes("-d") ? value("-d") : 0;
 
 it("reads a result, and refuses what is none or of another test", () => {
   const printed = JSON.stringify([result(512, 0, 0, 70.5)]);
-  expect(readLlamaBench(printed, 512, 0)).toMatchObject({ build_commit: "8cf427ff", samples_ts: [70.5] });
+  const test = { prompt: 512, generated: 0, depth: 0 };
+  expect(readLlamaBench(printed, test)).toEqual({ commit: "8cf427ff", tokensPerSecond: 70.5 });
+  const { n_depth: _none, ...old } = result(512, 0, 0, 70.5);
+  expect(readLlamaBench(JSON.stringify([old]), test).tokensPerSecond).toBe(70.5);
   for (const bad of [
     "",
     "usage: x",
@@ -50,9 +53,11 @@ it("reads a result, and refuses what is none or of another test", () => {
     JSON.stringify([result(512, 0, 0, 0)]),
     `[${printed.slice(1, -1)},${printed.slice(1)}`,
   ]) {
-    expect(() => readLlamaBench(bad, 512, 0), bad).toThrow(/^bitnet\.cpp: [^\n]+$/);
+    expect(() => readLlamaBench(bad, test), bad).toThrow(/^bitnet\.cpp: [^\n]+$/);
   }
-  expect(() => readLlamaBench(printed, 0, 64)).toThrow("bitnet.cpp: llama-bench printed no result of 0 prompt and 64 generated tokens");
+  const said = "bitnet.cpp: llama-bench printed no result of 0 prompt and 64 generated tokens at depth 9";
+  expect(() => readLlamaBench(printed, { prompt: 0, generated: 64, depth: 9 })).toThrow(said);
+  expect(() => readLlamaBench(printed, { ...test, depth: 2048 })).toThrow(/at depth 2048$/);
 });
 
 it("takes turns with the others in each round, and is not asked for several sequences", async () => {
@@ -66,9 +71,9 @@ it("takes turns with the others in each round, and is not asked for several sequ
       return inner ? inner.measure(test) : { tokensPerSecond: 10, idleCpuMs: 0 };
     },
   });
-  const bench = new LlamaBench(program, "model.gguf", 2);
+  const bench = new LlamaBench(program, "model.gguf", "I2_S, Q6_K", 2);
   await bench.ready();
-  expect(bench.engine).toBe("bitnet.cpp 8cf427ff, bitnet-b1.58 2B I2_S - 2 bpw ternary");
+  expect(bench.engine).toBe("bitnet.cpp 8cf427ff, I2_S, Q6_K");
   const engines = [noting("a"), noting("b", bench), noting("c")].map((process) => new Engine(process));
   expect(await measureAll(engines, { measure: async () => 25 }, 2, [2048], [4])).toEqual([25, 25]);
   const round = ["pp512@0x1", "tg64@0x1", "tg64@2048x1"].flatMap((test) => [`a ${test}`, `b ${test}`, `c ${test}`]);
@@ -87,11 +92,13 @@ it("says in one sentence what went wrong", async () => {
     `console.error("error: invalid parameter for argument: -d\\nusage: llama-bench [options]"); process.exit(1);`,
   );
   const test: PeerTest = { prefill: false, tokens: 64, depth: 2048, prompts: [[1]] };
-  await expect(new LlamaBench(failing, "m", 2).measure(test)).rejects.toThrow(
+  await expect(new LlamaBench(failing, "m", "I2_S", 2).measure(test)).rejects.toThrow(
     /^bitnet\.cpp: old-llama-bench -p 0 -n 64 -d 2048 ended with 1: error: invalid parameter for argument: -d$/,
   );
-  await expect(new LlamaBench(join(folder, "none"), "m", 2).ready()).rejects.toThrow(/^bitnet\.cpp: none can't be run: [^\n]*ENOENT$/);
-  await expect(new LlamaBench(standIn("llama-cli", `console.log("> hello")`), "m", 2).ready()).rejects.toThrow(
+  await expect(new LlamaBench(join(folder, "none"), "m", "I2_S", 2).ready()).rejects.toThrow(
+    /^bitnet\.cpp: none can't be run: [^\n]*ENOENT$/,
+  );
+  await expect(new LlamaBench(standIn("llama-cli", `console.log("> hello")`), "m", "I2_S", 2).ready()).rejects.toThrow(
     /not the JSON of llama-bench/,
   );
 });

@@ -9,19 +9,21 @@ import { text } from "node:stream/consumers";
 import { BitnetError } from "../engine/errors.js";
 import type { PeerProcess, PeerReply, PeerTest } from "./peers.js";
 
-/** What is read of a result: an object of the array that `-o json` prints. */
-interface LlamaBenchResult {
-  readonly build_commit: string;
-  /** For example `bitnet-b1.58 2B I2_S - 2 bpw ternary`. */
-  readonly model_type: string;
-  readonly n_prompt: number;
-  readonly n_gen: number;
-  /** Tokens per second, one number a repetition. */
-  readonly samples_ts: readonly number[];
+/** Which test: a prompt of `prompt` tokens, or `generated` tokens one by one; behind `depth` others. */
+interface LlamaBenchTest {
+  readonly prompt: number;
+  readonly generated: number;
+  readonly depth: number;
 }
 
-/** The single result of one test. @throws BitnetError unsupported: it is none, or of another test */
-export function readLlamaBench(printed: string, nPrompt: number, nGen: number): LlamaBenchResult {
+/** What is read of a result. */
+interface LlamaBenchResult {
+  readonly commit: string;
+  readonly tokensPerSecond: number;
+}
+
+/** The only result of an array as `-o json` prints it. @throws BitnetError unsupported: there is none, or it is of another test */
+export function readLlamaBench(printed: string, { prompt, generated, depth }: LlamaBenchTest): LlamaBenchResult {
   let results: unknown;
   try {
     results = JSON.parse(printed);
@@ -31,39 +33,47 @@ export function readLlamaBench(printed: string, nPrompt: number, nGen: number): 
       "bitnet.cpp: what it printed is not the JSON of llama-bench: give --bitnet-cpp the path of llama-bench",
     );
   }
-  const [result] = (Array.isArray(results) && results.length === 1 ? results : [{}]) as [Partial<LlamaBenchResult>];
-  const { build_commit, model_type, n_prompt, n_gen, samples_ts } = result ?? {};
-  const rate = Array.isArray(samples_ts) && samples_ts.length === 1 ? samples_ts[0] : undefined;
-  if (typeof build_commit !== "string" || typeof model_type !== "string" || n_prompt !== nPrompt || n_gen !== nGen || !(rate > 0)) {
-    throw new BitnetError("unsupported", `bitnet.cpp: llama-bench printed no result of ${nPrompt} prompt and ${nGen} generated tokens`);
+  const [result] = (Array.isArray(results) && results.length === 1 ? results : [undefined]) as [
+    Readonly<Record<string, unknown>> | undefined,
+  ];
+  // Older versions know no depth.
+  const { build_commit: commit, n_prompt, n_gen, n_depth = 0, samples_ts } = result ?? {};
+  const rate: unknown = Array.isArray(samples_ts) && samples_ts.length === 1 ? samples_ts[0] : undefined;
+  const same = n_prompt === prompt && n_gen === generated && n_depth === depth;
+  if (!same || typeof commit !== "string" || typeof rate !== "number" || !(rate > 0)) {
+    const test = `${prompt} prompt and ${generated} generated tokens at depth ${depth}`;
+    throw new BitnetError("unsupported", `bitnet.cpp: llama-bench printed no result of ${test}`);
   }
-  return { build_commit, model_type, n_prompt, n_gen, samples_ts: [rate] };
+  return { commit, tokensPerSecond: rate };
 }
 
 export class LlamaBench implements PeerProcess {
   readonly one = true;
   engine = "bitnet.cpp";
   readonly #program: string;
+  readonly #types: string;
   readonly #common: readonly string[];
 
-  /** @param program path of llama-bench @param model path of a GGUF file that it reads */
-  constructor(program: string, model: string, threads: number) {
+  /** @param program path of llama-bench @param model path of a GGUF file that it reads @param types of the file's weights, for its name */
+  constructor(program: string, model: string, types: string, threads: number) {
     this.#program = program;
+    this.#types = types;
     this.#common = ["-m", model, "-t", String(threads), "-r", "1", "-o", "json"];
   }
 
   async ready(): Promise<void> {
-    const { build_commit, model_type } = await this.#run(8, 0, 0);
-    this.engine = `bitnet.cpp ${build_commit}, ${model_type}`;
+    const { commit } = await this.#run({ prompt: 8, generated: 0, depth: 0 });
+    this.engine = `bitnet.cpp ${commit}, ${this.#types}`;
   }
 
   async measure({ prefill, tokens, depth }: PeerTest): Promise<PeerReply> {
-    const { samples_ts } = prefill ? await this.#run(tokens, 0, 0) : await this.#run(0, tokens, depth);
-    return { tokensPerSecond: samples_ts[0]!, idleCpuMs: 0 };
+    const test = prefill ? { prompt: tokens, generated: 0, depth } : { prompt: 0, generated: tokens, depth };
+    return { tokensPerSecond: (await this.#run(test)).tokensPerSecond, idleCpuMs: 0 };
   }
 
-  async #run(nPrompt: number, nGen: number, depth: number): Promise<LlamaBenchResult> {
-    const test = ["-p", String(nPrompt), "-n", String(nGen), ...(depth > 0 ? ["-d", String(depth)] : [])];
+  async #run(of: LlamaBenchTest): Promise<LlamaBenchResult> {
+    const { prompt, generated, depth } = of;
+    const test = ["-p", String(prompt), "-n", String(generated), ...(depth > 0 ? ["-d", String(depth)] : [])];
     const child = spawn(this.#program, [...this.#common, ...test], { stdio: ["ignore", "pipe", "pipe"] });
     const outputs = Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
     const [printed, said, [status]] = await outputs.catch((error: Error) => {
@@ -76,7 +86,7 @@ export class LlamaBench implements PeerProcess {
         `bitnet.cpp: ${basename(this.#program)} ${test.join(" ")} ended with ${String(status)}: ${line.trim()}`,
       );
     }
-    return readLlamaBench(printed, nPrompt, nGen);
+    return readLlamaBench(printed, of);
   }
 
   close(): void {}

@@ -21,4 +21,6 @@ process.on("message", async ({ prefill, tokens, prompts }: PeerTest) => {
   process.send!({ tokensPerSecond, idleCpuMs: (user + system) / 1000 } satisfies PeerReply);
 });
 process.on("disconnect", () => process.exit());
-process.send!({ engine: `bitnet-ts, ${quantisation.linears}, Node ${process.versions.node.split(".")[0]}, ${kernels.tier}` });
+process.send!({
+  engine: `bitnet-ts, ${quantisation.linears}, Node ${process.versions.node.split(".")[0]}, ${kernels.tier}`,
+});

@@ -226,7 +226,8 @@ async function main(): Promise<void> {
     const forked = (script: string, node: string, request: object): Promise<Engine> =>
       start(new ForkedPeer(new URL(script, import.meta.url), node, request));
     const others: Engine[] = [];
-    if (bitnetCpp !== undefined) others.push(await start(new LlamaBench(bitnetCpp, await file(undefined, "bitnet.cpp"), threads)));
+    if (bitnetCpp !== undefined)
+      others.push(await start(new LlamaBench(bitnetCpp, await file(undefined, "bitnet.cpp"), "I2_S, Q6_K", threads)));
     const peer = await forked("../../bench/peers/node-llama-cpp.mjs", process.execPath, {
       path: await file(values.peer, "peer"),
       threads,

@@ -1,7 +1,7 @@
 // node-llama-cpp as bench/peers.ts wants it: a process that loads a model, then measures what it is told, one test at a time.
-// The file is TQ2_0 with an f16 embedding: the ternary format that llama.cpp runs (it has no I2_S), with the embedding that published models have.
+// The file is TQ2_0, the ternary format that llama.cpp runs (it has no I2_S), with an embedding of the type that the name ends with.
 import { readFileSync } from "node:fs";
-import { getLlama } from "node-llama-cpp";
+import { GgmlType, getLlama } from "node-llama-cpp";
 
 const { path, threads } = JSON.parse(process.argv[2]);
 const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, maxThreads: threads });
@@ -57,4 +57,5 @@ process.on("message", async (test) => {
   process.send({ tokensPerSecond, idleCpuMs: (user + system) / 1000 });
 });
 process.on("disconnect", () => process.exit());
-process.send({ engine: `node-llama-cpp ${version}, TQ2_0` });
+const embedding = model.fileInfo.tensorInfo.find(({ name }) => name === "token_embd.weight");
+process.send({ engine: `node-llama-cpp ${version}, TQ2_0, ${GgmlType[embedding.ggmlType]}` });
