@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it, vi } from "vitest";
 import { LlamaBench, readLlamaBench } from "./llama-bench.js";
-import { Engine, measureAll, type PeerProcess, type PeerTest } from "./peers.js";
+import { Engine, measureAll, type PeerProcess, type PeerTest } from "./peer-turns.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bitnet-llama-bench-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { basename } from "node:path";
 import { text } from "node:stream/consumers";
 import { BitnetError } from "../engine/errors.js";
-import type { PeerProcess, PeerReply, PeerTest } from "./peers.js";
+import type { PeerProcess, PeerReply, PeerTest } from "./peer-turns.js";
 
 /** Which test: a prompt of `prompt` tokens, or `generated` tokens one by one; behind `depth` others. */
 interface LlamaBenchTest {

@@ -1,6 +1,6 @@
 /** This engine as bench/peers.ts wants it: a process that loads a model, then measures what it is told, one test at a time. */
 import { type LoadOptions, loadModel } from "../engine/index.js";
-import type { PeerReply, PeerTest } from "./peers.js";
+import type { PeerReply, PeerTest } from "./peer-turns.js";
 
 const { path, ...options } = JSON.parse(process.argv[2]!) as { path: string } & LoadOptions;
 const model = await loadModel(path, { ...options, v8Flags: true });
