@@ -2,12 +2,28 @@ import {
   activationBytes,
   attentionScratch,
   cacheHeadBytes,
+  GROUPS_SCRATCH,
   type Kernels,
+  listBytes,
   ROW_GROUP,
+  sparseScratch,
   type Tier,
   ternaryScratch,
+  tileColumnBytes,
 } from "../engine/compute/kernels.js";
-import { attend, attendQ8, dot8, KV_BLOCK, KV_SPAN, type KvType, quantize, reluSquaredMul, rmsNorm } from "../engine/numerics.js";
+import {
+  attend,
+  attendQ8,
+  dot8,
+  groupedProduct,
+  KV_BLOCK,
+  KV_SPAN,
+  type KvType,
+  quantize,
+  quantizeGroups,
+  reluSquaredMul,
+  rmsNorm,
+} from "../engine/numerics.js";
 import { rope } from "../engine/rope.js";
 
 /** Kernels over a memory that holds no zeros, and places in it. */
@@ -22,6 +38,8 @@ export interface Setting {
 /** A kernel on a real shape. A call works on one slab of its data. */
 export interface KernelCase {
   readonly name: string;
+  /** A tier that has no such kernel. */
+  readonly notIn?: Tier;
   /** Multiply-adds of a call; 0: it is about bytes. */
   readonly macs: number;
   /** Bytes of a call that are read from weights or cache, or else read and written. */
@@ -52,11 +70,16 @@ const TILE = 64;
 
 const floats = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => ((i * 7919) % 2001) / 1000 - 1);
 
-/** `n` quantised rows of activations, as the kernels want them. */
-function activations({ tier, kernels, memory, take }: Setting, k: number, n: number): { x: number; stride: number; meta: number } {
+/** `n` quantised rows of activations, as the kernels want them, each of `values`. */
+function activations(
+  { tier, kernels, memory, take }: Setting,
+  k: number,
+  n: number,
+  values = floats(k),
+): { x: number; stride: number; meta: number } {
   const stride = k * activationBytes(tier);
   const [x, meta, from] = [take((n + 1) * stride), take((n + 1) * 8), take(k * 4)];
-  new Float32Array(memory.buffer, from, k).set(floats(k));
+  new Float32Array(memory.buffer, from, k).set(values);
   for (let i = 0; i < n; i++) kernels.quantize(x + i * stride, meta + i * 8, from, k, k);
   return { x, stride, meta };
 }
@@ -90,6 +113,81 @@ function ternary(rows: number, k: number, columns: number): KernelCase {
             let sum = 0;
             for (let i = 0, w = row * k; i < k; i++, w++) sum = (sum + Math.imul(codes[w]!, values[i]!)) | 0;
             out[row] = sum;
+          }
+        }
+      };
+    },
+  };
+}
+
+/** As `ternary` of a batch, of which two thirds are 0 and left out. What is left out counts as multiplied, to compare with the whole product. */
+function sparse(rows: number, k: number, columns: number): KernelCase {
+  const { slabBytes, scalar, ...whole } = ternary(rows, k, columns);
+  return {
+    ...whole,
+    slabBytes,
+    ...(scalar && { scalar }),
+    name: `${whole.name}, ⅔ zeros`,
+    notIn: "plain",
+    multiplier: undefined,
+    prepare(setting, slabs) {
+      const { tier, kernels, take } = setting;
+      const bytes = slabBytes(tier);
+      const weights = take(slabs * bytes);
+      const third = floats(k).map((value, i) => ((Math.imul(i, 2654435761) >>> 0) % 3 === 0 ? value : 0));
+      const { x, stride, meta } = activations(setting, k, columns, third);
+      const y = take((columns + 1) * ROWS * 4);
+      const scratch = take(Math.max(ternaryScratch(k), sparseScratch(columns)));
+      const lists = take(columns * listBytes(k));
+      for (let i = 0; i < columns; i++) kernels.listColumns!(lists + i * listBytes(k), x + i * stride, k, tileColumnBytes(tier));
+      return (slab) => {
+        const from = weights + slab * bytes;
+        kernels.ternarySparse!(from, ROWS, k, 0.01, x, stride, meta, columns, y, ROWS * 4, scratch, lists, listBytes(k));
+      };
+    },
+  };
+}
+
+/** Columns that share a scale. */
+const GROUP = 128;
+
+/** Rows of a ternary layer with a scale for each group of columns, times `columns` rows of activations. */
+function groups(rows: number, k: number, columns: number, inputs: "int8" | "float"): KernelCase {
+  const codeBytes = (ROWS * k) / 4;
+  const bytes = codeBytes + (ROWS * k * 4) / GROUP;
+  const wide = inputs === "float" ? 1 : 0;
+  return {
+    name: `groups ${rows}×${k}${columns > 1 ? ` × ${columns}` : ""}, ${wide ? 15 : 8} bits`,
+    macs: ROWS * k * columns,
+    bytes: () => bytes,
+    slabBytes: () => bytes,
+    multiplier: "dot",
+    // 15 bits are two products of 8, except where a product is of 16.
+    perLane: (tier) => (wide && tier !== "plain" ? 0.5 : 1),
+    prepare({ tier, kernels, memory, take }, slabs) {
+      const weights = take(slabs * bytes);
+      const column = GROUP * activationBytes(tier, inputs);
+      const [xGroup, metaGroup] = [(columns + 1) * column + 64, (columns + 1) * 8];
+      const [x, meta] = [take((k / GROUP) * xGroup), take((k / GROUP) * metaGroup)];
+      const from = take(k * 4);
+      new Float32Array(memory.buffer, from, k).set(floats(k));
+      for (let i = 0; i < columns; i++) kernels.quantizeGroups(x + i * column, xGroup, meta + i * 8, metaGroup, from, k, k, GROUP, wide);
+      const y = take((columns + 1) * ROWS * 4);
+      const scratch = take(GROUPS_SCRATCH);
+      return (slab) => {
+        const w = weights + slab * bytes;
+        kernels.ternaryGroups(w, w + codeBytes, ROWS, k, GROUP, wide, x, xGroup, meta, metaGroup, columns, y, ROWS * 4, scratch);
+      };
+    },
+    scalar() {
+      const codes = Int8Array.from({ length: ROWS * k }, (_, i) => (i % 3) - 1);
+      const scales = new Float32Array((ROWS * k) / GROUP).fill(0.01);
+      const quantised = quantizeGroups(floats(k), k, GROUP, inputs);
+      const out = new Float32Array(ROWS);
+      return () => {
+        for (let column = 0; column < columns; column++) {
+          for (let row = 0; row < ROWS; row++) {
+            out[row] = groupedProduct(codes, row * k, scales, (row * k) / GROUP, GROUP, quantised);
           }
         }
       };
@@ -231,6 +329,8 @@ const packing: KernelCase = {
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...LAYERS.map(([rows, k]) => ternary(rows, k, 1)),
   ...LAYERS.map(([rows, k]) => ternary(rows, k, TILE)),
+  sparse(HIDDEN, FFN, TILE),
+  ...[1, TILE].flatMap((columns) => [groups(HIDDEN, HIDDEN, columns, "int8"), groups(HIDDEN, HIDDEN, columns, "float")]),
   head,
   scan,
   ...[512, 2048].flatMap((count) => [attention(count, "f32"), attention(count, "q8")]),

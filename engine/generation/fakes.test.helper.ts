@@ -1,3 +1,4 @@
+import { type Counters, NO_COUNTERS } from "../compute/counters.js";
 import type { RowOutput, StepBatch, StepLimits, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import type { EncodeOptions, Tokenizer } from "../text/types.js";
@@ -71,8 +72,9 @@ export class FakeRunner implements StepRunner {
   }
 
   /** How many batches and rows there were. */
-  async counters(): Promise<number[]> {
-    return [this.batches.length, this.batches.reduce((rows, { tokens }) => rows + tokens.length, 0)];
+  async counters(): Promise<Counters> {
+    const calls = [this.batches.length, this.batches.reduce((rows, { tokens }) => rows + tokens.length, 0)];
+    return { ...NO_COUNTERS, calls };
   }
 
   async close(): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Counters } from "../compute/counters.js";
 import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { WorkerPool } from "../compute/pool.js";
@@ -197,7 +198,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
     const runner: StepRunner = {
       limits: loaded.limits,
       step: (batch: StepBatch) => pool.request<StepOutput[]>("step", batch),
-      counters: () => pool.request<number[]>("counters", undefined),
+      counters: () => pool.request<Counters>("counters", undefined),
       close: () => pool.close(),
     };
     if (stopped) throw stopped.by; // in the same breath as the answer came

@@ -1,3 +1,4 @@
+import type { Counters } from "../compute/counters.js";
 import type { RowOutput, StepLimits, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import { shown } from "../options.js";
@@ -150,8 +151,8 @@ export class Scheduler {
     };
   }
 
-  /** Calls of each kernel so far; see `StepRunner`. */
-  counters(): Promise<number[]> {
+  /** What the kernels counted so far; see `StepRunner`. */
+  counters(): Promise<Counters> {
     return this.#runner.counters();
   }
 

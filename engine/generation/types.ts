@@ -1,3 +1,4 @@
+import type { SkippedProducts } from "../compute/counters.js";
 import type { Signal } from "../options.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import type { ChatRenderOptions } from "../text/types.js";
@@ -35,8 +36,11 @@ export interface ChatOptions extends GenerateOptions, Pick<ChatRenderOptions, "t
   readonly continueFinalMessage?: boolean;
 }
 
-/** Milliseconds and rates of one answer. */
-export interface GenerationTimings {
+/**
+ * Milliseconds and rates of one answer; and what was left out of prefill because it is 0 (`SkippedProducts`), by all that was computed from the
+ * call until the first token, of other calls too. How much is left out hangs on the kernels and on the rows of a batch; results never do.
+ */
+export interface GenerationTimings extends SkippedProducts {
   /** From the call until the last prompt row is computed, including waiting for other sequences. */
   readonly prefillMs: number;
   /** From the call until the first token is chosen. */
