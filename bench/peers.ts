@@ -3,7 +3,7 @@
  * own that keeps its model loaded and sleeps while another works.
  *
  * `npm run bench:peers -- --embed`: texts per second of embeddings; see embed-peers.ts.
- * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--rounds 5] [--threads 2] [--kv f32|q8] [--head exact|two-stage] [--depth 2048] [--json]`
+ * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--rounds 5] [--threads 2] [--kv f32|k16|q8] [--head exact|two-stage] [--depth 2048] [--json]`
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { KV_TYPES } from "../engine/numerics.js";
 import { ReadBandwidth } from "./bandwidth.js";
 import { embedPeers } from "./embed-peers.js";
 import { BONSAI_SHAPES, makeBonsai } from "./make-bonsai.js";
@@ -140,13 +141,19 @@ async function main(): Promise<void> {
       embed: { type: "boolean", default: false },
     },
   });
-  const { shape, kv, head } = values;
+  const { shape, head } = values;
+  const kv = KV_TYPES.find((type) => type === values.kv);
   const [rounds, threads, depth] = [values.rounds, values.threads, values.depth].map(Number) as [number, number, number];
   const bonsai = BONSAI_SHAPES[shape];
   if (!((shape in SHAPES || bonsai) && rounds > 0 && threads > 0 && depth >= 0)) {
     console.error(
       `--shape is one of ${[...Object.keys(SHAPES), ...Object.keys(BONSAI_SHAPES)].join(", ")}; --rounds, --threads and --depth are numbers`,
     );
+    process.exitCode = 2;
+    return;
+  }
+  if (values.kv !== undefined && !kv) {
+    console.error(`--kv is one of ${KV_TYPES.join(", ")}`);
     process.exitCode = 2;
     return;
   }

@@ -36,6 +36,8 @@ export const SCALE: usize = 29;
 export const TERNARY_GROUPS_WIDE: usize = 30;
 export const GELU_MUL: usize = 31;
 export const TERNARY_VNNI: usize = 32;
+export const ATTEND_SPAN_K16: usize = 33;
+export const STORE_KEY_VALUE_K16: usize = 34;
 
 /** Notes one call. */
 // @ts-ignore: decorator
