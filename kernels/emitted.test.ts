@@ -53,6 +53,7 @@ if (flag !== undefined && avx2) {
       expect(count(machineCode(), /vpmaddubsw ymm/g)).toBe(0);
     });
 
+    // On processors that have such an instruction.
     it.runIf(vnni)("also adds them in the same instruction, in the vnni tier", () => {
       const wide = machineCode(flag);
       expect(count(wide, /vpdpbusd ymm/g)).toBeGreaterThanOrEqual(12);
