@@ -1,5 +1,6 @@
 import {
   activationBytes,
+  attentionKernels,
   attentionScratch,
   cacheHeadBytes,
   GROUPS_SCRATCH,
@@ -13,7 +14,7 @@ import {
 } from "../engine/compute/kernels.js";
 import {
   attend,
-  attendQ8,
+  attendCodes,
   dot8,
   groupedProduct,
   KV_BLOCK,
@@ -252,7 +253,7 @@ function attention(count: number, kv: KvType): KernelCase {
     multiplier: kv === "f32" ? "f32" : "dot",
     perLane: (tier) => (kv === "f32" ? 1 : in16Bits(tier)),
     prepare({ kernels, memory, take }, slabs) {
-      const attendSpan = kv === "q8" ? kernels.attendSpanQ8 : kernels.attendSpan;
+      const { attendSpan } = attentionKernels(kernels, kv);
       const cache = take(slabs * blocks * blockBytes);
       const [table, q, scratch] = [take(blocks * 4), take(queries * HEAD_DIM * 4), take(attentionScratch(HEAD_DIM))];
       const [states, out] = [take(queries * spans * stateBytes), take(HEAD_DIM * 4)];
@@ -275,12 +276,12 @@ function attention(count: number, kv: KvType): KernelCase {
     scalar() {
       const [q, out] = [floats(HEAD_DIM), new Float32Array(HEAD_DIM)];
       const [keys, values] = [floats(count * HEAD_DIM), floats(count * HEAD_DIM)];
-      const codes = Int8Array.from({ length: count * HEAD_DIM }, (_, i) => (i % 255) - 127);
-      const coded = { codes, scales: new Float32Array(count).fill(0.01) };
+      const codes = Array.from({ length: count * HEAD_DIM }, (_, i) => (i % 255) - 127);
+      const coded = { codes: kv === "q8" ? Int8Array.from(codes) : Int16Array.from(codes), scales: new Float32Array(count).fill(0.01) };
       return () => {
         for (let query = 0; query < queries; query++) {
           if (kv === "f32") attend(out, 0, q, 0, keys, values, 0, HEAD_DIM, count, HEAD_DIM);
-          else attendQ8(out, 0, q, 0, coded, coded, 0, 1, count, HEAD_DIM);
+          else attendCodes(kv, out, 0, q, 0, coded, coded, 0, 1, count, HEAD_DIM);
         }
       };
     },
@@ -333,7 +334,7 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...[1, TILE].flatMap((columns) => [groups(HIDDEN, HIDDEN, columns, "int8"), groups(HIDDEN, HIDDEN, columns, "float")]),
   head,
   scan,
-  ...[512, 2048].flatMap((count) => [attention(count, "f32"), attention(count, "q8")]),
+  ...[512, 2048].flatMap((count) => [attention(count, "f32"), attention(count, "k16"), attention(count, "q8")]),
   row(
     "rmsNorm",
     HIDDEN,

@@ -24,6 +24,7 @@ it("counts the bytes of a token", () => {
   expect(bytesPerToken(shape, 0, { head: "exact" })).toBe((2 * layer) / 4 + 1000 * 256 * 2);
   expect(bytesPerToken(shape, 10, {})).toBe((2 * layer) / 4 + 1000 * (256 + 8) + 10 * 2 * 2 * 128 * 4);
   expect(bytesPerToken(shape, 10, { head: "two-stage", kv: "q8" })).toBe((2 * layer) / 4 + 1000 * (256 + 8) + 10 * 2 * 2 * (128 + 8));
+  expect(bytesPerToken(shape, 10, { kv: "k16" })).toBe((2 * layer) / 4 + 1000 * (256 + 8) + 10 * 2 * 2 * (256 + 8));
   // 521 MB of ternary weights and 328 MB of 8-bit head.
   expect(bytesPerToken(SHAPES["2b4t"]!, 0, { head: "two-stage" }) / 1e6).toBeCloseTo(521 + 328, -0.5);
 });

@@ -1,3 +1,5 @@
+import { cacheHeadBytes } from "../engine/compute/kernels.js";
+import { KV_BLOCK, type KvType } from "../engine/numerics.js";
 import { escapeXml, svg, ticksFromZero } from "../validation/performance/svg.js";
 import { median } from "../validation/statistics/summary.js";
 import type { Machine } from "./machine.js";
@@ -20,7 +22,7 @@ export interface PeersReport {
   readonly threads: number;
   readonly rounds: number;
   /** Settings of bitnet-ts other than the defaults. */
-  readonly settings: { readonly kv?: string; readonly head?: string };
+  readonly settings: { readonly kv?: KvType; readonly head?: string };
   /** GB/s that as many threads read, one number a round. */
   readonly read: readonly number[];
   readonly peer: EngineRates;
@@ -52,9 +54,7 @@ export function bytesPerToken(shape: Shape, depth: number, { kv = "f32", head = 
   const ternary = (layers * (2 * hidden * hidden + 2 * kvSize * hidden + 3 * hidden * ffn)) / 4;
   // Two-stage: codes of 8 bits, a scale and an error a row (the few rows that are read exactly are left out); exact: bf16.
   const table = vocab * (head === "exact" ? hidden * 2 : hidden + 8);
-  // A key and a value of each position; in 8 bits an f32 scale a head besides.
-  const cache = depth * layers * 2 * kvHeads * (kv === "q8" ? headDim + 4 : headDim * 4);
-  return ternary + table + cache;
+  return ternary + table + (depth * layers * kvHeads * cacheHeadBytes(kv, headDim)) / KV_BLOCK;
 }
 
 /** Of the rounds that count. */

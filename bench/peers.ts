@@ -3,7 +3,7 @@
  * C … Each engine is a process of its own that keeps its model loaded and sleeps while another works; bitnet.cpp's is one for each turn.
  *
  * `npm run bench:peers -- --embed`: texts per second of embeddings; see embed-peers.ts.
- * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--bitnet-cpp PATH] [--rounds 5] [--threads 2] [--kv f32|q8] [--head exact|two-stage] [--depth 2048]… [--sequences 2,4,8] [--json]`
+ * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--bitnet-cpp PATH] [--rounds 5] [--threads 2] [--kv f32|k16|q8] [--head exact|two-stage] [--depth 2048]… [--sequences 2,4,8] [--json]`
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { BitnetError } from "../engine/errors.js";
+import { KV_TYPES } from "../engine/numerics.js";
 import { ReadBandwidth } from "./bandwidth.js";
 import { embedPeers } from "./embed-peers.js";
 import { LlamaBench } from "./llama-bench.js";
@@ -73,7 +74,8 @@ async function main(): Promise<void> {
       embed: { type: "boolean", default: false },
     },
   });
-  const { shape, kv, head, "bitnet-cpp": bitnetCpp } = values;
+  const { shape, head, "bitnet-cpp": bitnetCpp } = values;
+  const kv = KV_TYPES.find((type) => type === values.kv);
   const [rounds, threads] = [Number(values.rounds), Number(values.threads)];
   const whole = (values: readonly string[], least: number): number[] | undefined => {
     const numbers = values.map(Number);
@@ -86,6 +88,11 @@ async function main(): Promise<void> {
     console.error(
       `--shape is one of ${[...Object.keys(SHAPES), ...Object.keys(BONSAI_SHAPES)].join(", ")}; --rounds, --threads and --depth are numbers, --sequences numbers with commas; bitnet.cpp has no Bonsai`,
     );
+    process.exitCode = 2;
+    return;
+  }
+  if (values.kv !== undefined && !kv) {
+    console.error(`--kv is one of ${KV_TYPES.join(", ")}`);
     process.exitCode = 2;
     return;
   }

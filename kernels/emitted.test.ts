@@ -47,6 +47,9 @@ if (flag !== undefined && avx2) {
       // Those of the wide layout, of scales in groups, and of lists of columns, the fewest of which are 8.
       expect(count(wide, /vpmaddubsw ymm/g)).toBeGreaterThanOrEqual(136);
       expect(count(wide, /vpmaddwd ymm/g)).toBeGreaterThanOrEqual(8 + 8 + 4); // flushes of both products, the scan of the head
+      // Attention over codes of 16 bits: four accumulators of two queries and of one are six vectors, in scores and in weighted sums.
+      expect(count(wide, /vpsrad ymm\w+,ymm\w+,7/g)).toBeGreaterThanOrEqual(6);
+      expect(count(wide, /vpsrad ymm\w+,ymm\w+,4/g)).toBeGreaterThanOrEqual(6);
       expect(count(machineCode(), /vpmaddubsw ymm/g)).toBe(0);
     });
 

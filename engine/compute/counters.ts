@@ -36,6 +36,8 @@ export const COUNTED_KERNELS = [
   "ternaryGroupsWide",
   "geluMul",
   "ternaryVnni",
+  "attendSpanK16",
+  "storeKeyValueK16",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

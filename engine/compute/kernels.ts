@@ -57,8 +57,10 @@ export interface Kernels {
     scale: number,
   ): void;
   storeKeyValue(block: number, slot: number, k: number, v: number, headDim: number): void;
+  storeKeyValueK16(block: number, slot: number, k: number, v: number, headDim: number): void;
   storeKeyValueQ8(block: number, slot: number, k: number, v: number, headDim: number): void;
   attendSpan(...span: AttendSpanArguments): void;
+  attendSpanK16(...span: AttendSpanArguments): void;
   attendSpanQ8(...span: AttendSpanArguments): void;
   finishSpans(out: number, states: number, spans: number, stateBytes: number, headDim: number): void;
   ternary(
@@ -155,14 +157,24 @@ export type AttendSpanArguments = [
 /** Query heads that one call of `attendSpan` takes. */
 export const MOST_QUERIES = 8;
 
-/** Bytes of a thread's own scratch for `attendSpan` and `attendSpanQ8`: two heads' probabilities and weights, factors, queries as int16. */
+/** Bytes of a thread's own scratch for `attendSpan` and its kinds: two heads' probabilities and weights, factors, queries as int16. */
 export function attentionScratch(headDim: number): number {
   return 2 * KV_BLOCK * 4 + 2 * KV_BLOCK * 2 + MOST_QUERIES * 4 + MOST_QUERIES * headDim * 2;
 }
 
 /** Bytes of one head's keys and values of one block of positions. */
 export function cacheHeadBytes(kv: KvType, headDim: number): number {
-  return 2 * KV_BLOCK * (kv === "f32" ? headDim * 4 : headDim + 4);
+  const bytes = { f32: headDim * 4, k16: headDim * 2 + 4, q8: headDim + 4 }[kv];
+  return 2 * KV_BLOCK * bytes;
+}
+
+/** The kernels of a type of cache. */
+export function attentionKernels(kernels: Kernels, kv: KvType): { store: Kernels["storeKeyValue"]; attendSpan: Kernels["attendSpan"] } {
+  return {
+    f32: { store: kernels.storeKeyValue, attendSpan: kernels.attendSpan },
+    k16: { store: kernels.storeKeyValueK16, attendSpan: kernels.attendSpanK16 },
+    q8: { store: kernels.storeKeyValueQ8, attendSpan: kernels.attendSpanQ8 },
+  }[kv];
 }
 
 /** Columns of a packed ternary row: a multiple of this. */

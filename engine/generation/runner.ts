@@ -10,7 +10,7 @@ import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, MAX_POSITIONS,
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import { sequenceStateBytes } from "../network/delta.js";
 import { MAX_OUTPUTS } from "../network/layout.js";
-import type { KvType } from "../numerics.js";
+import { DEFAULT_KV, KV_TYPES, type KvType } from "../numerics.js";
 import {
   ANYTHING,
   CALLBACK,
@@ -54,7 +54,10 @@ export interface LoadOptions extends FileOptions {
    * `auto`: two-stage if the head is large. Results are bit-identical.
    */
   readonly head?: HeadOption;
-  /** Type of the KV cache: `f32` (default), or `q8` with 8 bits and a quarter of the memory, which changes the logits slightly. */
+  /**
+   * Type of the KV cache: `f32` (default), `k16` with 16 bits and half of the memory, or `q8` with 8 bits and a quarter of it. Both change the
+   * logits slightly, `k16` less.
+   */
   readonly kv?: KvType;
   /**
    * Of a model with recurrent layers (Qwen3.5, Bonsai 2): how many states of sequences are kept, 18 to 49 MiB each. Sequences that are being
@@ -113,7 +116,7 @@ export const LOAD_OPTIONS: Rules<LoadOptions> = {
   tier: oneOf(["auto", ...TIERS]),
   v8Flags: TRUE_OR_FALSE,
   head: oneOf(["auto", "exact", "two-stage"]),
-  kv: oneOf(["f32", "q8"]),
+  kv: oneOf(KV_TYPES),
   states: wholeNumber(1, MOST_STATES),
   maxRunning: wholeNumber(1, MAX_OUTPUTS),
   maxWaiting: wholeNumber(0, Number.MAX_SAFE_INTEGER),
@@ -153,7 +156,7 @@ export function threadsOf({ threads, crowded = false }: { readonly threads?: num
  * @internal not in the published types
  */
 export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
-  const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
+  const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = DEFAULT_KV, signal } = options;
   const threads = reference ? 1 : threadsOf(options);
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "unquantised activations (activationQuant) require the reference path: set reference (--reference)");

@@ -1,5 +1,5 @@
 export { attendSpan, finishSpans, storeKeyValue } from "./attention";
-export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
+export { attendSpanK16, attendSpanQ8, storeKeyValueK16, storeKeyValueQ8 } from "./attention-codes";
 export { convolve, deltaRule, l2Norm } from "./delta";
 export { packLane } from "./group-rows";
 export { quantizeGroups, ternaryGroups, ternaryGroupsWide } from "./groups";

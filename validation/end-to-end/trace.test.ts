@@ -109,6 +109,9 @@ describe("the trace of an answer", () => {
     expect(Object.keys(wide)).toEqual(
       expect.arrayContaining(["ternaryWide", "scanWide", "attendSpanQ8", "storeKeyValueQ8", "bounds", "head"]),
     );
+    const k16 = (await traced({ tier: "relaxed", threads: 1, kv: "k16" })).kernelCalls;
+    expect(Object.keys(k16)).toEqual(expect.arrayContaining(["attendSpanK16", "storeKeyValueK16"]));
+    expect(k16.attendSpan ?? k16.attendSpanQ8 ?? k16.storeKeyValue ?? k16.storeKeyValueQ8).toBeUndefined();
     expect(wide.ternaryPlain ?? wide.ternaryRelaxed ?? wide.attendSpan ?? wide.scan).toBeUndefined();
     expect((await traced({ reference: true })).kernelCalls).toEqual({});
   });

@@ -10,6 +10,7 @@ const KERNELS_OF = {
   wide: WIDE,
   vnni: [...WIDE, "ternaryVnni"],
   f32: ["storeKeyValue", "attendSpan"],
+  k16: ["storeKeyValueK16", "attendSpanK16"],
   q8: ["storeKeyValueQ8", "attendSpanQ8"],
 } as const;
 
