@@ -36,6 +36,7 @@ export const COUNTED_KERNELS = [
   "ternaryGroupsWide",
   "geluMul",
   "ternaryVnni",
+  "scanVnni",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

@@ -36,6 +36,7 @@ export const SCALE: usize = 29;
 export const TERNARY_GROUPS_WIDE: usize = 30;
 export const GELU_MUL: usize = 31;
 export const TERNARY_VNNI: usize = 32;
+export const SCAN_VNNI: usize = 33;
 
 /** Notes one call. */
 // @ts-ignore: decorator
