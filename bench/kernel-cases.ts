@@ -7,6 +7,7 @@ import {
   type Kernels,
   listBytes,
   ROW_GROUP,
+  scanScratch,
   sparseScratch,
   type Tier,
   ternaryScratch,
@@ -220,23 +221,27 @@ const head: KernelCase = {
 /** Products of 16 bits, that every tier multiplies alike: in the tiers whose dot instruction takes 8 bits, half as many at a time. */
 const in16Bits = (tier: Tier): number => (tier === "plain" ? 1 : 0.5);
 
-/** The coarse pass over the output head: 8-bit codes, 16-bit hidden state. */
-const scan: KernelCase = {
-  name: `head scan 128256×${HIDDEN} 8 bits`,
-  macs: SCAN_ROWS * HIDDEN,
-  bytes: () => SCAN_ROWS * HIDDEN,
-  slabBytes: () => SCAN_ROWS * HIDDEN,
-  multiplier: "dot",
-  perLane: in16Bits,
-  prepare({ kernels, memory, take }, slabs) {
-    const bytes = SCAN_ROWS * HIDDEN;
-    const [codes, scales, y, scratch] = [take(slabs * bytes), take(SCAN_ROWS * 4), take(SCAN_ROWS * 4), take(128)];
-    const [x, meta, from] = [take(HIDDEN * 2), take(12), take(HIDDEN * 4)];
-    new Float32Array(memory.buffer, from, HIDDEN).set(floats(HIDDEN));
-    kernels.prepareScan(x, meta, from, HIDDEN, 16383);
-    return (slab) => kernels.scan(codes + slab * bytes, scales, SCAN_ROWS, HIDDEN, x, meta, y, scratch);
-  },
-};
+/** The coarse pass over the output head: 8-bit codes, `columns` hidden states of 14 bits. */
+function scan(columns: number): KernelCase {
+  const bytes = SCAN_ROWS * HIDDEN;
+  return {
+    name: `head scan 128256×${HIDDEN} 8 bits${columns > 1 ? ` × ${columns}` : ""}`,
+    macs: bytes * columns,
+    bytes: () => bytes,
+    slabBytes: () => bytes,
+    multiplier: "dot",
+    perLane: in16Bits,
+    prepare({ kernels, memory, take }, slabs) {
+      const stride = HIDDEN * 2 + 64;
+      const [codes, scales, y] = [take(slabs * bytes), take(SCAN_ROWS * 4), take(columns * SCAN_ROWS * 4)];
+      const [x, from, scratch] = [take(columns * stride), take(HIDDEN * 4), take(scanScratch(HIDDEN))];
+      const meta = x + HIDDEN * 2;
+      new Float32Array(memory.buffer, from, HIDDEN).set(floats(HIDDEN));
+      for (let i = 0; i < columns; i++) kernels.prepareScan(x + i * stride, meta + i * stride, from, HIDDEN, 6605);
+      return (slab) => kernels.scan(codes + slab * bytes, scales, SCAN_ROWS, HIDDEN, x, stride, meta, columns, y, SCAN_ROWS * 4, scratch);
+    },
+  };
+}
 
 /** The query heads that share a head of the cache, over `count` positions: a key and a value each. */
 function attention(count: number, kv: KvType): KernelCase {
@@ -333,7 +338,8 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   sparse(HIDDEN, FFN, TILE),
   ...[1, TILE].flatMap((columns) => [groups(HIDDEN, HIDDEN, columns, "int8"), groups(HIDDEN, HIDDEN, columns, "float")]),
   head,
-  scan,
+  scan(1),
+  scan(4),
   ...[512, 2048].flatMap((count) => [attention(count, "f32"), attention(count, "k16"), attention(count, "q8")]),
   row(
     "rmsNorm",

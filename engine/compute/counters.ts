@@ -38,6 +38,7 @@ export const COUNTED_KERNELS = [
   "ternaryVnni",
   "attendSpanK16",
   "storeKeyValueK16",
+  "scanVnni",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

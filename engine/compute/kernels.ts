@@ -124,7 +124,19 @@ export interface Kernels {
   head(table: number, rows: number, kPad: number, wide: number, x: number, columns: number, y: number, yStride: number): void;
   packScan(group: number, row: number, scale: number, error: number, x: number, kPad: number): void;
   prepareScan(out: number, meta: number, x: number, kPad: number, levels: number): void;
-  scan(codes: number, scales: number, rows: number, kPad: number, x: number, meta: number, y: number, scratch: number): void;
+  scan(
+    codes: number,
+    scales: number,
+    rows: number,
+    kPad: number,
+    x: number,
+    xStride: number,
+    meta: number,
+    columns: number,
+    y: number,
+    yStride: number,
+    scratch: number,
+  ): void;
   bounds(
     lower: number,
     upper: number,
@@ -203,6 +215,11 @@ export function ternaryScratch(kPad: number): number {
   return 12 * kPad + 768;
 }
 
+/** Bytes of a thread's own scratch for `scan` of states of `n` numbers: sums, and eight states in halves, twice. */
+export function scanScratch(n: number): number {
+  return 384 + 32 * n;
+}
+
 /** Bytes of the list of a row's columns that aren't 0, for `ternarySparse`. */
 export function listBytes(kPad: number): number {
   return 4 * kPad + 64;
@@ -240,6 +257,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
     packRowWide,
     repackI2sWide,
     scanWide,
+    scanVnni,
     ...kernels
   } = new WebAssembly.Instance(module, { env }).exports as unknown as Kernels & Wide;
   if (isWide(tier)) {
@@ -250,7 +268,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       ternaryGroups: ternaryGroupsWide,
       packRow: packRowWide,
       repackI2s: repackI2sWide,
-      scan: scanWide,
+      scan: tier === "vnni" ? scanVnni : scanWide,
     };
   }
   const missing = { listColumns: undefined, ternarySparse: undefined, repackI2s: undefined, packLane: undefined };
@@ -267,4 +285,5 @@ interface Wide {
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];
   readonly scanWide: Kernels["scan"];
+  readonly scanVnni: Kernels["scan"];
 }

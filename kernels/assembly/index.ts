@@ -7,6 +7,7 @@ export { rotate } from "./hadamard";
 export { add, addScaled, geluMul, quantize, reluSquaredMul, rmsNorm, rope, scale, sigmoidMul, siluMul } from "./rows";
 export { barrier, nextChunk } from "./sync";
 export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
+export { scanVnni } from "./scan-vnni";
 export { listColumns, ternarySparse, ternarySparseVnni, ternarySparseWide } from "./sparse";
 export { head, packBf16 } from "./table";
 export { packRow, ternary } from "./ternary";
