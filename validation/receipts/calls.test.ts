@@ -1,5 +1,7 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { COUNTED_KERNELS } from "../../engine/compute/counters.js";
 import { tiersHere } from "../../engine/compute/tier.js";
 import { loadModel } from "../../engine/index.js";
 import { type CountedCalls, callsImplausible } from "./calls.js";
@@ -52,4 +54,11 @@ it("with other threads, a kernel that was not called, or far too often, is seen"
   );
   expect(callsImplausible({ ...relaxed, calls: { ...relaxed.calls, add: 1 } }, plain)).toMatch(/^kernel_calls\/add\* is 1,/);
   expect(callsImplausible({ ...relaxed, tier: "none" }, plain)).toBeUndefined(); // the scalar reference counts nothing
+});
+
+it("a receipt can name every kernel that counts its calls", () => {
+  const { properties } = JSON.parse(readFileSync("schemas/receipt.v1.schema.json", "utf8")) as {
+    properties: { kernel_calls: { propertyNames: { enum: string[] } } };
+  };
+  expect(properties.kernel_calls.propertyNames.enum).toEqual(COUNTED_KERNELS);
 });
