@@ -9,7 +9,7 @@ const COUNTERS = 4096;
 /** The name under which a kernel of a tier counts itself in no columns; undefined: it doesn't. */
 function nameOf(kernel: string, tier: Tier): string | undefined {
   const build = { plain: "Plain", relaxed: "Relaxed", wide: "Wide", vnni: "Wide" }[tier];
-  if (kernel === "ternarySparse" && tier === "vnni") return "ternaryVnni"; // none of no columns is a 0
+  if (tier === "vnni" && (kernel === "ternary" || kernel === "ternarySparse")) return "ternaryVnni"; // its own for all but one column
   if (kernel === "ternary" || kernel === "ternarySparse") return `ternary${build}`;
   if (kernel === "ternaryGroups") return `ternaryGroups${build}`;
   if (kernel === "scan" && build === "Wide") return "scanWide";

@@ -50,12 +50,41 @@ describe.each(TIERS)("ternary product, %s", (tier) => {
       const codes = Uint8Array.from({ length: ROWS * k }, (_, i) => code(i));
       const x = Float32Array.from({ length: k }, (_, i) => activation(i));
       const other = Float32Array.from({ length: k }, (_, i) => activation(k - i));
-      const batches = [[x], [x, other], [other, x, x], [x, other, x, other, other], [other, x, x, x, x, x, other, x, x]];
+      // Every size up to the first that is no small batch.
+      const batches = [[x], [x, other]];
+      for (let n = 3; n <= 9; n++) batches.push(Array.from({ length: n }, (_, c) => (c % 3 === 1 ? x : other)));
       for (const xs of batches) {
         const got = run(new Bench(tier, 3 << 20), codes, k, xs);
         for (const [c, y] of got.entries()) {
           expect(bitsOf(y), `${name}, column ${c} of ${xs.length}`).toEqual(bitsOf(expected(codes, k, xs[c]!)));
         }
+      }
+    }
+  });
+
+  it("takes all of int8, though quantising stops at −127: batches of −128 do not overflow", () => {
+    const k = 23040;
+    const most = 9;
+    const bench = new Bench(tier, 3 << 20);
+    const weights = bench.packedRows(new Uint8Array(ROWS * k).fill(2), ROWS, k, k);
+    const xBytes = k * activationBytes(tier);
+    const x = bench.take((most + 1) * xBytes);
+    const meta = bench.take((most + 1) * 8);
+    const y = bench.take((most + 1) * ROWS * 4);
+    const scratch = bench.take(ternaryScratch(k));
+    const values = (most + 1) * k;
+    const activations =
+      activationBytes(tier) === 2 ? new Int16Array(bench.memory.buffer, x, values) : new Int8Array(bench.memory.buffer, x, values);
+    for (const value of [-128, 127]) {
+      activations.fill(value);
+      for (let c = 0; c <= most; c++) {
+        new Int32Array(bench.memory.buffer, meta + c * 8, 1)[0] = k * value;
+        bench.f32(meta + c * 8 + 4, 1)[0] = 127;
+      }
+      for (let columns = 1; columns <= most; columns++) {
+        bench.f32(y, most * ROWS).fill(0);
+        bench.kernels.ternary(weights, ROWS, k, 1, x, xBytes, meta, columns, y, ROWS * 4, scratch);
+        expect(bench.f32(y, columns * ROWS), `${columns} of ${value}`).toEqual(new Float32Array(columns * ROWS).fill(k * value));
       }
     }
   });

@@ -6,7 +6,7 @@
 // A vector of codes meets four activations that are splatted to all lanes. V8 makes one 256-bit operation of two vectors (see wide.ts): it wants the
 // upper half stored first, and loop bodies of one step.
 import { opaque } from "./lanes";
-import { dot7 } from "./ternary";
+import { dot7 } from "./sums";
 
 /** Bytes of scratch: unpacked codes of a group of at most 256 columns, and sums of at most 66 columns. */
 export const GROUP_CODES: usize = 4096;

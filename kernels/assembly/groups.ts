@@ -7,7 +7,7 @@
 import { QUANTIZE_GROUPS, TERNARY_GROUPS, TERNARY_GROUPS_WIDE, called } from "./count";
 import { gemm15, gemm15Wide, gemm8, gemv15, gemv8 } from "./group-rows";
 import { absMax, opaque } from "./lanes";
-import { total4 } from "./ternary";
+import { total4 } from "./sums";
 
 /** Largest |q| of 15 bits: that h and l fit int8, and 256 of them times a code f32 exactly. */
 const LEVELS: f32 = 16319;

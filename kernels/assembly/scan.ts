@@ -3,7 +3,7 @@
 // Rows lie in groups of 4: byte 64b + 16i + j of a group = row i, column 16b + j. A row has n columns, a multiple of 16.
 import { AT_LEAST, BOUNDS, PREPARE_SCAN, SCAN, SCAN_WIDE, called } from "./count";
 import { absMax, opaque, sum8 } from "./lanes";
-import { total4 } from "./ternary";
+import { total4 } from "./sums";
 
 /** √Σx², f32, of squares already summed in 8 lanes. */
 // @ts-ignore: decorator

@@ -14,7 +14,8 @@
 //   for each section: runs { u32 pairs (not 0); pairs × { u16 offset of a column in the tile, u16 the other's; i8, i8 their activations } }, u32 0
 import { LISTED_OUTPUTS, LISTED_PRODUCTS, TERNARY, TERNARY_VNNI, TERNARY_WIDE, WHOLE_OUTPUTS, called, counted } from "./count";
 import { opaque } from "./lanes";
-import { dot7, factor, store4, ternary } from "./ternary";
+import { dot7, factor, store4 } from "./sums";
+import { ternary } from "./ternary";
 import { ternaryVnni } from "./vnni";
 import { ternaryWide } from "./wide";
 

@@ -4,33 +4,12 @@
 //   relaxed (W16): byte 64b + 16i + j of a group = row i, columns 64b + 16k + j in bits 2k (k 0…3, j 0…15)
 //   plain   (P):   16-bit lane j of the 16 bytes at 64b + 16i = row i, columns 64b + 8k + j in bits 2k (k 0…7, j 0…7)
 //
-// A batch of one streams the packed rows once (GEMV). A larger one unpacks a group to `scratch` and multiplies it with all columns (GEMM).
+// A batch of one streams the packed rows once (GEMV), and so do small ones (small.ts). A larger one unpacks a group to `scratch` and multiplies it with all columns (GEMM).
 
 import { TERNARY, called } from "./count";
 import { opaque } from "./lanes";
-
-/** Four vectors of partial sums to the four totals. */
-// @ts-ignore: decorator
-@inline
-export function total4(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
-  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 2, 4, 6), v128.shuffle<i32>(c, d, 1, 3, 5, 7));
-  return i32x4.add(v128.shuffle<i32>(ab, cd, 0, 2, 4, 6), v128.shuffle<i32>(ab, cd, 1, 3, 5, 7));
-}
-
-/** What turns an integer sum into an activation: scale · max|x| / 127, rounded once. */
-// @ts-ignore: decorator
-@inline
-export function factor(scale: f32, meta: usize): v128 {
-  return f32x4.splat(<f32>((<f64>scale * <f64>load<f32>(meta, 4)) / 127.0));
-}
-
-/** Stores four rows of one column. `sums` are Σ c·x (or Σ w·x, then with `less` 0). */
-// @ts-ignore: decorator
-@inline
-export function store4(y: usize, sums: v128, less: i32, r: v128): void {
-  v128.store(y, f32x4.mul(f32x4.convert_i32x4_s(i32x4.sub(sums, i32x4.splat(less))), r));
-}
+import { MOST_COLUMNS, smallRelaxed } from "./small";
+import { dot7, factor, store4, total4 } from "./sums";
 
 /**
  * y[column][row] of `rows` rows (a multiple of 4) for `columns` activation vectors.
@@ -44,18 +23,12 @@ export function ternary(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xS
   called(TERNARY);
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (columns == 1) gemvRelaxed(w, rows, kPad, scale, x, meta, y);
+    else if (columns <= MOST_COLUMNS) smallRelaxed(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
     else gemmRelaxed(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
   } else {
     if (columns == 1) gemvPlain(w, rows, kPad, scale, x, meta, y, scratch);
     else gemmPlain(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
   }
-}
-
-/** 16 columns × 16 activations to 8 sums of 16 bits. Activations first: on x86 the second operand is taken as unsigned. */
-// @ts-ignore: decorator
-@inline
-export function dot7(x: v128, codes: v128): v128 {
-  return i16x8.relaxed_dot_i8x16_i7x16_s(x, codes);
 }
 
 /** One row's 16 bytes of codes against their 64 activations: adds 8 sums of 16 bits. */

@@ -3,24 +3,27 @@
 // three instructions: the same result, slower than `ternaryWide`.
 import { TERNARY_VNNI, called } from "./count";
 import { opaque } from "./lanes";
-import { factor, store4, total4 } from "./ternary";
+import { MOST_COLUMNS, smallWide } from "./small";
+import { factor, store4, total4 } from "./sums";
 import { ternaryWide } from "./wide";
 
 /** Rows that are unpacked at a time: three groups. */
 const ROWS: u32 = 12;
 /** Rows whose sums, with two columns each, are in registers: 12 of 16. */
 const HALF: u32 = 6;
-/** Columns from which on the product is limited by arithmetic. */
-const LEAST_COLUMNS: u32 = 8;
 
 /** As `ternaryWide`. @param scratch 12·kPad + 768 bytes of this thread's own */
 export function ternaryVnni(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
   if (ASC_FEATURE_RELAXED_SIMD) {
-    if (columns < LEAST_COLUMNS) {
+    if (columns == 1) {
       ternaryWide(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
       return;
     }
     called(TERNARY_VNNI);
+    if (columns <= MOST_COLUMNS) {
+      smallWide<i32>(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
+      return;
+    }
     for (let row: u32 = 0; row < rows; row += ROWS, w += 3 * kPad, y += 48) {
       twelveRows(w, min<u32>(rows - row, ROWS), kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
     }

@@ -6,7 +6,9 @@
 //   wide (W32): byte 128b + 32i + j of a group = row i, columns 128b + 32k + j in bits 2k (k 0…3, j 0…31)
 import { TERNARY_WIDE, called } from "./count";
 import { opaque } from "./lanes";
-import { block4, dot7, factor, store4, total4 } from "./ternary";
+import { MOST_COLUMNS, smallWide } from "./small";
+import { dot7, factor, store4, total4 } from "./sums";
+import { block4 } from "./ternary";
 
 // As in the 128-bit kernel: a 16-bit lane gains at most 2048 in magnitude per block, and 16 blocks are the bound.
 const GEMV_BLOCKS: usize = 10;
@@ -43,6 +45,7 @@ export function ternaryWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize
   called(TERNARY_WIDE);
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (columns == 1) gemvWide(w, rows, kPad, scale, x, meta, y, scratch);
+    else if (columns <= MOST_COLUMNS) smallWide<i16>(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
     else gemmWide(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
   }
 }
