@@ -210,7 +210,8 @@ const isSame = (a: readonly number[], b: readonly number[]): boolean => a.length
 function trimmed({ states, classes, classCount, next, accepting }: Automaton): Automaton {
   const sources: number[][] = Array.from({ length: states }, () => []);
   for (let state = 0; state < states; state++) {
-    for (const target of new Set(next.subarray(state * classCount, (state + 1) * classCount))) if (target >= 0) sources[target]!.push(state);
+    for (const target of new Set(next.subarray(state * classCount, (state + 1) * classCount)))
+      if (target >= 0) sources[target]!.push(state);
   }
   const live = accepting.slice();
   const waiting = Array.from(live.keys()).filter((state) => live[state] === 1);

@@ -2,7 +2,8 @@ const leapYear = "(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13
 const date = `(?:\\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8]))|${leapYear}-02-29)`;
 const hour = "(?:[01]\\d|2[0-3])";
 const time = `${hour}:[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?(?:Z|[+-]${hour}:[0-5]\\d)`;
-const label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+/** Shorter than the 63 that are allowed, so that four of them stay below the 253 of a name. */
+const label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?";
 const byte = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
 const ipv4 = `(?:${byte}\\.){3}${byte}`;
 const group = "[0-9A-Fa-f]{1,4}";
@@ -32,10 +33,9 @@ export const formatPatterns: Readonly<Record<string, string>> = {
   "date-time": `${date}T${time}`,
   duration,
   uuid: "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}",
-  email: `[A-Za-z0-9_%+-]+(?:\\.[A-Za-z0-9_%+-]+){0,4}@(?:${label}\\.){1,4}[A-Za-z]{2,24}`,
+  email: `[A-Za-z0-9_%+-]{1,30}(?:\\.[A-Za-z0-9_%+-]{1,15}){0,2}@(?:${label}\\.){1,4}[A-Za-z]{2,24}`,
   hostname: `${label}(?:\\.${label}){0,3}`,
   ipv4,
   ipv6,
   uri: `[A-Za-z][A-Za-z0-9+.-]{0,15}://(?:${label}\\.){0,4}${label}(?::\\d{1,4})?(?:/${segment}*)*(?:\\?(?:${segment}|[/?])*)?(?:#(?:${segment}|[/?])*)?`,
 };
-

@@ -1,6 +1,19 @@
 import { quote } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
-import { characters, choice, type Expression, lastCharacter, normalRanges, nothing, otherThan, type Ranges, repeat, rule, sequence, text } from "./expression.js";
+import {
+  characters,
+  choice,
+  type Expression,
+  lastCharacter,
+  normalRanges,
+  nothing,
+  otherThan,
+  type Ranges,
+  repeat,
+  rule,
+  sequence,
+  text,
+} from "./expression.js";
 import { compileRules, type Grammar, type Rule } from "./grammar.js";
 import { grammarLimits } from "./limits.js";
 
@@ -48,7 +61,8 @@ class Reader {
     }
     return [...this.#numbers].map(([name, number]) => {
       const expression = this.#expressions.get(number);
-      if (expression === undefined && number === 0) throw new BitnetError("usage", "the grammar has no rule root, which stands for the whole");
+      if (expression === undefined && number === 0)
+        throw new BitnetError("usage", "the grammar has no rule root, which stands for the whole");
       if (expression === undefined) this.#fail(`there is no rule ${quote(name)}`, this.#named[number]);
       return { name: `the grammar's rule ${quote(name)}`, expression: expression! };
     });
@@ -72,7 +86,7 @@ class Reader {
       this.#blank(isInside);
       const next = this.#source[this.#at];
       if (next === undefined || next === "\n" || next === "\r" || next === "|" || next === ")") break;
-      parts.push(this.#counted(this.#atom()));
+      parts.push(this.#counted(this.#atom(), isInside));
     }
     // The next line may go on with |, as people write it.
     if (!isInside) {
@@ -95,9 +109,10 @@ class Reader {
     return rule(this.#numberOf(this.#name()));
   }
 
-  #counted(part: Expression): Expression {
+  #counted(part: Expression, isInside: boolean): Expression {
     let counted = part;
     for (;;) {
+      this.#blank(isInside);
       if (this.#take("*")) counted = repeat(counted, 0, Infinity);
       else if (this.#take("+")) counted = repeat(counted, 1, Infinity);
       else if (this.#take("?")) counted = repeat(counted, 0, 1);
@@ -107,7 +122,8 @@ class Reader {
         const most = comma === "" ? least : to === "" ? Infinity : Number(to);
         if (least > most) this.#fail(`the count {${least},${most}} has no number`);
         for (const count of [least, most]) {
-          if (count < Infinity && count > grammarLimits.parts) this.#fail(`a part is repeated ${count} times, but the limit is ${grammarLimits.parts}`);
+          if (count < Infinity && count > grammarLimits.parts)
+            this.#fail(`a part is repeated ${count} times, but the limit is ${grammarLimits.parts}`);
         }
         counted = repeat(counted, least, most);
       } else return counted;

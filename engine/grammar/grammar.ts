@@ -54,9 +54,13 @@ export function compileRules(rules: readonly Rule[]): Grammar {
     return isLess;
   });
   const { need } = states[root]!;
-  if (need === Infinity) throw new BitnetError("usage", `no text can fit ${rules[0]!.name}: its conditions exclude each other, or it contains itself`);
+  if (need === Infinity)
+    throw new BitnetError("usage", `no text can fit ${rules[0]!.name}: its conditions exclude each other, or it contains itself`);
   if (need > grammarLimits.depth) {
-    throw new BitnetError("usage", `every text that fits ${rules[0]!.name} is nested ${need} levels deep, but the limit is ${grammarLimits.depth}`);
+    throw new BitnetError(
+      "usage",
+      `every text that fits ${rules[0]!.name} is nested ${need} levels deep, but the limit is ${grammarLimits.depth}`,
+    );
   }
   for (const state of states) {
     const lives = ([, next]: readonly [number, number]): boolean => states[next]!.need < Infinity;
@@ -66,7 +70,8 @@ export function compileRules(rules: readonly Rule[]): Grammar {
   }
   settle(states, starts, (index) => {
     const { isEnd, returns, links, stretches, calls } = states[index]!;
-    const isOnlyEnd = stretches.length + calls.length === 0 && links.length === (isEnd ? 0 : 1) && links.every((next) => states[next]!.returns);
+    const isOnlyEnd =
+      stretches.length + calls.length === 0 && links.length === (isEnd ? 0 : 1) && links.every((next) => states[next]!.returns);
     states[index]!.returns = isOnlyEnd;
     return isOnlyEnd && !returns;
   });
@@ -239,7 +244,10 @@ function refuseLeftRecursion(rules: readonly Rule[], states: readonly State[], s
     if (status[rule] === 2) return;
     if (status[rule] === 1 || depth > grammarLimits.depth) {
       const fault = status[rule] === 1 ? "begins with itself" : `begins with more than ${grammarLimits.depth} rules in each other`;
-      throw new BitnetError("usage", `${rules[rule]!.name} ${fault}, so that reading it would never end: put something before it, or take the reference out`);
+      throw new BitnetError(
+        "usage",
+        `${rules[rule]!.name} ${fault}, so that reading it would never end: put something before it, or take the reference out`,
+      );
     }
     status[rule] = 1;
     for (const called of callsAtStart(starts[rule]!, states, isEmpty)) visit(called, depth + 1);
@@ -256,7 +264,8 @@ function emptyRules(states: readonly State[], starts: readonly number[]): Uint8A
   settle(states, starts, (index) => {
     const { isEnd, links, calls } = states[index]!;
     if (empty[index] === 1) return false;
-    const isEmpty = isEnd || links.some((next) => empty[next] === 1) || calls.some(([rule, next]) => empty[starts[rule]!] === 1 && empty[next] === 1);
+    const isEmpty =
+      isEnd || links.some((next) => empty[next] === 1) || calls.some(([rule, next]) => empty[starts[rule]!] === 1 && empty[next] === 1);
     if (isEmpty) empty[index] = 1;
     return isEmpty;
   });

@@ -22,7 +22,8 @@ export function connect(graph: Graph, expression: Expression, from: number, to: 
       connectAll(graph, expression.parts, from, to);
       return;
     case "choice":
-      for (const option of together(graph, expression.options, (options) => ({ kind: "choice", options }))) connect(graph, option, from, to);
+      for (const option of together(graph, expression.options, (options) => ({ kind: "choice", options })))
+        connect(graph, option, from, to);
       return;
     case "chain": {
       const { parts, least, loop } = expression;

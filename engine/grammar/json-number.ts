@@ -30,7 +30,21 @@ export const anyNumber: Expression = sequence(
   optional(minus),
   choice(text("0"), sequence(digit(1, 9), repeat(anyDigit, 0, mostDigits - 1))),
   optional(sequence(point, repeat(anyDigit, 1, mostDigits))),
-  optional(sequence(characters([[0x45, 0x45], [0x65, 0x65]]), optional(characters([[0x2b, 0x2b], [0x2d, 0x2d]])), repeat(anyDigit, 1, 2))),
+  optional(
+    sequence(
+      characters([
+        [0x45, 0x45],
+        [0x65, 0x65],
+      ]),
+      optional(
+        characters([
+          [0x2b, 0x2b],
+          [0x2d, 0x2d],
+        ]),
+      ),
+      repeat(anyDigit, 1, 2),
+    ),
+  ),
 );
 
 /** Whole numbers in bounds. */
@@ -43,8 +57,10 @@ export function numbersIn(bounds: Bounds): Expression {
   const ends = [bounds.least, bounds.most].filter(Number.isFinite);
   const whole = Math.max(...ends.map((end) => String(Math.trunc(Math.abs(end))).length), ends.length < 2 ? 9 : 1);
   const wanted = Math.max(usualFraction, ...ends.map(fractionDigits));
+  const inDigits = (fraction: number): Expression => fixedPoint(lowerUnits(bounds, fraction), upperUnits(bounds, fraction), fraction);
   const fraction = Math.max(0, Math.min(wanted, mostDigits - whole));
-  return fixedPoint(lowerUnits(bounds, fraction), upperUnits(bounds, fraction), fraction);
+  // Bounds with many digits leave few for fractions; smaller numbers may have more.
+  return fraction < usualFraction ? choice(inDigits(fraction), inDigits(usualFraction)) : inDigits(fraction);
 }
 
 /** A finite double as ±digits · 10^exponent, the shortest that is read as it. */

@@ -8,7 +8,17 @@ import { anyInteger, anyNumber, type Bounds, integersIn, multiplesOf, numbersIn 
 import { jsonCharacters, jsonString, plainString, quoted } from "./json-text.js";
 import { Budget, grammarLimits } from "./limits.js";
 import { PatternError, patternTexts } from "./pattern.js";
-import { canonical, isAnnotation, isKnown, isObject, type SchemaObject, type TypeName, typeKeywords, typeNames, typeOf } from "./schema-keywords.js";
+import {
+  canonical,
+  isAnnotation,
+  isKnown,
+  isObject,
+  type SchemaObject,
+  type TypeName,
+  typeKeywords,
+  typeNames,
+  typeOf,
+} from "./schema-keywords.js";
 
 /** Multiples of larger numbers have automata that are too large. */
 const mostDivisor = 4096;
@@ -141,7 +151,8 @@ class SchemaReader {
     const keywords: Record<string, unknown> = {};
     for (const [keyword, value] of Object.entries(schema)) {
       if (isAnnotation(keyword)) continue;
-      if (!isKnown(keyword)) this.#refuse(`${at}/${escapePart(keyword)}`, `is the keyword ${quote(keyword)}, which is not supported: an answer could break it`);
+      if (!isKnown(keyword))
+        this.#refuse(`${at}/${escapePart(keyword)}`, `is the keyword ${quote(keyword)}, which is not supported: an answer could break it`);
       keywords[keyword] = value;
     }
     return { keywords, isPlainReference: keywords.$ref !== undefined && Object.keys(keywords).length === 1 };
@@ -174,7 +185,10 @@ class SchemaReader {
     const shapes = ["properties", "additionalProperties"];
     const isClosed = [first, keywords].some(({ additionalProperties = true }) => additionalProperties !== true);
     if (isClosed && [first, keywords].every((one) => shapes.some((shape) => one[shape] !== undefined))) {
-      this.#refuse(at, "is combined with another one that has properties too, and one of them has additionalProperties, which is not supported");
+      this.#refuse(
+        at,
+        "is combined with another one that has properties too, and one of them has additionalProperties, which is not supported",
+      );
     }
     return all;
   }
@@ -211,7 +225,10 @@ class SchemaReader {
     for (const [i, a] of shapes.entries()) {
       for (const [j, b] of shapes.slice(0, i).entries()) {
         if (areDisjoint(a, b)) continue;
-        this.#refuse(at, `has oneOf, and a value may fit both of its schemas ${j} and ${i}: use anyOf, or give them different types, or a required property with a const of its own`);
+        this.#refuse(
+          at,
+          `has oneOf, and a value may fit both of its schemas ${j} and ${i}: use anyOf, or give them different types, or a required property with a const of its own`,
+        );
       }
     }
   }
@@ -291,7 +308,15 @@ class SchemaReader {
   /** Any JSON. */
   #anyValue(): Expression {
     return this.#shared("any", "#", () =>
-      choice(this.#string({}, "#"), this.#number({}, false, "#"), this.#object({}, "#"), this.#array({}, "#"), text("true"), text("false"), text("null")),
+      choice(
+        this.#string({}, "#"),
+        this.#number({}, false, "#"),
+        this.#object({}, "#"),
+        this.#array({}, "#"),
+        text("true"),
+        text("false"),
+        text("null"),
+      ),
     );
   }
 
@@ -322,7 +347,10 @@ class SchemaReader {
       }
       conditions.push(this.#pattern(`^(?:${formatPatterns[format]})$`, `${at}/format`));
     }
-    if (isFree) return isPlain ? plainString(least, most) : jsonString(least, most === Infinity && least === 0 ? Infinity : Math.min(most, mostCharacters));
+    if (isFree)
+      return isPlain
+        ? plainString(least, most)
+        : jsonString(least, most === Infinity && least === 0 ? Infinity : Math.min(most, mostCharacters));
     if (least > 0 || most < Infinity) conditions.push(plainString(least, most));
     return conditions.reduce(both);
   }
@@ -393,7 +421,10 @@ class SchemaReader {
     const least = this.#count(schema, "minProperties", at) ?? 0;
     const most = atMost(this.#count(schema, "maxProperties", at), mostItems);
     if (least > needed.size) {
-      this.#refuse(`${at}/minProperties`, `is ${least}, but only ${needed.size} properties are required, and others may be left out: put their names in required`);
+      this.#refuse(
+        `${at}/minProperties`,
+        `is ${least}, but only ${needed.size} properties are required, and others may be left out: put their names in required`,
+      );
     }
     const isOpen = others !== false;
     if (most < names.length) {
@@ -479,7 +510,9 @@ function valuesOf(schema: SchemaObject): readonly unknown[] | undefined {
 
 /** The types that a schema without a type is about: those of its keywords, or all. */
 function impliedTypes(schema: SchemaObject): TypeName[] {
-  const implied = (["string", "number", "object", "array"] as const).filter((type) => typeKeywords[type].some((keyword) => schema[keyword] !== undefined));
+  const implied = (["string", "number", "object", "array"] as const).filter((type) =>
+    typeKeywords[type].some((keyword) => schema[keyword] !== undefined),
+  );
   return implied.length > 0 ? implied : typeNames.filter((type) => type !== "integer");
 }
 

@@ -26,7 +26,8 @@ export function jsonCharacters(ranges: Ranges): Expression {
 /** A string whose text, as JSON.stringify writes it, is of this language. */
 export const quoted = (body: Expression): Expression => sequence(quote, body, quote);
 
-const digits = (ranges: string): Expression => characters(ranges.split(" ").map((range) => [range.charCodeAt(0), range.charCodeAt(range.length - 1)]));
+const digits = (ranges: string): Expression =>
+  characters(ranges.split(" ").map((range) => [range.charCodeAt(0), range.charCodeAt(range.length - 1)]));
 const hex = digits("0-9 A-F a-f");
 const highSurrogate = sequence(digits("D d"), digits("8-9 A-B a-b"), hex, hex);
 const lowSurrogate = sequence(digits("D d"), digits("C-F c-f"), hex, hex);
@@ -35,7 +36,7 @@ const noSurrogate = choice(sequence(digits("0-9 A-C a-c E-F e-f"), hex, hex, hex
 /** Any character of a JSON string, in all ways that are valid: escapes give whole characters only, never half of a surrogate pair. */
 const anyCharacter: Expression = choice(
   characters(plain),
-  sequence(text("\\"), characters([..."\"\\/bfnrt"].map((character) => [character.charCodeAt(0), character.charCodeAt(0)]))),
+  sequence(text("\\"), characters([...'"\\/bfnrt'].map((character) => [character.charCodeAt(0), character.charCodeAt(0)]))),
   sequence(text("\\u"), choice(noSurrogate, sequence(highSurrogate, text("\\u"), lowSurrogate))),
 );
 

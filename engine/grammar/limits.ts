@@ -13,12 +13,12 @@ export const grammarLimits = {
   nesting: 64,
   /** Characters of a pattern. */
   pattern: 4096,
-  /** Parts of automata before they are made deterministic: a character of `maxLength` takes some 30. */
-  parts: 2 ** 19,
+  /** Parts of automata before they are made deterministic: a pattern's character takes up to 30. */
+  parts: 2 ** 17,
   /** States of all deterministic automata: they grow exponentially with some patterns. */
   states: 2 ** 16,
   /** Parts in states, summed: the time that it takes to make them. */
-  work: 2 ** 24,
+  work: 2 ** 22,
   /** How deep an answer may be nested. Parsers overflow on deeper JSON, and a model that nests without end is stopped. */
   depth: 128,
   /** Readings of one text that are followed at once; of more, the first ones are. */

@@ -1,5 +1,16 @@
 import { quote } from "../container/quote.js";
-import { choice, type Expression, inBoth, lastCharacter, normalRanges, nothing, otherThan, type Ranges, repeat, sequence } from "./expression.js";
+import {
+  choice,
+  type Expression,
+  inBoth,
+  lastCharacter,
+  normalRanges,
+  nothing,
+  otherThan,
+  type Ranges,
+  repeat,
+  sequence,
+} from "./expression.js";
 import { grammarLimits } from "./limits.js";
 
 /** Why a pattern can't be used, for "the pattern …". */
@@ -70,7 +81,8 @@ class Parser {
   #atom(): Expression {
     if (this.#take("(")) {
       if (this.#take("?") && !this.#take(":")) {
-        if (!this.#take("<") || this.#next === "=" || this.#next === "!") throw new PatternError("has lookaround or modifiers, (?…, which are not supported");
+        if (!this.#take("<") || this.#next === "=" || this.#next === "!")
+          throw new PatternError("has lookaround or modifiers, (?…, which are not supported");
         while (!this.#take(">")) this.#at++;
       }
       const body = this.#alternatives();
@@ -150,13 +162,17 @@ class Parser {
     else if (this.#take("{")) {
       const start = this.#at;
       while (!this.#take("}")) this.#at++;
-      const [from = "", to] = this.#characters.slice(start, this.#at - 1).join("").split(",");
+      const [from = "", to] = this.#characters
+        .slice(start, this.#at - 1)
+        .join("")
+        .split(",");
       least = Number(from);
       most = to === undefined ? least : to === "" ? Infinity : Number(to);
     } else return part;
     this.#take("?");
     for (const count of [least, most]) {
-      if (count < Infinity && count > grammarLimits.parts) throw new PatternError(`repeats a part ${count} times, but the limit is ${grammarLimits.parts}`);
+      if (count < Infinity && count > grammarLimits.parts)
+        throw new PatternError(`repeats a part ${count} times, but the limit is ${grammarLimits.parts}`);
     }
     return repeat(part, least, most);
   }

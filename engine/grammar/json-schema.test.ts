@@ -1,0 +1,360 @@
+import { isIPv4, isIPv6 } from "node:net";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { BitnetError } from "../errors.js";
+import { uniform } from "../sampling/rng.js";
+import { THOROUGH } from "../thorough.test.helper.js";
+import { compileSchema } from "./json-schema.js";
+import { Matcher } from "./matcher.js";
+import { answerOf, has, idsOf, tokenizer, trie } from "./walk.test.helper.js";
+
+/** Formats as others have them: Node's own, or Date's. */
+const isDate = (text: string): boolean =>
+  /^\d{4}-\d\d-\d\d$/.test(text) && !Number.isNaN(Date.parse(text)) && new Date(text).toISOString().startsWith(text);
+const isTime = (text: string): boolean =>
+  /^\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(`2000-01-01T${text}`));
+const isHostname = (text: string): boolean =>
+  text.length < 256 && text.split(".").every((label) => /^[a-z0-9-]{1,63}$/i.test(label) && !/^-|-$/.test(label));
+const formats: Record<string, (text: string) => boolean> = {
+  date: isDate,
+  time: isTime,
+  "date-time": (text) => isDate(text.slice(0, 10)) && text[10] === "T" && isTime(text.slice(11)),
+  duration: (text) => /^P(?!$)(\d+W|(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?)$/.test(text),
+  uuid: (text) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text),
+  email: (text) => /^[^@\s]+@[^@\s]+\.[a-z]{2,}$/i.test(text) && isHostname(text.split("@")[1]!),
+  hostname: isHostname,
+  ipv4: isIPv4,
+  ipv6: isIPv6,
+  uri: (text) => /^[a-z][a-z0-9+.-]*:/i.test(text),
+};
+
+const ajv = new Ajv2020({ strict: false, allErrors: false, logger: false });
+for (const [name, isValid] of Object.entries(formats)) ajv.addFormat(name, isValid);
+const validator = (schema: object): ((value: unknown) => boolean) => {
+  const validate = ajv.compile(schema);
+  ajv.removeSchema();
+  return (value) => validate(value) as boolean;
+};
+
+const small = fc.integer({ min: -20, max: 20 });
+const bound = fc.oneof(
+  small,
+  fc.double({ min: -1000, max: 1000, noNaN: true }),
+  fc.constantFrom(0.1, -0.5, 1e9, 1e-7, -1e15, 9007199254740991),
+);
+// Not __proto__: ajv leaves its schema out of account.
+const name = fc.oneof(fc.constantFrom("a", "b", "name", "é", 'q"u\\o', "$ref"), fc.string({ maxLength: 4, unit: "grapheme" }));
+const pattern = fc.constantFrom(
+  "^(?<first>[A-Z])+[a-z][a-z]*$",
+  "a",
+  "^(foo|bar)+$",
+  "\\d{3}",
+  "^$",
+  "[^a-z]",
+  "^\\u{1F600}.",
+  '"',
+  "x$|^y",
+  "\\s",
+  "^(?:a|b$)c?$",
+);
+const some = <T extends Record<string, unknown>>(keywords: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
+  fc.record(keywords, { requiredKeys: [] });
+
+const strings = some({ minLength: fc.nat(6), maxLength: fc.integer({ min: 4, max: 300 }), title: fc.string() });
+const patterned = some({ minLength: fc.nat(3), maxLength: fc.integer({ min: 3, max: 12 }), pattern });
+const numbers = some({ minimum: bound, maximum: bound, exclusiveMinimum: bound, exclusiveMaximum: bound });
+const multiples = some({ multipleOf: fc.integer({ min: 1, max: 60 }), minimum: small, maximum: fc.integer({ min: 0, max: 5000 }) });
+const scalar = fc.oneof(
+  strings.map((keywords) => ({ type: "string", ...keywords })),
+  patterned.map((keywords) => ({ type: "string", ...keywords })),
+  fc.constantFrom(...Object.keys(formats)).map((format) => ({ type: "string", format })),
+  numbers.map((keywords) => ({ type: "number", ...keywords })),
+  numbers.map((keywords) => ({ type: "integer", ...keywords })),
+  multiples.map((keywords) => ({ type: "integer", ...keywords })),
+  fc.constantFrom(
+    { type: "boolean" },
+    { type: "null" },
+    { type: ["string", "null"] },
+    { type: ["number", "integer", "boolean"] },
+    {},
+    true,
+  ),
+  fc.record({ enum: fc.array(fc.jsonValue({ maxDepth: 2 }), { minLength: 1, maxLength: 4 }) }),
+  fc.record({ enum: fc.array(fc.oneof(small, fc.string()), { minLength: 1, maxLength: 9 }), minimum: small, minLength: fc.nat(3) }),
+  fc.record({ const: fc.jsonValue({ maxDepth: 1 }) }),
+);
+
+/** Schemas of what is supported, with references to themselves in places where a value may end. */
+const { schema } = fc.letrec<{ schema: unknown }>((tie) => ({
+  schema: fc.oneof(
+    { maxDepth: 3, depthIdentifier: "schema" },
+    { weight: 3, arbitrary: scalar },
+    {
+      weight: 3,
+      arbitrary: fc
+        .record({
+          members: fc.uniqueArray(fc.tuple(name, tie("schema"), fc.boolean()), { maxLength: 4, selector: ([key]) => key }),
+          others: fc.constantFrom(undefined, true, false, { type: "integer" }),
+        })
+        .map(({ members, others }) => ({
+          type: "object",
+          properties: Object.fromEntries(members.map(([key, value]) => [key, value])),
+          required: members.filter(([, , isRequired]) => isRequired).map(([key]) => key),
+          ...(others !== undefined && { additionalProperties: others }),
+        })),
+    },
+    {
+      weight: 2,
+      arbitrary: some({
+        items: tie("schema"),
+        prefixItems: fc.array(tie("schema"), { minLength: 1, maxLength: 3 }),
+        minItems: fc.nat(3),
+        maxItems: fc.integer({ min: 2, max: 5 }),
+      }).map((keywords) => ({ type: "array", ...keywords })),
+    },
+    { weight: 1, arbitrary: fc.array(tie("schema"), { minLength: 1, maxLength: 3 }).map((anyOf) => ({ anyOf })) },
+    { weight: 1, arbitrary: fc.tuple(strings, numbers).map(([a, b]) => ({ allOf: [a, { type: ["string", "number"] }, b] })) },
+    { weight: 1, arbitrary: fc.constantFrom({ $ref: "#/$defs/tree" }, { $ref: "#/$defs/node", description: "a node" }) },
+    {
+      weight: 1,
+      arbitrary: fc.tuple(tie("schema"), tie("schema")).map(([a, b]) => ({
+        oneOf: [
+          { type: "array", items: a },
+          { type: "object", properties: { b }, required: ["b"] },
+        ],
+      })),
+    },
+  ),
+}));
+const $defs = {
+  tree: { type: "array", items: { anyOf: [{ $ref: "#/$defs/tree" }, { type: "integer" }] }, maxItems: 3 },
+  node: {
+    type: "object",
+    properties: { value: { type: "string" }, next: { anyOf: [{ $ref: "#/$defs/node" }, { type: "null" }] } },
+    required: ["value", "next"],
+    additionalProperties: false,
+  },
+};
+const rooted = schema.map((one) => ({ ...(one === true ? {} : (one as object)), $defs }));
+
+describe("a JSON Schema", () => {
+  it("holds every answer to itself, whatever is chosen among the tokens allowed", () => {
+    let whole = 0;
+    let refused = 0;
+    const check = fc.property(rooted, fc.nat(), (schema, seed) => {
+      let grammar: ReturnType<typeof compileSchema>;
+      try {
+        grammar = compileSchema(schema);
+      } catch (error) {
+        expect(error).toBeInstanceOf(BitnetError);
+        expect((error as BitnetError).message).toMatch(/no text can fit|properties are required/);
+        refused++;
+        return;
+      }
+      const matcher = new Matcher(grammar, trie);
+      const isValid = validator(schema);
+      let index = 0;
+      for (let i = 0; i < 3; i++) {
+        const { text, isWhole } = answerOf(matcher, () => uniform(seed, index++));
+        if (!isWhole) continue;
+        whole++;
+        expect(isValid(JSON.parse(text)), `${text} under ${JSON.stringify(schema)}`).toBe(true);
+      }
+    });
+    const runs = THOROUGH ? 2000 : 25;
+    fc.assert(check, { numRuns: runs });
+    expect(refused).toBeLessThan(runs / 4);
+    expect(whole).toBeGreaterThan(2 * runs);
+  });
+
+  it("takes no value that it doesn't allow, and values of its own in order", () => {
+    const check = fc.property(rooted, fc.jsonValue({ maxDepth: 2 }), (schema, value) => {
+      let grammar: ReturnType<typeof compileSchema>;
+      try {
+        grammar = compileSchema(schema);
+      } catch {
+        return;
+      }
+      if (has(grammar, JSON.stringify(value))) expect(validator(schema)(value)).toBe(true);
+    });
+    fc.assert(check);
+  });
+
+  it("writes strings of any characters, in all of JSON's ways", () => {
+    const grammar = compileSchema({ type: "string" });
+    for (const text of ['"é😀\u2028"', '"\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9"', '"\\ud83d\\uDE00"', '""'])
+      expect(has(grammar, text), text).toBe(true);
+    for (const text of ['"\n"', '"\\ud83d"', '"\\ude00"', '"\\ud83d\\ud83d"', '"\\x41"', '"', "'a'", ' ""', '"" '])
+      expect(has(grammar, text), text).toBe(false);
+    expect(has(compileSchema({ type: "string", minLength: 2, maxLength: 2 }), '"😀\\u00e9"')).toBe(true);
+    expect(has(compileSchema({ type: "string", minLength: 2, maxLength: 2 }), '"a"')).toBe(false);
+    expect(has(compileSchema({ type: "string", maxLength: 2 }), '"abc"')).toBe(false);
+  });
+
+  it("keeps numbers to their bounds, exactly", () => {
+    const decimal = fc.oneof(
+      fc.tuple(fc.integer({ min: -3000, max: 3000 }), fc.nat(3)).map(([value, digits]) => (value / 10 ** digits).toFixed(digits)),
+      bound.map((value) => String(value)),
+      fc.integer().map((value) => String(value)),
+    );
+    const check = fc.property(numbers, decimal, fc.boolean(), (keywords, text, isWhole) => {
+      const schema = { type: isWhole ? "integer" : "number", ...keywords };
+      let accepted = false;
+      try {
+        accepted = has(compileSchema(schema), text);
+      } catch (error) {
+        expect((error as Error).message).toMatch(/no text can fit/);
+      }
+      // Further digits than are written are no part of the language, nor is an exponent beside bounds, a zero too many, or −0.
+      const isWritten = isWhole
+        ? /^(?:0|-?[1-9]\d{0,14})$/.test(text)
+        : /^-?(?:0|[1-9]\d{0,8})(?:\.\d{1,6})?$/.test(text) && !/^-0(?:\.0*)?$/.test(text);
+      const isValid = validator(schema)(Number(text));
+      if (accepted) expect(isValid, `${text} under ${JSON.stringify(schema)}`).toBe(true);
+      else if (isWritten) expect(isValid, `${text} under ${JSON.stringify(schema)}`).toBe(false);
+    });
+    fc.assert(check, { numRuns: THOROUGH ? 5000 : 300 });
+  });
+
+  it("finds patterns where RegExp does", () => {
+    const atom = fc.constantFrom(
+      "a",
+      "b",
+      ".",
+      "[ab]",
+      "[^a]",
+      "\\d",
+      "\\W",
+      "\\s",
+      "^",
+      "$",
+      "\\u{1F600}",
+      "\\u00e9",
+      "(?:a|^b)",
+      "(b$|c)",
+      "(ab)",
+      '"',
+      "\\n",
+    );
+    const quantifier = fc.constantFrom("", "", "", "*", "+", "?", "{2}", "{1,}", "{0,2}", "*?");
+    const part = fc.tuple(atom, quantifier).map(([a, q]) => (/^[$^]$/.test(a) ? a : a + q));
+    const pattern = fc
+      .array(fc.oneof({ weight: 6, arbitrary: part }, { weight: 1, arbitrary: fc.constant("|") }), { maxLength: 6 })
+      .map((parts) => parts.join(""));
+    const texts = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "c", "1", " ", "é", "😀", '"', "\n"), maxLength: 5 }), {
+      minLength: 8,
+      maxLength: 8,
+    });
+    const check = fc.property(pattern, texts, (pattern, texts) => {
+      const found = texts.map((text) => new RegExp(pattern, "u").test(text));
+      let ours: boolean[];
+      try {
+        const grammar = compileSchema({ type: "string", pattern });
+        ours = texts.map((text) => has(grammar, JSON.stringify(text)));
+      } catch (error) {
+        expect((error as Error).message).toMatch(/no text can fit/);
+        ours = texts.map(() => false);
+      }
+      expect(ours, pattern).toEqual(found);
+    });
+    fc.assert(check, { numRuns: THOROUGH ? 3000 : 100 });
+  });
+
+  it("has properties in the schema's order, and others only where it says so", () => {
+    const properties = { b: { type: "integer" }, a: { type: "null" } };
+    const strict = compileSchema({ type: "object", properties, required: ["b"] });
+    for (const text of ['{"b":1}', '{"b": 1, "a": null}', '{"b":1,"a":null}']) expect(has(strict, text), text).toBe(true);
+    for (const text of ["{}", '{"a":null,"b":1}', '{"b":1,"c":2}', '{"b":  1}', '{ "b":1}', '{"b":1,}'])
+      expect(has(strict, text), text).toBe(false);
+    const open = compileSchema({ type: "object", properties, additionalProperties: { type: "boolean" }, maxProperties: 3 });
+    for (const text of ["{}", '{"c":true}', '{"b":1,"a":null,"é":false}', '{"b1":true}']) expect(has(open, text), text).toBe(true);
+    for (const text of ['{"c":1}', '{"b":true}', '{"\\u0062":true}', '{"a":null,"b":1}', '{"c":true,"a":null}'])
+      expect(has(open, text), text).toBe(false);
+    const proto = compileSchema(JSON.parse('{"type":"object","properties":{"__proto__":{"const":1}},"required":["__proto__"]}'));
+    expect(has(proto, '{"__proto__":1}')).toBe(true);
+  });
+
+  it("combines what $ref, allOf and anyOf say", () => {
+    const base = { type: "object", properties: { kind: { enum: ["a", "b"] } }, required: ["kind"] };
+    const grammar = compileSchema({ $ref: "#/$defs/x", properties: { n: { type: "integer" } }, required: ["n"], $defs: { x: base } });
+    expect(has(grammar, '{"n":1,"kind":"a"}')).toBe(true);
+    expect(has(grammar, '{"kind":"a"}')).toBe(false);
+    const narrowed = compileSchema({ allOf: [base, { properties: { kind: { const: "b" } } }] });
+    expect(has(narrowed, '{"kind":"b"}')).toBe(true);
+    expect(has(narrowed, '{"kind":"a"}')).toBe(false);
+    const either = compileSchema({ type: "string", anyOf: [{ maxLength: 1 }, { pattern: "^x+$" }] });
+    expect([has(either, '"y"'), has(either, '"xxx"'), has(either, '"yy"')]).toEqual([true, true, false]);
+    const tagged = (tag: string) => ({ type: "object", properties: { t: { const: tag }, v: { type: "integer" } }, required: ["t"] });
+    expect(has(compileSchema({ oneOf: [tagged("a"), tagged("b")] }), '{"t":"b","v":3}')).toBe(true);
+  });
+
+  const refusals: [schema: unknown, message: RegExp][] = [
+    [
+      { type: "array", items: { type: "string", uniqueItems: 1, contains: {} } },
+      /^the schema at #\/items\/contains is the keyword "contains", which is not supported/,
+    ],
+    [{ properties: { "a/b": { not: {} } } }, /#\/properties\/a~1b\/not/],
+    [{ if: {}, then: {} }, /#\/if/],
+    [{ patternProperties: {} }, /#\/patternProperties/],
+    [{ type: "array", uniqueItems: true }, /#\/uniqueItems is not supported/],
+    [{ type: "array", items: [{}] }, /#\/items .*prefixItems/],
+    [{ type: "strin" }, /#\/type must be one or more of/],
+    [{ type: "string", format: "iri" }, /#\/format is "iri", but only/],
+    [{ type: "string", pattern: "(?=a)" }, /#\/pattern has lookaround/],
+    [{ type: "string", pattern: "(a)\\1" }, /has \\1, which is not supported/],
+    [{ type: "string", pattern: "\\bx" }, /has \\b, which/],
+    [{ type: "string", pattern: "\\p{L}" }, /has \\p, which/],
+    [{ type: "string", pattern: "(" }, /#\/pattern is no regular expression/],
+    [{ type: "string", pattern: "(?:(?:a|b)*a(?:a|b){30})" }, /needs more than \d+ (?:states|steps)/],
+    [{ type: "string", pattern: "(?:(?:.{999}){999}){999}" }, /needs more than \d+ parts/],
+    [{ type: "string", pattern: "(".repeat(100) + ")".repeat(100) }, /groups in each other/],
+    [{ type: "string", pattern: "a".repeat(5000) }, /has 5000 characters/],
+    [{ type: "string", minLength: 3, maxLength: 2 }, /no text can fit the schema/],
+    [{ type: "string", minLength: -1 }, /#\/minLength must be a whole number/],
+    [{ type: "number", multipleOf: 0.01 }, /#\/multipleOf is 0.01, but only whole numbers/],
+    [{ type: "number", minimum: "1" }, /#\/minimum must be a number/],
+    [{ enum: [] }, /no text can fit/],
+    [{ enum: [[1]], type: "array", minItems: 1 }, /#\/minItems can't be combined with enum/],
+    [{ enum: 1 }, /#\/enum must be a list/],
+    [{ $ref: "other.json" }, /only those into the schema itself/],
+    [{ $ref: "#/$defs/x" }, /"#\/\$defs\/x", where the schema has nothing/],
+    [{ $ref: "#" }, /begins with itself|no text can fit/],
+    [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, /no text can fit the schema/],
+    [{ oneOf: [{ type: "string" }, { maxLength: 2 }] }, /both of its schemas 0 and 1/],
+    [{ oneOf: [{ type: "integer" }, { type: "number" }] }, /both of its schemas/],
+    [{ allOf: [{ pattern: "a" }, { pattern: "b" }] }, /another pattern/],
+    [{ allOf: [{ properties: { a: {} }, additionalProperties: false }, { properties: { b: {} } }] }, /additionalProperties/],
+    [{ type: "object", minProperties: 1 }, /#\/minProperties/],
+    [{ type: "array", items: {}, minItems: 1e9 }, /#\/minItems is 1000000000, but the limit/],
+    [false, /no text can fit/],
+    [undefined, /must be an object of JSON Schema/],
+    [3, /must be an object or a boolean, not 3/],
+    [{ description: "x".repeat(300_000) }, /has \d+ characters, but the limit/],
+    [
+      Array.from({ length: 100 }).reduce<object>((inner) => ({ type: "array", items: inner, minItems: 1 }), {}),
+      /nested more than 64 levels/,
+    ],
+    [{ properties: { a: { properties: { a: { anyOf: [] } } } } }, /#\/properties\/a\/properties\/a has anyOf, which must be a list/],
+  ];
+  it.each(refusals)("refuses %j", (schema, message) => {
+    expect(() => compileSchema(schema)).toThrow(
+      expect.objectContaining({ name: "BitnetError", code: "usage", message: expect.stringMatching(message) }),
+    );
+  });
+
+  it("ends answers that nest as deep as they may", () => {
+    const tree = { type: "array", items: { $ref: "#" }, minItems: 1 };
+    const matcher = new Matcher(compileSchema({ anyOf: [tree, { type: "null" }] }), trie);
+    let place = matcher.start();
+    let depth = 0;
+    for (let next: typeof place | undefined = place; next !== undefined; next = matcher.step(place, 0x5b)) {
+      place = next;
+      if (++depth > 1000) break;
+    }
+    expect(depth).toBeGreaterThan(60);
+    expect(depth).toBeLessThan(200);
+    expect(answerOf(matcher, () => 0.999).isWhole).toBe(true);
+    expect(idsOf(matcher.mask(place)).map((id) => tokenizer.textOf(id))).toEqual(expect.arrayContaining(["n"]));
+  });
+});
