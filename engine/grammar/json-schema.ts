@@ -281,12 +281,9 @@ class SchemaReader {
     const check = (value: unknown): boolean => {
       const type = typeOf(value);
       if (schema.type !== undefined && !types.includes(type) && !(type === "integer" && types.includes("number"))) return false;
-      let fit = fits.get(type);
-      if (fit === undefined) {
-        fit = this.#fitOf(type, schema, at);
-        fits.set(type, fit);
-      }
-      return fit(value);
+      const isFit = fits.get(type) ?? this.#fitOf(type, schema, at);
+      fits.set(type, isFit);
+      return isFit(value);
     };
     return choice(...values.filter(check).map((value) => text(JSON.stringify(value))));
   }

@@ -40,8 +40,8 @@ interface Local {
   readonly exits: readonly number[];
 }
 
-/** Bytes of masks that are kept for one grammar: those of 2,048 places of a vocabulary of 128k. */
-const mostMaskBytes = 2 ** 25;
+/** Bytes of masks that are kept for one grammar: those of a thousand places in a vocabulary of 128k. */
+const mostMaskBytes = 2 ** 24;
 /**
  * Readings that are followed for one mask where tokens leave an automaton: some thousands with JSON, one a node of the trie where each character is a
  * rule's. A grammar that is made to have more loses tokens of several bytes, and never the way on: each automaton has all of its own.

@@ -77,6 +77,13 @@ export class TokenTrie {
     }
   }
 
+  /** Ids of the tokens that begin with a byte. */
+  beginning(byte: number): Int32Array {
+    let node = 1;
+    while (node < this.nodes && this.byte[node] !== byte) node = this.end[node]!;
+    return node < this.nodes ? this.ids.subarray(this.tokens[node]!, this.tokens[this.end[node]!]!) : this.ids.subarray(0, 0);
+  }
+
   /** A token's bytes; undefined: it is never allowed. */
   bytes(id: number): Uint8Array | undefined {
     return this.#bytesOf(id);

@@ -66,6 +66,7 @@ export class HeadSearch {
    * @param state what is known of it
    * @param count how many of the best are wanted, at least 1
    * @param ids only tokens below it are sought
+   * @param isAllowed which of them are; undefined: all. There must be `count` of them
    * @returns [vocab] f32: exact logits, −Infinity where a token can't be among the `count` best; overwritten by the next call
    */
   best(
@@ -75,6 +76,7 @@ export class HeadSearch {
     count: number,
     adjustment: Adjustment | undefined,
     ids = this.#plan.config.vocabSize,
+    isAllowed?: (id: number) => boolean,
   ): Float32Array {
     const { vocabSize, hiddenSize } = this.#plan.config;
     const { norm, residual } = state;
@@ -107,7 +109,10 @@ export class HeadSearch {
         upper[id] = adjustment.adjust(upper[id]!);
       }
     }
-    if (adjustment || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
+    if (isAllowed) {
+      for (let id = 0; id < ids; id++) if (!isAllowed(id)) upper[id] = lower[id] = Number.NEGATIVE_INFINITY;
+    }
+    if (adjustment || isAllowed || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
     const found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
     result.fill(Number.NEGATIVE_INFINITY);
     this.computed = 0;
@@ -119,6 +124,18 @@ export class HeadSearch {
     }
     if (batch.length > 0) this.#compute(batch, x);
     return result;
+  }
+
+  /**
+   * The exact logits of some tokens, without a scan.
+   * @param x the hidden state, [hidden] f32
+   * @returns [vocab] f32: −Infinity for the others; overwritten by the next call
+   */
+  exactly(tokens: readonly number[], x: number): Float32Array {
+    this.#result.fill(Number.NEGATIVE_INFINITY);
+    this.computed = 0;
+    for (let i = 0; i < tokens.length; i += ROW_GROUP) this.#compute(tokens.slice(i, i + ROW_GROUP), x);
+    return this.#result;
   }
 
   /** Exact logits of up to four rows, as the exact head computes them. Empties the list. */

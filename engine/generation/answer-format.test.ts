@@ -1,0 +1,84 @@
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { loadModel } from "./model.js";
+
+const schema = {
+  type: "object",
+  properties: {
+    name: { type: "string", maxLength: 12 },
+    age: { type: "integer", minimum: 0, maximum: 120 },
+    kind: { enum: ["cat", "dog", "fox"] },
+    tags: { type: "array", items: { type: "string", pattern: "^[a-z]{1,6}$" }, maxItems: 2 },
+  },
+  required: ["name", "age", "kind", "tags"],
+  additionalProperties: false,
+};
+const isValid = new Ajv2020().compile(schema);
+const prompt = "Once upon a time there was a little ";
+
+describe("an answer with a format", async () => {
+  const model = await loadModel(undefined, { head: "exact", threads: 2 });
+  const twoStage = await loadModel(undefined, { head: "two-stage", threads: 1 });
+  afterAll(() => Promise.all([model.close(), twoStage.close()]));
+
+  it("is JSON under the schema, however it is sampled", async () => {
+    const samplings = [{ temperature: 0 }, { temperature: 1.5, topK: 0, topP: 1 }, { temperature: 1.5, topK: 40 }, { repetitionPenalty: 1.5, minP: 0.05 }];
+    const answers = samplings.flatMap((sampling) => [1, 2, 3].map((seed) => ({ ...sampling, seed, format: { schema } })));
+    const results = await Promise.all(answers.map((options) => model.generate(prompt, options).result()));
+    for (const { text, stopReason } of results) {
+      expect(stopReason).toBe("eos");
+      expect(isValid(JSON.parse(text)), text).toBe(true);
+    }
+    expect(new Set(results.map(({ text }) => text)).size).toBeGreaterThan(6);
+  });
+
+  it("is the same beside others, with either head, and with guesses asked for", async () => {
+    const options = [0, 0.9, 1.5].map((temperature) => ({ temperature, topK: 30, seed: 5, format: { schema } }));
+    const alone: string[] = [];
+    for (const one of options) alone.push((await model.generate(prompt, one).result()).text);
+    const crowd = [...options, { temperature: 1, topK: 0, seed: 9, maxTokens: 40 }, ...options.map((one) => ({ ...one, speculate: true }))];
+    for (const some of [model, twoStage]) {
+      const together = await Promise.all(crowd.map((one) => some.generate(prompt, one).result()));
+      expect(together.slice(0, 3).map(({ text }) => text)).toEqual(alone);
+      expect(together.slice(4).map(({ text }) => text)).toEqual(alone);
+    }
+  });
+
+  it("computes logits of the allowed tokens alone where they are few", async () => {
+    const letters = { grammar: 'root ::= ("a" | "b" | "c"){12}' };
+    const calls = async (grammar: { grammar: string }): Promise<number> => {
+      const before = await scans();
+      const { text } = await twoStage.generate(prompt, { temperature: 0.8, topK: 0, format: grammar }).result();
+      expect(text).toMatch(/^[abc]{12}$/);
+      return (await scans()) - before;
+    };
+    const scans = async (): Promise<number> => {
+      const { trace } = await twoStage.generate("a", { maxTokens: 1, temperature: 0, trace: true }).result();
+      return trace!.kernelCalls.scan ?? 0;
+    };
+    expect(await calls(letters)).toBeLessThanOrEqual(await scans());
+  });
+
+  it("ends when it is whole, and says where it is cut short", async () => {
+    const forced = await model.generate(prompt, { format: { grammar: 'root ::= "yes" | "no"' }, temperature: 2 }).result();
+    expect(["yes", "no"]).toContain(forced.text);
+    expect(forced.stopReason).toBe("eos");
+    const cut = await model.generate(prompt, { format: { schema }, maxTokens: 3 }).result();
+    expect(cut.stopReason).toBe("length");
+    expect(() => JSON.parse(cut.text)).toThrow();
+    const nothing = await model.generate(prompt, { format: { grammar: 'root ::= ""' } }).result();
+    expect([nothing.text, nothing.stopReason]).toEqual(["", "eos"]);
+  });
+
+  it.each([
+    [{ format: {} }, /format must be \{ schema/],
+    [{ format: { schema, grammar: "" } }, /format must be/],
+    [{ format: { grammar: 3 } }, /format must be/],
+    [{ format: { schema: { not: {} } } }, /#\/not/],
+    [{ format: { grammar: "a" } }, /line 1/],
+    [{ format: { schema }, ignoreEos: true }, /ignoreEos can't be combined/],
+    [{ format: { schema }, trace: true }, /trace .* can't be combined/],
+  ])("refuses %j", (options, message) => {
+    expect(() => model.generate(prompt, options as object)).toThrow(expect.objectContaining({ code: "usage", message: expect.stringMatching(message) }));
+  });
+});
