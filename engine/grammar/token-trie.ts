@@ -35,9 +35,7 @@ export class TokenTrie {
     for (let id = 0; id < vocabulary; id++) {
       const bytes = bytesOf(id);
       if (bytes === undefined || bytes.length === 0) continue;
-      let key = "";
-      for (const byte of bytes) key += String.fromCharCode(byte);
-      keys[id] = key;
+      keys[id] = String.fromCharCode(...bytes);
       ids.push(id);
       total += bytes.length;
       if (bytes.length === 1) this.single[bytes[0]!] = 1;
