@@ -1,12 +1,16 @@
 import { Ajv2020 } from "ajv/dist/2020.js";
+import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { randomSchemas, validator } from "../grammar/schemas.test.helper.js";
 import { allowedIds } from "../sampling/mask.js";
 import { uniform } from "../sampling/rng.js";
 import { fakeCheckpoint, llama2Metadata } from "../text/fixtures.test.helper.js";
 import { readVocabulary } from "../text/load.js";
 import { createTokenizer } from "../text/tokenizer.js";
+import { THOROUGH } from "../thorough.test.helper.js";
 import { AnswerFormats } from "./answer-format.js";
 import { loadModel } from "./model.js";
+import type { Generation } from "./types.js";
 
 const schema = {
   type: "object",
@@ -67,6 +71,37 @@ describe("an answer with a format", async () => {
       expect(isValid(JSON.parse(text)), text).toBe(true);
     }
     expect(new Set(results.map(({ text }) => text)).size).toBeGreaterThan(6);
+  });
+
+  it("is valid under random schemas at a temperature of 1.5", async () => {
+    const schemas = fc.sample(randomSchemas, { numRuns: THOROUGH ? 2000 : 12, ...(THOROUGH ? {} : { seed: 7 }) });
+    let [whole, refused] = [0, 0];
+    const answer = async (schema: object, seed: number): Promise<void> => {
+      let answer: Generation;
+      try {
+        answer = model.generate(prompt, {
+          temperature: 1.5,
+          topK: 0,
+          topP: 1,
+          repetitionPenalty: 1,
+          seed,
+          maxTokens: 100,
+          format: { schema },
+        });
+      } catch (error) {
+        expect((error as Error).message).toMatch(/no text can fit|properties are required/);
+        refused++;
+        return;
+      }
+      const { text, stopReason } = await answer.result();
+      if (stopReason === "length") return;
+      expect(stopReason).toBe("eos");
+      expect(validator(schema)(JSON.parse(text)), `${text} under ${JSON.stringify(schema)}`).toBe(true);
+      whole++;
+    };
+    for (let i = 0; i < schemas.length; i += 8) await Promise.all(schemas.slice(i, i + 8).map((schema, j) => answer(schema, i + j)));
+    expect(refused).toBeLessThan(schemas.length / 4);
+    expect(whole).toBeGreaterThan(schemas.length / 3);
   });
 
   it("is the same beside others, with either head, and with guesses asked for", async () => {

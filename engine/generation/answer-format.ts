@@ -1,7 +1,7 @@
 import { BitnetError } from "../errors.js";
 import { Constraint } from "../grammar/constraint.js";
 import { compileGrammar } from "../grammar/gbnf.js";
-import { compileSchema } from "../grammar/json-schema.js";
+import { compileSchema, schemaText } from "../grammar/json-schema.js";
 import { Matcher } from "../grammar/matcher.js";
 import { TokenTrie } from "../grammar/token-trie.js";
 import type { Rule } from "../options.js";
@@ -49,11 +49,15 @@ export class AnswerFormats {
       throw new BitnetError("usage", "the model names no token that ends an answer, which a format needs");
     }
     const matcher = this.#matcher(format);
-    return (after) => new Constraint(matcher, { losesSpace: this.#dropsSpace(after) });
+    return (after) => {
+      const constraint = new Constraint(matcher, { losesSpace: this.#dropsSpace(after) });
+      constraint.mask(); // throws here if an answer can't begin, and not among other answers
+      return constraint;
+    };
   }
 
   #matcher(format: AnswerFormat): Matcher {
-    const key = "grammar" in format ? `grammar ${format.grammar}` : `schema ${JSON.stringify(format.schema)}`;
+    const key = "grammar" in format ? `grammar ${format.grammar}` : `schema ${schemaText(format.schema)}`;
     let matcher = this.#matchers.get(key);
     if (matcher === undefined) {
       const grammar = "grammar" in format ? compileGrammar(format.grammar) : compileSchema(format.schema);

@@ -52,10 +52,7 @@ castle ::= "O-O" "-O"?
     ['root ::= (("a"{9999}){9999}){9999}', /needs more than \d+ parts/],
     ['root ::= "a"{9999999}', /repeated 9999999 times/],
     [" ".repeat(300_000), /has 300000 characters/],
-    [
-      `root ::= "a"\n${Array.from({ length: 20_000 }, (_, i) => `r${i} ::= "a"`).join("\n")}`.slice(0, 2 ** 18),
-      /rules, but the limit|line/,
-    ],
+    [`root ::= "a"\n${Array.from({ length: 9000 }, (_, i) => `r${i}::="a"`).join("\n")}`, /the grammar has 9001 rules, but the limit/],
   ];
   it.each(refusals)("refuses %.40s", (source, message) => {
     expect(() => compileGrammar(source)).toThrow(expect.objectContaining({ code: "usage", message: expect.stringMatching(message) }));

@@ -31,23 +31,37 @@ const mostDivisor = 4096;
  * @throws BitnetError usage: it names the keyword and where it is
  */
 export function compileSchema(schema: unknown): Grammar {
-  return compileRules(new SchemaReader(plainCopy(schema)).rules);
+  return compileRules(new SchemaReader(JSON.parse(schemaText(schema))).rules);
 }
 
-/** The schema as JSON has it: a caller's object may have a prototype, circles, getters. */
-function plainCopy(schema: unknown): unknown {
+/**
+ * The schema as JSON: a caller's object may have a prototype, circles, getters.
+ * @throws BitnetError usage: it is none, or too long or deep
+ */
+export function schemaText(schema: unknown): string {
   let json: string | undefined;
   try {
     json = JSON.stringify(schema);
-  } catch (error) {
-    throw new BitnetError("usage", `the schema is not JSON: ${(error as Error).message.split("\n")[0]}`, {}, { cause: error });
+  } catch (cause) {
+    throw new BitnetError("usage", `the schema is not JSON: ${(cause as Error).message.split("\n")[0]}`, {}, { cause });
   }
   if (json === undefined) throw new BitnetError("usage", `the schema must be an object of JSON Schema, not ${show(schema)}`);
   if (json.length > grammarLimits.source) {
     throw new BitnetError("usage", `the schema has ${json.length} characters, but the limit is ${grammarLimits.source}`);
   }
-  return JSON.parse(json);
+  let depth = 0;
+  for (const [bracket] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[{}\]]/g)) {
+    if (bracket === "{" || bracket === "[") depth++;
+    else if (bracket === "}" || bracket === "]") depth--;
+    if (depth > mostLevels) throw new BitnetError("usage", `the schema's JSON is nested more than ${mostLevels} levels deep`);
+  }
+  return json;
 }
+
+/** Levels of a schema's JSON: some for each subschema in another one. */
+const mostLevels = 4 * grammarLimits.nesting;
+/** Alternatives of oneOf: each is compared with all others. */
+const mostAlternatives = 256;
 
 /** Characters of a string that has a maximum, and items or properties where there is one, at most: a higher maximum is lowered to it. */
 const mostCharacters = 2 ** 20;
@@ -66,6 +80,8 @@ class SchemaReader {
   readonly #root: unknown;
   /** Rules by what they are of: a reference, or the canonical form of a string's keywords. */
   readonly #known = new Map<string, Expression>();
+  /** Of what the values listed are checked by. */
+  readonly #budget = new Budget();
   #depth = 0;
   #read = 0;
 
@@ -221,6 +237,9 @@ class SchemaReader {
 
   /** Alternatives of which more than one can hold would need a value that fits just one of them. */
   #requireDisjoint(branches: readonly unknown[], at: string): void {
+    if (branches.length > mostAlternatives) {
+      this.#refuse(`${at}/oneOf`, `has ${branches.length} schemas, but the limit is ${mostAlternatives}`);
+    }
     const shapes = branches.map((branch, index) => this.#shapeOf(branch, `${at}/oneOf/${index}`, 0));
     for (const [i, a] of shapes.entries()) {
       for (const [j, b] of shapes.slice(0, i).entries()) {
@@ -239,20 +258,21 @@ class SchemaReader {
     if (schema.$ref !== undefined) return this.#shapeOf(this.#resolve(schema.$ref, at), at, depth + 1);
     const values = valuesOf(schema);
     const types = values?.map(typeOf) ?? (schema.type === undefined ? undefined : this.#types(schema.type, at));
-    const tags = new Map<string, readonly string[]>();
+    const tags = new Map<string, ReadonlySet<string>>();
     if (isObject(schema.properties) && Array.isArray(schema.required)) {
       for (const name of schema.required) {
         const property = Object.hasOwn(schema.properties, name) ? schema.properties[name] : undefined;
         const tag = isObject(property) ? valuesOf(property)?.map(canonical) : undefined;
-        if (tag !== undefined) tags.set(name, tag);
+        if (tag !== undefined) tags.set(name, new Set(tag));
       }
     }
-    return { types, values: values?.map(canonical), tags };
+    return { types: types && new Set(types), values: values && new Set(values.map(canonical)), tags };
   }
 
   #types(type: unknown, at: string): TypeName[] {
     const list: unknown[] = Array.isArray(type) ? type : [type];
-    const bad = list.findIndex((one) => !typeNames.some((name) => name === one));
+    const names: readonly unknown[] = typeNames;
+    const bad = list.findIndex((one) => !names.includes(one));
     if (bad >= 0) this.#refuse(`${at}/type`, `must be one or more of ${typeNames.join(", ")}, not ${show(list[bad])}`);
     return list as TypeName[];
   }
@@ -298,7 +318,8 @@ class SchemaReader {
       this.#refuse(`${at}/${asked[0]}`, "can't be combined with enum or const, which list whole values");
     }
     const expression = kind === "string" ? this.#stringOf(schema, at, true) : this.#numberOf(schema, type === "integer", at);
-    const automaton = buildAutomaton(expression, new Budget());
+    this.#budget.subject = `the schema at ${inText(at)}`;
+    const automaton = buildAutomaton(expression, this.#budget);
     return (value) => accepts(automaton, JSON.stringify(value));
   }
 
@@ -477,24 +498,23 @@ class SchemaReader {
 
 /** What `oneOf` looks at; undefined: anything. */
 interface Shape {
-  readonly types?: readonly TypeName[] | undefined;
+  readonly types?: ReadonlySet<TypeName> | undefined;
   /** In canonical form. */
-  readonly values?: readonly string[] | undefined;
+  readonly values?: ReadonlySet<string> | undefined;
   /** Required properties with listed values. */
-  readonly tags?: ReadonlyMap<string, readonly string[]>;
+  readonly tags?: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 function areDisjoint(a: Shape, b: Shape): boolean {
-  const kind = (type: TypeName): string => (type === "integer" ? "number" : type);
-  if (a.types && b.types && !a.types.some((type) => b.types!.map(kind).includes(kind(type)))) return true;
-  if (a.values && b.values && !a.values.some((value) => b.values!.includes(value))) return true;
-  const isObjects = [a, b].every(({ types }) => types?.every((type) => type === "object"));
-  if (!isObjects) return false;
-  for (const [name, values] of a.tags ?? []) {
+  const haveNone = <T>(some: ReadonlySet<T>, others: ReadonlySet<T>): boolean => ![...some].some((one) => others.has(one));
+  const kinds = (types: ReadonlySet<TypeName>): Set<TypeName> => new Set([...types].map((type) => (type === "integer" ? "number" : type)));
+  if (a.types && b.types && haveNone(kinds(a.types), kinds(b.types))) return true;
+  if (a.values && b.values && haveNone(a.values, b.values)) return true;
+  if (![a, b].every(({ types }) => types && [...types].every((type) => type === "object"))) return false;
+  return [...(a.tags ?? [])].some(([name, values]) => {
     const others = b.tags?.get(name);
-    if (others && !values.some((value) => others.includes(value))) return true;
-  }
-  return false;
+    return others !== undefined && haveNone(values, others);
+  });
 }
 
 /** The values that a schema lists, if it does. */

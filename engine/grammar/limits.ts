@@ -6,9 +6,9 @@ import { BitnetError } from "../errors.js";
  */
 export const grammarLimits = {
   /** Characters of a schema (as JSON) or a grammar: OpenAI's own limit for the names of a schema is 120,000. */
-  source: 2 ** 18,
+  source: 2 ** 17,
   /** Subschemas, or rules, a schema's counted again where it is combined with others. */
-  rules: 2 ** 14,
+  rules: 2 ** 13,
   /** Subschemas in subschemas, brackets in a grammar or pattern: each costs stack while it is read. */
   nesting: 64,
   /** Characters of a pattern. */

@@ -37,11 +37,11 @@ interface Local {
   /** Bits of the tokens that end inside the automaton, its last state included. */
   readonly mask: Uint32Array;
   /** Nodes of the trie at which the automaton can end, while tokens go on. */
-  readonly exits: readonly number[];
+  readonly exits: Int32Array;
 }
 
-/** Bytes of masks that are kept for one grammar: those of a thousand places in a vocabulary of 128k. */
-const mostMaskBytes = 2 ** 24;
+/** Bytes of masks and exits that are kept for one grammar: those of a thousand places in a vocabulary of 128k. */
+const mostBytes = 2 ** 24;
 /**
  * Readings that are followed for one mask where tokens leave an automaton: some thousands with JSON, one a node of the trie where each character is a
  * rule's. A grammar that is made to have more loses tokens of several bytes, and never the way on: each automaton has all of its own.
@@ -66,7 +66,7 @@ export class Matcher {
   readonly #stacks = new Map<string, Stack>();
   readonly #locals = new Map<string, Local>();
   readonly #follows = new Map<string, Place>();
-  #masks = 0;
+  #bytes = 0;
   #kept = 0;
   #numbers = 0;
 
@@ -128,10 +128,10 @@ export class Matcher {
 
   /** Forgets what was found when it is too much. Places that are in use stay right. */
   tidy(): void {
-    const isFull = this.#masks * this.trie.words * 4 > mostMaskBytes || this.#kept > mostKept;
+    const isFull = this.#bytes > mostBytes || this.#kept > mostKept;
     if (!isFull) return;
     for (const kept of [this.#places, this.#readings, this.#stacks, this.#locals, this.#follows]) kept.clear();
-    this.#masks = 0;
+    this.#bytes = 0;
     this.#kept = 0;
   }
 
@@ -218,7 +218,7 @@ export class Matcher {
   }
 
   #newMask(): Uint32Array {
-    this.#masks++;
+    this.#bytes += 4 * this.trie.words;
     return new Uint32Array(this.trie.words);
   }
 
@@ -260,7 +260,8 @@ export class Matcher {
       if (end[node]! > node + 1 && canEndIn(automaton, to)) exits.push(node);
       node++;
     }
-    return { mask, exits };
+    this.#bytes += 4 * exits.length;
+    return { mask, exits: Int32Array.from(exits) };
   }
 
   /** Sets the bits of the tokens below a node that go on from a place. @returns how many readings were followed */
