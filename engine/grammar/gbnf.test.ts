@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { BitnetError } from "../errors.js";
+import { THOROUGH } from "../thorough.test.helper.js";
 import { compileGrammar } from "./gbnf.js";
 import { Matcher } from "./matcher.js";
 import { answerOf, has, idsOf, trie } from "./walk.test.helper.js";
@@ -56,6 +58,40 @@ castle ::= "O-O" "-O"?
   ];
   it.each(refusals)("refuses %.40s", (source, message) => {
     expect(() => compileGrammar(source)).toThrow(expect.objectContaining({ code: "usage", message: expect.stringMatching(message) }));
+  });
+
+  it("says of any text, in words, why it is no grammar", () => {
+    const part = fc.constantFrom(
+      "root",
+      "::=",
+      "a",
+      '"x"',
+      "[a-z]",
+      "[^",
+      "]",
+      "(",
+      ")",
+      "|",
+      "*",
+      "{2,3}",
+      "{",
+      "\n",
+      " ",
+      "#",
+      "\\",
+      '"',
+      "\\u00e9",
+      ".",
+      "é",
+    );
+    const check = fc.property(fc.array(part, { maxLength: 12 }), fc.boolean(), (parts, isBegun) => {
+      try {
+        compileGrammar(`${isBegun ? "root ::= " : ""}${parts.join(" ")}`);
+      } catch (error) {
+        expect(error, String((error as Error).stack)).toBeInstanceOf(BitnetError);
+      }
+    });
+    fc.assert(check, { numRuns: THOROUGH ? 20_000 : 500 });
   });
 
   it("gives no token that would leave it, and every one that stays: all of the vocabulary, byte by byte", () => {

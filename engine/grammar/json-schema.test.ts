@@ -153,6 +153,11 @@ describe("a JSON Schema", () => {
     const narrowed = compileSchema({ allOf: [base, { properties: { kind: { const: "b" } } }] });
     expect(has(narrowed, '{"kind":"b"}')).toBe(true);
     expect(has(narrowed, '{"kind":"a"}')).toBe(false);
+    const $defs = { a: base, b: { type: "object", properties: { n: { type: "integer" } }, required: ["n"] } };
+    const inherited = compileSchema({ allOf: [{ $ref: "#/$defs/a" }, { $ref: "#/$defs/b" }], $defs });
+    expect(has(inherited, '{"kind":"a","n":1}')).toBe(true);
+    expect(has(inherited, '{"kind":"a"}')).toBe(false);
+    expect(has(compileSchema({ required: ["x"] }), '{"x":[null]}')).toBe(true);
     const either = compileSchema({ type: "string", anyOf: [{ maxLength: 1 }, { pattern: "^x+$" }] });
     expect([has(either, '"y"'), has(either, '"xxx"'), has(either, '"yy"')]).toEqual([true, true, false]);
     const tagged = (tag: string) => ({ type: "object", properties: { t: { const: tag }, v: { type: "integer" } }, required: ["t"] });
@@ -188,6 +193,7 @@ describe("a JSON Schema", () => {
     [{ enum: [[1]], type: "array", minItems: 1 }, /#\/minItems can't be combined with enum/],
     [{ enum: 1 }, /#\/enum must be a list/],
     [{ $ref: "other.json" }, /only those into the schema itself/],
+    [{ allOf: [{ $ref: "#/$defs/x" }], $defs: { x: { $ref: "#/$defs/x", maxLength: 1 } } }, /nested more than 64 levels/],
     [{ $ref: "#/$defs/x" }, /"#\/\$defs\/x", where the schema has nothing/],
     [{ $ref: "#" }, /begins with itself|no text can fit/],
     [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, /no text can fit the schema/],
@@ -214,6 +220,49 @@ describe("a JSON Schema", () => {
     expect(() => compileSchema(schema)).toThrow(
       expect.objectContaining({ name: "BitnetError", code: "usage", message: expect.stringMatching(message) }),
     );
+  });
+
+  it("says of anything, in words, why it is no schema", () => {
+    const keyword = fc.constantFrom(
+      "type",
+      "enum",
+      "const",
+      "anyOf",
+      "oneOf",
+      "allOf",
+      "$ref",
+      "minLength",
+      "pattern",
+      "format",
+      "minimum",
+      "multipleOf",
+    );
+    const other = fc.constantFrom(
+      "properties",
+      "required",
+      "additionalProperties",
+      "items",
+      "prefixItems",
+      "minItems",
+      "maxItems",
+      "minProperties",
+    );
+    const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 3, depthIdentifier: "value" },
+        fc.constantFrom("string", "object", "array", "#", "date", "^a+$", "(", 0, 1, -1, 2.5, true, null, 1e300),
+        fc.array(tie("value"), { maxLength: 2 }),
+        fc.dictionary(fc.oneof(keyword, other), tie("value"), { maxKeys: 4 }),
+      ),
+    }));
+    const check = fc.property(fc.dictionary(fc.oneof(keyword, other), value, { maxKeys: 4 }), (schema) => {
+      try {
+        compileSchema(schema);
+      } catch (error) {
+        expect(error, String((error as Error).stack)).toBeInstanceOf(BitnetError);
+      }
+    });
+    fc.assert(check, { numRuns: THOROUGH ? 20_000 : 300 });
   });
 
   it("refuses what is no JSON", () => {

@@ -192,7 +192,13 @@ class SchemaReader {
     if (second === true) return first;
     if (second === false) return { enum: [] };
     if (!isObject(second)) this.#refuse(at, `must be an object or a boolean, not ${show(second)}`);
-    const { keywords } = this.#keywordsOf(second, at);
+    const { $ref, ...keywords } = this.#keywordsOf(second, at).keywords;
+    if ($ref !== undefined) {
+      if (++this.#depth > grammarLimits.nesting) this.#refuse(at, `is nested more than ${grammarLimits.nesting} levels deep`);
+      const all = this.#both(this.#both(first, this.#resolve($ref, at), `${at}/$ref`), keywords, at);
+      this.#depth--;
+      return all;
+    }
     const all: Record<string, unknown> = { ...first };
     for (const [keyword, value] of Object.entries(keywords)) {
       const before = all[keyword];
@@ -215,6 +221,7 @@ class SchemaReader {
     if (isNumbers && /^(?:min|exclusiveMin)/.test(keyword)) return Math.max(before, value);
     if (isNumbers && /^(?:max|exclusiveMax)/.test(keyword)) return Math.min(before, value);
     if (keyword === "required" && Array.isArray(before) && Array.isArray(value)) return [...new Set([...before, ...value])];
+    if (keyword === "allOf" && Array.isArray(before) && Array.isArray(value)) return [...before, ...value];
     if (keyword === "enum" && Array.isArray(before) && Array.isArray(value)) {
       const texts = new Set(value.map(canonical));
       return before.filter((one) => texts.has(canonical(one)));
@@ -451,7 +458,7 @@ class SchemaReader {
     return this.#rule(at, () => {
       const items = names.map((name) => {
         const own = Object.hasOwn(properties, name) ? this.#schema(properties[name], `${at}/properties/${escapePart(name)}`) : undefined;
-        const value = own ?? (isOpen ? this.#schema(others, `${at}/additionalProperties`) : never);
+        const value = own ?? this.#schema(schema.additionalProperties ?? true, `${at}/additionalProperties`);
         return { body: sequence(text(`${JSON.stringify(name)}:`), space, value), optional: !needed.has(name) };
       });
       const more = isOpen ? this.#further(names, others, at) : undefined;

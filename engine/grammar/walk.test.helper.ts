@@ -29,6 +29,10 @@ export function idsOf(mask: Uint32Array): number[] {
   return ids;
 }
 
+/** The text of an answer, which must be UTF-8 throughout if it is whole. */
+const textOf = (ids: readonly number[], isWhole: boolean): string =>
+  new TextDecoder("utf-8", { fatal: isWhole }).decode(tokenizer.decodeBytes(ids, { after: ids[0] }));
+
 /** Whether a grammar has a text. */
 export function has(grammar: Grammar, text: string): boolean {
   const matcher = new Matcher(grammar, trie);
@@ -57,7 +61,7 @@ export function answerOf(
     if (mayFollow.length === 0 && !constraint.canEnd) throw new Error(`a dead end after ${tokenizer.decode(ids)}`);
     const isLate = ids.length >= most;
     const isWhole = constraint.canEnd && (mayFollow.length === 0 || isLate || random() < 0.2);
-    if (isWhole || ids.length > 50 * most) return { text: tokenizer.decode(ids, { after: ids[0] }), ids, isWhole };
+    if (isWhole || ids.length > 50 * most) return { text: textOf(ids, isWhole), ids, isWhole };
     const ends = closing.filter(allowed);
     const end = ends.length > 0 ? pick(ends) : onward.find(allowed);
     const id = isLate && random() < 0.9 && end !== undefined ? end : pick(mayFollow);
