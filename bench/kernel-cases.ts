@@ -1,13 +1,31 @@
 import {
   activationBytes,
+  attentionKernels,
   attentionScratch,
   cacheHeadBytes,
+  GROUPS_SCRATCH,
   type Kernels,
+  listBytes,
   ROW_GROUP,
+  scanScratch,
+  sparseScratch,
   type Tier,
   ternaryScratch,
+  tileColumnBytes,
 } from "../engine/compute/kernels.js";
-import { attend, attendQ8, dot8, KV_BLOCK, KV_SPAN, type KvType, quantize, reluSquaredMul, rmsNorm } from "../engine/numerics.js";
+import {
+  attend,
+  attendCodes,
+  dot8,
+  groupedProduct,
+  KV_BLOCK,
+  KV_SPAN,
+  type KvType,
+  quantize,
+  quantizeGroups,
+  reluSquaredMul,
+  rmsNorm,
+} from "../engine/numerics.js";
 import { rope } from "../engine/rope.js";
 
 /** Kernels over a memory that holds no zeros, and places in it. */
@@ -22,6 +40,8 @@ export interface Setting {
 /** A kernel on a real shape. A call works on one slab of its data. */
 export interface KernelCase {
   readonly name: string;
+  /** A tier that has no such kernel. */
+  readonly notIn?: Tier;
   /** Multiply-adds of a call; 0: it is about bytes. */
   readonly macs: number;
   /** Bytes of a call that are read from weights or cache, or else read and written. */
@@ -52,11 +72,16 @@ const TILE = 64;
 
 const floats = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => ((i * 7919) % 2001) / 1000 - 1);
 
-/** `n` quantised rows of activations, as the kernels want them. */
-function activations({ tier, kernels, memory, take }: Setting, k: number, n: number): { x: number; stride: number; meta: number } {
+/** `n` quantised rows of activations, as the kernels want them, each of `values`. */
+function activations(
+  { tier, kernels, memory, take }: Setting,
+  k: number,
+  n: number,
+  values = floats(k),
+): { x: number; stride: number; meta: number } {
   const stride = k * activationBytes(tier);
   const [x, meta, from] = [take((n + 1) * stride), take((n + 1) * 8), take(k * 4)];
-  new Float32Array(memory.buffer, from, k).set(floats(k));
+  new Float32Array(memory.buffer, from, k).set(values);
   for (let i = 0; i < n; i++) kernels.quantize(x + i * stride, meta + i * 8, from, k, k);
   return { x, stride, meta };
 }
@@ -97,6 +122,81 @@ function ternary(rows: number, k: number, columns: number): KernelCase {
   };
 }
 
+/** As `ternary` of a batch, of which two thirds are 0 and left out. What is left out counts as multiplied, to compare with the whole product. */
+function sparse(rows: number, k: number, columns: number): KernelCase {
+  const { slabBytes, scalar, ...whole } = ternary(rows, k, columns);
+  return {
+    ...whole,
+    slabBytes,
+    ...(scalar && { scalar }),
+    name: `${whole.name}, ⅔ zeros`,
+    notIn: "plain",
+    multiplier: undefined,
+    prepare(setting, slabs) {
+      const { tier, kernels, take } = setting;
+      const bytes = slabBytes(tier);
+      const weights = take(slabs * bytes);
+      const third = floats(k).map((value, i) => ((Math.imul(i, 2654435761) >>> 0) % 3 === 0 ? value : 0));
+      const { x, stride, meta } = activations(setting, k, columns, third);
+      const y = take((columns + 1) * ROWS * 4);
+      const scratch = take(Math.max(ternaryScratch(k), sparseScratch(columns)));
+      const lists = take(columns * listBytes(k));
+      for (let i = 0; i < columns; i++) kernels.listColumns!(lists + i * listBytes(k), x + i * stride, k, tileColumnBytes(tier));
+      return (slab) => {
+        const from = weights + slab * bytes;
+        kernels.ternarySparse!(from, ROWS, k, 0.01, x, stride, meta, columns, y, ROWS * 4, scratch, lists, listBytes(k));
+      };
+    },
+  };
+}
+
+/** Columns that share a scale. */
+const GROUP = 128;
+
+/** Rows of a ternary layer with a scale for each group of columns, times `columns` rows of activations. */
+function groups(rows: number, k: number, columns: number, inputs: "int8" | "float"): KernelCase {
+  const codeBytes = (ROWS * k) / 4;
+  const bytes = codeBytes + (ROWS * k * 4) / GROUP;
+  const wide = inputs === "float" ? 1 : 0;
+  return {
+    name: `groups ${rows}×${k}${columns > 1 ? ` × ${columns}` : ""}, ${wide ? 15 : 8} bits`,
+    macs: ROWS * k * columns,
+    bytes: () => bytes,
+    slabBytes: () => bytes,
+    multiplier: "dot",
+    // 15 bits are two products of 8, except where a product is of 16.
+    perLane: (tier) => (wide && tier !== "plain" ? 0.5 : 1),
+    prepare({ tier, kernels, memory, take }, slabs) {
+      const weights = take(slabs * bytes);
+      const column = GROUP * activationBytes(tier, inputs);
+      const [xGroup, metaGroup] = [(columns + 1) * column + 64, (columns + 1) * 8];
+      const [x, meta] = [take((k / GROUP) * xGroup), take((k / GROUP) * metaGroup)];
+      const from = take(k * 4);
+      new Float32Array(memory.buffer, from, k).set(floats(k));
+      for (let i = 0; i < columns; i++) kernels.quantizeGroups(x + i * column, xGroup, meta + i * 8, metaGroup, from, k, k, GROUP, wide);
+      const y = take((columns + 1) * ROWS * 4);
+      const scratch = take(GROUPS_SCRATCH);
+      return (slab) => {
+        const w = weights + slab * bytes;
+        kernels.ternaryGroups(w, w + codeBytes, ROWS, k, GROUP, wide, x, xGroup, meta, metaGroup, columns, y, ROWS * 4, scratch);
+      };
+    },
+    scalar() {
+      const codes = Int8Array.from({ length: ROWS * k }, (_, i) => (i % 3) - 1);
+      const scales = new Float32Array((ROWS * k) / GROUP).fill(0.01);
+      const quantised = quantizeGroups(floats(k), k, GROUP, inputs);
+      const out = new Float32Array(ROWS);
+      return () => {
+        for (let column = 0; column < columns; column++) {
+          for (let row = 0; row < ROWS; row++) {
+            out[row] = groupedProduct(codes, row * k, scales, (row * k) / GROUP, GROUP, quantised);
+          }
+        }
+      };
+    },
+  };
+}
+
 /** Rows of the output head, each number in bf16. */
 const head: KernelCase = {
   name: `head 128256×${HIDDEN} bf16`,
@@ -121,23 +221,27 @@ const head: KernelCase = {
 /** Products of 16 bits, that every tier multiplies alike: in the tiers whose dot instruction takes 8 bits, half as many at a time. */
 const in16Bits = (tier: Tier): number => (tier === "plain" ? 1 : 0.5);
 
-/** The coarse pass over the output head: 8-bit codes, 16-bit hidden state. */
-const scan: KernelCase = {
-  name: `head scan 128256×${HIDDEN} 8 bits`,
-  macs: SCAN_ROWS * HIDDEN,
-  bytes: () => SCAN_ROWS * HIDDEN,
-  slabBytes: () => SCAN_ROWS * HIDDEN,
-  multiplier: "dot",
-  perLane: in16Bits,
-  prepare({ kernels, memory, take }, slabs) {
-    const bytes = SCAN_ROWS * HIDDEN;
-    const [codes, scales, y, scratch] = [take(slabs * bytes), take(SCAN_ROWS * 4), take(SCAN_ROWS * 4), take(128)];
-    const [x, meta, from] = [take(HIDDEN * 2), take(12), take(HIDDEN * 4)];
-    new Float32Array(memory.buffer, from, HIDDEN).set(floats(HIDDEN));
-    kernels.prepareScan(x, meta, from, HIDDEN, 16383);
-    return (slab) => kernels.scan(codes + slab * bytes, scales, SCAN_ROWS, HIDDEN, x, meta, y, scratch);
-  },
-};
+/** The coarse pass over the output head: 8-bit codes, `columns` hidden states of 14 bits. */
+function scan(columns: number): KernelCase {
+  const bytes = SCAN_ROWS * HIDDEN;
+  return {
+    name: `head scan 128256×${HIDDEN} 8 bits${columns > 1 ? ` × ${columns}` : ""}`,
+    macs: bytes * columns,
+    bytes: () => bytes,
+    slabBytes: () => bytes,
+    multiplier: "dot",
+    perLane: in16Bits,
+    prepare({ kernels, memory, take }, slabs) {
+      const stride = HIDDEN * 2 + 64;
+      const [codes, scales, y] = [take(slabs * bytes), take(SCAN_ROWS * 4), take(columns * SCAN_ROWS * 4)];
+      const [x, from, scratch] = [take(columns * stride), take(HIDDEN * 4), take(scanScratch(HIDDEN))];
+      const meta = x + HIDDEN * 2;
+      new Float32Array(memory.buffer, from, HIDDEN).set(floats(HIDDEN));
+      for (let i = 0; i < columns; i++) kernels.prepareScan(x + i * stride, meta + i * stride, from, HIDDEN, 6605);
+      return (slab) => kernels.scan(codes + slab * bytes, scales, SCAN_ROWS, HIDDEN, x, stride, meta, columns, y, SCAN_ROWS * 4, scratch);
+    },
+  };
+}
 
 /** The query heads that share a head of the cache, over `count` positions: a key and a value each. */
 function attention(count: number, kv: KvType): KernelCase {
@@ -154,7 +258,7 @@ function attention(count: number, kv: KvType): KernelCase {
     multiplier: kv === "f32" ? "f32" : "dot",
     perLane: (tier) => (kv === "f32" ? 1 : in16Bits(tier)),
     prepare({ kernels, memory, take }, slabs) {
-      const attendSpan = kv === "q8" ? kernels.attendSpanQ8 : kernels.attendSpan;
+      const { attendSpan } = attentionKernels(kernels, kv);
       const cache = take(slabs * blocks * blockBytes);
       const [table, q, scratch] = [take(blocks * 4), take(queries * HEAD_DIM * 4), take(attentionScratch(HEAD_DIM))];
       const [states, out] = [take(queries * spans * stateBytes), take(HEAD_DIM * 4)];
@@ -177,12 +281,12 @@ function attention(count: number, kv: KvType): KernelCase {
     scalar() {
       const [q, out] = [floats(HEAD_DIM), new Float32Array(HEAD_DIM)];
       const [keys, values] = [floats(count * HEAD_DIM), floats(count * HEAD_DIM)];
-      const codes = Int8Array.from({ length: count * HEAD_DIM }, (_, i) => (i % 255) - 127);
-      const coded = { codes, scales: new Float32Array(count).fill(0.01) };
+      const codes = Array.from({ length: count * HEAD_DIM }, (_, i) => (i % 255) - 127);
+      const coded = { codes: kv === "q8" ? Int8Array.from(codes) : Int16Array.from(codes), scales: new Float32Array(count).fill(0.01) };
       return () => {
         for (let query = 0; query < queries; query++) {
           if (kv === "f32") attend(out, 0, q, 0, keys, values, 0, HEAD_DIM, count, HEAD_DIM);
-          else attendQ8(out, 0, q, 0, coded, coded, 0, 1, count, HEAD_DIM);
+          else attendCodes(kv, out, 0, q, 0, coded, coded, 0, 1, count, HEAD_DIM);
         }
       };
     },
@@ -231,9 +335,12 @@ const packing: KernelCase = {
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...LAYERS.map(([rows, k]) => ternary(rows, k, 1)),
   ...LAYERS.map(([rows, k]) => ternary(rows, k, TILE)),
+  sparse(HIDDEN, FFN, TILE),
+  ...[1, TILE].flatMap((columns) => [groups(HIDDEN, HIDDEN, columns, "int8"), groups(HIDDEN, HIDDEN, columns, "float")]),
   head,
-  scan,
-  ...[512, 2048].flatMap((count) => [attention(count, "f32"), attention(count, "q8")]),
+  scan(1),
+  scan(4),
+  ...[512, 2048].flatMap((count) => [attention(count, "f32"), attention(count, "k16"), attention(count, "q8")]),
   row(
     "rmsNorm",
     HIDDEN,

@@ -74,7 +74,8 @@ function run(tier: Tier, cases: readonly KernelCase[], milliseconds: number): Ke
   // Bytes without the code 3; what they say is of no matter to the time, as long as they are not all the same page.
   new Uint8Array(memory.buffer).fill(0x49);
   const most = limitsOf(tier, memory, milliseconds);
-  const results = cases.flatMap((one): KernelResult[] => {
+  const here = cases.filter(({ notIn }) => notIn !== tier);
+  const results = here.flatMap((one): KernelResult[] => {
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${tier}: ${one.name}`);
     const scalar = one.scalar && time(one.scalar(), milliseconds);
     const slabBytes = one.slabBytes(tier);

@@ -1,7 +1,9 @@
 /** GGUF models of Qwen3's, Qwen3.5's and Gemma 3's shapes with random ternary weights: Ternary-Bonsai of both generations, and bitnet-embedding. */
+import { cacheHeadBytes } from "../engine/compute/kernels.js";
 import type { NewTensor } from "../engine/container/checkpoint.js";
 import type { GgufEntry, GgufValueType } from "../engine/container/gguf.js";
 import { writeGguf } from "../engine/container/gguf-writer.js";
+import { KV_BLOCK, type KvType } from "../engine/numerics.js";
 import { f16, i2s, ones, ptq1, QWEN, q2, q8, Random, tq2, vocabulary } from "./random-weights.js";
 
 /** Of the ternary layers, and of the tables but for I2_S, TQ2_0 and Q8_0, beside which they are F16. Q8_0 is no ternary type: other engines run it. */
@@ -9,7 +11,7 @@ export type BonsaiType = "i2_s" | "tq2_0" | "q2_0" | "pq2_0" | "ptq1_0" | "q8_0"
 
 /** Settings of an engine that change what it reads. */
 export interface PeersSettings {
-  readonly kv?: string;
+  readonly kv?: KvType;
   readonly head?: string;
 }
 
@@ -82,7 +84,7 @@ export function bonsaiBytesPerToken(shape: BonsaiShape, depth: number, { kv = "f
       memory += 2 * 4 * valueHeads * STATE * STATE;
     } else {
       weights += hidden * headDim * ((shape.architecture === "qwen35" ? 3 : 2) * heads + 2 * kvHeads);
-      memory += depth * 2 * kvHeads * (kv === "q8" ? headDim + 4 : headDim * 4);
+      memory += (depth * kvHeads * cacheHeadBytes(kv, headDim)) / KV_BLOCK;
     }
   }
   const packed = 1 / 4 + 4 / 64;

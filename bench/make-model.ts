@@ -7,7 +7,7 @@ import type { NewTensor } from "../engine/container/checkpoint.js";
 import type { GgufEntry, GgufValueType } from "../engine/container/gguf.js";
 import { writeGguf } from "../engine/container/gguf-writer.js";
 import { BONSAI_SHAPES, type BonsaiType, makeBonsai } from "./make-bonsai.js";
-import { f16, i2s, ones, q6k, Random, tq2, vocabulary } from "./random-weights.js";
+import { f16Rows, i2s, ones, q6k, Random, ShiftedGates, tq2, vocabulary } from "./random-weights.js";
 
 /** What decides the cost of a model. */
 export interface Shape {
@@ -33,12 +33,22 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
 export type WeightType = "i2_s" | "tq2_0";
 export type EmbeddingType = "f16" | "q6_k";
 
-/** Writes the model. A BitNet is `bitnet-b1.58`; llama.cpp knows the family as `bitnet`, and runs it with SiLU, at the same cost. */
-export async function makeModel(path: string, shape: Shape, type: WeightType, embedding: EmbeddingType, seed = 1): Promise<void> {
+/**
+ * Writes the model. A BitNet is `bitnet-b1.58`; llama.cpp knows the family as `bitnet`, and runs it with SiLU, at the same cost.
+ * @param zeros the share of the down projections' int8 inputs that are 0, of I2_S with an F16 embedding; undefined: what random weights give, 0.67
+ */
+export async function makeModel(
+  path: string,
+  shape: Shape,
+  type: WeightType,
+  embedding: EmbeddingType,
+  { seed = 1, zeros }: { readonly seed?: number; readonly zeros?: number } = {},
+): Promise<void> {
   const { layers, hidden, heads, kvHeads, ffn, vocab, context } = shape;
   const bitnet = type === "i2_s" ? "bitnet-b1.58" : "bitnet";
   const arch = shape.llama ? "llama" : bitnet;
   const random = new Random(seed);
+  const shifted = zeros === undefined ? undefined : new ShiftedGates(zeros, hidden, ffn);
   const number = (key: string, value: number, as: GgufValueType = "uint32"): GgufEntry => ({ key: `${arch}.${key}`, type: as, value });
   const metadata: GgufEntry[] = [
     { key: "general.architecture", type: "string", value: arch },
@@ -57,20 +67,21 @@ export async function makeModel(path: string, shape: Shape, type: WeightType, em
     ...vocabulary(vocab),
   ];
   const norm = (name: string, n: number): NewTensor => ({ name: `${name}.weight`, shape: [n], type: "F32", data: ones(n) });
-  const linear = (name: string, rows: number, columns: number): NewTensor => {
+  const linear = (name: string, rows: number, columns: number, factor = 1, edit?: ReturnType<ShiftedGates["edit"]>): NewTensor => {
     const elements = rows * columns;
-    const data = type === "i2_s" ? i2s(elements, random, Math.fround(1 / Math.sqrt(columns))) : tq2(elements, random);
+    const data = type === "i2_s" ? i2s(elements, random, Math.fround(factor / Math.sqrt(columns)), edit) : tq2(elements, random);
     return { name: `${name}.weight`, shape: [rows, columns], type: type === "i2_s" ? "I2_S" : "TQ2_0", data };
   };
   const table = (name: string): NewTensor => ({
     name: `${name}.weight`,
     shape: [vocab, hidden],
     type: embedding === "f16" ? "F16" : "Q6_K",
-    data: embedding === "f16" ? f16(vocab * hidden, random) : q6k(vocab * hidden, random),
+    data: embedding === "f16" ? f16Rows(vocab, hidden, random, shifted ? ShiftedGates.columns : 0) : q6k(vocab * hidden, random),
   });
   const subNorm = (name: string, n: number): NewTensor[] => (shape.llama ? [] : [norm(name, n)]);
   const tensors: NewTensor[] = [table("token_embd")];
   const kv = (hidden / heads) * kvHeads;
+  const growth = shifted ? ShiftedGates.growth : 1;
   for (let i = 0; i < layers; i++) {
     const blk = `blk.${i}`;
     tensors.push(
@@ -79,12 +90,12 @@ export async function makeModel(path: string, shape: Shape, type: WeightType, em
       linear(`${blk}.attn_k`, kv, hidden),
       linear(`${blk}.attn_v`, kv, hidden),
       ...subNorm(`${blk}.attn_sub_norm`, hidden),
-      linear(`${blk}.attn_output`, hidden, hidden),
+      linear(`${blk}.attn_output`, hidden, hidden, growth),
       norm(`${blk}.ffn_norm`, hidden),
-      linear(`${blk}.ffn_gate`, ffn, hidden),
+      linear(`${blk}.ffn_gate`, ffn, hidden, 1, shifted?.edit(i)),
       linear(`${blk}.ffn_up`, ffn, hidden),
       ...subNorm(`${blk}.ffn_sub_norm`, ffn),
-      linear(`${blk}.ffn_down`, hidden, ffn),
+      linear(`${blk}.ffn_down`, hidden, ffn, growth),
     );
   }
   tensors.push(norm("output_norm", hidden));
@@ -98,18 +109,26 @@ async function main(): Promise<void> {
       shape: { type: "string", default: "2b4t" },
       type: { type: "string" },
       embedding: { type: "string", default: "f16" },
+      zeros: { type: "string" },
       out: { type: "string" },
     },
   });
   const [shape, bonsai] = [SHAPES[values.shape], BONSAI_SHAPES[values.shape]];
   const { embedding, out } = values;
   const type = values.type ?? (bonsai ? bonsai.types[0] : "i2_s");
-  if (out !== undefined && shape && (type === "i2_s" || type === "tq2_0") && (embedding === "f16" || embedding === "q6_k")) {
-    await makeModel(out, shape, type, embedding);
-  } else if (out !== undefined && bonsai?.types.includes(type as BonsaiType)) {
+  const zeros = values.zeros === undefined ? undefined : Number(values.zeros);
+  // The shift is of gates before ReLU², which a LLaMA lacks.
+  const shiftable = zeros === undefined || (zeros > 0 && zeros < 1 && type === "i2_s" && embedding === "f16" && !shape?.llama);
+  const known = shape && (type === "i2_s" || type === "tq2_0") && (embedding === "f16" || embedding === "q6_k");
+  if (out !== undefined && known && shiftable) {
+    await makeModel(out, shape, type, embedding, zeros === undefined ? {} : { zeros });
+  } else if (out !== undefined && zeros === undefined && bonsai?.types.includes(type as BonsaiType)) {
     await makeBonsai(out, bonsai, type as BonsaiType);
   } else {
     console.error(`usage: make-model --shape ${Object.keys(SHAPES).join("|")} --type i2_s|tq2_0 --embedding f16|q6_k --out FILE`);
+    console.error(
+      "       make-model … --type i2_s --embedding f16 --zeros SHARE --out FILE    (of down's inputs, for example 0.8; not of 8b)",
+    );
     for (const [name, { types }] of Object.entries(BONSAI_SHAPES))
       console.error(`       make-model --shape ${name} --type ${types.join("|")} --out FILE`);
     process.exitCode = 2;

@@ -1,3 +1,5 @@
+import { cacheHeadBytes } from "../engine/compute/kernels.js";
+import { KV_BLOCK, type KvType } from "../engine/numerics.js";
 import { escapeXml, svg, ticksFromZero } from "../validation/performance/svg.js";
 import { median } from "../validation/statistics/summary.js";
 import type { Machine } from "./machine.js";
@@ -20,10 +22,12 @@ export interface PeersReport {
   readonly threads: number;
   readonly rounds: number;
   /** Settings of bitnet-ts other than the defaults. */
-  readonly settings: { readonly kv?: string; readonly head?: string };
+  readonly settings: { readonly kv?: KvType; readonly head?: string };
   /** GB/s that as many threads read, one number a round. */
   readonly read: readonly number[];
   readonly peer: EngineRates;
+  /** Further engines, such as bitnet.cpp. */
+  readonly others?: readonly EngineRates[];
   readonly ours: readonly EngineRates[];
 }
 
@@ -35,9 +39,9 @@ const FLOORS: Readonly<Record<string, Readonly<Record<string, Readonly<Record<st
   "AMD EPYC": { "2b4t": { pp512: 33, tg64: 14 } },
 };
 
-/** For each round, whether a test's ratio counts. Decoding at depth is judged by the decoding at short context of its round. */
+/** For each round, whether a test's ratio counts. Decoding at depth and of several sequences is judged by the plain one of its round. */
 export function validRounds({ machine, shape, peer }: Pick<PeersReport, "machine" | "shape" | "peer">, test: string): boolean[] {
-  const name = test.replace(/@.*/, "");
+  const name = test.replace(/[@x].*/, "");
   const floors = Object.entries(FLOORS).find(([cpu]) => machine.cpu.startsWith(cpu))?.[1][shape];
   return (peer.rates[name] ?? []).map((rate) => rate >= (floors?.[name] ?? 0));
 }
@@ -50,9 +54,7 @@ export function bytesPerToken(shape: Shape, depth: number, { kv = "f32", head = 
   const ternary = (layers * (2 * hidden * hidden + 2 * kvSize * hidden + 3 * hidden * ffn)) / 4;
   // Two-stage: codes of 8 bits, a scale and an error a row (the few rows that are read exactly are left out); exact: bf16.
   const table = vocab * (head === "exact" ? hidden * 2 : hidden + 8);
-  // A key and a value of each position; in 8 bits an f32 scale a head besides.
-  const cache = depth * layers * 2 * kvHeads * (kv === "q8" ? headDim + 4 : headDim * 4);
-  return ternary + table + cache;
+  return ternary + table + (depth * layers * kvHeads * cacheHeadBytes(kv, headDim)) / KV_BLOCK;
 }
 
 /** Of the rounds that count. */
@@ -60,44 +62,72 @@ function kept(values: readonly number[], valid: readonly boolean[]): number[] {
   return values.filter((_, round) => valid[round]);
 }
 
-/** The comparison as Markdown. */
+/** The comparison as Markdown: prefill and decode; then decode behind other tokens, and of several sequences, where they were measured. */
 export function peersTable(report: PeersReport): string {
-  const { machine: on, shape, threads, rounds, settings, read, peer, ours } = report;
-  const tests = Object.keys(ours[0]?.rates ?? {});
-  const deep = tests.find((test) => test.includes("@"));
+  const { machine: on, shape, threads, rounds, settings, read, peer, others = [], ours } = report;
   const number = (value: number, digits = 1, unit = ""): string => (Number.isNaN(value) ? "none" : `${value.toFixed(digits)}${unit}`);
-  const middle = (rates: readonly number[], test: string): string => number(median(kept(rates, validRounds(report, test))));
+  const middle = (values: readonly number[], test: string): number => median(kept(values, validRounds(report, test)));
+  /** A test's rates over others of the same round. */
+  const times = (rates: readonly number[], test: string, others: readonly number[]): string =>
+    number(
+      middle(
+        rates.map((rate, round) => rate / others[round]!),
+        test,
+      ),
+      2,
+    );
 
-  const head = ["", "pp512", "ratio", "tg64", "ratio", "of bandwidth", ...(deep ? [deep, "of tg64"] : [])];
-  const rows = ours.map(({ engine, rates }) => {
-    const ratio = (test: string): string => {
-      const ratios = rates[test]!.map((rate, round) => rate / peer.rates[test]![round]!);
-      return number(median(kept(ratios, validRounds(report, test))), 2, " ×");
-    };
-    // The share of each round's own bandwidth.
-    const middlePosition = 40; // of 9 … 73
-    const [plain, bonsai] = [SHAPES[shape], BONSAI_SHAPES[shape]];
-    const bytes = plain ? bytesPerToken(plain, middlePosition, settings) : bonsaiBytesPerToken(bonsai!, middlePosition, settings);
-    const shares = rates.tg64!.map((rate, round) => (rate * bytes) / (read[round]! * 1e9));
-    const cells = [engine, middle(rates.pp512!, "pp512"), ratio("pp512"), middle(rates.tg64!, "tg64"), ratio("tg64")];
-    cells.push(number(median(kept(shares, validRounds(report, "tg64"))), 2));
-    if (deep) {
-      const falls = rates[deep]!.map((rate, round) => rate / rates.tg64![round]!);
-      cells.push(middle(rates[deep]!, deep), number(median(kept(falls, validRounds(report, deep))), 2));
-    }
-    return cells;
+  const main = [...others, ...ours].map(({ engine, rates }) => {
+    const cells = ["pp512", "tg64"].flatMap((test) => {
+      const ratio = times(rates[test]!, test, peer.rates[test]!);
+      return [number(middle(rates[test]!, test)), ratio === "none" ? ratio : `${ratio} ×`];
+    });
+    return [engine, ...cells];
   });
-  const first = [peer.engine, middle(peer.rates.pp512!, "pp512"), "", middle(peer.rates.tg64!, "tg64"), "", "", ...(deep ? ["", ""] : [])];
-  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  // The share of each round's own bandwidth.
+  const middlePosition = 40; // of 9 … 73
+  const [plain, bonsai] = [SHAPES[shape], BONSAI_SHAPES[shape]];
+  const bytes = plain ? bytesPerToken(plain, middlePosition, settings) : bonsaiBytesPerToken(bonsai!, middlePosition, settings);
+  const shares = [
+    ...others.map(() => ""),
+    ...ours.map(({ rates }) => {
+      return number(
+        middle(
+          rates.tg64!.map((rate, round) => (rate * bytes) / (read[round]! * 1e9)),
+          "tg64",
+        ),
+        2,
+      );
+    }),
+  ];
+  const first = [peer.engine, number(middle(peer.rates.pp512!, "pp512")), "", number(middle(peer.rates.tg64!, "tg64")), "", ""];
+  const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] => {
+    const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+    return [line(head), `|---|${head.slice(1).fill("---:").join("|")}|`, ...rows.map(line)];
+  };
+  /** Tests beside the plain decode of their round, of all engines that did them. */
+  const besides = (title: string, mark: string, plainHead: string): string[] => {
+    const tests = Object.keys(ours[0]?.rates ?? {}).filter((test) => test.startsWith(`tg64${mark}`));
+    if (tests.length === 0) return [];
+    const rows = [peer, ...others, ...ours].map(({ engine, rates }) => [
+      engine,
+      number(middle(rates.tg64!, "tg64")),
+      ...tests.map((test) => (rates[test] ? `${number(middle(rates[test], test))} (${times(rates[test], test, rates.tg64!)})` : "")),
+    ]);
+    return ["", title, "", ...table(["", plainHead, ...tests.map((test) => test.slice(`tg64${mark}`.length))], rows)];
+  };
+
   const given = Object.entries(settings).map(([name, value]) => `, --${name} ${value}`);
   const voided = ["pp512", "tg64"].map((test) => `${validRounds(report, test).filter((valid) => !valid).length} of ${test}`);
-  const awake = [peer, ...ours].filter(({ idleShare }) => idleShare > 0.05).map(({ engine }) => engine);
+  const awake = [peer, ...others, ...ours].filter(({ idleShare }) => idleShare > 0.05).map(({ engine }) => engine);
   return [
     `${on.cpu}, ${on.cores} cores, ${on.platform}, ${on.date}; shape ${shape}, ${threads} threads${given.join("")}; read bandwidth ${median(read).toFixed(1)} GB/s.`,
     `Tokens per second, medians of ${rounds} alternating rounds; discarded as disturbed: ${voided.join(", ")}.`,
     ...(awake.length > 0 ? [`Still active while others were measured: ${awake.join("; ")}.`] : []),
     "",
-    ...[line(head), `|---|${head.slice(1).fill("---:").join("|")}|`, line(first), ...rows.map(line)],
+    ...table(["", "pp512", "ratio", "tg64", "ratio", "of bandwidth"], [first, ...main.map((cells, i) => [...cells, shares[i]!])]),
+    ...besides("Decode behind so many tokens; in brackets, times that of short context:", "@d", "short"),
+    ...besides("Decode of so many sequences at once, all tokens together; in brackets, times that of one:", "x", "1"),
   ].join("\n");
 }
 
@@ -106,8 +136,8 @@ const TESTS: Readonly<Record<string, string>> = { tg64: "decode (generate 64 tok
 
 /** The comparison as SVG: a panel for each test, a bar from zero for each engine; thin lines go from the minimum to the maximum of the rounds that count. */
 export function peersPicture(report: PeersReport): string {
-  const { machine: on, shape, threads, peer, ours } = report;
-  const engines = [peer, ...ours];
+  const { machine: on, shape, threads, peer, others = [], ours } = report;
+  const engines = [peer, ...others, ...ours];
   const [left, right, row, top, width] = [270, 760, 30, 44, 860];
   const panelHeight = 60 + row * engines.length + 40;
   const panels = Object.entries(TESTS).flatMap(([test, name], i) => {
@@ -130,7 +160,7 @@ export function peersPicture(report: PeersReport): string {
         const middle = median(of);
         const y = first + 22 + row * at;
         return [
-          `<g class="s${at === 0 ? 1 : 0}">`,
+          `<g class="s${at <= others.length ? 1 : 0}">`,
           `<text x="12" y="${y + 15}">${escapeXml(engine)}</text>`,
           `<rect x="${left}" y="${y}" width="${(Number(x(middle)) - left).toFixed(1)}" height="${row - 8}" fill-opacity="0.75"/>`,
           `<line x1="${x(Math.min(...of))}" x2="${x(Math.max(...of))}" y1="${y + 11}" y2="${y + 11}" stroke-width="2"/>`,
@@ -142,5 +172,10 @@ export function peersPicture(report: PeersReport): string {
   });
   const caption = `BitNet b1.58 2B4T's shape, ${threads} threads, ${on.cpu}, ${on.date}`;
   const heading = `<text class="soft" x="12" y="20">${escapeXml(shape === "2b4t" ? caption : `${shape}, ${threads} threads, ${on.cpu}, ${on.date}`)}</text>`;
-  return svg(width, top + 2 * panelHeight, `Tokens per second of bitnet-ts and ${peer.engine}`, [heading, ...panels]);
+  return svg(
+    width,
+    top + 2 * panelHeight,
+    `Tokens per second of bitnet-ts and ${[peer, ...others].map(({ engine }) => engine).join(", ")}`,
+    [heading, ...panels],
+  );
 }

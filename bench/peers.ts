@@ -1,9 +1,9 @@
 /**
- * Measures this engine beside node-llama-cpp on files of the same shape, in one run, turn by turn: A B A B … Each engine is a process of its
- * own that keeps its model loaded and sleeps while another works.
+ * Measures this engine beside node-llama-cpp, and bitnet.cpp where there is one, on files of the same shape, in one run, turn by turn: A B C A B
+ * C … Each engine is a process of its own that keeps its model loaded and sleeps while another works; bitnet.cpp's is one for each turn.
  *
  * `npm run bench:peers -- --embed`: texts per second of embeddings; see embed-peers.ts.
- * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--rounds 5] [--threads 2] [--kv f32|q8] [--head exact|two-stage] [--depth 2048] [--json]`
+ * `npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--bitnet-cpp PATH] [--rounds 5] [--threads 2] [--kv f32|k16|q8] [--head exact|two-stage] [--depth 2048]… [--sequences 2,4,8] [--json]`
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -12,45 +12,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { BitnetError } from "../engine/errors.js";
+import { KV_TYPES } from "../engine/numerics.js";
 import { ReadBandwidth } from "./bandwidth.js";
 import { embedPeers } from "./embed-peers.js";
+import { LlamaBench } from "./llama-bench.js";
 import { BONSAI_SHAPES, makeBonsai } from "./make-bonsai.js";
 import { makeModel, SHAPES } from "./make-model.js";
+import { contextLength, Engine, measureAll, type PeerProcess, type PeerReply, type PeerTest } from "./peer-turns.js";
 import { type EngineRates, peersTable } from "./peers-report.js";
 import { beginRecord, reportOf } from "./record.js";
 
-/** What an engine's process is told to measure. */
-export interface PeerTest {
-  /** The whole prompt at once; otherwise tokens one by one behind it. */
-  readonly prefill: boolean;
-  /** Tokens timed. */
-  readonly tokens: number;
-  readonly prompt: readonly number[];
-}
-
-/** What it answers. */
-export interface PeerReply {
-  readonly tokensPerSecond: number;
-  /** Processor time since its last turn: of threads that should have slept. */
-  readonly idleCpuMs: number;
-}
-
-const PREFILL = 512;
-const DECODE = 64;
-/** What is in the cache before a decode at "short context". */
-const SHORT = 9;
-/** Room for the longest test. */
-const contextLength = (depth: number): number => Math.ceil((Math.max(PREFILL, depth + DECODE) + 2) / 256) * 256;
-
-/** A loaded engine in a process of its own. */
-class Engine {
+/** A process that keeps its model loaded. */
+class ForkedPeer implements PeerProcess {
+  readonly one = false;
+  engine = "";
   readonly #child: ChildProcess;
   readonly #failed: Promise<never>;
-  readonly #rates: Record<string, number[]> = {};
-  #name = "";
-  /** The most of a core that it used while others worked. */
-  #idleShare = 0;
-  #lastTurn = Number.NaN;
 
   constructor(script: URL, node: string, request: object) {
     this.#child = fork(fileURLToPath(script), [JSON.stringify(request)], { execPath: node, execArgv: [] });
@@ -61,25 +39,12 @@ class Engine {
   }
 
   async ready(): Promise<void> {
-    this.#name = (await this.#message<{ engine: string }>()).engine;
-    console.error(`ready: ${this.#name}`);
+    this.engine = (await this.#message<{ engine: string }>()).engine;
   }
 
-  /** One turn; kept unless it is to warm up. */
-  async measure(name: string, test: PeerTest, keep: boolean): Promise<void> {
-    const idle = performance.now() - this.#lastTurn;
+  measure(test: PeerTest): Promise<PeerReply> {
     this.#child.send(test);
-    const { tokensPerSecond, idleCpuMs } = await this.#message<PeerReply>();
-    this.#lastTurn = performance.now();
-    if (!keep) return;
-    this.#rates[name] ??= [];
-    this.#rates[name].push(Number(tokensPerSecond.toFixed(3)));
-    this.#idleShare = Math.max(this.#idleShare, idleCpuMs / idle);
-    console.error(`${name.padEnd(12)}${tokensPerSecond.toFixed(2).padStart(8)}  ${this.#name}`);
-  }
-
-  result(): EngineRates {
-    return { engine: this.#name, rates: this.#rates, idleShare: Number(this.#idleShare.toFixed(4)) };
+    return this.#message<PeerReply>();
   }
 
   #message<T>(): Promise<T> {
@@ -89,39 +54,6 @@ class Engine {
   close(): void {
     this.#child.kill();
   }
-}
-
-/** Ids that no cache has seen: spread over the vocabulary by a multiplicative hash, short of the special tokens at its end. */
-let asked = 0;
-function prompt(length: number): number[] {
-  return Array.from({ length }, () => (Math.imul(++asked, 2654435761) >>> 0) % 128_000);
-}
-
-async function measureAll(
-  engines: { readonly peer: Engine; readonly ours: readonly Engine[] },
-  bandwidth: ReadBandwidth,
-  rounds: number,
-  depth: number,
-): Promise<number[]> {
-  const tests = [
-    { name: `pp${PREFILL}`, prefill: true, tokens: PREFILL, prompt: PREFILL, all: true },
-    { name: `tg${DECODE}`, prefill: false, tokens: DECODE, prompt: SHORT, all: true },
-    ...(depth > 0 ? [{ name: `tg${DECODE}@d${depth}`, prefill: false, tokens: DECODE, prompt: depth, all: false }] : []),
-  ];
-  const read: number[] = [];
-  const { peer, ours } = engines;
-  const deep = prompt(depth); // computed once: what is timed begins behind it
-  for (let round = -1; round < rounds; round++) {
-    console.error(round < 0 ? "warming up" : `round ${round + 1} of ${rounds}`);
-    if (round >= 0) read.push(Number((await bandwidth.measure()).toFixed(2)));
-    for (const { name, prefill, tokens, prompt: length, all } of tests) {
-      for (const engine of all ? [peer, ...ours] : ours) {
-        const test: PeerTest = { prefill, tokens, prompt: all ? prompt(length) : deep };
-        await engine.measure(name, test, round >= 0);
-      }
-    }
-  }
-  return read;
 }
 
 async function main(): Promise<void> {
@@ -135,18 +67,32 @@ async function main(): Promise<void> {
       threads: { type: "string", default: "2" },
       kv: { type: "string" },
       head: { type: "string" },
-      depth: { type: "string", default: "0" },
+      "bitnet-cpp": { type: "string" },
+      depth: { type: "string", multiple: true, default: [] },
+      sequences: { type: "string", default: "1" },
       json: { type: "boolean", default: false },
       embed: { type: "boolean", default: false },
     },
   });
-  const { shape, kv, head } = values;
-  const [rounds, threads, depth] = [values.rounds, values.threads, values.depth].map(Number) as [number, number, number];
+  const { shape, head, "bitnet-cpp": bitnetCpp } = values;
+  const kv = KV_TYPES.find((type) => type === values.kv);
+  const [rounds, threads] = [Number(values.rounds), Number(values.threads)];
+  const whole = (values: readonly string[], least: number): number[] | undefined => {
+    const numbers = values.map(Number);
+    return numbers.every((number) => Number.isInteger(number) && number >= least) ? numbers.filter((number) => number > least) : undefined;
+  };
+  // Of no depth and of one sequence is decode at short context, which is always measured.
+  const [depths, sequences] = [whole(values.depth, 0), whole(values.sequences.split(","), 1)];
   const bonsai = BONSAI_SHAPES[shape];
-  if (!((shape in SHAPES || bonsai) && rounds > 0 && threads > 0 && depth >= 0)) {
+  if (!((shape in SHAPES || bonsai) && rounds > 0 && threads > 0 && depths && sequences && (bitnetCpp === undefined || shape in SHAPES))) {
     console.error(
-      `--shape is one of ${[...Object.keys(SHAPES), ...Object.keys(BONSAI_SHAPES)].join(", ")}; --rounds, --threads and --depth are numbers`,
+      `--shape is one of ${[...Object.keys(SHAPES), ...Object.keys(BONSAI_SHAPES)].join(", ")}; --rounds, --threads and --depth are numbers, --sequences numbers with commas; bitnet.cpp has no Bonsai`,
     );
+    process.exitCode = 2;
+    return;
+  }
+  if (values.kv !== undefined && !kv) {
+    console.error(`--kv is one of ${KV_TYPES.join(", ")}`);
     process.exitCode = 2;
     return;
   }
@@ -154,13 +100,13 @@ async function main(): Promise<void> {
   const settings = { ...(kv !== undefined && { kv }), ...(head !== undefined && { head }) };
 
   let folder: string | undefined;
-  const file = async (given: string | undefined, of: "ours" | "peer"): Promise<string> => {
+  const file = async (given: string | undefined, of: "ours" | "peer" | "bitnet.cpp"): Promise<string> => {
     if (given !== undefined) return given;
     folder ??= mkdtempSync(join(tmpdir(), "bitnet-peers-"));
     const path = join(folder, `${shape}-${of}.gguf`);
     console.error(`writing a model of random weights: ${path}`);
     if (bonsai) await makeBonsai(path, bonsai, of === "ours" ? bonsai.types[0]! : "tq2_0");
-    else await makeModel(path, SHAPES[shape]!, of === "ours" ? "i2_s" : "tq2_0", "f16");
+    else await makeModel(path, SHAPES[shape]!, of === "peer" ? "tq2_0" : "i2_s", of === "bitnet.cpp" ? "q6_k" : "f16");
     return path;
   };
   const engines: Engine[] = [];
@@ -169,29 +115,41 @@ async function main(): Promise<void> {
   process.once("SIGINT", () => {});
   let bandwidth: ReadBandwidth | undefined;
   try {
-    const common = { threads, contextLength: contextLength(depth) };
-    const start = async (script: string, node: string, request: object): Promise<Engine> => {
-      const engine = new Engine(new URL(script, import.meta.url), node, request);
+    const common = { threads, contextLength: contextLength(depths, sequences) };
+    const start = async (process: PeerProcess): Promise<Engine> => {
+      const engine = new Engine(process);
       engines.push(engine);
-      await engine.ready();
+      await process.ready();
+      console.error(`ready: ${process.engine}`);
       return engine;
     };
-    const peer = await start("../../bench/peers/node-llama-cpp.mjs", process.execPath, {
+    const forked = (script: string, node: string, request: object): Promise<Engine> =>
+      start(new ForkedPeer(new URL(script, import.meta.url), node, request));
+    const others: Engine[] = [];
+    if (bitnetCpp !== undefined)
+      others.push(await start(new LlamaBench(bitnetCpp, await file(undefined, "bitnet.cpp"), "I2_S, Q6_K", threads)));
+    const peer = await forked("../../bench/peers/node-llama-cpp.mjs", process.execPath, {
       path: await file(values.peer, "peer"),
-      ...common,
+      threads,
     });
     const path = await file(values.ours, "ours");
     const ours: Engine[] = [];
-    for (const node of values.node) ours.push(await start("./peers-ours.js", node, { path, ...common, ...settings }));
+    for (const node of values.node) ours.push(await forked("./peers-ours.js", node, { path, ...common, ...settings }));
     bandwidth = new ReadBandwidth(threads);
-    const read = await measureAll({ peer, ours }, bandwidth, rounds, depth);
+    const read = await measureAll([peer, ...others, ...ours], bandwidth, rounds, depths, sequences);
+    const results = (some: readonly Engine[]): EngineRates[] => some.map((engine) => engine.result());
     const made = await record({
-      ...{ shape, threads, rounds, settings, read },
-      ...{ peer: peer.result(), ours: ours.map((engine) => engine.result()) },
+      ...{ shape, threads, rounds, settings, read, peer: peer.result() },
+      ...(others.length > 0 && { others: results(others) }),
+      ours: results(ours),
     });
     console.log(values.json ? JSON.stringify(made, undefined, 2) : peersTable(reportOf(made)));
+  } catch (error) {
+    if (!(error instanceof BitnetError)) throw error;
+    console.error(`error: ${error.message}`);
+    process.exitCode = 1;
   } finally {
-    for (const engine of engines) engine.close();
+    for (const engine of engines) engine.process.close();
     await bandwidth?.close();
     if (folder !== undefined) rmSync(folder, { recursive: true });
   }

@@ -85,9 +85,22 @@ export function q8(elements: number, random: Random, exponent: number): AsyncGen
   });
 }
 
-/** I2_S: the codes, then the scale and 28 bytes of nothing. */
-export async function* i2s(elements: number, random: Random, scale: number): AsyncGenerator<Uint8Array> {
-  yield* stream(elements / 128, 32, (bytes) => fillTernary(bytes, random));
+/** Bytes of a block of I2_S: 128 elements. */
+const I2S_BLOCK = 32;
+
+/** I2_S: the codes, then the scale and 28 bytes of nothing. @param edit what becomes of some blocks, from number `first` on */
+export async function* i2s(
+  elements: number,
+  random: Random,
+  scale: number,
+  edit: (blocks: Uint8Array, first: number) => void = () => {},
+): AsyncGenerator<Uint8Array> {
+  let first = 0;
+  yield* stream(elements / 128, I2S_BLOCK, (bytes) => {
+    fillTernary(bytes, random);
+    edit(bytes, first);
+    first += bytes.length / I2S_BLOCK;
+  });
   const tail = new Uint8Array(32);
   new DataView(tail.buffer).setFloat32(0, scale, true);
   yield tail;
@@ -107,16 +120,109 @@ export function tq2(elements: number, random: Random, exponent = -6): AsyncGener
   });
 }
 
-/** F16 numbers that bf16 holds too, as published embeddings are: of either sign, magnitudes 2^-8 … 2^-5. */
+/** F16 numbers that bf16 holds too, as published embeddings are: of either sign, magnitudes 2^-8 … 2^-4. */
 export function f16(elements: number, random: Random): AsyncGenerator<Uint8Array> {
-  return stream(elements, 2, (bytes) => {
+  return f16Rows(elements, 1, random, 0);
+}
+
+/** Σ of their squares over how many there are: uniform mantissas 1 … 2, of which squares come to 7/3, at each of the four exponents. */
+export const F16_POWER = ((2 ** -16 + 2 ** -14 + 2 ** -12 + 2 ** -10) / 4) * (7 / 3);
+/** What the first columns of the embedding are, where gates are shifted (`ShiftedGates`): no more than others are, so that 8-bit codes of the head lose nothing. */
+const SHARED = 2 ** -5;
+
+/** As `f16`, in rows of `columns`, of which the first `shared` are `SHARED`. */
+export function f16Rows(rows: number, columns: number, random: Random, shared: number): AsyncGenerator<Uint8Array> {
+  return stream(rows, 2 * columns, (bytes) => {
     for (let i = 0; i < bytes.length; i += 2) {
       const x = random.next();
-      const bits = ((x & 1) << 15) | (powerOfTwoF16(-8 + ((x >>> 1) & 3)) | (((x >>> 3) & 127) << 3));
+      const drawn = ((x & 1) << 15) | (powerOfTwoF16(-8 + ((x >>> 1) & 3)) | (((x >>> 3) & 127) << 3));
+      const bits = (i / 2) % columns < shared ? powerOfTwoF16(-5) : drawn;
       bytes[i] = bits & 255;
       bytes[i + 1] = bits >> 8;
     }
   });
+}
+
+/** How far gates are shifted for a share of zeros; in standard deviations of a gate. */
+const MOST_SHIFT = 3;
+/** Rows of numbers that the shift is found with. */
+const TRIALS = 16;
+
+/**
+ * The share of int8 inputs of a down projection that are 0, if gates are of a normal distribution around −shift, and up's numbers around 0: of
+ * h = relu(g)²·u that is |h| · 127 / max|h| ≤ 1/2. Of `TRIALS` rows, always the same.
+ */
+function zeroShare(shift: number, ffn: number): number {
+  const random = new Random(1);
+  const uniform = (): number => (random.next() + 0.5) / 2 ** 32;
+  let zeros = 0;
+  for (let trial = 0; trial < TRIALS; trial++) {
+    const row = new Float64Array(ffn);
+    let most = 0;
+    for (let i = 0; i < ffn; i++) {
+      // Box and Muller: two independent numbers of the normal distribution.
+      const [radius, angle] = [Math.sqrt(-2 * Math.log(uniform())), 2 * Math.PI * uniform()];
+      const gate = Math.max(radius * Math.cos(angle) - shift, 0);
+      row[i] = Math.abs(gate * gate * radius * Math.sin(angle));
+      most = Math.max(most, row[i]!);
+    }
+    for (const value of row) if (value * 127 * 2 <= most) zeros++;
+  }
+  return zeros / (TRIALS * ffn);
+}
+
+/**
+ * Random ternary weights whose gates are below 0 more often than above, so that a given share of the down projections' int8 inputs is 0, as in
+ * trained models: 0.67 is that of gates around 0.
+ *
+ * Columns 0 to 127 of the embedding, one block of a row of I2_S, are all `SHARED`: a direction that every token has. What layers add to the
+ * residual stream is scaled down by `growth`, so that the direction stays in it. A gate's row has −1 in `lowered(layer)` of those columns and 0
+ * in the others, which moves its mean by so many standard deviations as `zeroShare` asks for.
+ */
+export class ShiftedGates {
+  /** Columns of the direction. */
+  static readonly columns = 128;
+  /** Scale of the layers that add to the residual stream, in place of 1. */
+  static readonly growth = 2 ** -8;
+  readonly #hidden: number;
+  readonly #shift: number;
+
+  /** @throws RangeError if gates can't be shifted so far, or `hidden` is too small */
+  constructor(share: number, hidden: number, ffn: number) {
+    this.#hidden = hidden;
+    let [low, high] = [0, MOST_SHIFT];
+    if (!(share >= 0 && share <= zeroShare(high, ffn) && hidden >= 2 * ShiftedGates.columns))
+      throw new RangeError(`a share of zeros of ${share} can't be made with ${hidden} × ${ffn} weights`);
+    for (let step = 0; step < 20; step++) {
+      const middle = (low + high) / 2;
+      if (zeroShare(middle, ffn) < share) low = middle;
+      else high = middle;
+    }
+    this.#shift = low;
+    if (this.lowered(0) > ShiftedGates.columns) throw new RangeError(`a share of zeros of ${share} needs too many columns`);
+  }
+
+  /** Weights −1 in a gate's row. */
+  lowered(layer: number): number {
+    const { columns, growth } = ShiftedGates;
+    // A layer's input has a root mean square of 1, so its outputs, each a sum with 2/3 of the signs ±, have one of growth·√(2/3).
+    const added = (2 / 3) * growth * growth * (2 * layer + 1);
+    const deviation = Math.sqrt((2 / 3) * (this.#hidden - columns) * (F16_POWER + added));
+    return Math.min(Math.round((this.#shift * deviation) / SHARED), columns);
+  }
+
+  /** Changes the rows of a gate: I2_S blocks, from number `first` on. */
+  edit(layer: number): (blocks: Uint8Array, first: number) => void {
+    const lowered = this.lowered(layer);
+    // Element 32g + p of a block is in byte p, bits 6 − 2g; 0 is −1, and 1 is 0.
+    const block = Uint8Array.from({ length: I2S_BLOCK }, (_, p) =>
+      [0, 1, 2, 3].reduce((byte, g) => byte | ((32 * g + p < lowered ? 0 : 1) << (6 - 2 * g)), 0),
+    );
+    const perRow = this.#hidden / 128;
+    return (blocks, first) => {
+      for (let at = 0; at < blocks.length / I2S_BLOCK; at++) if ((first + at) % perRow === 0) blocks.set(block, at * I2S_BLOCK);
+    };
+  }
 }
 
 /** Q6_K: blocks of 256 elements in 210 bytes, 192 of 6-bit numbers, 16 scales, an f16. */

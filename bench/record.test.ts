@@ -26,11 +26,18 @@ const results: { readonly [Bench in keyof BenchReports]: BenchRecord<Bench>["res
       },
     ],
   },
-  peers: { shape: "2b4t", threads: 2, rounds: 2, settings: { kv: "q8" }, read: [30, 31], peer: engine, ours: [engine] },
+  peers: {
+    ...{ shape: "2b4t", threads: 2, rounds: 2, settings: { kv: "q8" }, read: [30, 31] },
+    ...{ peer: engine, others: [engine], ours: [{ ...engine, rates: { ...engine.rates, "tg64@d4000": [5, 6], tg64x8: [20, 21] } }] },
+  },
   startup: {
     threads: 2,
     context: 2048,
     nodes: [{ node: "v20.0.0", first: rate, loads: [{ kv: "q8", milliseconds: 700, megabytes: 1000 }] }],
+  },
+  zeros: {
+    ...{ shape: "2b4t", tier: "relaxed", threads: 2, rounds: 5, tokens: { prefill: 512, decode: 64 }, flags: [] },
+    points: [{ skipped: 0.67, prefill: rate, decode: rate }],
   },
 };
 
@@ -56,6 +63,16 @@ it("a record has provenance, the machine's state, and the report in it", async (
     code: "file",
     message: expect.stringContaining("/result/threads must be >= 1"),
   });
+});
+
+it("a record shows programs and models by their names alone", () => {
+  const script = `import(${JSON.stringify(new URL("./record.js", import.meta.url).href)}).then(async ({ beginRecord }) => {
+    const record = await beginRecord("growth")(${JSON.stringify(results.growth)});
+    console.log(JSON.stringify(record.provenance.cli_args));
+  });`;
+  const args = ["--node", "/opt/node26/bin/node", "--ours", "../models/2b4t.gguf", "--depth", "2048"];
+  const { stdout } = spawnSync(process.execPath, ["-e", script, "bench.js", ...args], { encoding: "utf8" });
+  expect(JSON.parse(stdout)).toEqual(["--node", "node", "--ours", "2b4t.gguf", "--depth", "2048"]);
 });
 
 it("results without schema or provenance, or that are not valid, never reach the page", () => {

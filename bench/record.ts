@@ -1,4 +1,4 @@
-import { basename, isAbsolute } from "node:path";
+import { basename } from "node:path";
 import { type Calm, watchMachine } from "../validation/performance/calm.js";
 import { type Provenance, provenance } from "../validation/records/provenance.js";
 import { checkRecord } from "../validation/records/records.js";
@@ -7,6 +7,7 @@ import type { KernelReport } from "./kernels-report.js";
 import type { Machine } from "./machine.js";
 import type { PeersReport } from "./peers-report.js";
 import type { StartReport } from "./startup-report.js";
+import type { ZerosReport } from "./zeros-report.js";
 
 /** What each benchmark measures. */
 export interface BenchReports {
@@ -14,6 +15,7 @@ export interface BenchReports {
   readonly kernels: KernelReport;
   readonly peers: PeersReport;
   readonly startup: StartReport;
+  readonly zeros: ZerosReport;
 }
 
 /** What a benchmark has measured, and where. A record: `schemas/bench-record.v1.schema.json`. */
@@ -33,7 +35,7 @@ export function beginRecord<Bench extends keyof BenchReports>(
   return async (result) => {
     const calm = ended();
     // Where programs and models are on this machine says nothing.
-    const cliArgs = process.argv.slice(2).map((arg) => (isAbsolute(arg) ? basename(arg) : arg));
+    const cliArgs = process.argv.slice(2).map((arg) => (/[/\\]/.test(arg) ? basename(arg) : arg));
     const from = await provenance({ cliArgs, seed: null, deterministic: false, date });
     const plain = JSON.parse(JSON.stringify(result)) as typeof result; // without what is undefined
     const record: BenchRecord<Bench> = { kind: "bench-record", provenance: from, ...calm, bench, result: plain };

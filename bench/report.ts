@@ -10,6 +10,7 @@ import { type KernelReport, kernelsTable } from "./kernels-report.js";
 import { type PeersReport, peersPicture, peersTable } from "./peers-report.js";
 import { type BenchRecord, reportOf } from "./record.js";
 import { type StartReport, startTable } from "./startup-report.js";
+import { type ZerosReport, zerosTable } from "./zeros-report.js";
 
 export const PAGE = "docs/performance.md";
 const GROWTH = "growth";
@@ -27,7 +28,8 @@ function render(name: string, result: unknown): string {
   if (name.startsWith("startup")) return startTable(result as StartReport);
   if (name.startsWith("kernels")) return kernelsTable(result as KernelReport);
   if (name.startsWith(GROWTH)) return `${GROWTH_IMAGE}\n\n${growthTable(result as GrowthReport)}`;
-  throw new Error(`${PAGE}: ${name} is not a known result; known are peers…, startup…, kernels… and growth…`);
+  if (name.startsWith("zeros")) return zerosTable(result as ZerosReport);
+  throw new Error(`${PAGE}: ${name} is not a known result; known are peers…, startup…, kernels…, growth… and zeros…`);
 }
 
 /** The page, with each result between its marks: `<!-- result NAME -->` and `<!-- end -->`. What was not recorded is left empty. */

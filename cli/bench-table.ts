@@ -17,6 +17,8 @@ export interface BenchTest {
 /** A test and its tokens per second. */
 export interface BenchResult extends BenchTest {
   readonly tokensPerSecond: Summary;
+  /** Of prefill where zeros are looked for: the share of products left out, 0 … 1. */
+  readonly skipped?: number;
 }
 
 /** All tests at one number of threads. */
@@ -82,10 +84,14 @@ function facts({ version, date, node, system, model, settings, contextLength, re
 
 /** The header, then a row a test. */
 function cells({ runs }: BenchReport): string[][] {
+  const any = runs.some(({ tests }) => tests.some(({ skipped }) => skipped !== undefined));
   return [
-    ["test", "threads", "tokens/s", "min", "max"],
+    ["test", "threads", "tokens/s", "min", "max", ...(any ? ["zeros left out"] : [])],
     ...runs.flatMap(({ threads, tests }) =>
-      tests.map(({ name, tokensPerSecond: { median, min, max } }) => [name, String(threads), rate(median), rate(min), rate(max)]),
+      tests.map(({ name, tokensPerSecond: { median, min, max }, skipped }) => [
+        ...[name, String(threads), rate(median), rate(min), rate(max)],
+        ...(any ? [skipped === undefined ? "" : `${(skipped * 100).toFixed(0)} %`] : []),
+      ]),
     ),
   ];
 }

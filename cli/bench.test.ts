@@ -52,6 +52,21 @@ it("shows a report to a person, in columns", () => {
   ]);
 });
 
+it("shows what was left out, where something was looked for", () => {
+  const [run] = report.runs;
+  const tests = run!.tests.map((test) => (test.prefill ? { ...test, skipped: 0.7849 } : test));
+  expect(
+    benchTable({ ...report, runs: [{ ...run!, tests }] })
+      .split("\n")
+      .slice(5),
+  ).toEqual([
+    "test   threads  tokens/s    min    max  zeros left out",
+    "pp512        2     120.4  99.99  121.0            78 %",
+    "tg64         2      9.00   8.50   9.10",
+    "",
+  ]);
+});
+
 it("shows a report as Markdown", () => {
   expect(benchMarkdown(report).split("\n")).toEqual([
     ...FACTS.map((fact) => `- ${fact}`),

@@ -78,7 +78,7 @@ async function measureAll(flags: BenchFlags, tests: readonly BenchTest[], signal
       const results: BenchResult[] = [];
       for (const test of tests) {
         if (!fits(test, contextLength)) continue;
-        results.push({ ...test, tokensPerSecond: summarize(await measure(model, test, repetitions, random, signal)) });
+        results.push({ ...test, ...(await measure(model, test, repetitions, random, signal)) });
       }
       const { kernels, threads: used } = description;
       runs.push({ threads: used, ...kernels, loadMs: Number(model.loadMs.toFixed(1)), tests: results });
@@ -120,20 +120,28 @@ function tooShort(test: BenchTest, contextLength: number): string {
  * Prompts are new ones each time, so that nothing of a prefill is in the cache already. A decode keeps its prompt: what is timed begins
  * behind it, and so it is computed only once.
  */
-async function measure(model: Model, test: BenchTest, repetitions: number, random: RandomIds, signal: AbortSignal): Promise<number[]> {
+async function measure(
+  model: Model,
+  test: BenchTest,
+  repetitions: number,
+  random: RandomIds,
+  signal: AbortSignal,
+): Promise<Omit<BenchResult, keyof BenchTest>> {
   const status = new Status(`measuring ${test.name}`);
   const samples: number[] = [];
   let prompt: number[] | undefined;
+  let [sparse, skipped] = [0, 0];
   try {
     for (let i = -1; i < repetitions; i++) {
       if (test.prefill || !prompt) prompt = random.take(promptLength(test), model.config.vocabSize);
       const timings = await timeOnce(model, prompt, answerLength(test), signal);
       const rate = test.prefill ? timings.prefillTokensPerSecond : timings.decodeTokensPerSecond;
       if (i >= 0) samples.push(Number(rate.toFixed(3)));
+      if (test.prefill) [sparse, skipped] = [sparse + timings.sparseProducts, skipped + timings.skippedProducts];
       status.update((i + 2) / (repetitions + 1));
     }
   } finally {
     status.end();
   }
-  return samples;
+  return { tokensPerSecond: summarize(samples), ...(sparse > 0 && { skipped: Number((skipped / sparse).toFixed(4)) }) };
 }

@@ -43,7 +43,7 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
     try {
       const { seed: _none, ...from } = recordOptions();
       const options = {
-        ...{ ...from, model, modelPath: flags.model, kv: flags.kv ?? "f32", files: { ...fileOptions(flags) } },
+        ...{ ...from, model, modelPath: flags.model, kv: flags.kv, files: { ...fileOptions(flags) } },
         ...{ input: { path, bytes }, out, receipts: flags.receipts ?? false, signal },
         onProgress: (done: number, total: number) => status.update(done / total),
       };

@@ -21,6 +21,7 @@ it("gives every kind of mistake its exit code", () => {
     stale: 1,
     io: 1,
     closed: 1,
+    busy: 1,
     internal: 1,
   };
   for (const [code, exit] of Object.entries(codes)) expect(exitCodeOf(new BitnetError(code as ErrorCode, "x")), code).toBe(exit);

@@ -13,10 +13,10 @@ export function addEngineFlags(command: Command, threads?: Option): void {
   command
     .option("--ctx <tokens>", "context length (default: the model's, at most 4096)", integer(1, MAX_TOKENS))
     .addOption(
-      new Option("--kv <type>", "type of the KV cache: f32, or q8 with 8 bits and a quarter of the memory (default: f32)").choices([
-        "f32",
-        "q8",
-      ]),
+      new Option(
+        "--kv <type>",
+        "type of the KV cache: f32, k16 with 16 bits and half of the memory, or q8 with 8 bits and a quarter of it (default: f32)",
+      ).choices(["f32", "k16", "q8"]),
     )
     .option(
       "--states <n>",

@@ -140,6 +140,8 @@ describe("bitnet run", () => {
       "decodedTokens",
       "draftedTokens",
       "acceptedTokens",
+      "sparseProducts",
+      "skippedProducts",
       "prefillTokensPerSecond",
       "decodeTokensPerSecond",
     ];

@@ -145,7 +145,7 @@ it("reads a conversation, and says what is wrong with one", () => {
 it("shows figures to a person", () => {
   const timings = {
     ...{ prefillMs: 2, firstTokenMs: 2.6, decodeMs: 10, promptTokens: 5, cachedTokens: 0, decodedTokens: 1 },
-    ...{ draftedTokens: 0, acceptedTokens: 0 },
+    ...{ draftedTokens: 0, acceptedTokens: 0, sparseProducts: 0, skippedProducts: 0 },
     ...{ prefillTokensPerSecond: 2500, decodeTokensPerSecond: 0 },
   };
   expect(figures({ promptIds: [], ids: [], text: "", stopReason: "length", timings }, 80.4)).toBe(

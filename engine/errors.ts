@@ -17,6 +17,7 @@
  * - `stale`: a committed file no longer matches its sources (1)
  * - `io`: the system refused to read or write (1)
  * - `closed`: the model was closed while it was in use (1)
+ * - `busy`: more is waiting for the model than it was allowed to keep (1)
  * - `internal`: a worker died or a kernel failed its self-test; never the user's fault (1)
  */
 export type ErrorCode =
@@ -36,6 +37,7 @@ export type ErrorCode =
   | "stale"
   | "io"
   | "closed"
+  | "busy"
   | "internal";
 
 /** Where a failure was seen. */

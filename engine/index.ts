@@ -1,6 +1,6 @@
 /** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
 
-export type { KernelCalls } from "./compute/counters.js";
+export type { KernelCalls, SkippedProducts } from "./compute/counters.js";
 export type { FilePath } from "./container/path.js";
 export { convertModel } from "./conversion/convert.js";
 export type { Rounding } from "./conversion/tensors.js";
@@ -27,6 +27,7 @@ export type {
   Generation,
   GenerationResult,
   GenerationTimings,
+  ModelStats,
   Score,
   ScoringPolicy,
   StopReason,

@@ -13,8 +13,11 @@ export const KV_SPAN = 256;
  * smallest groups there are, so that equal numbers give equal bits in whatever groups a file keeps its scales.
  */
 export const SCALE_GROUP = 64;
-/** How the KV cache holds keys and values: as they are, or in 8 bits with a scale for each token and head. */
-export type KvType = "f32" | "q8";
+/** How the KV cache holds keys and values, from most to least memory: as they are, or as codes of 16 or 8 bits with a scale for each token and head. */
+export const KV_TYPES = ["f32", "k16", "q8"] as const;
+export type KvType = (typeof KV_TYPES)[number];
+/** The type of cache where none is asked for. */
+export const DEFAULT_KV: KvType = "f32";
 /** Lower bound of the absolute maximum by which a token's activations are quantised. */
 const MIN_ACTIVATION_MAX = Math.fround(1e-5);
 
@@ -280,18 +283,41 @@ export function attend(
 
 const ONES = new Float32Array(KV_BLOCK).fill(1);
 
-/** Keys or values of 8 bits: code · scale. */
+/** Caches that hold codes. */
+export type CodedKv = Exclude<KvType, "f32">;
+
+/** Keys or values as codes: code · scale. */
 export interface QuantizedVectors {
-  /** [positions, kvHeads, headDim] −127 … 127 */
-  readonly codes: Int8Array;
+  /** [positions, kvHeads, headDim] −levels … levels */
+  readonly codes: Int8Array | Int16Array;
   /** [positions, kvHeads] f32 */
   readonly scales: Float32Array;
 }
 
 /** Levels of what is multiplied with the codes: queries and weights, int16. */
 const LEVELS = 32767;
-/** (2^31 − 1) / 127: the maximum of a query's levels times headDim, so that sums stay in int32. */
-const SCORE_BOUND = 16909320;
+/** What a cache's codes are, and how sums of products with them stay in int32; the proof is in kernels/assembly/attention-codes.ts. */
+const CODES = {
+  q8: { levels: 127, scoreBound: 16909320, scoreShift: 0, valueShift: 0 },
+  k16: { levels: 32767, scoreBound: 8388352, scoreShift: 7, valueShift: 4 },
+} as const satisfies Record<
+  CodedKv,
+  {
+    /** Codes are −levels … levels. */
+    readonly levels: number;
+    /** The maximum of a query's levels times headDim. */
+    readonly scoreBound: number;
+    /** By how many bits the sum of a pair of products is shifted to the right before it is added. */
+    readonly scoreShift: number;
+    readonly valueShift: number;
+  }
+>;
+
+/** Room for a cache's codes. */
+export function newCodes(kv: CodedKv, length: number): Int8Array | Int16Array {
+  return kv === "q8" ? new Int8Array(length) : new Int16Array(length);
+}
+
 /** Maxima below this count as 0: their inverses leave f32's range. */
 export const LEAST_MAX = f(1e-30);
 
@@ -311,22 +337,31 @@ function toLevels(out: Int8Array | Int16Array, outFrom: number, x: Float32Array,
   return zero ? 0 : f(max / levels);
 }
 
-/** Quantises one token's keys or values, [kvHeads, headDim] f32, each head by itself: scale = max|x|/127, code = round(x · 127/max|x|). */
-export function quantizeHeads(out: QuantizedVectors, position: number, x: Float32Array, kvHeads: number, headDim: number): void {
+/** Quantises one token's keys or values, [kvHeads, headDim] f32, each head by itself: scale = max|x|/levels, code = round(x · levels/max|x|). */
+export function quantizeHeads(
+  kv: CodedKv,
+  out: QuantizedVectors,
+  position: number,
+  x: Float32Array,
+  kvHeads: number,
+  headDim: number,
+): void {
   for (let head = 0; head < kvHeads; head++) {
     const at = position * kvHeads + head;
-    out.scales[at] = toLevels(out.codes, at * headDim, x, head * headDim, headDim, 127);
+    out.scales[at] = toLevels(out.codes, at * headDim, x, head * headDim, headDim, CODES[kv].levels);
   }
 }
 
 /**
- * `attend` on keys and values of 8 bits. The query, and in each block the probabilities times the values' scales, go to int16; their products
- * with the codes are summed as integers, exactly. All else is as in `attend`.
+ * `attend` on keys and values as codes. The query, and in each block the probabilities times the values' scales, go to int16; their products
+ * with the codes are summed as integers: in pairs of dimensions or positions, which with 16 bits are shifted to the right (rounded towards −∞)
+ * before they are added. All else is as in `attend`.
  * @param out [headDim] f32 at `outFrom`
  * @param q [headDim] f32 at `qFrom`
  * @param kvHead which of the `kvHeads` heads of keys and values
  */
-export function attendQ8(
+export function attendCodes(
+  kv: CodedKv,
   out: Float32Array,
   outFrom: number,
   q: Float32Array,
@@ -338,9 +373,10 @@ export function attendQ8(
   count: number,
   headDim: number,
 ): void {
+  const { scoreBound, scoreShift, valueShift } = CODES[kv];
   const codes = new Int16Array(headDim);
-  const worth = toLevels(codes, 0, q, qFrom, headDim, Math.min(LEVELS, Math.floor(SCORE_BOUND / headDim)));
-  const factor = f(worth * f(1 / Math.sqrt(headDim)));
+  const worth = toLevels(codes, 0, q, qFrom, headDim, Math.min(LEVELS, Math.floor(scoreBound / headDim)));
+  const factor = f(worth * (1 << scoreShift) * f(1 / Math.sqrt(headDim)));
   const total = { m: Number.NEGATIVE_INFINITY, l: 0, sums: new Float32Array(headDim) };
   const span = { m: 0, l: 0, sums: new Float32Array(headDim) };
   const p = new Float32Array(KV_BLOCK);
@@ -356,7 +392,8 @@ export function attendQ8(
       for (let j = 0; j < seen; j++) {
         const at = (start + j) * kvHeads + kvHead;
         let sum = 0;
-        for (let d = 0, k = at * headDim; d < headDim; d++, k++) sum += codes[d]! * keys.codes[k]!;
+        for (let d = 0, k = at * headDim; d < headDim; d += 2, k += 2)
+          sum += (codes[d]! * keys.codes[k]! + codes[d + 1]! * keys.codes[k + 1]!) >> scoreShift;
         p[j] = f(sum) * f(keys.scales[at]! * factor);
         most = Math.max(most, p[j]!);
       }
@@ -366,10 +403,11 @@ export function attendQ8(
       p.fill(0, seen);
       span.l = f(f(span.l * shrink) + dot8(p, 0, ONES, 0, KV_BLOCK));
       for (let j = 0; j < seen; j++) p[j] = p[j]! * values.scales[(start + j) * kvHeads + kvHead]!;
-      const step = toLevels(weights, 0, p, 0, KV_BLOCK, LEVELS);
+      const step = toLevels(weights, 0, p, 0, KV_BLOCK, LEVELS) * (1 << valueShift);
       for (let d = 0; d < headDim; d++) {
+        const product = (j: number): number => (j < seen ? weights[j]! * values.codes[((start + j) * kvHeads + kvHead) * headDim + d]! : 0);
         let sum = 0;
-        for (let j = 0; j < seen; j++) sum += weights[j]! * values.codes[((start + j) * kvHeads + kvHead) * headDim + d]!;
+        for (let j = 0; j < seen; j += 2) sum += (product(j) + product(j + 1)) >> valueShift;
         span.sums[d] = f(span.sums[d]! * shrink) + f(f(sum) * step);
       }
     }

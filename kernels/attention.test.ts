@@ -1,10 +1,19 @@
 import { describe, expect, it } from "vitest";
-import { attentionScratch, cacheHeadBytes, MOST_QUERIES } from "../engine/compute/kernels.js";
-import { attend, attendQ8, KV_BLOCK, KV_SPAN, type KvType, type QuantizedVectors, quantizeHeads } from "../engine/numerics.js";
+import { attentionKernels, attentionScratch, cacheHeadBytes, MOST_QUERIES } from "../engine/compute/kernels.js";
+import {
+  attend,
+  attendCodes,
+  KV_BLOCK,
+  KV_SPAN,
+  KV_TYPES,
+  type KvType,
+  newCodes,
+  type QuantizedVectors,
+  quantizeHeads,
+} from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
 const HEAD_SIZES = [4, 64, 96, 100, 128, 256];
-const KINDS: readonly KvType[] = ["f32", "q8"];
 
 /** Keys and values of one head over some positions, in a cache of scattered blocks and as plain arrays. */
 class Cached {
@@ -16,8 +25,9 @@ class Cached {
   readonly scratch: number;
   readonly states: number;
   readonly out: number;
-  readonly quantizedKeys: QuantizedVectors;
-  readonly quantizedValues: QuantizedVectors;
+  /** Of a cache of codes. */
+  readonly #keyCodes: QuantizedVectors;
+  readonly #valueCodes: QuantizedVectors;
 
   constructor(
     tier: (typeof TIERS)[number],
@@ -32,7 +42,7 @@ class Cached {
     this.blockBytes = 2 * cacheHeadBytes(kv, headDim);
     this.stateBytes = 64 * Math.ceil((16 + headDim * 4) / 64);
     const spans = Math.ceil(positions / KV_SPAN);
-    this.bench = new Bench(tier, (blocks + 1) * this.blockBytes + MOST_QUERIES * (spans + 1) * this.stateBytes + (1 << 16));
+    this.bench = new Bench(tier, (blocks + 1) * this.blockBytes + MOST_QUERIES * (spans + 1) * this.stateBytes + (1 << 19));
     const { bench } = this;
     this.cache = bench.take((blocks + 1) * this.blockBytes);
     this.table = bench.take(4 * blocks);
@@ -43,19 +53,21 @@ class Cached {
     // Whatever lay in the cache before must not matter: all bits set, which as f32 is NaN.
     bench.u8(this.cache, (blocks + 1) * this.blockBytes).fill(0xff);
     bench.u32(this.table, blocks).set(Array.from({ length: blocks }, (_, i) => (i * 5 + 3) % (blocks + 1)));
-    const quantized = (): QuantizedVectors => ({ codes: new Int8Array(keys.length), scales: new Float32Array(positions) });
-    this.quantizedKeys = quantized();
-    this.quantizedValues = quantized();
+    const coded = kv === "f32" ? undefined : kv;
+    const empty = (): QuantizedVectors => ({ codes: newCodes(coded ?? "q8", keys.length), scales: new Float32Array(positions) });
+    this.#keyCodes = empty();
+    this.#valueCodes = empty();
+    const { store } = attentionKernels(bench.kernels, kv);
     for (let t = 0; t < positions; t++) {
       const k = keys.subarray(t * headDim, (t + 1) * headDim);
       const v = values.subarray(t * headDim, (t + 1) * headDim);
       bench.f32(pk, headDim).set(k);
       bench.f32(pv, headDim).set(v);
       const block = this.cache + bench.u32(this.table, blocks)[Math.floor(t / KV_BLOCK)]! * this.blockBytes;
-      if (kv === "f32") bench.kernels.storeKeyValue(block, t % KV_BLOCK, pk, pv, headDim);
-      else bench.kernels.storeKeyValueQ8(block, t % KV_BLOCK, pk, pv, headDim);
-      quantizeHeads(this.quantizedKeys, t, k, 1, headDim);
-      quantizeHeads(this.quantizedValues, t, v, 1, headDim);
+      store(block, t % KV_BLOCK, pk, pv, headDim);
+      if (!coded) continue;
+      quantizeHeads(coded, this.#keyCodes, t, k, 1, headDim);
+      quantizeHeads(coded, this.#valueCodes, t, v, 1, headDim);
     }
   }
 
@@ -65,7 +77,7 @@ class Cached {
     const n = queries.length / headDim;
     const q = bench.put(queries);
     const spans = Math.ceil(count / KV_SPAN);
-    const attendSpan = this.kv === "f32" ? bench.kernels.attendSpan : bench.kernels.attendSpanQ8;
+    const { attendSpan } = attentionKernels(bench.kernels, this.kv);
     // States of a query's spans lie together, so those of the queries of one span lie `spans` apart.
     for (let span = 0; span < spans; span++) {
       attendSpan(
@@ -100,7 +112,7 @@ class Cached {
   scalar(q: Float32Array, count: number): Float32Array {
     const out = new Float32Array(this.headDim);
     if (this.kv === "f32") attend(out, 0, q, 0, this.keys, this.values, 0, this.headDim, count, this.headDim);
-    else attendQ8(out, 0, q, 0, this.quantizedKeys, this.quantizedValues, 0, 1, count, this.headDim);
+    else attendCodes(this.kv, out, 0, q, 0, this.#keyCodes, this.#valueCodes, 0, 1, count, this.headDim);
     return out;
   }
 
@@ -114,7 +126,7 @@ class Cached {
 }
 
 describe.each(TIERS)("attention equals the scalar arithmetic bit for bit, %s", (tier) => {
-  describe.each(KINDS)("%s cache", (kv) => {
+  describe.each(KV_TYPES)("%s cache", (kv) => {
     it.each(HEAD_SIZES)("head size %i, over block and span ends", (headDim) => {
       const keys = noise(520 * headDim, 11).map((v) => v * 3);
       const cached = new Cached(tier, kv, headDim, keys, noise(520 * headDim, 12));
@@ -173,40 +185,63 @@ describe.each(TIERS)("attention equals the scalar arithmetic bit for bit, %s", (
   });
 });
 
-describe("attention over 8 bits", () => {
-  it("sums stay in int32 for the largest heads", () => {
-    for (const headDim of [512, 516, 520, 1024]) {
-      const cached = new Cached("plain", "q8", headDim, new Float32Array(2 * headDim).fill(1), noise(2 * headDim, 61));
-      cached.check(new Float32Array(headDim).fill(1), 2);
-      // Both scores are the same, so the weights are a half each.
-      const half = cached.kernels(new Float32Array(headDim).fill(-1), 2)[0]!;
-      for (let d = 0; d < headDim; d++) expect(half[d]).toBeCloseTo((cached.values[d]! + cached.values[headDim + d]!) / 2, 1);
-    }
+/** By far how much a cache may be wrong where values and scores are of size 1: half a step of its codes on each, and what sums add. */
+const CODED = [
+  ["q8", 127, 0.012],
+  ["k16", 32767, 1e-4],
+] as const;
+
+describe.each(CODED)("attention over codes, %s", (kv, levels, error) => {
+  // Up to the largest head that a model may have; from 260 (k16) or 520 (q8) on, queries have fewer levels.
+  describe.each(TIERS)("sums stay in int32 for codes that are all extreme, %s", (tier) => {
+    it.each([4, 128, 252, 256, 260, 512, 516, 520, 1024, 2052, 4096])("head size %i", (headDim) => {
+      const size = KV_BLOCK * headDim;
+      const sign = (seed: number): Float32Array => noise(size, seed).map((v) => (v < 0 ? -1 : 1));
+      const ones = new Float32Array(size).fill(1);
+      const minus = new Float32Array(size).fill(-1);
+      const first = minus.slice().fill(1, 0, headDim); // 1 at position 0, −1 behind it
+      const queries = new Float32Array(3 * headDim).fill(1, 0, headDim).fill(-1, headDim, 2 * headDim);
+      queries.set(sign(61).subarray(0, headDim), 2 * headDim);
+      for (const [keys, values] of [
+        [ones, ones],
+        [ones, minus],
+        [minus, ones],
+        [first, first],
+        [sign(62), sign(63)],
+      ] as const) {
+        const cached = new Cached(tier, kv, headDim, keys, values);
+        for (const count of [1, 2, 31, 32]) cached.check(queries, count);
+        // Where a key is as the query it takes all the weight from its opposites, in large heads; equal values have themselves as their mean.
+        if (headDim < 128 || values === minus || keys === minus) continue;
+        const [same] = cached.kernels(queries.subarray(0, headDim), 32);
+        const right = keys === ones || keys === first ? values.subarray(0, headDim) : undefined;
+        if (right) for (let d = 0; d < headDim; d++) expect(same![d]).toBeCloseTo(right[d]!, 3);
+      }
+    });
   });
 
-  it.each([64, 128])("is within quantisation's error of f32, head size %i", (headDim) => {
+  it.each([64, 128, 256, 1024])("is within quantisation's error of f32, head size %i", (headDim) => {
     const positions = 400;
     const keys = noise(positions * headDim, 71).map((v) => v * 2);
     const values = noise(positions * headDim, 72);
     const exact = new Cached("plain", "f32", headDim, keys, values);
-    const quantized = new Cached("plain", "q8", headDim, keys, values);
+    const quantized = new Cached("plain", kv, headDim, keys, values);
     for (const count of [1, 7, 100, 400]) {
       const q = noise(headDim, count).map((v) => v * 2);
       const right = exact.scalar(q, count);
       const got = quantized.scalar(q, count);
-      // Half a step of 1/127 on each value, and scores off by about the same share of their spread.
       let worst = 0;
       for (let d = 0; d < headDim; d++) worst = Math.max(worst, Math.abs(got[d]! - right[d]!));
-      expect(worst).toBeLessThan(0.012);
+      expect(worst).toBeLessThan(error);
       expect(worst).toBeGreaterThan(0);
     }
   });
 
-  it("codes are round-half-even(x · 127/max|x|), scales max|x|/127", () => {
-    const x = Float32Array.from([127, 0.5, 1.5, -2.5, -127, 126.4, -0.5, 3]);
-    const out = { codes: new Int8Array(8), scales: new Float32Array(1) };
-    quantizeHeads(out, 0, x, 1, 8);
-    expect(Array.from(out.codes)).toEqual([127, 0, 2, -2, -127, 126, 0, 3]);
+  it("codes are round-half-even(x · levels/max|x|), scales max|x|/levels", () => {
+    const x = Float32Array.from([levels, 0.5, 1.5, -2.5, -levels, levels - 0.6, -0.5, 3]);
+    const out = { codes: newCodes(kv, 8), scales: new Float32Array(1) };
+    quantizeHeads(kv, out, 0, x, 1, 8);
+    expect(Array.from(out.codes)).toEqual([levels, 0, 2, -2, -levels, levels - 1, 0, 3]);
     expect(out.scales[0]).toBe(1);
   });
 });

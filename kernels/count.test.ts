@@ -22,7 +22,7 @@ describe.each(TIERS)("kernels count their calls, %s", (tier) => {
   const names = Object.entries(kernels).filter(([, kernel]) => typeof kernel === "function");
 
   it.each(names)("%s: its own counter and no other", (name, kernel) => {
-    const before = readCounters(memory, COUNTERS, 1);
+    const before = readCounters(memory, COUNTERS, 1, 0);
     // Of no rows and no columns; only the division into groups needs a size.
     const nothing = new Array<number>(kernel.length).fill(0);
     if (name === "ternaryGroups") nothing[4] = 64;
@@ -30,7 +30,7 @@ describe.each(TIERS)("kernels count their calls, %s", (tier) => {
     if (name === "barrier") nothing.splice(0, 2, 1024, 1);
     for (let call = 0; call < 3; call++) (kernel as (...args: number[]) => unknown)(...nothing);
     const counted = nameOf(name, tier);
-    expect(callsBetween(before, readCounters(memory, COUNTERS, 1))).toEqual(counted === undefined ? {} : { [counted]: 3 });
+    expect(callsBetween(before, readCounters(memory, COUNTERS, 1, 0))).toEqual(counted === undefined ? {} : { [counted]: 3 });
   });
 
   it("those that compute a network do", () => {
@@ -45,5 +45,5 @@ it("all threads' calls are added up", () => {
   const { module } = chooseKernels("plain", true, 0);
   const threads = [0, 1, 2].map((thread) => instantiate(module, memory, "plain", COUNTERS + thread * COUNTER_BYTES));
   for (const [thread, { add }] of threads.entries()) for (let call = 0; call <= thread; call++) add(0, 0, 0);
-  expect(callsBetween(readCounters(memory, COUNTERS, 0), readCounters(memory, COUNTERS, 3))).toEqual({ add: 6 });
+  expect(callsBetween(readCounters(memory, COUNTERS, 0, 0), readCounters(memory, COUNTERS, 3, 0))).toEqual({ add: 6 });
 });

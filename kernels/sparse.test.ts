@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { readCounters } from "../engine/compute/counters.js";
 import { columnBlock, listBytes, sparseScratch, ternaryScratch, tileColumnBytes } from "../engine/compute/kernels.js";
 import { outputFactor, quantize } from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
@@ -116,5 +117,19 @@ describe.each(TIERS.filter((tier) => tier !== "plain"))("ternary product of what
       if (dense) expect(bitsOf(got[0]!)).toEqual(right);
       else expect(bitsOf(got[0]!)).not.toEqual(right);
     }
+  });
+
+  it("counts the products that it leaves out, without what rows are padded by", () => {
+    const [rows, k] = [200, 1100];
+    const codes = Uint8Array.from({ length: rows * k }, (_, i) => i % 3);
+    const sparse = ACTIVATIONS[3]![1];
+    const xs = [sparse, sparse, () => 0].map((activation) => Int8Array.from({ length: k }, (_, column) => activation(column, k)));
+    const zeros = xs.reduce((count, x) => count + x.filter((value) => value === 0).length, 0);
+    const bench = new Bench(tier, 2 << 20);
+    run(bench, rows, k, codes, xs);
+    expect(readCounters(bench.memory, 0, 1, k)).toMatchObject({ sparseProducts: 3 * rows * k, skippedProducts: rows * zeros });
+    // The dense product leaves nothing out.
+    run(bench, rows, k, codes, [new Int8Array(k).fill(1)]);
+    expect(readCounters(bench.memory, 0, 1, k)).toMatchObject({ sparseProducts: 4 * rows * k, skippedProducts: rows * zeros });
   });
 });

@@ -57,8 +57,10 @@ export interface Kernels {
     scale: number,
   ): void;
   storeKeyValue(block: number, slot: number, k: number, v: number, headDim: number): void;
+  storeKeyValueK16(block: number, slot: number, k: number, v: number, headDim: number): void;
   storeKeyValueQ8(block: number, slot: number, k: number, v: number, headDim: number): void;
   attendSpan(...span: AttendSpanArguments): void;
+  attendSpanK16(...span: AttendSpanArguments): void;
   attendSpanQ8(...span: AttendSpanArguments): void;
   finishSpans(out: number, states: number, spans: number, stateBytes: number, headDim: number): void;
   ternary(
@@ -122,7 +124,19 @@ export interface Kernels {
   head(table: number, rows: number, kPad: number, wide: number, x: number, columns: number, y: number, yStride: number): void;
   packScan(group: number, row: number, scale: number, error: number, x: number, kPad: number): void;
   prepareScan(out: number, meta: number, x: number, kPad: number, levels: number): void;
-  scan(codes: number, scales: number, rows: number, kPad: number, x: number, meta: number, y: number, scratch: number): void;
+  scan(
+    codes: number,
+    scales: number,
+    rows: number,
+    kPad: number,
+    x: number,
+    xStride: number,
+    meta: number,
+    columns: number,
+    y: number,
+    yStride: number,
+    scratch: number,
+  ): void;
   bounds(
     lower: number,
     upper: number,
@@ -155,14 +169,24 @@ export type AttendSpanArguments = [
 /** Query heads that one call of `attendSpan` takes. */
 export const MOST_QUERIES = 8;
 
-/** Bytes of a thread's own scratch for `attendSpan` and `attendSpanQ8`: two heads' probabilities and weights, factors, queries as int16. */
+/** Bytes of a thread's own scratch for `attendSpan` and its kinds: two heads' probabilities and weights, factors, queries as int16. */
 export function attentionScratch(headDim: number): number {
   return 2 * KV_BLOCK * 4 + 2 * KV_BLOCK * 2 + MOST_QUERIES * 4 + MOST_QUERIES * headDim * 2;
 }
 
 /** Bytes of one head's keys and values of one block of positions. */
 export function cacheHeadBytes(kv: KvType, headDim: number): number {
-  return 2 * KV_BLOCK * (kv === "f32" ? headDim * 4 : headDim + 4);
+  const bytes = { f32: headDim * 4, k16: headDim * 2 + 4, q8: headDim + 4 }[kv];
+  return 2 * KV_BLOCK * bytes;
+}
+
+/** The kernels of a type of cache. */
+export function attentionKernels(kernels: Kernels, kv: KvType): { store: Kernels["storeKeyValue"]; attendSpan: Kernels["attendSpan"] } {
+  return {
+    f32: { store: kernels.storeKeyValue, attendSpan: kernels.attendSpan },
+    k16: { store: kernels.storeKeyValueK16, attendSpan: kernels.attendSpanK16 },
+    q8: { store: kernels.storeKeyValueQ8, attendSpan: kernels.attendSpanQ8 },
+  }[kv];
 }
 
 /** Columns of a packed ternary row: a multiple of this. */
@@ -189,6 +213,11 @@ export function activationBytes(tier: Tier, activations: "int8" | "float" = "int
 /** Bytes of a thread's own scratch for `ternary` on rows of `kPad` columns. */
 export function ternaryScratch(kPad: number): number {
   return 12 * kPad + 768;
+}
+
+/** Bytes of a thread's own scratch for `scan` of states of `n` numbers: sums, and eight states in halves, twice. */
+export function scanScratch(n: number): number {
+  return 384 + 32 * n;
 }
 
 /** Bytes of the list of a row's columns that aren't 0, for `ternarySparse`. */
@@ -228,6 +257,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
     packRowWide,
     repackI2sWide,
     scanWide,
+    scanVnni,
     ...kernels
   } = new WebAssembly.Instance(module, { env }).exports as unknown as Kernels & Wide;
   if (isWide(tier)) {
@@ -238,7 +268,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       ternaryGroups: ternaryGroupsWide,
       packRow: packRowWide,
       repackI2s: repackI2sWide,
-      scan: scanWide,
+      scan: tier === "vnni" ? scanVnni : scanWide,
     };
   }
   const missing = { listColumns: undefined, ternarySparse: undefined, repackI2s: undefined, packLane: undefined };
@@ -255,4 +285,5 @@ interface Wide {
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];
   readonly scanWide: Kernels["scan"];
+  readonly scanVnni: Kernels["scan"];
 }

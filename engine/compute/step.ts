@@ -1,4 +1,5 @@
 import type { SamplingOptions } from "../sampling/types.js";
+import type { Counters } from "./counters.js";
 
 /** What is wanted of one row. */
 export type RowOutput =
@@ -77,8 +78,8 @@ export interface StepLimits {
 export interface StepRunner {
   readonly limits: StepLimits;
   step(batch: StepBatch): Promise<StepOutput[]>;
-  /** Calls of each kernel so far, in the order of COUNTED_KERNELS; empty where none are counted. */
-  counters(): Promise<number[]>;
+  /** What the kernels counted so far. */
+  counters(): Promise<Counters>;
   /** Ends the workers and frees the memory. Idempotent; a step under way rejects with a `closed` error. */
   close(): Promise<void>;
 }

@@ -12,6 +12,7 @@ it.each(pairs.filter(([, fast]) => tiersHere().includes(fast)))("the short test 
   expect(gain).toBeLessThan(Number.POSITIVE_INFINITY);
 });
 
+// Later ones add rightly.
 it.runIf(Number(process.versions.node.split(".")[0]) < 22)("the vnni tier is refused where V8 adds wrongly", () => {
   expect(() => chooseKernels("vnni", true, 0)).toThrow(/the vnni tier requires Node 22 or newer/);
 });

@@ -116,17 +116,17 @@ describe("an answer with a format", async () => {
     }
   });
 
-  it("scans no row for tokens that are few: only others' answers are scanned for", async () => {
+  it("scans nothing for tokens that are few: only others' states are prepared for it", async () => {
     // The traced answer counts the calls of the steps that both share.
     const traced = { temperature: 0, maxTokens: 12, ignoreEos: true, trace: true };
-    const scans = async (beside: object): Promise<number> => {
+    const prepared = async (beside: object): Promise<number> => {
       const [{ trace }] = await Promise.all([twoStage.generate("The", traced).result(), twoStage.generate(prompt, beside).result()]);
-      return trace!.kernelCalls.scan!;
+      return trace!.kernelCalls.prepareScan!;
     };
     const few = { format: { grammar: 'root ::= ("a" | "b" | "c"){10}' }, topK: 0 };
-    const alone = (await twoStage.generate("The", traced).result()).trace!.kernelCalls.scan!;
-    expect(await scans(few)).toBe(alone);
-    expect(await scans({ maxTokens: 10, topK: 5 })).toBeGreaterThan(1.5 * alone); // what counts otherwise
+    const alone = (await twoStage.generate("The", traced).result()).trace!.kernelCalls.prepareScan!;
+    expect(await prepared(few)).toBe(alone);
+    expect(await prepared({ maxTokens: 10, topK: 5 })).toBeGreaterThan(1.5 * alone); // what counts otherwise
   });
 
   it("ends when it is whole, and says where it is cut short", async () => {

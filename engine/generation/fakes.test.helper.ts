@@ -1,3 +1,4 @@
+import { type Counters, NO_COUNTERS } from "../compute/counters.js";
 import type { RowOutput, StepBatch, StepLimits, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import type { EncodeOptions, Tokenizer } from "../text/types.js";
@@ -71,8 +72,9 @@ export class FakeRunner implements StepRunner {
   }
 
   /** How many batches and rows there were. */
-  async counters(): Promise<number[]> {
-    return [this.batches.length, this.batches.reduce((rows, { tokens }) => rows + tokens.length, 0)];
+  async counters(): Promise<Counters> {
+    const calls = [this.batches.length, this.batches.reduce((rows, { tokens }) => rows + tokens.length, 0)];
+    return { ...NO_COUNTERS, calls };
   }
 
   async close(): Promise<void> {
@@ -84,10 +86,13 @@ export class FakeRunner implements StepRunner {
     const rows = tokens.length;
     check(rows > 0 && rows <= maxRows && positions.length === rows && sequences.length === rows, "1 … maxRows rows");
     check(outputs.filter(({ want }) => want !== "state").length <= maxOutputs, "at most maxOutputs outputs");
-    const owned = tables.flatMap((table) => [...table]);
-    check(new Set(owned).size === owned.length, "a block belongs to one sequence");
+    const owners = new Map<number, number>(); // of each block, how many sequences have it
+    for (const table of tables) {
+      check(new Set(table).size === table.length, "a sequence has a block once");
+      for (const block of table) owners.set(block, (owners.get(block) ?? 0) + 1);
+    }
     check(
-      owned.every((block) => block >= 0 && block < blocks),
+      [...owners.keys()].every((block) => block >= 0 && block < blocks),
       "blocks exist",
     );
     const place = (sequence: number, position: number) => {
@@ -113,6 +118,7 @@ export class FakeRunner implements StepRunner {
       check((next.get(sequence) ?? position) === position, "rows of a sequence are ascending and gapless");
       check(!next.has(sequence) || sequences[row - 1] === sequence, "rows of a sequence stand side by side");
       next.set(sequence, position + 1);
+      check(owners.get(tables[sequence]![Math.floor(position / blockSize)]!) === 1, "a block that is written to belongs to one sequence");
       const cell = place(sequence, position);
       cell.token = token;
       cell.position = position;

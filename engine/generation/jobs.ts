@@ -27,6 +27,8 @@ export interface Job {
   wanted(position: number): Wanted | undefined;
   /** The job entered a batch for the first time, with this many tokens from an idle entry. */
   admitted(cachedTokens: number): void;
+  /** So many more of its tokens were had from another sequence, which it had waited for. */
+  adopted(tokens: number): void;
   /** Takes one output; true when the job has all it wants. May throw: the job then fails alone. `drafted`: of a draft that proved right. */
   take(position: number, output: StepOutput, drafted: boolean): boolean;
   abort(): void;
@@ -105,7 +107,8 @@ export class GenerationJob implements Job {
   #acceptedTokens = 0;
   readonly #hidden: string[] = [];
   readonly #lookup: PromptLookup | undefined;
-  #wasAdmitted = false;
+  /** Twice and more if it was put back in the queue. */
+  #admissions = 0;
 
   constructor(
     request: GenerationRequest,
@@ -170,8 +173,11 @@ export class GenerationJob implements Job {
   }
 
   admitted(cachedTokens: number): void {
-    if (!this.#wasAdmitted) this.#cachedTokens = cachedTokens;
-    this.#wasAdmitted = true;
+    if (++this.#admissions === 1) this.#cachedTokens = cachedTokens;
+  }
+
+  adopted(tokens: number): void {
+    if (this.#admissions === 1) this.#cachedTokens += tokens;
   }
 
   take(_position: number, output: StepOutput, drafted: boolean): boolean {
@@ -263,6 +269,8 @@ export class RowsJob implements Job {
   }
 
   admitted(): void {}
+
+  adopted(): void {}
 
   take(position: number, output: StepOutput): boolean {
     if (this.aborted) {

@@ -32,9 +32,9 @@ import { type GenerationDefaults, generationDefaults, readChatOptions, resolveOp
 import { configNotes, describe, type ModelDescription } from "./describe.js";
 import { EMBED_OPTIONS, type EmbedOptions, embed, type Pooling, statedPooling, TEXTS } from "./embed.js";
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
-import { Scheduler } from "./scheduler.js";
+import { type Admission, Scheduler } from "./scheduler.js";
 import { type AnswerOptions, generate } from "./stream.js";
-import type { ChatOptions, GenerateOptions, Generation, Score, ScoringPolicy } from "./types.js";
+import type { ChatOptions, GenerateOptions, Generation, ModelStats, Score, ScoringPolicy } from "./types.js";
 
 /** How a text is scored. */
 export interface ScoreOptions {
@@ -89,6 +89,7 @@ export class Model {
     defaults: GenerationDefaults;
     running: RunningKernels;
     loadMs: number;
+    admission: Admission;
   }) {
     this.path = parts.checkpoint.path;
     this.config = parts.config;
@@ -101,7 +102,7 @@ export class Model {
     this.#checkpoint = parts.checkpoint;
     this.#defaults = parts.defaults;
     this.#running = parts.running;
-    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size);
+    this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size, parts.admission);
     this.#formats = new AnswerFormats(parts.tokenizer, parts.defaults.eosIds);
     this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate, this.contextLength);
   }
@@ -196,6 +197,11 @@ export class Model {
     return embed(this.#scheduler, this.tokenizer, limits, texts, { pooling: this.pooling, ...asked });
   }
 
+  /** What it is doing, and what it has done since it was loaded. */
+  get stats(): ModelStats {
+    return this.#scheduler.stats;
+  }
+
   /** What the file contains and how it runs here. Reads the whole file once, for its hash. */
   describe(): Promise<ModelDescription> {
     const { tier, why, threads } = this.#running;
@@ -267,6 +273,7 @@ export async function loadModel(path?: FilePath | null, given?: Given<LoadOption
       defaults,
       running,
       loadMs: performance.now() - start,
+      admission: { maxRunning: options.maxRunning, maxWaiting: options.maxWaiting },
     });
   } catch (error) {
     failed.abort();

@@ -1,3 +1,4 @@
+import type { Counters } from "../compute/counters.js";
 import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { WorkerPool } from "../compute/pool.js";
@@ -8,7 +9,8 @@ import { BitnetError } from "../errors.js";
 import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, MAX_POSITIONS, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import { sequenceStateBytes } from "../network/delta.js";
-import type { KvType } from "../numerics.js";
+import { MAX_OUTPUTS } from "../network/layout.js";
+import { DEFAULT_KV, KV_TYPES, type KvType } from "../numerics.js";
 import {
   ANYTHING,
   CALLBACK,
@@ -52,13 +54,20 @@ export interface LoadOptions extends FileOptions {
    * `auto`: two-stage if the head is large. Results are bit-identical.
    */
   readonly head?: HeadOption;
-  /** Type of the KV cache: `f32` (default), or `q8` with 8 bits and a quarter of the memory, which changes the logits slightly. */
+  /**
+   * Type of the KV cache: `f32` (default), `k16` with 16 bits and half of the memory, or `q8` with 8 bits and a quarter of it. Both change the
+   * logits slightly, `k16` less.
+   */
   readonly kv?: KvType;
   /**
    * Of a model with recurrent layers (Qwen3.5, Bonsai 2): how many states of sequences are kept, 18 to 49 MiB each. Sequences that are being
    * computed, finished ones that a conversation may go on from, and snapshots of their beginnings share them. Default: what fits into 256 MiB, 2 to 32.
    */
   readonly states?: number;
+  /** How many answers, scores and embeddings are computed at once, at most 32; default 32. The others wait. */
+  readonly maxRunning?: number;
+  /** How many may wait; more are refused with the error `busy`. Default: no limit. */
+  readonly maxWaiting?: number;
   /** Compute in scalar TypeScript, without kernels: slow, same bits. */
   readonly reference?: boolean;
   /** With `reference`: false computes in f32 throughout, with unquantised activations. Default true. */
@@ -107,8 +116,10 @@ export const LOAD_OPTIONS: Rules<LoadOptions> = {
   tier: oneOf(["auto", ...TIERS]),
   v8Flags: TRUE_OR_FALSE,
   head: oneOf(["auto", "exact", "two-stage"]),
-  kv: oneOf(["f32", "q8"]),
+  kv: oneOf(KV_TYPES),
   states: wholeNumber(1, MOST_STATES),
+  maxRunning: wholeNumber(1, MAX_OUTPUTS),
+  maxWaiting: wholeNumber(0, Number.MAX_SAFE_INTEGER),
   reference: TRUE_OR_FALSE,
   activationQuant: TRUE_OR_FALSE,
   ...FILE_OPTIONS,
@@ -145,7 +156,7 @@ export function threadsOf({ threads, crowded = false }: { readonly threads?: num
  * @internal not in the published types
  */
 export async function startRunner(header: Promise<NetworkHeader>, options: LoadOptions): Promise<RunningKernels> {
-  const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = "f32", signal } = options;
+  const { reference = false, activationQuant = true, tier = "auto", head = "auto", kv = DEFAULT_KV, signal } = options;
   const threads = reference ? 1 : threadsOf(options);
   if (!activationQuant && !reference) {
     throw new BitnetError("usage", "unquantised activations (activationQuant) require the reference path: set reference (--reference)");
@@ -190,7 +201,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
     const runner: StepRunner = {
       limits: loaded.limits,
       step: (batch: StepBatch) => pool.request<StepOutput[]>("step", batch),
-      counters: () => pool.request<number[]>("counters", undefined),
+      counters: () => pool.request<Counters>("counters", undefined),
       close: () => pool.close(),
     };
     if (stopped) throw stopped.by; // in the same breath as the answer came

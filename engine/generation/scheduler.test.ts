@@ -205,6 +205,35 @@ describe("a sequence that was put back", () => {
   });
 });
 
+describe("admission", () => {
+  test("is bounded: what comes when all places are taken is refused, and only that", async () => {
+    const runner = new FakeRunner(roomy, VOCAB);
+    runner.onStep = tick;
+    const scheduler = new Scheduler(runner, VOCAB, VOCAB, { maxRunning: 2, maxWaiting: 1 });
+    const asked = [1, 2, 3].map((id) => request([id], { maxTokens: 4 }));
+    const running = asked.map((one) => scheduler.generate(one).done);
+    const busy = expect.objectContaining({
+      code: "busy",
+      message: expect.stringMatching(/^0 answers are being computed and 3 wait, .* try again later/),
+    });
+    expect(() => scheduler.generate(request([4]))).toThrow(busy);
+    await expect(scheduler.rows({ ids: [4, 5], want: "nll", onRow: () => {} })).rejects.toMatchObject({ code: "busy" });
+    await undefined;
+    await undefined;
+    expect(scheduler.stats).toMatchObject({ running: 2, waiting: 1, refused: 2 });
+    for (const [i, outcome] of (await Promise.all(running)).entries()) expect(outcome).toMatchObject(alone(asked[i]!, roomy.contextLength));
+    expect(scheduler.stats).toMatchObject({
+      running: 0,
+      waiting: 0,
+      promptTokens: 3,
+      generatedTokens: 12,
+      computedTokens: 12,
+      cachedTokens: 0,
+    });
+    expect(await scheduler.generate(asked[0]!).done).toMatchObject(alone(asked[0]!, roomy.contextLength));
+  });
+});
+
 describe("the cache", () => {
   const prompt = Array.from({ length: 20 }, (_, i) => i);
 
@@ -229,13 +258,40 @@ describe("the cache", () => {
     expect(second.ids).toEqual(first.ids);
   });
 
-  test("is not taken from a sequence of which little would be used", async () => {
+  test("is shared with a sequence of which little would be used, and not taken from it", async () => {
     const scheduler = new Scheduler(new FakeRunner(roomy, VOCAB), VOCAB);
     await scheduler.generate(request(prompt, { maxTokens: 1 })).done;
     const other = await scheduler.generate(request([...prompt.slice(0, 9), 22, 22], { maxTokens: 1 })).done;
-    expect(other.cachedTokens).toBe(0);
+    expect(other.cachedTokens).toBe(8); // full blocks
     const again = await scheduler.generate(request(prompt, { maxTokens: 1 })).done;
     expect(again.cachedTokens).toBe(19);
+  });
+
+  test("computes once what prompts of one time begin with, in whole blocks", async () => {
+    const runner = new FakeRunner({ ...roomy, maxRows: 8 }, VOCAB);
+    const scheduler = new Scheduler(runner, VOCAB);
+    const asked = Array.from({ length: 8 }, (_, i) => request([...prompt, i, i], { maxTokens: 3 }));
+    const outcomes = await Promise.all(asked.map((one) => scheduler.generate(one).done));
+    for (const [i, outcome] of outcomes.entries()) expect(outcome).toMatchObject(alone(asked[i]!, roomy.contextLength));
+    expect(outcomes.reduce((sum, { cachedTokens }) => sum + cachedTokens, 0)).toBe(7 * 20);
+    expect(rowsOf(runner)).toBe(20 + 8 * (2 + 2));
+  });
+
+  test("is shared with a sequence that still computes, which may end before the other has all", async () => {
+    const runner = new FakeRunner({ ...roomy, maxRows: 4 }, VOCAB);
+    const controller = new AbortController();
+    runner.onStep = () => {
+      if (runner.batches.length === 3) controller.abort();
+    };
+    const scheduler = new Scheduler(runner, VOCAB);
+    const second = request([...prompt, 5], { maxTokens: 3 });
+    const [first, outcome] = await Promise.all([
+      scheduler.generate(request(prompt, { signal: controller.signal })).done,
+      scheduler.generate(second).done,
+    ]);
+    expect(first.stopReason).toBe("aborted");
+    expect(outcome).toMatchObject(alone(second, roomy.contextLength));
+    expect(rowsOf(runner)).toBe(second.promptIds.length + 2);
   });
 
   test("survives scoring, and forgets the sequence used longest ago", async () => {

@@ -1,8 +1,10 @@
+import type { Counters } from "../compute/counters.js";
 import type { RowOutput, StepLimits, StepOutput, StepRunner } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import { shown } from "../options.js";
 import { GenerationJob, type GenerationOutcome, type GenerationRequest, type Job, RowsJob, type RowsRequest } from "./jobs.js";
-import { SequenceMemory, type Snapshot } from "./sequence-memory.js";
+import { type Computed, SequenceMemory, type Snapshot } from "./sequence-memory.js";
+import type { ModelStats } from "./types.js";
 
 /** A job and its place in the cache. */
 interface Sequence {
@@ -18,6 +20,8 @@ interface Sequence {
   snapshots: Snapshot[];
   /** The position of which a snapshot is worth taking; 0: none. */
   readonly worthy: number;
+  /** It has never run. */
+  isNew: boolean;
 }
 
 /** Rows of one sequence in the next batch: positions computed … computed + rows − 1, and after them those of drafts. */
@@ -41,6 +45,15 @@ interface Sent extends Piece {
 const SNAPSHOT_BLOCKS = 2;
 /** Snapshots of one sequence: one of this prompt, one of that of the turn before. */
 const MOST_SNAPSHOTS = 2;
+
+/** How many sequences are computed at once, and how many more wait; of both as many as there is room for. */
+export interface Admission {
+  readonly maxRunning?: number | undefined;
+  readonly maxWaiting?: number | undefined;
+}
+
+/** Rows of a step in which sequences decode: they wait for its prompts. */
+const ROWS_BESIDE = 64;
 
 /**
  * Owns a step runner and its one loop: whatever is wanted at the same time shares batches. How a batch is made up never shows in an
@@ -73,9 +86,11 @@ export class Scheduler {
   #turn = 0;
   #looping = false;
   #failure: { readonly error: unknown } | undefined;
+  readonly #maxWaiting: number;
+  readonly #counts = { refused: 0, steps: 0, computedTokens: 0, promptTokens: 0, cachedTokens: 0, generatedTokens: 0 };
 
   /** `vocabSize`: ids that the network has embeddings for. `ids`: those that may be chosen, from 0 up: a padded vocabulary has rows without a token. */
-  constructor(runner: StepRunner, vocabSize: number, ids = vocabSize) {
+  constructor(runner: StepRunner, vocabSize: number, ids = vocabSize, { maxRunning = Infinity, maxWaiting = Infinity }: Admission = {}) {
     const { maxRows, maxOutputs, blockSize, blocks, contextLength, states } = runner.limits;
     if (!(maxRows > 0 && maxOutputs > 0 && blocks * blockSize >= contextLength)) {
       throw new BitnetError("internal", `a cache of ${blocks} blocks of ${blockSize} can't hold a context of ${contextLength}`);
@@ -85,7 +100,15 @@ export class Scheduler {
     this.#vocabSize = vocabSize;
     this.#ids = ids;
     this.#memory = new SequenceMemory(blocks, blockSize, states);
-    this.#maxRunning = Math.min(maxRows, maxOutputs);
+    this.#maxRunning = Math.min(maxRows, maxOutputs, maxRunning);
+    this.#maxWaiting = maxWaiting;
+  }
+
+  /** What it does and has done. */
+  get stats(): ModelStats {
+    const { blocks, blockSize } = this.#limits;
+    const [running, waiting] = [this.#running.length, this.#queue.length];
+    return { running, waiting, ...this.#counts, cacheSize: blocks * blockSize, cacheUsed: this.#memory.used };
   }
 
   /** Throws the `usage` error that `generate` would for this prompt. */
@@ -128,8 +151,8 @@ export class Scheduler {
     };
   }
 
-  /** Calls of each kernel so far; see `StepRunner`. */
-  counters(): Promise<number[]> {
+  /** What the kernels counted so far; see `StepRunner`. */
+  counters(): Promise<Counters> {
     return this.#runner.counters();
   }
 
@@ -166,14 +189,22 @@ export class Scheduler {
     }
   }
 
+  /** @throws BitnetError busy */
   #submit(job: Job): void {
     if (this.#failure) {
       job.fail(this.#failure.error);
       return;
     }
+    if (this.#running.length + this.#queue.length >= this.#maxRunning + this.#maxWaiting) {
+      this.#counts.refused++;
+      throw new BitnetError(
+        "busy",
+        `${this.#running.length} answers are being computed and ${this.#queue.length} wait, which is as many as are allowed: try again later, or allow more (maxWaiting)`,
+      );
+    }
     const unit = SNAPSHOT_BLOCKS * this.#limits.blockSize;
     const worthy = Math.max(0, Math.floor((job.prefix - this.#limits.blockSize / 4) / unit) * unit);
-    this.#queue.push({ job, order: this.#arrivals++, computed: 0, blocks: [], state: undefined, snapshots: [], worthy });
+    this.#queue.push({ job, order: this.#arrivals++, computed: 0, blocks: [], state: undefined, snapshots: [], worthy, isNew: true });
     if (!this.#looping) void this.#loop();
   }
 
@@ -241,19 +272,33 @@ export class Scheduler {
     const blocks = this.#memory;
     while (this.#queue.length > 0 && this.#running.length < this.#maxRunning) {
       const next = this.#queue[0]!;
-      const promised = this.#running.reduce((sum, { job, blocks: held }) => sum + Math.max(blocks.needed(job.rows), held.length), 0);
-      if (this.#running.length > 0 && promised + blocks.needed(next.job.rows) > blocks.total) return;
+      if (this.#running.length > 0 && this.#promised() + this.#unshared(next) > blocks.total) return;
       if (blocks.isRecurrent && this.#running.length === this.#limits.states) return;
       this.#queue.shift();
-      const idle = blocks.takeOver(next.job.tokens, next.job.prefix);
-      next.computed = idle?.computed ?? 0;
-      next.blocks = idle?.blocks ?? [];
-      next.snapshots = idle?.snapshots ?? [];
+      const beginning = blocks.begin(next.job.tokens, next.job.prefix, this.#running.map(computedOf));
+      next.computed = beginning?.computed ?? 0;
+      next.blocks = beginning?.blocks ?? [];
+      next.snapshots = beginning?.snapshots ?? [];
       // What is not computed yet needs no copy of the last snapshot, where there is no room for one.
       if (blocks.isRecurrent) next.state = this.#copyOfLast(next) ?? next.snapshots.pop()?.state ?? this.#anyState();
       next.job.admitted(next.computed);
+      if (next.isNew) this.#counts.promptTokens += next.job.tokens.length;
+      if (next.isNew) this.#counts.cachedTokens += next.computed;
+      next.isNew = false;
       insert(this.#running, next);
     }
+  }
+
+  /** Blocks that the running sequences have and are known to need. */
+  #promised(): number {
+    const held = new Set(this.#running.flatMap(({ blocks }) => blocks)).size;
+    return this.#running.reduce((sum, { job, blocks }) => sum + Math.max(this.#memory.needed(job.rows) - blocks.length, 0), held);
+  }
+
+  /** Blocks that a waiting sequence needs beyond those of the running ones. */
+  #unshared({ job }: Sequence): number {
+    const shared = this.#running.map((one) => this.#memory.shareable(computedOf(one), job.tokens, job.prefix));
+    return this.#memory.needed(job.rows) - this.#memory.needed(Math.max(0, ...shared));
   }
 
   /** A copy of a sequence's last snapshot, if there is one, and room. */
@@ -274,6 +319,7 @@ export class Scheduler {
 
   /** The next batch: at least one row, and a block for each. */
   #plan(): Piece[] {
+    this.#adopt();
     for (let turns = this.#running.length; turns > 0; turns--) {
       const pieces = this.#allocate(this.#choose());
       // Blocks were short for those whose turn it was. The oldest sequence can have them all, and its turn comes.
@@ -282,18 +328,37 @@ export class Scheduler {
     throw new BitnetError("internal", "the scheduler lost blocks of the cache");
   }
 
-  /** Who gets how many rows, by fairness alone. */
+  /** Sequences that still compute their prompts go on from where others, which begin like them, have come. */
+  #adopt(): void {
+    const running = this.#running.map(computedOf);
+    for (const [i, sequence] of this.#running.entries()) {
+      const { job } = sequence;
+      if (sequence.computed >= job.prefix) continue;
+      const adopted = this.#memory.adopt(running[i]!, job.prefix, running);
+      if (!adopted) continue;
+      job.adopted(adopted.computed - sequence.computed);
+      this.#counts.cachedTokens += adopted.computed - sequence.computed;
+      Object.assign(sequence, adopted);
+      running[i] = computedOf(sequence); // the blocks that it had are free
+    }
+  }
+
+  /** Who gets how many rows, by fairness alone. What another one is about to compute, so that it can be shared, is waited for. */
   #choose(): Piece[] {
     const left = ({ job, computed }: Sequence) => job.rows - computed;
     const decoding = this.#running.filter((sequence) => left(sequence) === 1);
     const filling = this.#running.filter((sequence) => left(sequence) > 1);
     const pieces: Piece[] = decoding.map((sequence) => ({ sequence, rows: 1, drafts: [] }));
-    let rowsLeft = this.#limits.maxRows - decoding.length;
+    const { maxRows } = this.#limits;
+    let rowsLeft = (decoding.length > 0 ? Math.min(maxRows, ROWS_BESIDE) : maxRows) - decoding.length;
     let outputsLeft = this.#limits.maxOutputs - decoding.length;
     const turn = this.#turn++;
     for (let i = 0; i < filling.length; i++) {
       const sequence = filling[(turn + i) % filling.length]!;
-      const { computed, worthy } = sequence;
+      const { computed, worthy, job } = sequence;
+      const isComing = ({ sequence: other, rows }: Piece): boolean =>
+        this.#memory.shareable({ tokens: other.job.tokens, computed: other.computed + rows }, job.tokens, job.prefix) > computed;
+      if (pieces.some(isComing)) continue;
       const most = Math.min(left(sequence), rowsLeft, this.#memory.isRecurrent && worthy > computed ? worthy - computed : Infinity);
       let rows = 0;
       while (rows < most) {
@@ -387,12 +452,16 @@ export class Scheduler {
     const copies = this.#copies.length > 0 && { copies: this.#copies.splice(0) };
     const results = await this.#runner.step({ tokens, positions, sequences, tables, outputs, ...states, ...copies });
     if (this.#failure) return; // closed meanwhile
+    this.#counts.steps++;
+    this.#counts.computedTokens += rows;
     let next = 0;
     for (const piece of sent) {
       const mine = results.slice(next, next + piece.positions.length);
       next += piece.positions.length;
-      const before = piece.sequence.computed;
+      const { job, computed: before } = piece.sequence;
+      const known = job.tokens.length;
       const isDone = deliver(piece, mine);
+      this.#counts.generatedTokens += job.tokens.length - known;
       this.#settle(piece, before);
       if (isDone) this.#finish(piece.sequence);
       else this.#returnBlocks(piece);
@@ -422,6 +491,10 @@ export class Scheduler {
   #returnBlocks({ sequence: { job, blocks }, drafts }: Piece): void {
     if (drafts.length > 0) this.#memory.release(blocks.splice(this.#memory.needed(job.rows)));
   }
+}
+
+function computedOf({ job: { tokens }, computed, blocks }: Sequence): Computed {
+  return { tokens, computed, blocks };
 }
 
 /** Whether an output of this position takes one of the places that a batch has for logits. */

@@ -1,3 +1,5 @@
+import { BitnetError } from "../errors.js";
+
 /** Finished sequences whose keys and values are kept for a later prompt that begins like them. A chat needs one; a server one a user. */
 const MAX_IDLE = 16;
 
@@ -14,12 +16,19 @@ interface IdleEntry {
   readonly snapshots: readonly Snapshot[];
 }
 
-/** From where a new sequence can go on. */
-export interface TakenOver {
+/** From where a new sequence can go on. Its blocks are the new sequence's, maybe beside others'. */
+export interface Beginning {
   readonly computed: number;
   readonly blocks: number[];
   /** The last of them is that after `computed` tokens. */
   readonly snapshots: Snapshot[];
+}
+
+/** What has been computed of a running sequence. */
+export interface Computed {
+  readonly tokens: readonly number[];
+  readonly computed: number;
+  readonly blocks: readonly number[];
 }
 
 function commonPrefix(a: readonly number[], b: readonly number[], limit: number): number {
@@ -30,8 +39,9 @@ function commonPrefix(a: readonly number[], b: readonly number[], limit: number)
 }
 
 /**
- * Who owns which block of the KV cache, and which recurrent state: each is free, in one idle entry, or in one running sequence. Keys and values can be
- * cut anywhere, a state can't: what has states goes on only from where there is a snapshot.
+ * Who has which block of the KV cache, and which recurrent state. Sequences that begin alike share the blocks of their beginning that are full, and so
+ * are not written to any more; running and idle ones alike. A state belongs to one of them. Keys and values can be cut anywhere, a state can't: what has
+ * states goes on only from where there is a snapshot, and shares nothing.
  */
 export class SequenceMemory {
   readonly total: number;
@@ -39,6 +49,8 @@ export class SequenceMemory {
   /** Whether sequences have states. */
   readonly isRecurrent: boolean;
   readonly #free: number[] = [];
+  /** [total] how many sequences and idle entries have each block */
+  readonly #uses: Int32Array;
   readonly #freeStates: number[] = [];
   /** Least recently used first. */
   readonly #idle: IdleEntry[] = [];
@@ -48,6 +60,7 @@ export class SequenceMemory {
     this.total = total;
     this.blockSize = blockSize;
     this.isRecurrent = states > 0;
+    this.#uses = new Int32Array(total);
     for (let block = total - 1; block >= 0; block--) this.#free.push(block);
     for (let state = states - 1; state >= 0; state--) this.#freeStates.push(state);
   }
@@ -55,6 +68,11 @@ export class SequenceMemory {
   /** Blocks that can be had without dropping an idle entry. */
   get free(): number {
     return this.#free.length;
+  }
+
+  /** Positions in blocks that a sequence or an idle entry has. */
+  get used(): number {
+    return (this.total - this.#free.length) * this.blockSize;
   }
 
   /** The same of states. */
@@ -70,7 +88,9 @@ export class SequenceMemory {
   /** A block to write to; idle entries are dropped for it, the least recently used first. Undefined if running sequences hold them all. */
   allocate(): number | undefined {
     while (this.#free.length === 0 && this.#idle.length > 0) this.#drop();
-    return this.#free.pop();
+    const block = this.#free.pop();
+    if (block !== undefined) this.#uses[block] = 1;
+    return block;
   }
 
   /** A state to write to, as `allocate`. */
@@ -79,8 +99,14 @@ export class SequenceMemory {
     return this.#freeStates.pop();
   }
 
+  /** One that had them has them no longer. */
   release(blocks: readonly number[]): void {
-    this.#free.push(...blocks);
+    for (const block of blocks) if (--this.#uses[block]! === 0) this.#free.push(block);
+  }
+
+  #share(blocks: readonly number[]): number[] {
+    for (const block of blocks) if (this.#uses[block]!++ === 0) throw new BitnetError("internal", "a free block of the cache was shared");
+    return [...blocks];
   }
 
   releaseStates(...states: readonly number[]): void {
@@ -98,22 +124,75 @@ export class SequenceMemory {
   }
 
   /**
-   * Hands over the idle entry that begins most like `tokens`, cut to the common beginning of at most `limit` tokens, or to the last snapshot in it.
-   * At least half of the entry must be of use: two prompts with the same short opening should not destroy each other's cache.
+   * What has been computed of the first `limit` of `tokens`, in an idle entry or a running sequence: the longest.
+   *
+   * An idle entry of which at least half is of use is taken over, and cut to the common beginning, or to the last snapshot in it. Of others the full
+   * blocks are shared.
    */
-  takeOver(tokens: readonly number[], limit: number): TakenOver | undefined {
-    let best = -1;
+  begin(tokens: readonly number[], limit: number, running: readonly Computed[]): Beginning | undefined {
+    let best: (() => Beginning) | undefined;
     let computed = 0;
-    for (const [i, entry] of this.#idle.entries()) {
-      const common = commonPrefix(entry.tokens, tokens, limit);
-      if (common * 2 < entry.tokens.length) continue;
-      const from = this.isRecurrent ? (entry.snapshots.findLast(({ position }) => position <= common)?.position ?? 0) : common;
-      if (from <= computed) continue;
-      best = i;
+    const offer = (from: number, beginning: () => Beginning): void => {
+      if (from <= computed) return;
+      best = beginning;
       computed = from;
+    };
+    for (const entry of this.#idle) {
+      const common = commonPrefix(entry.tokens, tokens, limit);
+      if (common * 2 >= entry.tokens.length) {
+        const from = this.#cut(entry, common);
+        offer(from, () => this.#takeOver(entry, from));
+      } else if (!this.isRecurrent) {
+        offer(this.#whole(common), () => this.#sharing(entry.blocks, this.#whole(common)));
+      }
     }
-    if (best < 0) return undefined;
-    const { blocks, snapshots } = this.#idle.splice(best, 1)[0]!;
+    for (const one of running) {
+      const from = this.shareable(one, tokens, limit);
+      offer(from, () => this.#sharing(one.blocks, from));
+    }
+    return best?.();
+  }
+
+  /** The longest beginning that a sequence which has computed less can share, of idle entries and running sequences. In the place of its own blocks. */
+  adopt(own: Computed, limit: number, running: readonly Computed[]): Omit<Beginning, "snapshots"> | undefined {
+    const idle = this.#idle.map(({ tokens, blocks }) => ({ tokens, blocks, computed: tokens.length }));
+    let best: Computed | undefined;
+    let computed = own.computed;
+    for (const one of [...running, ...idle]) {
+      const shared = this.shareable(one, own.tokens, limit);
+      if (shared <= computed) continue;
+      best = one;
+      computed = shared;
+    }
+    if (!best) return undefined;
+    const { blocks } = this.#sharing(best.blocks, computed);
+    this.release(own.blocks);
+    return { computed, blocks };
+  }
+
+  /** How much of the first `limit` of `tokens` can be shared with one that has computed so much: whole blocks. */
+  shareable({ tokens: own, computed }: Omit<Computed, "blocks">, tokens: readonly number[], limit: number): number {
+    return this.isRecurrent ? 0 : this.#whole(commonPrefix(own, tokens, Math.min(limit, computed)));
+  }
+
+  #whole(positions: number): number {
+    return positions - (positions % this.blockSize);
+  }
+
+  #sharing(blocks: readonly number[], computed: number): Beginning {
+    return { computed, blocks: this.#share(blocks.slice(0, this.needed(computed))), snapshots: [] };
+  }
+
+  /** Where an idle entry can be cut, at `common` tokens or before. A block that others have too isn't written to. */
+  #cut({ blocks, snapshots }: IdleEntry, common: number): number {
+    if (this.isRecurrent) return snapshots.findLast(({ position }) => position <= common)?.position ?? 0;
+    const whole = this.#whole(common);
+    return common > whole && this.#uses[blocks[whole / this.blockSize]!]! > 1 ? whole : common;
+  }
+
+  #takeOver(entry: IdleEntry, computed: number): Beginning {
+    this.#idle.splice(this.#idle.indexOf(entry), 1);
+    const { blocks, snapshots } = entry;
     const used = this.needed(computed);
     this.release(blocks.slice(used));
     const [kept, cut] = [true, false].map((isKept) => snapshots.filter(({ position }) => position <= computed === isKept));

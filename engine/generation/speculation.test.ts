@@ -230,7 +230,8 @@ describe("guesses", () => {
     const limits = { ...roomy, blockSize: 4, blocks: 24, contextLength: 96, states: 0 };
     const runner = newRunner(limits);
     const scheduler = new Scheduler(runner, tokenizer.size);
-    const outcomes = await Promise.all([start(runner, scheduler, COUNTED, 28), start(runner, scheduler, COUNTED, 28)]);
+    const prompts = [COUNTED, COUNTED.map((id) => id + 4)];
+    const outcomes = await Promise.all(prompts.map((prompt) => start(runner, scheduler, prompt, 28)));
     const drafted = outcomes.reduce((sum, { draftedTokens }) => sum + draftedTokens, 0);
     const accepted = outcomes.reduce((sum, { acceptedTokens }) => sum + acceptedTokens, 0);
     expect(accepted).toBeGreaterThan(20);
@@ -243,7 +244,7 @@ describe("guesses", () => {
       COUNTED.map((id) => id + 20),
       1,
     );
-    const again = await start(runner, scheduler, [...COUNTED, ...outcomes[1]!.ids], 1);
+    const again = await start(runner, scheduler, [...prompts[1]!, ...outcomes[1]!.ids], 1);
     expect(again.cachedTokens).toBeGreaterThanOrEqual(COUNTED.length + 27);
   });
 });

@@ -1,4 +1,4 @@
-import { callsBetween, type KernelCalls } from "../compute/counters.js";
+import { type Counters, callsBetween, type KernelCalls, type SkippedProducts, skippedBetween } from "../compute/counters.js";
 import { BitnetError } from "../errors.js";
 import type { Constraint } from "../grammar/constraint.js";
 import type { Tokenizer } from "../text/types.js";
@@ -162,13 +162,15 @@ class Answer {
         promptIds = await promptIds();
         this.#scheduler.checkPrompt(promptIds);
       }
-      const before = options.trace ? await this.#scheduler.counters() : [];
+      const before = this.#count();
+      let prefilled: Promise<Counters> | undefined;
       const decoder = this.#tokenizer.decoder({ after: promptIds.at(-1) });
       const { done, cancel } = this.#scheduler.generate({
         ...options,
         promptIds,
         constraint: constrain?.(promptIds.at(-1)),
         onToken: (id) => {
+          prefilled ??= this.#count();
           add(stopText.push(decoder.push(id)));
           return stopText.stopped;
         },
@@ -178,8 +180,9 @@ class Answer {
       const outcome = await done;
       add(stopText.push(decoder.end()));
       add(stopText.end());
-      const after = options.trace ? await this.#scheduler.counters() : [];
-      const result = this.#summary(promptIds, outcome, callsBetween(before, after));
+      const skipped = skippedBetween(await before, await (prefilled ?? before));
+      const calls = options.trace ? callsBetween(await before, await this.#count()) : {};
+      const result = this.#summary(promptIds, outcome, skipped, calls);
       this.#onResult?.(result);
       return result;
     } finally {
@@ -188,7 +191,14 @@ class Answer {
     }
   }
 
-  #summary(promptIds: readonly number[], outcome: GenerationOutcome, kernelCalls: KernelCalls): GenerationResult {
+  /** Asks for the counters; no work waits for them. */
+  #count(): Promise<Counters> {
+    const counters = this.#scheduler.counters();
+    counters.catch(() => {}); // the work under way fails likewise
+    return counters;
+  }
+
+  #summary(promptIds: readonly number[], outcome: GenerationOutcome, skipped: SkippedProducts, kernelCalls: KernelCalls): GenerationResult {
     const { ids, stopReason, cachedTokens, prefillMs, firstTokenMs, decodeMs, draftedTokens, acceptedTokens } = outcome;
     const promptTokens = promptIds.length;
     const steps = outcome.hidden.map((hidden, i) => ({ id: ids[i]!, hidden }));
@@ -207,6 +217,7 @@ class Answer {
         decodedTokens: ids.length,
         draftedTokens,
         acceptedTokens,
+        ...skipped,
         prefillTokensPerSecond: perSecond(promptTokens - cachedTokens, prefillMs),
         decodeTokensPerSecond: perSecond(ids.length - 1, decodeMs),
       },

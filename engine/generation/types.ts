@@ -1,3 +1,4 @@
+import type { SkippedProducts } from "../compute/counters.js";
 import type { Signal } from "../options.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import type { ChatRenderOptions } from "../text/types.js";
@@ -43,8 +44,11 @@ export interface ChatOptions extends GenerateOptions, Pick<ChatRenderOptions, "t
   readonly continueFinalMessage?: boolean;
 }
 
-/** Milliseconds and rates of one answer. */
-export interface GenerationTimings {
+/**
+ * Milliseconds and rates of one answer; and what was left out of prefill because it is 0 (`SkippedProducts`), by all that was computed from the
+ * call until the first token, of other calls too. How much is left out hangs on the kernels and on the rows of a batch; results never do.
+ */
+export interface GenerationTimings extends SkippedProducts {
   /** From the call until the last prompt row is computed, including waiting for other sequences. */
   readonly prefillMs: number;
   /** From the call until the first token is chosen. */
@@ -87,6 +91,26 @@ export interface GenerationResult {
 export interface Generation extends AsyncIterable<string> {
   /** Waits for the end of the answer, with or without a loop, and returns the result. */
   result(): Promise<GenerationResult>;
+}
+
+/** What a model is doing, and what it has done since it was loaded. */
+export interface ModelStats {
+  /** Answers, scores and embeddings that are being computed. */
+  readonly running: number;
+  /** Those that wait for their turn. */
+  readonly waiting: number;
+  /** Those that were refused because too many were waiting. */
+  readonly refused: number;
+  /** Passes through the network, and tokens that they computed. */
+  readonly steps: number;
+  readonly computedTokens: number;
+  /** Tokens of prompts that had their turn, and those of them whose keys and values were in the cache. */
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly generatedTokens: number;
+  /** Tokens that the cache of keys and values has room for, and has: of running sequences, and of ended ones that may be gone on from. */
+  readonly cacheSize: number;
+  readonly cacheUsed: number;
 }
 
 /** The rules under which a score was made; written into every report. */

@@ -1,6 +1,6 @@
 /** The program of every worker thread: loads the network into memory, then computes steps. */
 import { ArenaPlan, allocate } from "../compute/arena.js";
-import { COUNTER_BYTES, readCounters } from "../compute/counters.js";
+import { COUNTER_BYTES, type Counters, readCounters } from "../compute/counters.js";
 import { sha256Hex } from "../compute/digest.js";
 import { instantiate, type Kernels, type Tier } from "../compute/kernels.js";
 import { memoryLeft } from "../compute/limits.js";
@@ -66,8 +66,8 @@ interface Engine {
   logits(index: number, output: RowOutput): Float32Array;
   /** An output's hidden state behind the last norm, of which logits are made, [hidden] f32. */
   hidden(index: number): Float32Array;
-  /** Calls of each kernel so far, on all threads; empty on the scalar path. */
-  counters(): number[];
+  /** What was counted so far, on all threads. */
+  counters(): Counters;
 }
 
 /** What the leader sends to the followers. */
@@ -276,7 +276,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
       );
     },
     hidden: (index) => new Float32Array(memory.buffer, stateOf(places[index]!), plan.config.hiddenSize),
-    counters: () => readCounters(memory, plan.counters, plan.threads),
+    counters: () => readCounters(memory, plan.counters, plan.threads, plan.config.ffnSize),
   };
 }
 

@@ -1,6 +1,16 @@
 import type { ModelConfig } from "../model/config.js";
 import type { Block } from "../model/layers.js";
-import { attend, attendQ8, type KvType, type QuantizedVectors, quantizeHeads, rmsNorm, sigmoidMul } from "../numerics.js";
+import {
+  attend,
+  attendCodes,
+  type CodedKv,
+  type KvType,
+  newCodes,
+  type QuantizedVectors,
+  quantizeHeads,
+  rmsNorm,
+  sigmoidMul,
+} from "../numerics.js";
 import { rope } from "../rope.js";
 import { inputNorm, type ReferenceLinear, type ReferenceProducts } from "./reference-linear.js";
 
@@ -10,17 +20,21 @@ export type ReferenceAttention = Block<"attention", ReferenceLinear, Float32Arra
 /** Each [position, kvHeads, headDim]. */
 type KeysAndValues =
   | { readonly kv: "f32"; readonly keys: Float32Array; readonly values: Float32Array }
-  | { readonly kv: "q8"; readonly keys: QuantizedVectors; readonly values: QuantizedVectors };
+  | { readonly kv: CodedKv; readonly keys: QuantizedVectors; readonly values: QuantizedVectors };
 
-/** Keys and values of one layer and sequence, as they are or in 8 bits. */
+/** Keys and values of one layer and sequence, as they are or as codes. */
 export class KeyValueCache {
   readonly #config: ModelConfig;
   #held: KeysAndValues;
 
   constructor(config: ModelConfig, kv: KvType) {
-    const none = { codes: new Int8Array(0), scales: new Float32Array(0) };
+    const none = new Float32Array(0);
     this.#config = config;
-    this.#held = kv === "f32" ? { kv, keys: new Float32Array(0), values: new Float32Array(0) } : { kv, keys: none, values: none };
+    if (kv === "f32") this.#held = { kv, keys: none, values: none };
+    else {
+      const vectors = { codes: newCodes(kv, 0), scales: none };
+      this.#held = { kv, keys: vectors, values: vectors };
+    }
   }
 
   /** Makes room for more positions; what is there stays. */
@@ -32,28 +46,28 @@ export class KeyValueCache {
       wider.set(old);
       return wider;
     };
-    const quantized = (old: QuantizedVectors): QuantizedVectors => {
-      const codes = new Int8Array(size);
+    const quantized = (kv: CodedKv, old: QuantizedVectors): QuantizedVectors => {
+      const codes = newCodes(kv, size);
       codes.set(old.codes);
       return { codes, scales: floats(old.scales, heads) };
     };
     const { kv, keys, values } = this.#held;
     this.#held =
-      kv === "q8"
-        ? { kv, keys: quantized(keys), values: quantized(values) }
-        : { kv, keys: floats(keys, size), values: floats(values, size) };
+      kv === "f32"
+        ? { kv, keys: floats(keys, size), values: floats(values, size) }
+        : { kv, keys: quantized(kv, keys), values: quantized(kv, values) };
   }
 
   /** Puts one position's key and value in. @param k, v [kvHeads, headDim] f32 */
   store(position: number, k: Float32Array, v: Float32Array): void {
     const { kvHeads, headDim } = this.#config;
     const to = this.#held;
-    if (to.kv === "q8") {
-      quantizeHeads(to.keys, position, k, kvHeads, headDim);
-      quantizeHeads(to.values, position, v, kvHeads, headDim);
-    } else {
+    if (to.kv === "f32") {
       to.keys.set(k, position * kvHeads * headDim);
       to.values.set(v, position * kvHeads * headDim);
+    } else {
+      quantizeHeads(to.kv, to.keys, position, k, kvHeads, headDim);
+      quantizeHeads(to.kv, to.values, position, v, kvHeads, headDim);
     }
   }
 
@@ -64,8 +78,8 @@ export class KeyValueCache {
     for (let head = 0; head < heads; head++) {
       const at = head * headDim;
       const kvHead = Math.floor((head * kvHeads) / heads);
-      if (from.kv === "q8") attendQ8(out, at, q, at, from.keys, from.values, kvHead, kvHeads, count, headDim);
-      else attend(out, at, q, at, from.keys, from.values, kvHead * headDim, kvHeads * headDim, count, headDim);
+      if (from.kv === "f32") attend(out, at, q, at, from.keys, from.values, kvHead * headDim, kvHeads * headDim, count, headDim);
+      else attendCodes(from.kv, out, at, q, at, from.keys, from.values, kvHead, kvHeads, count, headDim);
     }
   }
 }

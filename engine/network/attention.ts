@@ -1,4 +1,4 @@
-import { attentionScratch, cacheHeadBytes, MOST_QUERIES } from "../compute/kernels.js";
+import { attentionKernels, attentionScratch, cacheHeadBytes, type Kernels, MOST_QUERIES } from "../compute/kernels.js";
 import type { Block } from "../model/layers.js";
 import { KV_BLOCK, KV_SPAN } from "../numerics.js";
 import { floatStride, type Layout, type LinearPlan } from "./layout.js";
@@ -64,6 +64,9 @@ export class Attention {
   readonly #block: AttentionPlan;
   readonly #qkv: Projection;
   readonly #o: SideBySide;
+  /** The kernels of this cache. */
+  readonly #store: Kernels["storeKeyValue"];
+  readonly #attendSpan: Kernels["attendSpan"];
   /** Of a head's share of a cache block, bytes. */
   readonly #headBytes: number;
   /** Of one head's cache, bytes. */
@@ -84,6 +87,9 @@ export class Attention {
       thread.plan,
     );
     this.#o = sideBySide([block.o], thread.plan);
+    const { store, attendSpan } = attentionKernels(thread.kernels, thread.plan.kv);
+    this.#store = store;
+    this.#attendSpan = attendSpan;
     this.#headBytes = cacheHeadBytes(thread.plan.kv, headDim);
     this.#regionBytes = thread.plan.limits.blocks * this.#headBytes;
     this.#group = heads / kvHeads;
@@ -152,12 +158,11 @@ export class Attention {
     if (qNorm !== undefined) this.#normHeads(rotated, qkv, qSize, heads, qNorm);
     if (kNorm !== undefined) this.#normHeads(rotated + k, qkv + heads * qSize, size, kvHeads, kNorm);
     kernels.rope(rotated, qNorm === undefined ? qkv : rotated, heads + kvHeads, headDim, ropeSize, plan.angles + slot * plan.anglesStride);
-    const store = plan.kv === "q8" ? kernels.storeKeyValueQ8 : kernels.storeKeyValue;
     // A lone row's key and value are stored by every thread: the same bytes, so that each sees them without a barrier.
     const block = cache + step.ownBlock(row, KV_BLOCK) * this.#headBytes;
     for (let head = 0; head < kvHeads; head++) {
       const offset = head * size;
-      store(block + head * this.#regionBytes, step.position(row) % KV_BLOCK, rotated + k + offset, v + offset, headDim);
+      this.#store(block + head * this.#regionBytes, step.position(row) % KV_BLOCK, rotated + k + offset, v + offset, headDim);
     }
   }
 
@@ -185,11 +190,10 @@ export class Attention {
   /** States of `queries` heads from `head` on: [queries][spans] at `states`, `stride` bytes from head to head. */
   #attend(states: number, stride: number, row: number, head: number, queries: number, span: number): void {
     const thread = this.#thread;
-    const { kernels, plan, step } = thread;
+    const { step } = thread;
     const { memory, cache } = this.#block;
     const { headDim } = thread.config;
-    const attend = plan.kv === "q8" ? kernels.attendSpanQ8 : kernels.attendSpan;
-    attend(
+    this.#attendSpan(
       states + span * memory.stateBytes,
       stride,
       memory.rotated + thread.slot(row) * memory.rotatedStride + head * headDim * 4,

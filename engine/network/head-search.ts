@@ -26,8 +26,9 @@ const TINY = 1e-15;
  * The exact logits of all tokens that can be among the best, from a scan's coarse ones.
  *
  * With e a row, ê its codes, x the hidden state and x̂ its codes, |e·x − ê·x̂| ≤ ‖e − ê‖·‖x‖ + ‖ê‖·‖x − x̂‖ (Cauchy–Schwarz), plus the
- * rounding of both f32 sums, at most (n/8 + 32)·2^-24·‖e‖·‖x‖ in all, of a ternary head, whose groups are summed too, (n/4 + 32)·2^-24·‖e‖·‖x‖. So each logit has a lower and an upper bound. A row whose upper bound
- * is below the count-th best lower bound can't be among the `count` best; all others are read and computed as the exact head does.
+ * rounding of both f32 sums, at most (n/8 + 32)·2^-24·‖e‖·‖x‖ in all, of a ternary head, whose groups are summed too, (n/4 + 32)·2^-24·‖e‖·‖x‖.
+ * So each logit has a lower and an upper bound. The `count` rows with the best lower bounds are read and computed as the exact head does. A
+ * row whose upper bound is below the least of these exact logits can't be among the `count` best; all others are computed, too.
  */
 export class HeadSearch {
   readonly #kernels: Kernels;
@@ -102,12 +103,10 @@ export class HeadSearch {
       perScale,
       perError * TINY,
     );
-    if (adjustment) {
-      const changed = new Set(adjustment.ids); // an id may come twice, and is changed once
-      for (const id of changed) {
-        lower[id] = adjustment.adjust(lower[id]!);
-        upper[id] = adjustment.adjust(upper[id]!);
-      }
+    const changed = new Set(adjustment?.ids); // an id may come twice, and is changed once
+    for (const id of changed) {
+      lower[id] = adjustment!.adjust(lower[id]!);
+      upper[id] = adjustment!.adjust(upper[id]!);
     }
     if (isAllowed) {
       for (let id = 0; id < ids; id++) if (!isAllowed(id)) upper[id] = lower[id] = Number.NEGATIVE_INFINITY;
@@ -115,14 +114,18 @@ export class HeadSearch {
     if (adjustment || isAllowed || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
     const found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
     result.fill(Number.NEGATIVE_INFINITY);
-    this.computed = 0;
-    const batch: number[] = [];
+    const best: number[] = []; // `count`, and any that tie
+    const others: number[] = [];
     for (const id of found) {
       if (id >= ids) break;
-      batch.push(id);
-      if (batch.length === ROW_GROUP) this.#compute(batch, x);
+      (lower[id]! >= least ? best : others).push(id);
     }
-    if (batch.length > 0) this.#compute(batch, x);
+    this.#compute(best, x);
+    const logits = best.map((id) => Math.fround(changed.has(id) ? adjustment!.adjust(result[id]!) : result[id]!)); // f32, as the bounds are
+    const worst = best.length < count ? Number.NEGATIVE_INFINITY : logits.reduce((least, logit) => Math.min(least, logit));
+    const rest = others.filter((id) => !(upper[id]! < worst));
+    this.#compute(rest, x);
+    this.computed = best.length + rest.length;
     return result;
   }
 
@@ -133,23 +136,22 @@ export class HeadSearch {
    */
   exactly(tokens: readonly number[], x: number): Float32Array {
     this.#result.fill(Number.NEGATIVE_INFINITY);
-    this.computed = 0;
-    for (let i = 0; i < tokens.length; i += ROW_GROUP) this.#compute(tokens.slice(i, i + ROW_GROUP), x);
+    this.#compute(tokens, x);
+    this.computed = tokens.length;
     return this.#result;
   }
 
-  /** Exact logits of up to four rows, as the exact head computes them. Empties the list. */
-  #compute(ids: number[], x: number): void {
+  /** Exact logits of rows, as the exact head computes them. */
+  #compute(ids: readonly number[], x: number): void {
     const { hiddenSize } = this.#plan.config;
     const { rows } = this.#table;
-    for (const [i, id] of ids.entries()) this.#table.row(id, rows + i * hiddenSize * 4);
-    this.#kernels.head(rows, ROW_GROUP, hiddenSize, 1, x, 1, this.#scratch, 16);
     const logits = new Float32Array(this.#memory.buffer, this.#scratch, ROW_GROUP);
-    ids.forEach((id, i) => {
-      this.#result[id] = logits[i]!;
-    });
-    this.computed += ids.length;
-    ids.length = 0;
+    for (let first = 0; first < ids.length; first += ROW_GROUP) {
+      const group = ids.slice(first, first + ROW_GROUP);
+      for (const [i, id] of group.entries()) this.#table.row(id, rows + i * hiddenSize * 4);
+      this.#kernels.head(rows, ROW_GROUP, hiddenSize, 1, x, 1, this.#scratch, 16);
+      for (const [i, id] of group.entries()) this.#result[id] = logits[i]!;
+    }
   }
 }
 

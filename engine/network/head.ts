@@ -1,4 +1,4 @@
-import { ROW_GROUP } from "../compute/kernels.js";
+import { ROW_GROUP, scanScratch } from "../compute/kernels.js";
 import { LEAST_MAX, WIDE_LEVELS } from "../numerics.js";
 import { floatStride, type HeadKind, type Layout, type LinearPlan, up } from "./layout.js";
 import type { SharedPlan } from "./shared-plan.js";
@@ -46,6 +46,7 @@ export function planHead(layout: Layout): HeadPlan {
   const isRotated = kind !== "none" && layout.config.rotation?.head === true;
   const scannedStride = up(hiddenSize * 2, 64) + 64;
   const logitsStride = floatStride(rows);
+  if (kind === "scan") layout.needScratch(scanScratch(hiddenSize));
   return {
     norm: layout.floats([hiddenSize]),
     signs: isRotated ? layout.signs(hiddenSize) : 0,
@@ -110,9 +111,9 @@ function scannedState({ scanned, scannedStride }: HeadPlan, slot: number): { rea
   return { codes, meta: codes + scannedStride - 64 };
 }
 
-/** Levels of the scan's hidden state: a 32-bit lane sums a quarter of the products of at most 127 · levels. */
-function scanLevels(hiddenSize: number): number {
-  return Math.min(32767, Math.floor((2 ** 31 - 1) / (127 * Math.ceil(hiddenSize / 4))));
+/** Levels of the scan's hidden state: what fits into 14 bits, and a sum of products of at most 127 · levels into 32. */
+export function scanLevels(hiddenSize: number): number {
+  return Math.min(8191, Math.floor((2 ** 31 - 1) / (127 * hiddenSize)));
 }
 
 /** The last norm and the output head on one thread. */
@@ -225,15 +226,14 @@ export class Head {
     };
     if (thread.alone) prepare(0, thread.thread);
     else thread.each(outputs, (i) => prepare(i, i));
-    const { at, rows, rowBytes, scales } = plan;
+    const { at, rows, rowBytes, scales, scannedStride: stride, logits, logitsStride } = plan;
+    const { codes, meta } = scannedState(plan, thread.slot(0));
     thread.each(Math.ceil(rows / SCAN_ROWS), (chunk) => {
       const first = chunk * SCAN_ROWS;
       const count = Math.min(SCAN_ROWS, rows - first);
-      for (let i = 0; i < outputs; i++) {
-        const { codes, meta } = scannedState(plan, thread.slot(i));
-        const y = plan.logits + i * plan.logitsStride + first * 4;
-        kernels.scan(at + first * rowBytes, scales + first * 4, count, hiddenSize, codes, meta, y, thread.scratch);
-      }
+      const y = logits + first * 4;
+      const { scratch } = thread;
+      kernels.scan(at + first * rowBytes, scales + first * 4, count, hiddenSize, codes, stride, meta, outputs, y, logitsStride, scratch);
     });
   }
 }

@@ -41,16 +41,26 @@ export interface PlanOptions {
   readonly statPieces: number;
 }
 
-/** Rows of a step: a whole tile of prefill, and at most a few seconds of work before an abort is seen. */
-const MAX_ROWS = 64;
+/** Rows of a step, in large models and in small ones: the more there are, the fewer times a prompt reads all weights. */
+const LEAST_ROWS = 64;
+const MOST_ROWS = 256;
+/** Products of feed-forward blocks in a step: before an abort is seen, at most a few seconds pass. */
+const MOST_PRODUCTS = 5e11;
 /** Outputs of a step. */
-const MAX_OUTPUTS = 32;
+export const MAX_OUTPUTS = 32;
 
 export const up = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
 
 /** Bytes of a row of n floats: whole cache lines. */
 export function floatStride(n: number): number {
   return up(n * 4, 64);
+}
+
+/** Rows of a step of this model, whole tiles. Scales in groups are multiplied with what the caches hold, which more rows would not help. */
+function mostRows({ layers, hiddenSize, ffnSize }: ModelConfig, scaleBlock: number | undefined): number {
+  if (scaleBlock !== undefined) return LEAST_ROWS;
+  const tiles = Math.floor(MOST_PRODUCTS / (3 * layers * hiddenSize * ffnSize) / LEAST_ROWS);
+  return Math.min(Math.max(tiles, 1) * LEAST_ROWS, MOST_ROWS);
 }
 
 /** Hands out the memory of a plan, to blocks that know nothing of each other; remembers what they ask of the parts that all share. */
@@ -73,9 +83,10 @@ export class Layout {
     this.config = config;
     this.options = options;
     this.#columnBlock = options.scaleBlock ?? columnBlock(options.tier);
-    this.slots = Math.max(MAX_ROWS, options.threads);
+    const maxRows = mostRows(config, options.scaleBlock);
+    this.slots = Math.max(maxRows, options.threads);
     const blocks = Math.ceil(contextLength / KV_BLOCK);
-    this.limits = { maxRows: MAX_ROWS, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength, states };
+    this.limits = { maxRows, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength, states };
   }
 
   /** Columns of the widest row that goes into a ternary layer, of those handed out so far. */
@@ -110,7 +121,7 @@ export class Layout {
 
   /** Rows of outputs of ternary layers, all rows of a batch together. Their kernel takes two at a time, so an odd last one has another behind it. */
   perRow(stride: number): number {
-    return this.take("activations", (MAX_ROWS + 1) * stride);
+    return this.take("activations", (this.limits.maxRows + 1) * stride);
   }
 
   /** f32; of a matrix as many rows as fill a group. */

@@ -5,6 +5,7 @@ import { TIERS } from "../compute/kernels.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import { PLAIN } from "../model/plain.test.helper.js";
+import { KV_TYPES } from "../numerics.js";
 import type { PlanOptions } from "./layout.js";
 import { type NetworkPlan, planNetwork } from "./plan.js";
 
@@ -65,8 +66,11 @@ function thrownBy(make: () => NetworkPlan): BitnetError {
 const MOST_PAGES = 65536;
 const fittingIn = (error: BitnetError): number =>
   Number(/: a context of (\d+) tokens would fit \(contextLength, --ctx\)(?:, or with|$)/.exec(error.message)?.[1]);
-const allInEight = (error: BitnetError): number =>
-  Number(/, or with an 8-bit cache \(kv: "q8", --kv q8\) all (\d+)$/.exec(error.message)?.[1]);
+/** The cache that is said to hold all, and how much that is. */
+function allIn(error: BitnetError): [kv: PlanOptions["kv"], all: number] | undefined {
+  const match = /, or with an? (?:16|8)-bit cache \(kv: "(k16|q8)", --kv \1\) all (\d+)$/.exec(error.message);
+  return match ? [match[1] as PlanOptions["kv"], Number(match[2])] : undefined;
+}
 
 describe("a plan that fits", () => {
   test("has the size that the parts of 2B4T add up to", () => {
@@ -104,7 +108,7 @@ describe("a plan over 4 GiB", () => {
       tier: fc.constantFrom(...TIERS),
       threads: fc.integer({ min: 1, max: 64 }),
       head: fc.constantFrom<PlanOptions["head"]>("bf16", "f32", "scan"),
-      kv: fc.constantFrom<PlanOptions["kv"]>("f32", "q8"),
+      kv: fc.constantFrom(...KV_TYPES),
       contextLength: fc.integer({ min: 1, max: 1_000_000 }),
     });
     const first = fc.option(fc.constant(2 ** 31 + 4096), { nil: undefined });
@@ -129,11 +133,14 @@ describe("a plan over 4 GiB", () => {
         expect(fitting).toBeLessThan(changes.contextLength);
         expect(() => plan({ ...changes, contextLength: fitting }, config, from)).not.toThrow();
         expect(() => plan({ ...changes, contextLength: fitting + 32 }, config, from)).toThrow(BitnetError);
-        const all = allInEight(error);
-        if (Number.isNaN(all)) expect(() => plan({ ...changes, kv: "q8" }, config, from)).toThrow(BitnetError);
+        const [kv, all] = allIn(error) ?? ["q8"];
+        if (all === undefined) expect(() => plan({ ...changes, kv }, config, from)).toThrow(BitnetError);
         else {
           expect(all).toBe(changes.contextLength);
-          expect(() => plan({ ...changes, kv: "q8" }, config, from)).not.toThrow();
+          expect(() => plan({ ...changes, kv }, config, from)).not.toThrow();
+          // It is the largest that does.
+          const larger = KV_TYPES[KV_TYPES.indexOf(kv) - 1]!;
+          expect(() => plan({ ...changes, kv: larger }, config, from)).toThrow(BitnetError);
         }
       }),
     );

@@ -1,7 +1,7 @@
 import type { ArenaPlan } from "../compute/arena.js";
 
 import type { ModelConfig } from "../model/config.js";
-import { KV_BLOCK } from "../numerics.js";
+import { KV_BLOCK, KV_TYPES } from "../numerics.js";
 import { type LayerPlan, planLayers } from "./blocks.js";
 import { type HeadPlan, planHead } from "./head.js";
 import { Layout, type PlanOptions, up } from "./layout.js";
@@ -30,13 +30,17 @@ export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: Plan
   const plan = layOut(arena, config, options);
   const pages = arena.pages(() => {
     const fitting = longestContext(arena, config, options);
-    const small = options.kv === "f32" ? longestContext(arena, config, { ...options, kv: "q8" }) : 0;
-    const inEight = `with an 8-bit cache (kv: "q8", --kv q8)`;
+    const smaller = KV_TYPES.slice(KV_TYPES.indexOf(options.kv) + 1).map((kv) => ({
+      longest: longestContext(arena, config, { ...options, kv }),
+      inBits: `with ${kv === "k16" ? "a 16" : "an 8"}-bit cache (kv: "${kv}", --kv ${kv})`,
+    }));
     if (fitting > 0) {
-      const all = small >= options.contextLength ? `, or ${inEight} all ${options.contextLength}` : "";
+      const enough = smaller.find(({ longest }) => longest >= options.contextLength);
+      const all = enough ? `, or ${enough.inBits} all ${options.contextLength}` : "";
       return `a context of ${fitting} tokens would fit (contextLength, --ctx)${all}`;
     }
-    if (small > 0) return `${inEight} a context of ${small} tokens would fit`;
+    const least = smaller.at(-1);
+    if (least && least.longest > 0) return `${least.inBits} a context of ${least.longest} tokens would fit`;
     return "even a context of 32 tokens wouldn't fit, so the model is too large";
   });
   return { ...plan, pages };

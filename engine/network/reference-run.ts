@@ -1,3 +1,4 @@
+import { type Counters, NO_COUNTERS } from "../compute/counters.js";
 import type { StepBatch, StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
 import { KV_BLOCK, type KvType } from "../numerics.js";
@@ -64,8 +65,8 @@ export class ReferenceRun {
   }
 
   /** Nothing here counts its calls. */
-  counters(): number[] {
-    return [];
+  counters(): Counters {
+    return NO_COUNTERS;
   }
 
   /** A sequence's state. @param fresh for its first position */

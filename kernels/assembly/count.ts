@@ -1,5 +1,6 @@
 // How often each kernel was called, as the kernels themselves note it: [kernels] u64, this thread's own, in the order of COUNTED_KERNELS
-// (engine/compute/counters.ts). The names say which build of a product ran, and in which layout.
+// (engine/compute/counters.ts). The names say which build of a product ran, and in which layout. Behind them: [3] u64 of what products of lists
+// (sparse.ts) left out.
 
 // @ts-ignore: decorator
 @external("env", "counters")
@@ -36,11 +37,25 @@ export const SCALE: usize = 29;
 export const TERNARY_GROUPS_WIDE: usize = 30;
 export const GELU_MUL: usize = 31;
 export const TERNARY_VNNI: usize = 32;
+export const ATTEND_SPAN_K16: usize = 33;
+export const STORE_KEY_VALUE_K16: usize = 34;
+export const SCAN_VNNI: usize = 35;
+/** Outputs computed from lists; from whole rows, because the lists were long; and what the former multiplied. */
+export const LISTED_OUTPUTS: usize = 36;
+export const WHOLE_OUTPUTS: usize = 37;
+export const LISTED_PRODUCTS: usize = 38;
 
 /** Notes one call. */
 // @ts-ignore: decorator
 @inline
 export function called(kernel: usize): void {
-  const at = counters + (kernel << 3);
-  store<u64>(at, load<u64>(at) + 1);
+  counted(kernel, 1);
+}
+
+/** Adds to a counter. */
+// @ts-ignore: decorator
+@inline
+export function counted(counter: usize, more: u64): void {
+  const at = counters + (counter << 3);
+  store<u64>(at, load<u64>(at) + more);
 }

@@ -1,5 +1,5 @@
 export { attendSpan, finishSpans, storeKeyValue } from "./attention";
-export { attendSpanQ8, storeKeyValueQ8 } from "./attention-q8";
+export { attendSpanK16, attendSpanQ8, storeKeyValueK16, storeKeyValueQ8 } from "./attention-codes";
 export { convolve, deltaRule, l2Norm } from "./delta";
 export { packLane } from "./group-rows";
 export { quantizeGroups, ternaryGroups, ternaryGroupsWide } from "./groups";
@@ -7,6 +7,7 @@ export { rotate } from "./hadamard";
 export { add, addScaled, geluMul, quantize, reluSquaredMul, rmsNorm, rope, scale, sigmoidMul, siluMul } from "./rows";
 export { barrier, nextChunk } from "./sync";
 export { atLeast, bounds, packScan, prepareScan, scan, scanWide } from "./scan";
+export { scanVnni } from "./scan-vnni";
 export { listColumns, ternarySparse, ternarySparseVnni, ternarySparseWide } from "./sparse";
 export { head, packBf16 } from "./table";
 export { packRow, ternary } from "./ternary";

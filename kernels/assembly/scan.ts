@@ -55,7 +55,7 @@ export function packScan(group: usize, row: u32, scale: usize, error: usize, x: 
  * @param out [n] int16
  * @param meta out: step, √Σx², √Σ(x − code·step)²; f32
  * @param x [n] f32
- * @param levels so few that no sum of `scan` overflows
+ * @param levels at most 8191, and so few that no sum of `scan` overflows
  */
 export function prepareScan(out: usize, meta: usize, x: usize, n: u32, levels: u32): void {
   called(PREPARE_SCAN);
@@ -85,28 +85,42 @@ export function prepareScan(out: usize, meta: usize, x: usize, n: u32, levels: u
 /** Sums of four rows as logits: four f32. */
 // @ts-ignore: decorator
 @inline
-function logits4(a: v128, b: v128, c: v128, d: v128, step: v128, scales: usize): v128 {
+export function logits4(a: v128, b: v128, c: v128, d: v128, step: v128, scales: usize): v128 {
   return f32x4.mul(f32x4.mul(f32x4.convert_i32x4_s(total4(a, b, c, d)), step), v128.load(scales));
+}
+
+/** 8 codes, widened. */
+// @ts-ignore: decorator
+@inline
+function codes8(codes: usize): v128 {
+  return v128.load_ext<i8>(codes);
 }
 
 /** 8 codes · 8 activations, added to 4 sums. */
 // @ts-ignore: decorator
 @inline
 function dot8(sums: v128, codes: usize, x: v128): v128 {
-  return i32x4.add(sums, i32x4.dot_i16x8_s(v128.load_ext<i8>(codes), x));
+  return i32x4.add(sums, i32x4.dot_i16x8_s(codes8(codes), x));
 }
 
 /**
- * Coarse logits of `rows` rows (a multiple of 4) for one hidden state: the sum of codes · codes, times both scales.
+ * Coarse logits of `rows` rows (a multiple of 4) for `columns` hidden states: the sum of codes · codes, times both scales. Two states at a
+ * time meet codes that are widened once.
  * @param codes packed rows
  * @param scales [rows] f32
- * @param x [n] int16 of `prepareScan`
- * @param meta its scale
- * @param y [rows] f32
+ * @param x [columns] of `xStride` bytes, [n] int16 of `prepareScan` each
+ * @param meta [columns] of `xStride` bytes, its scale first
+ * @param y [columns] of `yStride` bytes, [rows] f32 each
  */
-export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, _scratch: usize): void {
+export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, _scratch: usize): void {
   called(SCAN);
-  const step = v128.load32_splat(meta);
+  for (; columns > 1; columns -= 2, x += 2 * xStride, meta += 2 * xStride, y += 2 * yStride) {
+    scanPair(codes, scales, rows, n, x, x + xStride, v128.load32_splat(meta), v128.load32_splat(meta + xStride), y, y + yStride);
+  }
+  if (columns > 0) scanOne(codes, scales, rows, n, x, v128.load32_splat(meta), y);
+}
+
+function scanOne(codes: usize, scales: usize, rows: u32, n: u32, x: usize, step: v128, y: usize): void {
   const end = x + (<usize>n << 1);
   for (const last = y + (<usize>rows << 2); y < last; y += 16, scales += 16) {
     let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
@@ -121,25 +135,57 @@ export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, m
   }
 }
 
+/** y and z: logits of the states x and w. */
+function scanPair(codes: usize, scales: usize, rows: u32, n: u32, x: usize, w: usize, stepX: v128, stepW: v128, y: usize, z: usize): void {
+  const bytes = <usize>n << 1;
+  for (const last = y + (<usize>rows << 2); y < last; y += 16, z += 16, scales += 16) {
+    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+    let c0 = i32x4.splat(0), c1 = i32x4.splat(0), c2 = i32x4.splat(0), c3 = i32x4.splat(0);
+    for (let i: usize = 0; i < bytes; i += 32, codes += 64) {
+      const u = v128.load(x + i), uh = v128.load(x + i, 16), v = v128.load(w + i), vh = v128.load(w + i, 16);
+      const k0 = codes8(codes + 0), l0 = codes8(codes + 8);
+      a0 = i32x4.add(i32x4.add(a0, i32x4.dot_i16x8_s(k0, u)), i32x4.dot_i16x8_s(l0, uh));
+      c0 = i32x4.add(i32x4.add(c0, i32x4.dot_i16x8_s(k0, v)), i32x4.dot_i16x8_s(l0, vh));
+      const k1 = codes8(codes + 16), l1 = codes8(codes + 24);
+      a1 = i32x4.add(i32x4.add(a1, i32x4.dot_i16x8_s(k1, u)), i32x4.dot_i16x8_s(l1, uh));
+      c1 = i32x4.add(i32x4.add(c1, i32x4.dot_i16x8_s(k1, v)), i32x4.dot_i16x8_s(l1, vh));
+      const k2 = codes8(codes + 32), l2 = codes8(codes + 40);
+      a2 = i32x4.add(i32x4.add(a2, i32x4.dot_i16x8_s(k2, u)), i32x4.dot_i16x8_s(l2, uh));
+      c2 = i32x4.add(i32x4.add(c2, i32x4.dot_i16x8_s(k2, v)), i32x4.dot_i16x8_s(l2, vh));
+      const k3 = codes8(codes + 48), l3 = codes8(codes + 56);
+      a3 = i32x4.add(i32x4.add(a3, i32x4.dot_i16x8_s(k3, u)), i32x4.dot_i16x8_s(l3, uh));
+      c3 = i32x4.add(i32x4.add(c3, i32x4.dot_i16x8_s(k3, v)), i32x4.dot_i16x8_s(l3, vh));
+    }
+    v128.store(y, logits4(a0, a1, a2, a3, stepX, scales));
+    v128.store(z, logits4(c0, c1, c2, c3, stepW, scales));
+  }
+}
+
 /**
- * The same where pairs of 128-bit operations become 256-bit ones, and as in wide.ts two groups of rows at a time.
+ * The same where pairs of 128-bit operations become 256-bit ones, and as in wide.ts a single state meets two groups of rows at a time.
  * @param scratch 256 bytes of this thread's own
  */
-export function scanWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, scratch: usize): void {
+export function scanWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
   called(SCAN_WIDE);
+  for (; columns > 1; columns -= 2, x += 2 * xStride, meta += 2 * xStride, y += 2 * yStride) {
+    scanPairWide(codes, scales, rows, n, x, x + xStride, v128.load32_splat(meta), v128.load32_splat(meta + xStride), y, y + yStride, scratch);
+  }
+  if (columns > 0) scanOneWide(codes, scales, rows, n, x, v128.load32_splat(meta), y, scratch);
+}
+
+function scanOneWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, step: v128, y: usize, scratch: usize): void {
   const groups = rows >> 3;
   const far = <usize>groups << 4; // bytes of logits
-  scanTwo(codes, codes + far * (<usize>n >> 2), scales, scales + far, groups, n, x, meta, y, y + far, scratch);
+  scanPlaces(codes, codes + far * (<usize>n >> 2), scales, scales + far, groups, n, x, step, y, y + far, scratch);
   if (rows & 4) {
     const at = <usize>(rows - 4);
     codes += at * n;
-    scanTwo(codes, codes, scales + (at << 2), scales + (at << 2), 1, n, x, meta, y + (at << 2), y + (at << 2), scratch);
+    scanPlaces(codes, codes, scales + (at << 2), scales + (at << 2), 1, n, x, step, y + (at << 2), y + (at << 2), scratch);
   }
 }
 
 /** y and z: logits of `groups` groups at c and d each. */
-function scanTwo(c: usize, d: usize, scalesC: usize, scalesD: usize, groups: u32, n: u32, x: usize, meta: usize, y: usize, z: usize, sums: usize): void {
-  const step = v128.load32_splat(meta);
+function scanPlaces(c: usize, d: usize, scalesC: usize, scalesD: usize, groups: u32, n: u32, x: usize, step: v128, y: usize, z: usize, sums: usize): void {
   const end = x + (<usize>n << 1);
   for (const last = y + (<usize>groups << 4); y < last; y += 16, z += 16, scalesC += 16, scalesD += 16) {
     let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
@@ -183,6 +229,58 @@ function scanTwo(c: usize, d: usize, scalesC: usize, scalesD: usize, groups: u32
     v128.store(sums, b7, 240);
     v128.store(y, logits4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96), step, scalesC));
     v128.store(z, logits4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224), step, scalesD));
+  }
+}
+
+/** y and z: logits of the states x and w. */
+function scanPairWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, w: usize, stepX: v128, stepW: v128, y: usize, z: usize, sums: usize): void {
+  const bytes = <usize>n << 1;
+  for (const last = y + (<usize>rows << 2); y < last; y += 16, z += 16, scales += 16) {
+    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+    let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
+    let c0 = i32x4.splat(0), c1 = i32x4.splat(0), c2 = i32x4.splat(0), c3 = i32x4.splat(0);
+    let d0 = i32x4.splat(0), d1 = i32x4.splat(0), d2 = i32x4.splat(0), d3 = i32x4.splat(0);
+    for (let i: usize = 0; i < bytes; i += 32, codes += 64) {
+      const u = v128.load(x + i), uh = v128.load(x + i, 16), v = v128.load(w + i), vh = v128.load(w + i, 16);
+      const k0 = codes8(codes + 0), l0 = codes8(codes + 8);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(k0, u));
+      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(l0, uh));
+      c0 = i32x4.add(c0, i32x4.dot_i16x8_s(k0, v));
+      d0 = i32x4.add(d0, i32x4.dot_i16x8_s(l0, vh));
+      const k1 = codes8(codes + 16), l1 = codes8(codes + 24);
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(k1, u));
+      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(l1, uh));
+      c1 = i32x4.add(c1, i32x4.dot_i16x8_s(k1, v));
+      d1 = i32x4.add(d1, i32x4.dot_i16x8_s(l1, vh));
+      const k2 = codes8(codes + 32), l2 = codes8(codes + 40);
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(k2, u));
+      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(l2, uh));
+      c2 = i32x4.add(c2, i32x4.dot_i16x8_s(k2, v));
+      d2 = i32x4.add(d2, i32x4.dot_i16x8_s(l2, vh));
+      const k3 = codes8(codes + 48), l3 = codes8(codes + 56);
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(k3, u));
+      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(l3, uh));
+      c3 = i32x4.add(c3, i32x4.dot_i16x8_s(k3, v));
+      d3 = i32x4.add(d3, i32x4.dot_i16x8_s(l3, vh));
+    }
+    v128.store(sums, b0, 16);
+    v128.store(sums, a0);
+    v128.store(sums, b1, 48);
+    v128.store(sums, a1, 32);
+    v128.store(sums, b2, 80);
+    v128.store(sums, a2, 64);
+    v128.store(sums, b3, 112);
+    v128.store(sums, a3, 96);
+    v128.store(sums, d0, 144);
+    v128.store(sums, c0, 128);
+    v128.store(sums, d1, 176);
+    v128.store(sums, c1, 160);
+    v128.store(sums, d2, 208);
+    v128.store(sums, c2, 192);
+    v128.store(sums, d3, 240);
+    v128.store(sums, c3, 224);
+    v128.store(y, logits4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96), stepX, scales));
+    v128.store(z, logits4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224), stepW, scales));
   }
 }
 

@@ -12,7 +12,7 @@
 //
 //   u32 numbers that aren't 0
 //   for each section: runs { u32 pairs (not 0); pairs × { u16 offset of a column in the tile, u16 the other's; i8, i8 their activations } }, u32 0
-import { TERNARY, TERNARY_VNNI, TERNARY_WIDE, called } from "./count";
+import { LISTED_OUTPUTS, LISTED_PRODUCTS, TERNARY, TERNARY_VNNI, TERNARY_WIDE, WHOLE_OUTPUTS, called, counted } from "./count";
 import { opaque } from "./lanes";
 import { dot7, factor, store4, ternary } from "./ternary";
 import { ternaryVnni } from "./vnni";
@@ -98,11 +98,14 @@ function sumAbs(x: v128): u32 {
   return i32x4.extract_lane(halves, 0) + i32x4.extract_lane(halves, 1);
 }
 
-/** Whether the lists are short enough. @param rows those of whole tiles */
+/** Whether the lists are short enough; counts what that leaves out. @param tiled rows of whole tiles */
 function worthwhile(lists: usize, listStride: usize, columns: u32, kPad: u32, rows: u32, tiled: u32, share: u64): bool {
   let count: u64 = 0;
   for (const end = lists + <usize>columns * listStride; lists < end; lists += listStride) count += load<u32>(lists);
-  return count * tiled * 16 <= <u64>columns * kPad * rows * share;
+  const short = count * tiled * 16 <= <u64>columns * kPad * rows * share;
+  counted(short ? LISTED_OUTPUTS : WHOLE_OUTPUTS, <u64>columns * rows);
+  if (short) counted(LISTED_PRODUCTS, count * rows);
+  return short;
 }
 
 /**

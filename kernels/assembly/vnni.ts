@@ -27,10 +27,10 @@ export function ternaryVnni(w: usize, rows: u32, kPad: u32, scale: f32, x: usize
   }
 }
 
-/** sums + 4 products of 8-bit activations and codes. */
+/** sums + 4 products of numbers of 8 bits and of 7 without a sign. */
 // @ts-ignore: decorator
 @inline
-function dotAdd(sums: v128, x: v128, codes: v128): v128 {
+export function dotAdd(sums: v128, x: v128, codes: v128): v128 {
   return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, codes, sums);
 }
 

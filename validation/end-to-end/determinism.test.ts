@@ -23,7 +23,8 @@ const STRANGER = text.slice(500, 500 + LENGTH - 3);
  * SHA-256 of the compared logits of IDS. It may change only with NUMERICS_VERSION: every machine, Node and tier must give it.
  */
 const HASH = { version: 1, sha256: "33649a1f127f582688cde4ba87be190d7872e8df268afc961fb7eb9dfd31495e" };
-/** The same with an 8-bit cache of keys and values. */
+/** The same with a cache of keys and values in 16 and in 8 bits. */
+const HASH_K16 = "5ef2213e2a06b1164da1ee9641877fab070f7952a53f56e7956cf6d10fd3de1d";
 const HASH_Q8 = "d131ce154c13d62864040fe472b74669ef702b8a0ecbcb92c6e083b8ae922092";
 
 describe("the same bits", () => {
@@ -35,11 +36,14 @@ describe("the same bits", () => {
     ["wide", 1, "f32", HASH.sha256],
     ["wide", 3, "f32", HASH.sha256],
     ["vnni", 2, "f32", HASH.sha256],
+    ["plain", 3, "k16", HASH_K16],
+    ["relaxed", 2, "k16", HASH_K16],
+    ["wide", 3, "k16", HASH_K16],
     ["plain", 1, "q8", HASH_Q8],
     ["relaxed", 3, "q8", HASH_Q8],
     ["wide", 2, "q8", HASH_Q8],
   ];
-  it.each(some(cases, 1, 3, 5, 6, 7, 8, 9).filter(([tier]) => tiersHere().includes(tier)))(
+  it.each(some(cases, 1, 3, 5, 6, 7, 8, 9, 10, 11, 12).filter(([tier]) => tiersHere().includes(tier)))(
     "%s kernels, %i threads, %s cache: in large batches, in pieces, token by token, among strangers",
     async (tier, threads, kv, hash) => {
       await withRunner(EMBEDDED, { contextLength: CONTEXT, tier, threads, kv, crowded: true }, async (runner) => {
@@ -66,6 +70,7 @@ describe("the same bits", () => {
 
   const scalar = [
     ["f32", HASH.sha256],
+    ["k16", HASH_K16],
     ["q8", HASH_Q8],
   ] as const;
   it.each(some(scalar, 0))("the scalar reference too, %s cache", async (kv, hash) => {

@@ -109,7 +109,31 @@ describe("the trace of an answer", () => {
     expect(Object.keys(wide)).toEqual(
       expect.arrayContaining(["ternaryWide", "scanWide", "attendSpanQ8", "storeKeyValueQ8", "bounds", "head"]),
     );
+    const k16 = (await traced({ tier: "relaxed", threads: 1, kv: "k16" })).kernelCalls;
+    expect(Object.keys(k16)).toEqual(expect.arrayContaining(["attendSpanK16", "storeKeyValueK16"]));
+    expect(k16.attendSpan ?? k16.attendSpanQ8 ?? k16.storeKeyValue ?? k16.storeKeyValueQ8).toBeUndefined();
     expect(wide.ternaryPlain ?? wide.ternaryRelaxed ?? wide.attendSpan ?? wide.scan).toBeUndefined();
     expect((await traced({ reference: true })).kernelCalls).toEqual({});
+  });
+
+  it("counts what prefill leaves out of the down projections, with any threads; nothing where none looks for zeros", async () => {
+    const ids = Array.from({ length: 40 }, (_, i) => 300 + i * 7);
+    const count = async (load: LoadOptions): Promise<{ sparse: number; skipped: number; all: number }> => {
+      const model = await loadModel(EMBEDDED, { contextLength: 96, ...load });
+      const { sparseProducts: sparse, skippedProducts: skipped } = (await model.generate(ids, { maxTokens: 20 }).result()).timings;
+      const { layers, hiddenSize, ffnSize } = model.config;
+      await model.close();
+      return { sparse, skipped, all: ids.length * layers * hiddenSize * ffnSize };
+    };
+    const { sparse, skipped, all } = await count({ tier: "relaxed", threads: 1 });
+    expect(sparse).toBe(all);
+    // Of this model's inputs four fifths are 0.
+    expect(skipped / all).toBeGreaterThan(0.7);
+    expect(skipped / all).toBeLessThan(0.85);
+    const more = await count({ tier: "relaxed", threads: 3, crowded: true });
+    expect(more.sparse).toBe(all);
+    expect(more.skipped).toBeGreaterThan(0);
+    expect(more.skipped).toBeLessThanOrEqual(skipped); // small parts of a layer are computed whole
+    for (const load of [{ tier: "plain" }, { reference: true }] as const) expect(await count(load)).toEqual({ sparse: 0, skipped: 0, all });
   });
 });

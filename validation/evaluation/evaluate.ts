@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { type Model, NUMERICS_VERSION } from "../../engine/index.js";
+import { DEFAULT_KV } from "../../engine/numerics.js";
 import { type Provenance, type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/provenance.js";
 import { writeRecord } from "../records/records.js";
 import { type ChoiceFigures, type Chosen, choiceFigures, choose, type TextFigures, textFigures } from "./figures.js";
@@ -47,8 +48,8 @@ export interface EvaluationOptions extends Omit<ProvenanceOptions, "model" | "se
   readonly model: Model;
   /** As given; undefined: the embedded model. */
   readonly modelPath: string | undefined;
-  /** Of the KV cache, and of what the file does not state: they change results. */
-  readonly kv: string;
+  /** Of the KV cache (undefined: its default), and of what the file does not state: they change results. */
+  readonly kv: string | undefined;
   readonly files: Readonly<Record<string, unknown>>;
   readonly input: { readonly path: string | undefined; readonly bytes: Uint8Array };
   /** Folder of results; undefined: nothing is written. */
@@ -180,7 +181,7 @@ async function resumed<Line extends object>(
   count: number,
   work: (index: number) => Promise<Line>,
 ): Promise<Line[]> {
-  const { model, out, input, kv, files, receipts, signal, onProgress } = options;
+  const { model, out, input, kv = DEFAULT_KV, files, receipts, signal, onProgress } = options;
   const { sha256 } = await model.describe();
   const head = {
     ...{ evaluation, model_sha256: sha256, tokenizer_sha256: tokenizerSha256(model.tokenizer), numerics_version: NUMERICS_VERSION },
@@ -209,7 +210,7 @@ async function finish(
   policy: EvalRecord["policy"],
   figures: EvalRecord["figures"],
 ): Promise<EvalRecord> {
-  const { model, modelPath, kv, input, out } = options;
+  const { model, modelPath, kv = DEFAULT_KV, input, out } = options;
   const { sha256, kernels, threads } = await model.describe();
   const record: EvalRecord = {
     kind: "eval-record",

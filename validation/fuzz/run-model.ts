@@ -19,7 +19,7 @@ import { loadReference } from "../../engine/network/reference-load.js";
 import { ReferenceRun } from "../../engine/network/reference-run.js";
 import { StepMemory } from "../../engine/network/step-memory.js";
 import { ModelFiles, TableFile } from "../../engine/network/table-file.js";
-import { type KvType, SCALE_GROUP } from "../../engine/numerics.js";
+import { KV_TYPES, type KvType, SCALE_GROUP } from "../../engine/numerics.js";
 import { logNll, sampleToken } from "../../engine/sampling/sampler.js";
 import { loadChatTemplate } from "../../engine/text/chat-template.js";
 import { loadTokenizer } from "../../engine/text/load.js";
@@ -85,7 +85,7 @@ export class Engine {
       const contextLength = Math.min(CONTEXT, config.contextLength);
       const tokens = Int32Array.from(ids.slice(0, Math.min(4, contextLength)));
       if (tokens.length === 0) throw new BitnetError("usage", `${path}: no tokens`);
-      const kv = random.pick<KvType>(["f32", "q8"]);
+      const kv = random.pick(KV_TYPES);
       const [logits, pages] = random.once(8)
         ? [this.#reference(config, sources, contextLength, kv, tokens), 0]
         : this.#compute(config, sources, contextLength, kv, random.pick<HeadKind>(["bf16", "f32", "scan", "ternary"]), tokens);

@@ -2,6 +2,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { BitnetError, type ErrorCode, type LoadOptions, type ModelDescription, openTokenizer } from "../../engine/index.js";
+import { DEFAULT_KV } from "../../engine/numerics.js";
 import { type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/provenance.js";
 import { checkRecord } from "../records/records.js";
 import { distribution } from "../statistics/summary.js";
@@ -137,7 +138,7 @@ async function recordOf(options: PerfOptions, { model: path, load }: Side, measu
     },
     settings: {
       context_length: settings.context_length,
-      kv: load.kv ?? "f32",
+      kv: load.kv ?? DEFAULT_KV,
       head: load.head ?? "auto",
       prompt_tokens: settings.prompt_tokens,
       decode_tokens: settings.decode_tokens,

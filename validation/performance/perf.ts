@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { BitnetError, type ModelDescription } from "../../engine/index.js";
+import type { KvType } from "../../engine/numerics.js";
 import { PACKAGE_FILE } from "../records/package.js";
 import type { Provenance } from "../records/provenance.js";
 import { readRecord } from "../records/records.js";
@@ -35,7 +36,7 @@ export interface PerfRecord extends Pick<Calm, "load_average">, Partial<Omit<Cal
   };
   readonly settings: {
     readonly context_length: number;
-    readonly kv: "f32" | "q8";
+    readonly kv: KvType;
     readonly head: "auto" | "exact" | "two-stage";
     /** Tokens of the prompt that is timed, and tokens timed one by one behind it. */
     readonly prompt_tokens: number;

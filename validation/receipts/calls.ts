@@ -8,8 +8,9 @@ const KERNELS_OF = {
   plain: ["ternaryPlain", "ternaryGroupsPlain"],
   relaxed: ["ternaryRelaxed", "ternaryGroupsRelaxed"],
   wide: WIDE,
-  vnni: [...WIDE, "ternaryVnni"],
+  vnni: [...WIDE, "ternaryVnni", "scanVnni"],
   f32: ["storeKeyValue", "attendSpan"],
+  k16: ["storeKeyValueK16", "attendSpanK16"],
   q8: ["storeKeyValueQ8", "attendSpanQ8"],
 } as const;
 

@@ -118,10 +118,10 @@ describe("bitnet verify", () => {
     const ways: [flags: string, back: Load][] = [
       ["--kv q8 --head two-stage", { tier: "plain" }],
       ["--speculate --tier wide --threads 1", { tier: "relaxed" }],
-      ["--stop-id 13,14 --ctx 20 --json", { threads: 1 }],
+      ["--kv k16 --stop-id 13,14 --ctx 20 --json", { threads: 1, tier: "plain" }],
       ["--max-tokens 0 --activations int8", { threads: 1 }],
     ];
-    for (const [flags, load] of some(ways, 0, 3)) {
+    for (const [flags, load] of some(ways, 0, 2, 3)) {
       expect(await bitnetHere(...RUN, ...flags.split(" "), "--receipt", at("way.json")), flags).toMatchObject({ code: 0 });
       await expect(verifyReceipt(at("way.json"), { load }), flags).resolves.toBeDefined();
     }

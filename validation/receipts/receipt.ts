@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { GenerationResult, GenerationTrace, KernelCalls, LoadOptions, Model, TraceSettings, TraceStep } from "../../engine/index.js";
+import { DEFAULT_KV } from "../../engine/numerics.js";
 import { type Provenance, type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/provenance.js";
 
 /** How a text was written. Fields as in `schemas/receipt.v1.schema.json`. */
@@ -75,7 +76,7 @@ export async function makeReceipt(
       ...(load.activations != null && { activations: load.activations }),
       i2s_layout: load.i2sLayout ?? null,
       context_length: model.contextLength,
-      kv: load.kv ?? "f32",
+      kv: load.kv ?? DEFAULT_KV,
       head: load.head ?? "auto",
     },
     prompt_ids: result.promptIds,
