@@ -1,14 +1,14 @@
 import { createInterface } from "node:readline";
 import { BitnetError } from "../engine/errors.js";
-import { encodeChat, type GenerationResult, type Model } from "../engine/index.js";
+import { encodeChat, type GenerateOptions, type GenerationResult, type Model } from "../engine/index.js";
 import { Conversation, type Speaker } from "./conversation.js";
 import { errorLine, INTERRUPTED } from "./failure.js";
 import { LineEditor } from "./line-editor.js";
-import { generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
+import { generateOptions, type ModelFlags, openModel, readFormat, type SamplingFlags } from "./model.js";
 import { cut } from "./run.js";
 import type { TemplateVars } from "./template-vars.js";
 import { style, write, writeText } from "./terminal.js";
-import { type Environment, readEnvironment } from "./values.js";
+import { readEnvironment } from "./values.js";
 
 export interface ChatFlags extends ModelFlags, SamplingFlags {
   readonly system?: string;
@@ -24,6 +24,7 @@ Ctrl-C  stop the answer, or clear the line; press twice on an empty line to leav
 /** `bitnet chat`: a conversation; its history lives in memory only. */
 export async function chat(flags: ChatFlags): Promise<void> {
   const environment = readEnvironment(process.env);
+  const format = await readFormat(flags);
   const opening = new AbortController();
   const giveUp = (): void => opening.abort();
   process.once("SIGINT", giveUp);
@@ -31,7 +32,7 @@ export async function chat(flags: ChatFlags): Promise<void> {
   try {
     model = await openModel(flags, environment, { signal: opening.signal });
     process.off("SIGINT", giveUp);
-    await converse(model, flags, environment);
+    await converse(model, flags, (signal) => generateOptions(flags, environment, format, signal));
   } catch (error) {
     if (!opening.signal.aborted) throw error;
     process.exitCode = INTERRUPTED;
@@ -49,7 +50,7 @@ interface Messages {
 }
 
 /** Answers each message until there are no more, or the user leaves. */
-async function converse(model: Model, flags: ChatFlags, environment: Environment): Promise<void> {
+async function converse(model: Model, flags: ChatFlags, optionsOf: (signal: AbortSignal) => GenerateOptions): Promise<void> {
   const conversation = new Conversation(speakerOf(model, flags.templateVar), flags.system);
   const interactive = process.stdin.isTTY === true && process.stdout.isTTY === true;
   let answering: AbortController | undefined;
@@ -79,7 +80,7 @@ async function converse(model: Model, flags: ChatFlags, environment: Environment
       else {
         answering = new AbortController();
         try {
-          await answer(model, conversation, said, generateOptions(flags, environment, answering.signal));
+          await answer(model, conversation, said, optionsOf(answering.signal));
         } catch (error) {
           // The conversation is as it was before the question. A script learns it from the exit code.
           if (!interactive || !(error instanceof BitnetError) || error.code !== "usage") throw error;
@@ -96,7 +97,7 @@ async function converse(model: Model, flags: ChatFlags, environment: Environment
 }
 
 /** Writes the answer to what was said, and what there is to know about it. */
-async function answer(model: Model, conversation: Conversation, said: string, options: ReturnType<typeof generateOptions>): Promise<void> {
+async function answer(model: Model, conversation: Conversation, said: string, options: GenerateOptions): Promise<void> {
   const { answer, forgotten, answered } = await conversation.ask(said, options);
   if (forgotten > 0) {
     const turns = forgotten === 1 ? "the oldest turn was" : `the oldest ${forgotten} turns were`;

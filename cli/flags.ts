@@ -110,6 +110,8 @@ export function addSamplingFlags(command: Command): void {
     .option("--seed <n>", "random seed (default: 42)", parseSeed)
     .option("--stop <text>", "stop before this text; can be repeated", repeatable(nonEmpty))
     .option("--stop-id <ids>", "stop at these token ids: 1,2; can be repeated", repeatable(parseIds))
+    .option("--json-schema <file>", "answer in JSON that fits the JSON Schema in this file", nonEmpty)
+    .option("--grammar <file>", "answer with a text of the grammar in this file, in GBNF", nonEmpty)
     .option("--speculate", "guess tokens from earlier text and check them in one pass: same text, faster where it repeats itself")
     .option("--no-speculate", "compute one token in each pass (default)");
 }

@@ -1,6 +1,8 @@
-import type { FileOptions, GenerateOptions, LoadOptions, Model } from "../engine/index.js";
+import { isUtf8 } from "node:buffer";
+import { BitnetError } from "../engine/errors.js";
+import type { AnswerFormat, FileOptions, GenerateOptions, LoadOptions, Model } from "../engine/index.js";
 import { printable } from "./failure.js";
-import { Status, write } from "./terminal.js";
+import { readFlagFile, Status, write } from "./terminal.js";
 import type { Environment } from "./values.js";
 
 /** Flags of every command that reads a network. */
@@ -34,6 +36,8 @@ export interface SamplingFlags {
   readonly stop?: readonly string[];
   readonly stopId?: readonly number[];
   readonly speculate?: boolean;
+  readonly jsonSchema?: string;
+  readonly grammar?: string;
 }
 
 /** The library's options for what was said about the file. */
@@ -77,10 +81,35 @@ export async function writeNotes(notes: readonly string[]): Promise<void> {
   for (const note of notes) await write(`note: ${printable(note)}\n`, process.stderr);
 }
 
+/** What answers are held to, read from the file that a flag names; undefined: nothing. @throws BitnetError usage, io */
+export async function readFormat({ jsonSchema, grammar }: SamplingFlags): Promise<AnswerFormat | undefined> {
+  if (jsonSchema !== undefined && grammar !== undefined)
+    throw new BitnetError("usage", "give one of --json-schema and --grammar, not both");
+  const read = async (path: string, flag: string): Promise<string> => {
+    const bytes = await readFlagFile(path, flag);
+    if (!isUtf8(bytes)) throw new BitnetError("usage", `${flag}: ${path} is not UTF-8`, { file: path });
+    return new TextDecoder().decode(bytes);
+  };
+  if (grammar !== undefined) return { grammar: await read(grammar, "--grammar") };
+  if (jsonSchema === undefined) return undefined;
+  const text = await read(jsonSchema, "--json-schema");
+  try {
+    return { schema: JSON.parse(text) };
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new BitnetError("usage", `--json-schema: ${jsonSchema} is not JSON: ${message}`, { file: jsonSchema }, { cause });
+  }
+}
+
 /** The library's options for what was asked; the rest is left to the model's generation_config. */
-export function generateOptions(flags: SamplingFlags, environment: Environment, signal: AbortSignal): GenerateOptions {
+export function generateOptions(
+  flags: SamplingFlags,
+  environment: Environment,
+  format: AnswerFormat | undefined,
+  signal: AbortSignal,
+): GenerateOptions {
   const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopId, speculate } = flags;
   const asked = { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopIds: stopId, speculate };
   const given = Object.entries(asked).filter(([, value]) => value !== undefined);
-  return { ...Object.fromEntries(given), seed: flags.seed ?? environment.seed, signal };
+  return { ...Object.fromEntries(given), seed: flags.seed ?? environment.seed, ...(format && { format }), signal };
 }

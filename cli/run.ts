@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { BitnetError } from "../engine/errors.js";
 import type { GenerateOptions, Generation, GenerationResult, Model } from "../engine/index.js";
 import { escapeControls, INTERRUPTED } from "./failure.js";
-import { fileOptions, generateOptions, type ModelFlags, openModel, type SamplingFlags } from "./model.js";
+import { fileOptions, generateOptions, type ModelFlags, openModel, readFormat, type SamplingFlags } from "./model.js";
 import type { TemplateVars } from "./template-vars.js";
 import { readBytes, readText, requireOutput, style, write, writeJson, writeText } from "./terminal.js";
 import { readEnvironment } from "./values.js";
@@ -26,8 +26,11 @@ export async function run(text: string | undefined, flags: RunFlags): Promise<vo
   if (flags.json && flags.jsonl) throw new BitnetError("usage", "give one of --json and --jsonl, not both");
   if (flags.templateVar && flags.system === undefined)
     throw new BitnetError("usage", "--template-var requires --system, which uses the chat template");
+  if (flags.receipt !== undefined && (flags.jsonSchema ?? flags.grammar) !== undefined)
+    throw new BitnetError("usage", "--receipt can't be combined with --json-schema or --grammar, which a receipt does not record");
   if (flags.receipt !== undefined) await requireOutput("--receipt", flags.receipt);
   const environment = readEnvironment(process.env);
+  const format = await readFormat(flags);
   const prompt = await readPrompt(text, flags);
   const interrupt = new AbortController();
   // Once: a second Ctrl-C ends the process at once, as it does by default.
@@ -36,7 +39,7 @@ export async function run(text: string | undefined, flags: RunFlags): Promise<vo
   let model: Model | undefined;
   try {
     model = await openModel(flags, environment, { signal: interrupt.signal });
-    const options = generateOptions(flags, environment, interrupt.signal);
+    const options = generateOptions(flags, environment, format, interrupt.signal);
     const generation = begin(model, prompt, flags, flags.receipt === undefined ? options : { ...options, trace: true });
     if (flags.json) await writeJson(summary(await generation.result(), model));
     else if (flags.jsonl) {

@@ -3,8 +3,8 @@ import { dirname, posix } from "node:path";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
 
-// The way of the data: file → container → model → packing → compute → network → sampling → text → generation → conversion → index. Imports run backwards only.
-const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "generation", "conversion"];
+// The way of the data: file → container → model → packing → compute → network → sampling → text → grammar → generation → conversion → index. Imports run backwards only.
+const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "grammar", "generation", "conversion"];
 
 /** Validation's rooms: each imports from those before it only. The files beside them stand on all. */
 const VALIDATION_ROOMS = ["statistics", "records", "performance", "receipts", "evaluation", "parity", "acceptance", "release"];

@@ -21,6 +21,7 @@ export { type Probe, type ProbeReading, probeModel } from "./generation/probe.js
 export type { FileOptions, LoadOptions } from "./generation/runner.js";
 export type { GenerationTrace, TraceSettings, TraceStep } from "./generation/trace-types.js";
 export type {
+  AnswerFormat,
   ChatOptions,
   GenerateOptions,
   Generation,

@@ -3,7 +3,7 @@ import type { Counters } from "./counters.js";
 
 /** What is wanted of one row. */
 export type RowOutput =
-  /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids the repetition penalty looks at. `ids`: one below this is chosen; left out: any that the network has a row for. `trace`: its hidden state is wanted too. */
+  /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids the repetition penalty looks at. `ids`: one below this is chosen; left out: any that the network has a row for. `allowed`: only these are chosen, a bit each (`TokenMask`). `trace`: its hidden state is wanted too. */
   | {
       readonly row: number;
       readonly want: "sample";
@@ -11,6 +11,7 @@ export type RowOutput =
       readonly index: number;
       readonly seen: Int32Array;
       readonly ids?: number;
+      readonly allowed?: Uint32Array;
       readonly trace: boolean;
     }
   /** The logits themselves, [vocab] f32. */

@@ -7,7 +7,8 @@ import { checkSampling } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import { endTokens } from "../text/control-tokens.js";
 import type { Tokenizer } from "../text/types.js";
-import type { ChatOptions, GenerateOptions } from "./types.js";
+import { FORMAT } from "./answer-format.js";
+import type { AnswerFormat, ChatOptions, GenerateOptions } from "./types.js";
 
 /** Always the likeliest token: what Hugging Face's library does where generation_config.json does not ask for sampling. */
 const GREEDY: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
@@ -47,6 +48,7 @@ export interface ResolvedOptions {
   readonly stop: readonly string[];
   readonly speculate: boolean;
   readonly trace: boolean;
+  readonly format: AnswerFormat | undefined;
   readonly signal: Signal | undefined;
 }
 
@@ -133,6 +135,7 @@ const GENERATE_OPTIONS: Rules<GenerateOptions> = {
   ignoreEos: TRUE_OR_FALSE,
   speculate: TRUE_OR_FALSE,
   trace: TRUE_OR_FALSE,
+  format: FORMAT,
   signal: SIGNAL,
 };
 
@@ -164,7 +167,16 @@ export function resolveOptions(
   call = "generate()",
 ): ResolvedOptions {
   const options = readOptions<GenerateOptions>(call, given, GENERATE_OPTIONS);
-  const { maxTokens = DEFAULT_MAX_TOKENS, stop = [], stopIds = [], ignoreEos = false, speculate = false, trace = false, signal } = options;
+  const {
+    maxTokens = DEFAULT_MAX_TOKENS,
+    stop = [],
+    stopIds = [],
+    ignoreEos = false,
+    speculate = false,
+    trace = false,
+    format,
+    signal,
+  } = options;
   const own = options.temperature === 0 && defaults.sampling.temperature > 0 ? GREEDY : defaults.sampling;
   const sampling: SamplingOptions = {
     temperature: options.temperature ?? own.temperature,
@@ -180,6 +192,12 @@ export function resolveOptions(
     const wrong: unknown = Array.isArray(stopIds) ? stopIds[bad] : stopIds;
     throw new BitnetError("usage", `stopIds must be a list of ids of the vocabulary, which has ${vocabSize}, not ${show(wrong)}`);
   }
+  if (format !== undefined && ignoreEos) {
+    throw new BitnetError("usage", "ignoreEos can't be combined with format: an answer that fits must be able to end");
+  }
+  if (format !== undefined && trace) {
+    throw new BitnetError("usage", "trace (--receipt) can't be combined with format: a receipt does not record what an answer was held to");
+  }
   const eosIds = ignoreEos ? new Set<number>() : defaults.eosIds;
-  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop: [...stop], speculate, trace, signal };
+  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop: [...stop], speculate, trace, format, signal };
 }

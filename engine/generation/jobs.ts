@@ -1,6 +1,8 @@
 import type { RowOutput, StepOutput } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
+import type { Constraint } from "../grammar/constraint.js";
 import { reasonOf, type Signal } from "../options.js";
+import type { TokenMask } from "../sampling/mask.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import { PromptLookup } from "./prompt-lookup.js";
 import type { StopReason } from "./types.js";
@@ -45,6 +47,8 @@ export interface GenerationRequest {
   readonly stopIds: ReadonlySet<number>;
   /** Compute guesses of the next tokens along with the last one, and take those that are what it would choose anyway. Default false. */
   readonly speculate?: boolean | undefined;
+  /** Which tokens may be chosen. It is this answer's own. No guesses are made then. */
+  readonly constraint?: Constraint | undefined;
   /** Note the hidden state that chose each token. Default false. */
   readonly trace?: boolean | undefined;
   readonly signal?: Signal | undefined;
@@ -93,6 +97,8 @@ export class GenerationJob implements Job {
   /** Ids the repetition penalty looks at, and the same as an array; kept only where there is a penalty. */
   readonly #seen: Set<number> | undefined;
   #seenArray: Int32Array = NONE;
+  /** Of the next token; undefined: not known yet, or any may be chosen. */
+  #mask: TokenMask | undefined;
   readonly #start = performance.now();
   #firstAt: number | undefined;
   #lastAt = 0;
@@ -132,7 +138,8 @@ export class GenerationJob implements Job {
   }
 
   draft(most: number, rows: number): readonly number[] {
-    const { maxTokens, promptIds, eosIds, stopIds } = this.#request;
+    const { maxTokens, promptIds, eosIds, stopIds, constraint } = this.#request;
+    if (constraint !== undefined) return [];
     // A pass gives one token more than drafts that are right.
     const left = Math.min(maxTokens + promptIds.length, this.#contextLength) - this.tokens.length - 1;
     const drafts = this.#lookup?.propose(Math.min(most, left), rows) ?? [];
@@ -148,7 +155,21 @@ export class GenerationJob implements Job {
     if (this.#seen && this.#seen.size !== this.#seenArray.length) this.#seenArray = Int32Array.from(this.#seen);
     const index = position + 1 - this.#request.promptIds.length;
     const { sampling, trace = false } = this.#request;
-    return { want: "sample", options: sampling, index, seen: this.#seenArray, trace };
+    const allowed = this.#allowed();
+    return { want: "sample", options: sampling, index, seen: this.#seenArray, ...(allowed && { allowed }), trace };
+  }
+
+  /** The tokens that may be chosen next, an end among them where the answer is whole; undefined: any. */
+  #allowed(): TokenMask | undefined {
+    const { constraint, eosIds } = this.#request;
+    if (constraint === undefined || this.#mask !== undefined) return this.#mask;
+    let mask = constraint.mask();
+    if (constraint.canEnd) {
+      mask = mask.slice();
+      for (const id of eosIds) if (id >>> 5 < mask.length) mask[id >>> 5]! |= 1 << (id & 31);
+    }
+    this.#mask = mask;
+    return mask;
   }
 
   admitted(cachedTokens: number): void {
@@ -173,8 +194,10 @@ export class GenerationJob implements Job {
     this.tokens.push(id);
     this.#seen?.add(id);
     this.#lookup?.grown();
-    const { eosIds, stopIds, onToken, maxTokens, promptIds } = this.#request;
+    const { eosIds, stopIds, onToken, maxTokens, promptIds, constraint } = this.#request;
+    this.#mask = undefined;
     if (eosIds.has(id)) return this.#end("eos");
+    constraint?.accept(id);
     if (stopIds.has(id) || onToken?.(id) === true) return this.#end("stop");
     if (this.tokens.length - promptIds.length >= maxTokens) return this.#end("length");
     if (this.tokens.length >= this.#contextLength) return this.#end("context");

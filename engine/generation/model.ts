@@ -25,6 +25,7 @@ import { requireTernary } from "../packing/dense.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
+import { AnswerFormats } from "./answer-format.js";
 import { ChatMemory, type ChatPrompt } from "./chat.js";
 import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, readChatOptions, resolveOptions } from "./defaults.js";
@@ -32,7 +33,7 @@ import { configNotes, describe, type ModelDescription } from "./describe.js";
 import { EMBED_OPTIONS, type EmbedOptions, embed, type Pooling, statedPooling, TEXTS } from "./embed.js";
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { type Admission, Scheduler } from "./scheduler.js";
-import { generate } from "./stream.js";
+import { type AnswerOptions, generate } from "./stream.js";
 import type { ChatOptions, GenerateOptions, Generation, ModelStats, Score, ScoringPolicy } from "./types.js";
 
 /** How a text is scored. */
@@ -77,6 +78,7 @@ export class Model {
   readonly #running: RunningKernels;
   readonly #scheduler: Scheduler;
   readonly #memory: ChatMemory | undefined;
+  readonly #formats: AnswerFormats;
 
   /** @internal use `loadModel` */
   constructor(parts: {
@@ -101,6 +103,7 @@ export class Model {
     this.#defaults = parts.defaults;
     this.#running = parts.running;
     this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size, parts.admission);
+    this.#formats = new AnswerFormats(parts.tokenizer, parts.defaults.eosIds);
     this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate, this.contextLength);
   }
 
@@ -113,7 +116,7 @@ export class Model {
     checkArgument("prompt", prompt, either(TEXT, IDS));
     this.#requireWriter();
     const ids = typeof prompt === "string" ? this.tokenizer.encode(prompt) : prompt;
-    return generate(this.#scheduler, this.tokenizer, ids, resolveOptions(options, this.#defaults, this.config.vocabSize));
+    return generate(this.#scheduler, this.tokenizer, ids, this.#answerOptions(options));
   }
 
   /**
@@ -127,7 +130,7 @@ export class Model {
     if (!this.#memory) throw noTemplate(this.#checkpoint.path);
     const memory = this.#memory;
     const { asked, writing } = readChatOptions(options);
-    const resolved = resolveOptions(writing, this.#defaults, this.config.vocabSize, "chat()");
+    const resolved = this.#answerOptions(writing, "chat()");
     const compose = memory.later(messages, asked);
     let prompt: ChatPrompt;
     const render = async () => {
@@ -203,6 +206,12 @@ export class Model {
   describe(): Promise<ModelDescription> {
     const { tier, why, threads } = this.#running;
     return describe(this.#checkpoint, this.config, this.tokenizer, this.chatTemplate, this.#defaults, { tier, why }, threads);
+  }
+
+  #answerOptions(given: Given<GenerateOptions> | undefined, call?: string): AnswerOptions {
+    const resolved = resolveOptions(given, this.#defaults, this.config.vocabSize, call);
+    const { format } = resolved;
+    return format === undefined ? resolved : { ...resolved, constrain: this.#formats.constraint(format) };
   }
 
   /** @throws BitnetError usage: the model has no output head */

@@ -1,5 +1,6 @@
 import { type Counters, callsBetween, type KernelCalls, type SkippedProducts, skippedBetween } from "../compute/counters.js";
 import { BitnetError } from "../errors.js";
+import type { Constraint } from "../grammar/constraint.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ResolvedOptions } from "./defaults.js";
 import type { GenerationOutcome } from "./jobs.js";
@@ -14,6 +15,12 @@ import type { Generation, GenerationResult } from "./types.js";
  */
 export const maxAnswerLength = 2 ** 24;
 
+/** All that an answer is written by. */
+export interface AnswerOptions extends ResolvedOptions {
+  /** Begins the constraint that `format` is, told the prompt's last token. */
+  readonly constrain?: ((after: number | undefined) => Constraint) | undefined;
+}
+
 /**
  * An answer to these token ids, or to those that a function will give. Throws a `usage` error for a prompt that can't be used, where it is
  * known by then; the work, the function's too, begins when its text or its result is first asked for. `onResult` hears how it ended before
@@ -23,7 +30,7 @@ export function generate(
   scheduler: Scheduler,
   tokenizer: Tokenizer,
   prompt: readonly number[] | (() => Promise<readonly number[]>),
-  options: ResolvedOptions,
+  options: AnswerOptions,
   onResult?: (result: GenerationResult) => void,
 ): Generation {
   if (typeof prompt === "function") return new Reader(new Answer(scheduler, tokenizer, prompt, options, onResult));
@@ -78,7 +85,7 @@ class Answer {
   readonly #scheduler: Scheduler;
   readonly #tokenizer: Tokenizer;
   readonly #prompt: readonly number[] | (() => Promise<readonly number[]>);
-  readonly #options: ResolvedOptions;
+  readonly #options: AnswerOptions;
   readonly #onResult: ((result: GenerationResult) => void) | undefined;
   /** All pieces so far, none of them empty. */
   readonly #pieces: string[] = [];
@@ -95,7 +102,7 @@ class Answer {
     scheduler: Scheduler,
     tokenizer: Tokenizer,
     prompt: readonly number[] | (() => Promise<readonly number[]>),
-    options: ResolvedOptions,
+    options: AnswerOptions,
     onResult: ((result: GenerationResult) => void) | undefined,
   ) {
     this.#scheduler = scheduler;
@@ -134,7 +141,7 @@ class Answer {
   }
 
   async #run(): Promise<GenerationResult> {
-    const { stop, ...options } = this.#options;
+    const { stop, constrain, ...options } = this.#options;
     const stopText = new StopText(stop);
     let length = 0;
     const add = (piece: string) => {
@@ -161,6 +168,7 @@ class Answer {
       const { done, cancel } = this.#scheduler.generate({
         ...options,
         promptIds,
+        constraint: constrain?.(promptIds.at(-1)),
         onToken: (id) => {
           prefilled ??= this.#count();
           add(stopText.push(decoder.push(id)));

@@ -7,6 +7,9 @@ import type { GenerationTrace } from "./trace-types.js";
 /** Why an answer ended: the model's end of turn; a stop string or id of the caller; `maxTokens`; the context is full; the caller's signal or an abandoned loop. */
 export type StopReason = "eos" | "stop" | "length" | "context" | "aborted";
 
+/** What an answer is held to: JSON under a JSON Schema, or a text of a grammar in GBNF. */
+export type AnswerFormat = { readonly schema: unknown } | { readonly grammar: string };
+
 /** How to generate text. Defaults come from the model's generation_config, otherwise from `defaults.ts`. */
 export interface GenerateOptions extends Partial<SamplingOptions> {
   /** Maximum tokens to generate; default 512. Infinity: until the model ends its answer or the context is full. */
@@ -22,6 +25,11 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
    * Default false.
    */
   readonly speculate?: boolean;
+  /**
+   * Choose only tokens with which the answer fits. One that ends with "eos" does; one that ends for another reason may be a beginning only. Default:
+   * any text.
+   */
+  readonly format?: AnswerFormat;
   /** Record how the answer is computed, for `GenerationResult.trace`. Default false. */
   readonly trace?: boolean;
   readonly signal?: Signal;

@@ -23,6 +23,7 @@ import { Operation, StepMemory } from "../network/step-memory.js";
 import { ModelFiles, TableFile } from "../network/table-file.js";
 import { type KvType, SCALE_GROUP } from "../numerics.js";
 import { isQuantized } from "../packing/quantized.js";
+import { allowedIds, isAllowed, masked } from "../sampling/mask.js";
 import { bestNeeded, logNll, penalised, sampleToken } from "../sampling/sampler.js";
 
 /** How the output head is kept; see `LoadOptions`. */
@@ -78,6 +79,9 @@ interface Start {
   readonly stamps: ReadonlyMap<string, FileStamp>;
 }
 
+/** Rows that are computed one by one rather than all coarsely: a scan of a large vocabulary costs as much as some hundred reads. */
+const MOST_ROWS = 256;
+
 /** Progress events come at most this often, ms. */
 const PROGRESS_INTERVAL = 50;
 
@@ -132,11 +136,13 @@ function answer(output: RowOutput, from: Engine, index: number): StepOutput {
   if (output.want === "state") return { state: from.hidden(index).slice() };
   const logits = from.logits(index, output);
   switch (output.want) {
-    case "sample":
+    case "sample": {
+      const scores = logits.subarray(0, output.ids);
       return {
-        id: sampleToken(logits.subarray(0, output.ids), output.options, output.index, output.seen),
+        id: sampleToken(output.allowed ? masked(scores, output.allowed) : scores, output.options, output.index, output.seen),
         ...(output.trace && { hidden: sha256Hex(from.hidden(index)) }),
       };
+    }
     case "nll":
       return { nll: logNll(logits, output.target) };
     case "logits":
@@ -230,26 +236,44 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
     plan.head.signs === 0 ? stateOf(output) : plan.head.rotated + output * plan.config.hiddenSize * 4;
   const all = (output: number): Float32Array =>
     new Float32Array(memory.buffer, plan.head.logits + output * plan.head.logitsStride, plan.config.vocabSize);
-  const fewSuffice = (output: RowOutput): boolean =>
-    output.want === "state" || (output.want === "sample" && bestNeeded(output.options) !== undefined);
   let places: readonly number[] = [];
+  /** Of each output whose allowed tokens are few, these: their logits alone are computed, in rows of the table. */
+  let few: readonly (readonly number[] | undefined)[] = [];
   return {
     files,
     compute(batch) {
-      places = step.write(batch, !coarse || !batch.outputs.every(fewSuffice));
+      few = batch.outputs.map((output) =>
+        coarse && output.want === "sample" && output.allowed ? allowedIds(output.allowed, MOST_ROWS) : undefined,
+      );
+      const fewSuffice = (output: RowOutput, index: number): boolean =>
+        output.want === "state" || few[index] !== undefined || (output.want === "sample" && bestNeeded(output.options) !== undefined);
+      // The head turns what it multiplies: states of a rotated one pass through it.
+      const isHeaded = (output: RowOutput, index: number): boolean =>
+        output.want !== "state" && (few[index] === undefined || plan.head.signs !== 0);
+      places = step.write(batch, !coarse || !batch.outputs.every(fewSuffice), isHeaded);
       step.operation = Operation.step;
       kernels.barrier(plan.control, plan.threads);
       forward.run();
     },
     logits(index, output) {
       const place = places[index]!;
+      const allowed = few[index];
+      if (search !== undefined && allowed !== undefined) return search.exactly(allowed, headInput(place));
       if (step.full || search === undefined || output.want !== "sample") return all(place);
-      const { options, seen, ids } = output;
+      const { options, seen, ids, allowed: mask } = output;
       const { repetitionPenalty } = options;
       const adjustment =
         repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
       const x = headInput(place);
-      return search.best(all(place), x, codedState(memory, plan, plan.head, x, place), bestNeeded(options)!, adjustment, ids);
+      return search.best(
+        all(place),
+        x,
+        codedState(memory, plan, plan.head, x, place),
+        bestNeeded(options)!,
+        adjustment,
+        ids,
+        mask && ((id) => isAllowed(mask, id)),
+      );
     },
     hidden: (index) => new Float32Array(memory.buffer, stateOf(places[index]!), plan.config.hiddenSize),
     counters: () => readCounters(memory, plan.counters, plan.threads, plan.config.ffnSize),

@@ -136,6 +136,27 @@ describe("the two-stage head", () => {
     );
   });
 
+  it("finds them among the allowed tokens alone, and computes exactly those it is told to", () => {
+    const check = fc.property(
+      fc.integer({ min: 1, max: 2 ** 31 }),
+      fc.constantFrom(1, 3),
+      fc.uniqueArray(fc.nat(VOCAB - 1), { minLength: 3 }),
+      fc.constantFrom(...TIERS),
+      (seed, count, allowed, tier) => {
+        const { table, hidden } = adversarial(seed, 30);
+        const { search, coarse, exact, x, state } = setting(table, hidden, tier);
+        const isAllowed = new Set(allowed);
+        const rest = exact.map((logit, id) => (isAllowed.has(id) ? logit : Number.NEGATIVE_INFINITY));
+        const found = search.best(coarse, x, state, count, undefined, VOCAB, (id) => isAllowed.has(id));
+        expect(top(found, count)).toEqual(top(rest, count));
+        for (const id of top(rest, count)) expect(Object.is(found[id], exact[id])).toBe(true);
+        expect(search.exactly(allowed, x)).toEqual(rest);
+        expect(search.computed).toBe(allowed.length);
+      },
+    );
+    fc.assert(check, { numRuns: 100 });
+  });
+
   it("… of a ternary head, whatever hides in the rounding of the state", () => {
     fc.assert(
       fc.property(

@@ -67,6 +67,7 @@ export class HeadSearch {
    * @param state what is known of it
    * @param count how many of the best are wanted, at least 1
    * @param ids only tokens below it are sought
+   * @param isAllowed which of them are; undefined: all. There must be `count` of them
    * @returns [vocab] f32: exact logits, −Infinity where a token can't be among the `count` best; overwritten by the next call
    */
   best(
@@ -76,6 +77,7 @@ export class HeadSearch {
     count: number,
     adjustment: Adjustment | undefined,
     ids = this.#plan.config.vocabSize,
+    isAllowed?: (id: number) => boolean,
   ): Float32Array {
     const { vocabSize, hiddenSize } = this.#plan.config;
     const { norm, residual } = state;
@@ -106,7 +108,10 @@ export class HeadSearch {
       lower[id] = adjustment!.adjust(lower[id]!);
       upper[id] = adjustment!.adjust(upper[id]!);
     }
-    if (adjustment || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
+    if (isAllowed) {
+      for (let id = 0; id < ids; id++) if (!isAllowed(id)) upper[id] = lower[id] = Number.NEGATIVE_INFINITY;
+    }
+    if (adjustment || isAllowed || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
     const found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
     result.fill(Number.NEGATIVE_INFINITY);
     const best: number[] = []; // `count`, and any that tie
@@ -122,6 +127,18 @@ export class HeadSearch {
     this.#compute(rest, x);
     this.computed = best.length + rest.length;
     return result;
+  }
+
+  /**
+   * The exact logits of some tokens, without a scan.
+   * @param x the hidden state, [hidden] f32
+   * @returns [vocab] f32: −Infinity for the others; overwritten by the next call
+   */
+  exactly(tokens: readonly number[], x: number): Float32Array {
+    this.#result.fill(Number.NEGATIVE_INFINITY);
+    this.#compute(tokens, x);
+    this.computed = tokens.length;
+    return this.#result;
   }
 
   /** Exact logits of rows, as the exact head computes them. */

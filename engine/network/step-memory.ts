@@ -1,4 +1,4 @@
-import type { StepBatch, StepLimits } from "../compute/step.js";
+import type { RowOutput, StepBatch, StepLimits } from "../compute/step.js";
 
 /** What the threads do when the leader lets them go. */
 export const Operation = { step: 1, exit: 2 } as const;
@@ -17,6 +17,8 @@ export interface Run {
 const RUN_WORDS = 3;
 /** Copies of states before a step, for each row that there may be. */
 const MOST_COPIES = 3;
+
+const wantsLogits = ({ want }: RowOutput): boolean => want !== "state";
 
 /** The step under way, in the linear memory: written by the leader, read by all threads. */
 export class StepMemory {
@@ -105,15 +107,17 @@ export class StepMemory {
   /**
    * Describes a batch, which must be within the limits.
    * @param full whether all logits of its outputs are wanted
+   * @param isHeaded whether the head computes logits of an output; left out: of all but states
    * @returns the place of each output: those that want logits come first
    */
-  write(batch: StepBatch, full: boolean): readonly number[] {
+  write(batch: StepBatch, full: boolean, isHeaded: (output: RowOutput, index: number) => boolean = wantsLogits): readonly number[] {
     const { tokens, positions, tables, outputs, runs, copies, blocks } = this.#layout;
     const words = this.#words;
     words[1] = batch.tokens.length;
     words[2] = batch.outputs.length;
     words[3] = full ? 1 : 0;
-    words[4] = batch.outputs.reduce((count, { want }) => count + (want === "state" ? 0 : 1), 0);
+    const inHead = batch.outputs.map(isHeaded);
+    words[4] = inHead.filter(Boolean).length;
     words.set(batch.tokens, tokens);
     words.set(batch.positions, positions);
     const starts: number[] = [];
@@ -136,8 +140,8 @@ export class StepMemory {
     words.set(copied.flat(), copies);
     let headed = 0;
     let others = words[4]!;
-    return batch.outputs.map(({ row, want }) => {
-      const place = want === "state" ? others++ : headed++;
+    return batch.outputs.map(({ row }, index) => {
+      const place = inHead[index] ? headed++ : others++;
       words[outputs + place] = row;
       return place;
     });

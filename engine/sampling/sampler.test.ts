@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { exp64 } from "../math.js";
+import { allowedIds, isAllowed, masked } from "./mask.js";
 import { uniform } from "./rng.js";
 import { checkSampling, logNll, sampleToken } from "./sampler.js";
 import type { SamplingOptions } from "./types.js";
@@ -195,5 +196,56 @@ describe("checkSampling", () => {
     expect(() => checkSampling({ ...neutral, [name]: value })).toThrow(
       expect.objectContaining({ code: "usage", message: expect.stringContaining(name) as string }),
     );
+  });
+});
+
+describe("a mask of tokens", () => {
+  const allowed = (length: number) => fc.uniqueArray(fc.nat(length - 1), { minLength: 1, maxLength: length });
+  const maskOf = (ids: readonly number[], vocab: number): Uint32Array => {
+    const mask = new Uint32Array(Math.ceil(vocab / 32));
+    for (const id of ids) mask[id >>> 5]! |= 1 << (id & 31);
+    return mask;
+  };
+
+  test("leaves the choice that a vocabulary of the allowed tokens alone would have", () => {
+    const check = fc.property(
+      fc.array(fc.integer({ min: -8, max: 8 }), { minLength: 1, maxLength: 90 }),
+      fc.nat(),
+      fc.nat(),
+      (values, seed, index) => {
+        const [ids] = fc.sample(allowed(values.length), { seed, numRuns: 1 });
+        const sorted = ids!.toSorted((a, b) => a - b);
+        const logits = Float32Array.from(values, (value, id) => value + id / 128);
+        for (const options of [
+          neutral,
+          { ...neutral, temperature: 0 },
+          { ...neutral, topK: 3 },
+          { ...neutral, topP: 0.7 },
+          { ...neutral, minP: 0.2 },
+        ]) {
+          const few = { ...options, seed };
+          const chosen = sampleToken(masked(logits, maskOf(ids!, values.length)), few, index % 1000, none);
+          const among = sampleToken(
+            Float32Array.from(sorted, (id) => logits[id]!),
+            few,
+            index % 1000,
+            none,
+          );
+          expect(chosen).toBe(sorted[among]);
+        }
+      },
+    );
+    fc.assert(check);
+  });
+
+  test("is read as bits", () => {
+    const check = fc.property(fc.uniqueArray(fc.nat(199)), (ids) => {
+      const mask = maskOf(ids, 200);
+      const sorted = ids.toSorted((a, b) => a - b);
+      expect(allowedIds(mask, 200)).toEqual(sorted);
+      if (ids.length > 0) expect(allowedIds(mask, ids.length - 1)).toBeUndefined();
+      expect(Array.from({ length: 230 }, (_, id) => id).filter((id) => isAllowed(mask, id))).toEqual(sorted);
+    });
+    fc.assert(check);
   });
 });
