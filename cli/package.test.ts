@@ -45,12 +45,14 @@ it("has what a user needs, and nothing else", () => {
   const paths = packed.files.map(({ path }) => path);
   for (const path of [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "docs/cli.md", "docs/release.md", "schemas/receipt.v1.schema.json"],
-    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "worker.cjs", "perf.js", "LICENSES.txt"].map(
+    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "hub.js", "hub.cjs", "worker.cjs", "perf.js", "LICENSES.txt"].map(
       (name) => `dist/bundle/${name}`,
     ),
     ...[
       "dist/engine/index.d.ts",
       "dist/engine/index.d.cts",
+      "dist/hub/index.d.ts",
+      "dist/hub/index.d.cts",
       "dist/kernels/plain.wasm",
       "dist/kernels/relaxed.wasm",
       "models/bitnet-stories-4m/references.json",
@@ -59,7 +61,7 @@ it("has what a user needs, and nothing else", () => {
     expect(paths).toContain(path);
   }
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/engine\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/(?:engine|hub)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
   expect(paths.filter((path) => !allowed.test(path) || path.includes(".test."))).toEqual([]);
   const manifest = JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).not.toHaveProperty("dependencies");
