@@ -1,4 +1,5 @@
 import type { KnownModel, Listing } from "../hub/index.js";
+import { bytesInWords } from "../hub/paths.js";
 import { printable } from "./failure.js";
 import { style, write, writeJson } from "./terminal.js";
 
@@ -9,16 +10,16 @@ export interface ListFlags {
 
 /** `bitnet list`: what is in the store, or which models are known. */
 export async function listCommand(flags: ListFlags): Promise<void> {
-  const { bytesInWords, CATALOGUE, list } = await import("../hub/index.js");
+  const { CATALOGUE, list } = await import("../hub/index.js");
   const bold = (text: string): string => style("bold", text, process.stdout);
   if (flags.known) {
     if (flags.json) await writeJson(CATALOGUE);
-    else await write(knownTable(CATALOGUE, bytesInWords, bold));
+    else await write(knownTable(CATALOGUE, bold));
     return;
   }
   const listing = await list();
   if (flags.json) return writeJson(listing);
-  if (listing.models.length > 0) await write(storedTable(listing, bytesInWords, bold));
+  if (listing.models.length > 0) await write(storedTable(listing, bold));
   for (const { name, file, done, size, active } of listing.unfinished) {
     const how = active ? "a process is at it" : `bitnet pull ${printable(name)} continues, bitnet rm ${printable(name)} removes it`;
     const share = `${bytesInWords(done)} of ${bytesInWords(size)}`;
@@ -31,10 +32,10 @@ export async function listCommand(flags: ListFlags): Promise<void> {
 }
 
 /** Stored models as a table. */
-export function storedTable({ models }: Listing, inWords: (bytes: number) => string, heading: (text: string) => string): string {
+export function storedTable({ models }: Listing, heading: (text: string) => string): string {
   const rows = models.map(({ name, size, revision, pulled }) => [
     printable(name),
-    inWords(size),
+    bytesInWords(size),
     revision.slice(0, 8),
     pulled.slice(0, 10),
   ]);
@@ -42,8 +43,8 @@ export function storedTable({ models }: Listing, inWords: (bytes: number) => str
 }
 
 /** The catalogue as a table. */
-export function knownTable(models: readonly KnownModel[], inWords: (bytes: number) => string, heading: (text: string) => string): string {
-  const bytes = (count: number | null): string => (count === null ? "unknown" : inWords(count));
+export function knownTable(models: readonly KnownModel[], heading: (text: string) => string): string {
+  const bytes = (count: number | null): string => (count === null ? "unknown" : bytesInWords(count));
   const rows = models.map(({ name, size, memory, licence, note }) => [name, bytes(size), bytes(memory), licence ?? "unknown", note ?? ""]);
   return table(["name", "size", "memory", "licence", "note"], rows, heading);
 }

@@ -1,4 +1,5 @@
 import type { PullProgress } from "../hub/index.js";
+import { bytesInWords } from "../hub/paths.js";
 import { interruptible } from "./command.js";
 import { printable } from "./failure.js";
 import { style, write, writeJson } from "./terminal.js";
@@ -9,8 +10,9 @@ export interface PullFlags {
 
 /** `bitnet pull`: downloads a model and prints where it is. */
 export async function pullCommand(name: string, flags: PullFlags): Promise<void> {
-  const { bytesInWords, pull } = await import("../hub/index.js");
-  const bar = new Bar(bytesInWords);
+  const { pull } = await import("../hub/index.js");
+  const bar = new Bar();
+  let received = 0;
   const began = Date.now();
   const stored = await interruptible("asking the hub", async (status, signal) => {
     try {
@@ -18,6 +20,7 @@ export async function pullCommand(name: string, flags: PullFlags): Promise<void>
         signal,
         onProgress: (progress) => {
           status.end();
+          received = progress.received;
           bar.update(progress);
         },
       });
@@ -31,7 +34,7 @@ export async function pullCommand(name: string, flags: PullFlags): Promise<void>
   }
   if (flags.json) return writeJson(stored);
   const seconds = Math.max(1, Math.round((Date.now() - began) / 1000));
-  const how = bar.received > 0 ? `${bytesInWords(bar.received)} in ${duration(seconds)}, verified` : "already stored";
+  const how = received > 0 ? `${bytesInWords(received)} in ${duration(seconds)}, verified` : "already stored";
   await write(`${style("dim", `${printable(stored.name)}: ${how}; ${bytesInWords(stored.size)}`, process.stderr)}\n`, process.stderr);
   await write(`${stored.path}\n`);
 }
@@ -43,27 +46,19 @@ const WINDOW_MS = 10_000;
 
 /** One line on a terminal: how much is there, how fast it comes, how long it will take. */
 export class Bar {
-  readonly #inWords: (bytes: number) => string;
   readonly #now: () => number;
   /** Bytes at moments, ms, of the last window. */
   readonly #seen: { readonly at: number; readonly done: number }[] = [];
-  #first: number | undefined;
   #last = 0;
   #drawn = 0;
   #shown = false;
 
-  constructor(inWords: (bytes: number) => string, now = Date.now) {
-    [this.#inWords, this.#now] = [inWords, now];
-  }
-
-  /** Bytes that came in this run. */
-  get received(): number {
-    return this.#last - (this.#first ?? this.#last);
+  constructor(now = Date.now) {
+    this.#now = now;
   }
 
   update(progress: PullProgress): void {
     const now = this.#now();
-    this.#first ??= progress.done;
     // A file that begins anew is behind where it was.
     if (progress.done < this.#last) this.#seen.length = 0;
     this.#last = progress.done;
@@ -82,8 +77,8 @@ export class Bar {
     const [first] = this.#seen;
     const span = first ? this.#now() - first.at : 0;
     const speed = first && span > 0 ? ((done - first.done) / span) * 1000 : 0;
-    const rate = speed > 0 ? `, ${this.#inWords(Math.round(speed))}/s, ${duration(Math.ceil((total - done) / speed))} left` : "";
-    return `${name}  ${this.#inWords(done)} of ${this.#inWords(total)}, ${Math.floor((100 * done) / Math.max(total, 1))} %${rate}`;
+    const rate = speed > 0 ? `, ${bytesInWords(Math.round(speed))}/s, ${duration(Math.ceil((total - done) / speed))} left` : "";
+    return `${name}  ${bytesInWords(done)} of ${bytesInWords(total)}, ${Math.floor((100 * done) / Math.max(total, 1))} %${rate}`;
   }
 
   end(): void {

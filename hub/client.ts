@@ -3,7 +3,7 @@ import { BitnetError } from "../engine/errors.js";
 import { reasonOf, type Signal } from "../engine/options.js";
 import { inOneLine } from "./paths.js";
 
-/** Waits and tries; tests shorten them. */
+/** Waits, tries and sizes; tests make them smaller. */
 export interface Pace {
   /** Tries in a row that bring nothing. */
   readonly tries: number;
@@ -14,9 +14,16 @@ export interface Pace {
   /** A connection that brings less than `leastBytes` in this time, ms, is given up. */
   readonly stallMs: number;
   readonly leastBytes: number;
+  /** A file is downloaded in parts of so many bytes. */
+  readonly partBytes: number;
+  /** So many bytes make a try count as one that brought something. */
+  readonly gainBytes: number;
 }
 
-export const PACE: Pace = { tries: 6, pauseMs: 500, longestPauseMs: 120_000, stallMs: 30_000, leastBytes: 8192 };
+export const PACE: Pace = {
+  ...{ tries: 6, pauseMs: 500, longestPauseMs: 120_000, stallMs: 30_000, leastBytes: 8192 },
+  ...{ partBytes: 16 * 2 ** 20, gainBytes: 2 ** 20 },
+};
 
 /** What all requests of a pull share. */
 export interface Session {
@@ -87,8 +94,9 @@ export async function get(session: Session, url: string, what: string, headers: 
     }
     const { status } = response;
     const location = response.headers.get("location");
+    const opened = answer(response, guard, `${what}: ${at.host}`);
     if (status >= 300 && status < 400 && location !== null) {
-      guard.end();
+      opened.close();
       const next = URL.canParse(location, at) ? new URL(location, at) : undefined;
       if (!next || !/^https?:$/.test(next.protocol) || next.username !== "")
         throw networkError(`${what}: ${at.host} redirects to "${inOneLine(location)}", which can't be followed`);
@@ -101,33 +109,42 @@ export async function get(session: Session, url: string, what: string, headers: 
     }
     if (status === 200 || status === 206) {
       const encoding = response.headers.get("content-encoding");
-      if (encoding === null || encoding === "identity") return answer(response, guard, `${what}: ${at.host}`);
-      guard.end();
+      if (encoding === null || encoding === "identity") return opened;
+      opened.close();
       throw new Fault(`${what}: ${at.host} sends it compressed, although that was not asked for`);
     }
-    guard.end();
+    opened.close();
     throw refusal(session, response, at, new URL(url).origin === hub.origin, what);
   }
   throw networkError(`${what}: ${hub.origin === at.origin ? "the hub" : at.host} redirects more than ${MAX_HOPS} times`);
 }
 
 function answer(response: Response, guard: Guard, where: string): Answer {
+  const reader = response.body?.getReader();
+  // Ends the connection, too, if the body has not been read to its end.
+  const close = (): void => {
+    guard.end();
+    reader?.cancel().catch(() => {}); // whoever closes no longer cares
+  };
   return {
     status: response.status,
     headers: response.headers,
     async *pieces() {
       try {
-        for await (const piece of response.body ?? []) {
-          guard.got(piece.length);
-          yield piece;
+        for (;;) {
+          // fetch does not always wake up a reader when it is told to stop.
+          const read = await Promise.race([reader?.read(), guard.stopped]);
+          if (read === undefined || read.done) return;
+          guard.got(read.value.length);
+          yield read.value;
         }
       } catch (error) {
         throw guard.failure(error, where);
       } finally {
-        guard.end();
+        close();
       }
     },
-    close: () => guard.end(),
+    close,
   };
 }
 
@@ -137,12 +154,16 @@ class Guard {
   readonly #session: Session;
   readonly #timer: NodeJS.Timeout;
   readonly #listener = (): void => this.#abort.abort();
+  /** Rejects when the request is to end. */
+  readonly stopped: Promise<never>;
   #bytes = 0;
   #stalled = false;
 
   constructor(session: Session) {
     this.#session = session;
     const { signal, pace } = session;
+    this.stopped = new Promise((_, reject) => this.#abort.signal.addEventListener("abort", () => reject(new Error("stopped"))));
+    this.stopped.catch(() => {}); // looked at while a body is read
     signal?.addEventListener("abort", this.#listener);
     if (signal?.aborted) this.#abort.abort();
     this.#timer = setInterval(() => {
@@ -165,7 +186,7 @@ class Guard {
   end(): void {
     clearInterval(this.#timer);
     this.#session.signal?.removeEventListener("abort", this.#listener);
-    this.#abort.abort(); // closes a connection whose body nobody reads to its end
+    this.#abort.abort();
   }
 
   /** What an error of `fetch` means. @param where beginning of the sentence */
@@ -177,6 +198,8 @@ class Guard {
     const { code } = Object(cause) as { readonly code?: unknown };
     if (typeof code === "string" && CERTIFICATE.test(code))
       return networkError(`${where}: its certificate can't be trusted (${code})`, error);
+    if (String((cause as Error | undefined)?.message) === "bad port")
+      return networkError(`${where}: this port can't be used for the web`, error);
     const reason = typeof code === "string" ? (REASONS[code] ?? code) : "the connection broke off";
     return new Fault(`${where}: ${reason}`);
   }

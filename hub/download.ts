@@ -5,15 +5,13 @@
 import type { Hash } from "node:crypto";
 import { BitnetError } from "../engine/errors.js";
 import { type Answer, Fault, get, networkError, pause, persist, type Session } from "./client.js";
-import { PART_BYTES, Partial, partLength, TakenOver } from "./partial.js";
+import { Partial, TakenOver } from "./partial.js";
 import { inOneLine } from "./paths.js";
 import type { RemoteFile } from "./repository.js";
 import { blobPath, hasBlob, MAX_FILE_BYTES } from "./store.js";
 
 /** Parts that are downloaded at once. */
 const CONNECTIONS = 4;
-/** So much makes a try count as one that brought something, in bytes. */
-const GAIN_BYTES = 2 ** 20;
 /** Times that a file may begin anew because it has changed on the server, or because an earlier run left wrong bytes. */
 const MAX_RESTARTS = 2;
 /** How often a process that waits for another one looks, ms. */
@@ -38,6 +36,8 @@ export interface Blob {
 export interface Watcher {
   /** Bytes that are there. */
   done(bytes: number): void;
+  /** So many more came over the network. */
+  received(bytes: number): void;
   /** Another process is at this file. */
   waiting(): void;
 }
@@ -89,7 +89,7 @@ export async function download(
       watcher.done(file.size);
       return { sha256: file.sha256, etag: file.etag };
     }
-    const partial = await Partial.take(cache, key, { name: owner, file: file.path, size: file.size });
+    const partial = await Partial.take(cache, key, { name: owner, file: file.path, size: file.size, part_bytes: session.pace.partBytes });
     if (!partial) {
       if (waits++ === 0) watcher.waiting();
       await pause(WATCH_MS, session.signal);
@@ -172,7 +172,7 @@ class Transfer {
 
   constructor(partial: Partial, file: SizedFile, session: Session, watcher: Watcher, what: string) {
     [this.#partial, this.#file, this.#session, this.#watcher, this.#what] = [partial, file, session, watcher, what];
-    this.#queue = partial.reached.flatMap((bytes, part) => (bytes < partLength(file.size, part) ? [part] : []));
+    this.#queue = partial.reached.flatMap((bytes, part) => (bytes < partial.length(part) ? [part] : []));
     this.#hasher = new Hasher(partial);
     watcher.done(partial.done);
   }
@@ -218,7 +218,7 @@ class Transfer {
         () => this.#part(one, opened),
         () => {
           const now = this.#partial.reached[one]!;
-          const gained = now - before >= GAIN_BYTES;
+          const gained = now - before >= this.#session.pace.gainBytes;
           if (gained) before = now;
           return gained;
         },
@@ -230,8 +230,8 @@ class Transfer {
   /** Gets what is missing of a part, or some of it. @throws Fault, Changed, NoRanges */
   async #part(part: number, opened: () => void): Promise<void> {
     const { size } = this.#file;
-    const start = part * PART_BYTES + this.#partial.reached[part]!;
-    const end = part * PART_BYTES + partLength(size, part);
+    const start = this.#partial.begin(part) + this.#partial.reached[part]!;
+    const end = this.#partial.begin(part) + this.#partial.length(part);
     const all = start === 0 && end === size;
     const tag = this.#partial.etag;
     const range = { range: `bytes=${start}-${end - 1}`, ...(tag !== null && { "if-range": tag }) };
@@ -244,12 +244,13 @@ class Transfer {
       this.#check(answer, start, end);
       opened();
       for await (const piece of answer.pieces()) {
-        if (part * PART_BYTES + this.#partial.reached[part]! + piece.length > end)
+        if (this.#partial.begin(part) + this.#partial.reached[part]! + piece.length > end)
           throw new Fault(`${this.#what}: ${hostOf(this.#file)} sends more bytes than it says`);
         await this.#partial.append(part, piece);
+        this.#watcher.received(piece.length);
         this.#watcher.done(this.#partial.done);
       }
-      if (part * PART_BYTES + this.#partial.reached[part]! < end) throw this.#ended();
+      if (this.#partial.begin(part) + this.#partial.reached[part]! < end) throw this.#ended();
     } finally {
       answer.close();
     }
@@ -265,11 +266,12 @@ class Transfer {
       for await (const piece of answer.pieces()) {
         if (this.#partial.done + piece.length > size) throw new Fault(`${this.#what}: ${hostOf(this.#file)} sends more bytes than it says`);
         for (let rest = piece; rest.length > 0; ) {
-          const part = Math.floor(this.#partial.done / PART_BYTES);
-          const fits = rest.subarray(0, partLength(size, part) - this.#partial.reached[part]!);
+          const part = Math.floor(this.#partial.done / this.#session.pace.partBytes);
+          const fits = rest.subarray(0, this.#partial.length(part) - this.#partial.reached[part]!);
           await this.#partial.append(part, fits);
           rest = rest.subarray(fits.length);
         }
+        this.#watcher.received(piece.length);
         this.#watcher.done(this.#partial.done);
       }
       if (this.#partial.done < size) throw this.#ended();

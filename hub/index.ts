@@ -4,17 +4,15 @@ import { checkArgument, type Given, readOptions, TEXT } from "../engine/options.
 import { nameText, requireName } from "./names.js";
 import { partials, removePartials, type Unfinished } from "./partial.js";
 import { inOneLine } from "./paths.js";
-import { STORE_RULES } from "./pull.js";
-import { findStored, type StoreOptions } from "./resolve.js";
+import { findStored, STORE_RULES, type StoreOptions } from "./resolve.js";
 import { cacheFolder, hubEndpoint } from "./settings.js";
 import { readStore, removeModel, type StoredModel, storedModel } from "./store.js";
 
 export type { Given, Signal } from "../engine/options.js";
 export { CATALOGUE, type KnownModel } from "./catalogue.js";
 export type { Unfinished } from "./partial.js";
-export { bytesInWords } from "./paths.js";
 export { type PullOptions, type PullProgress, pull } from "./pull.js";
-export { pathOrStored, resolve, type StoreOptions } from "./resolve.js";
+export { findModel, resolve, type StoreOptions } from "./resolve.js";
 export type { StoredFile, StoredModel } from "./store.js";
 
 /** What is in the store. */

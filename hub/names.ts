@@ -127,7 +127,7 @@ function hubPage(url: URL, endpoint: string): HubName | undefined {
     return undefined; // escapes that are no UTF-8
   }
   const [owner, name, what, revision, ...file] = parts;
-  const repository = `${owner}/${name}`;
+  const repository = `${owner}/${name ?? ""}`;
   if (HUB_NAME.exec(repository)?.groups?.repository !== repository) return undefined;
   if (what !== undefined && !["tree", "blob", "resolve"].includes(what)) return undefined;
   const isFile = what === "blob" || what === "resolve";

@@ -10,9 +10,6 @@ import { join } from "node:path";
 import { isSafePath } from "./paths.js";
 import { folderNames, MAX_FILE_BYTES, storeError, writeWhole } from "./store.js";
 
-/** A file is downloaded in parts of so many bytes. */
-export const PART_BYTES = 16 * 2 ** 20;
-
 /** How often its state is written, ms: a killed run loses so much. */
 const SAVE_MS = 500;
 /** A state that was written longer ago, ms, is of a process that is gone, or sleeps. */
@@ -31,6 +28,8 @@ export interface PartialState {
   /** Its path in the model. */
   readonly file: string;
   readonly size: number;
+  /** Bytes of a part; the last one has fewer. */
+  readonly part_bytes: number;
   /** What the server called this state of the file; null: nothing. */
   readonly etag: string | null;
   /** Bytes that are there of each part, from its beginning. */
@@ -92,7 +91,11 @@ export class Partial {
    * @param key names the content: its hash, or that of its URL
    * @throws BitnetError io
    */
-  static async take(cache: string, key: string, wanted: Pick<PartialState, "name" | "file" | "size">): Promise<Partial | undefined> {
+  static async take(
+    cache: string,
+    key: string,
+    wanted: Pick<PartialState, "name" | "file" | "size" | "part_bytes">,
+  ): Promise<Partial | undefined> {
     const { randomBytes } = await import("node:crypto");
     const root = join(cache, "partial");
     const mark = randomBytes(6).toString("hex");
@@ -112,10 +115,15 @@ export class Partial {
         else taken = await renamed(one.folder, folder);
       }
       if (!taken) await mkdir(folder);
-      const whole = { schema_version: 1, ...wanted, etag: null, reached: Array.from({ length: partCount(wanted.size) }, () => 0) } as const;
+      const whole = {
+        schema_version: 1,
+        ...wanted,
+        etag: null,
+        reached: Array.from({ length: Math.ceil(wanted.size / wanted.part_bytes) }, () => 0),
+      } as const;
       const before = taken ? readState(folder) : undefined;
       handle = await open(join(folder, DATA), before ? "r+" : "w+").catch(() => open(join(folder, DATA), "w+"));
-      const isThere = before !== undefined && (await handle.stat()).size === wanted.size;
+      const isThere = before?.part_bytes === wanted.part_bytes && (await handle.stat()).size === wanted.size;
       if (!isThere) await handle.truncate(wanted.size);
       return new Partial(cache, key, mark, folder, handle, isThere ? { ...before, ...wanted } : whole);
     } catch (error) {
@@ -129,6 +137,16 @@ export class Partial {
     return this.#base.size;
   }
 
+  /** Where a part begins in the file. */
+  begin(part: number): number {
+    return part * this.#base.part_bytes;
+  }
+
+  /** Bytes of a part. */
+  length(part: number): number {
+    return partLength(this.#base, part);
+  }
+
   /** Bytes that are there. */
   get done(): number {
     return this.reached.reduce((sum, bytes) => sum + bytes, 0);
@@ -136,8 +154,8 @@ export class Partial {
 
   /** How far it is without a hole, in bytes. */
   get front(): number {
-    const part = this.reached.findIndex((bytes, i) => bytes < partLength(this.size, i));
-    return part < 0 ? this.size : part * PART_BYTES + this.reached[part]!;
+    const part = this.reached.findIndex((bytes, i) => bytes < this.length(i));
+    return part < 0 ? this.size : this.begin(part) + this.reached[part]!;
   }
 
   /** Forgets what is there. */
@@ -152,7 +170,7 @@ export class Partial {
     if (this.#lost) throw this.#lost;
     try {
       for (let done = 0; done < bytes.length; ) {
-        const at = part * PART_BYTES + this.reached[part]!;
+        const at = this.begin(part) + this.reached[part]!;
         const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, at);
         done += bytesWritten;
         this.reached[part]! += bytesWritten;
@@ -227,12 +245,8 @@ export class Partial {
   }
 }
 
-export function partCount(size: number): number {
-  return Math.ceil(size / PART_BYTES);
-}
-
-export function partLength(size: number, part: number): number {
-  return Math.min(PART_BYTES, size - part * PART_BYTES);
+function partLength({ size, part_bytes }: Pick<PartialState, "size" | "part_bytes">, part: number): number {
+  return Math.min(part_bytes, size - part * part_bytes);
 }
 
 /** Whether the folder took the name: another process may have been faster. */
@@ -308,18 +322,22 @@ function readState(folder: string): PartialState | undefined {
 }
 
 function parseState(text: string): PartialState | undefined {
-  const { schema_version, name, file, size, etag, reached } = Object(JSON.parse(text)) as Record<string, unknown>;
+  const state = Object(JSON.parse(text)) as PartialState; // looked at below
+  const { schema_version, name, file, size, part_bytes, etag, reached } = state;
   const isSound =
     schema_version === 1 &&
     typeof name === "string" &&
     typeof file === "string" &&
     isSafePath(file) &&
-    Number.isSafeInteger(size) &&
-    (size as number) >= 0 &&
-    (size as number) <= MAX_FILE_BYTES &&
+    isWhole(size, MAX_FILE_BYTES) &&
+    isWhole(part_bytes, MAX_FILE_BYTES) &&
     (etag === null || typeof etag === "string") &&
     Array.isArray(reached) &&
-    reached.length === partCount(size as number) &&
-    reached.every((bytes, part) => Number.isInteger(bytes) && bytes >= 0 && bytes <= partLength(size as number, part));
-  return isSound ? (JSON.parse(text) as PartialState) : undefined;
+    reached.length === Math.ceil(size / part_bytes) &&
+    reached.every((bytes, part) => isWhole(bytes, partLength(state, part)));
+  return isSound ? state : undefined;
+}
+
+function isWhole(value: unknown, most: number): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most;
 }

@@ -47,7 +47,7 @@ export function inOneLine(text: string): string {
 /** Bytes as people count them: 1187801280 → "1.19 GB". */
 export function bytesInWords(bytes: number): string {
   if (bytes < 1000) return `${bytes} bytes`;
-  const [unit, name] = bytes < 1e6 ? [1e3, "kB"] : bytes < 1e9 ? [1e6, "MB"] : [1e9, "GB"];
+  const [unit, name] = bytes < 999.5e3 ? [1e3, "kB"] : bytes < 999.5e6 ? [1e6, "MB"] : [1e9, "GB"];
   const value = bytes / unit;
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${name}`;
 }

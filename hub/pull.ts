@@ -1,17 +1,7 @@
 /** From a name to a model in the store. */
 import { mkdir, statfs } from "node:fs/promises";
 import { BitnetError } from "../engine/errors.js";
-import {
-  CALLBACK,
-  checkArgument,
-  type Given,
-  LIVE_SIGNAL,
-  type Rule,
-  type Rules,
-  readOptions,
-  type Signal,
-  TEXT,
-} from "../engine/options.js";
+import { CALLBACK, checkArgument, type Given, LIVE_SIGNAL, type Rules, readOptions, type Signal, TEXT } from "../engine/options.js";
 import { knownModel } from "./catalogue.js";
 import { chooseFiles } from "./choose.js";
 import { get, PACE, type Pace, persist, readBody, type Session } from "./client.js";
@@ -20,7 +10,7 @@ import { type HubName, nameText, requireName, type UrlName } from "./names.js";
 import { partials } from "./partial.js";
 import { bytesInWords, inOneLine, isSafePath } from "./paths.js";
 import { openRepository, type RemoteFile } from "./repository.js";
-import type { StoreOptions } from "./resolve.js";
+import { FILLED, STORE_RULES, type StoreOptions } from "./resolve.js";
 import { cacheFolder, checkEndpoint, checkToken, hubEndpoint, hubToken } from "./settings.js";
 import {
   dropBlobs,
@@ -43,6 +33,8 @@ export interface PullProgress {
   /** Bytes that are there, of all files together. */
   readonly done: number;
   readonly total: number;
+  /** Bytes that came over the network in this pull. */
+  readonly received: number;
   /** Another process downloads this file; this one waits for it. */
   readonly waiting: boolean;
 }
@@ -57,8 +49,6 @@ export interface PullOptions extends StoreOptions {
   readonly signal?: Signal;
 }
 
-const FILLED: Rule = { wanted: "a string that is not empty", holds: (value) => typeof value === "string" && value !== "" };
-export const STORE_RULES: Rules<StoreOptions> = { cache: FILLED };
 const RULES: Rules<PullOptions> = { ...STORE_RULES, endpoint: FILLED, token: FILLED, onProgress: CALLBACK, signal: LIVE_SIGNAL };
 
 /** Largest index of shards, in bytes. */
@@ -201,10 +191,14 @@ async function store(
   const total = plan.files.reduce((sum, { size }) => sum + size, 0);
   const files: StoredFile[] = [];
   let whole = 0; // bytes of the files that are done
+  let received = 0;
   for (const file of plan.files) {
-    const say = (bytes: number, waiting: boolean): void => onProgress({ file: file.path, done: whole + bytes, total, waiting });
+    const say = (bytes: number, waiting: boolean): void => onProgress({ file: file.path, done: whole + bytes, total, received, waiting });
     const blob = await download(cache, keyOf(file), plan.name, file, session, {
       done: (bytes) => say(bytes, false),
+      received(bytes) {
+        received += bytes;
+      },
       waiting: () => say(0, true),
     });
     files.push({ path: file.path, size: file.size, sha256: blob.sha256, etag: plan.revision === undefined ? blob.etag : null });

@@ -1,5 +1,7 @@
 /** From a name to what is stored under it. */
+import { lstatSync } from "node:fs";
 import { BitnetError } from "../engine/errors.js";
+import { checkArgument, type Given, type Rule, type Rules, readOptions, TEXT } from "../engine/options.js";
 import { knownModel, nearestKnown } from "./catalogue.js";
 import { type ModelName, nameText, parseName, requireName } from "./names.js";
 import { inOneLine } from "./paths.js";
@@ -12,36 +14,49 @@ export interface StoreOptions {
   readonly cache?: string;
 }
 
+export const FILLED: Rule = { wanted: "a string that is not empty", holds: (value) => typeof value === "string" && value !== "" };
+export const STORE_RULES: Rules<StoreOptions> = { cache: FILLED };
+
 /**
  * The path of a stored model, for `loadModel`.
  * @throws BitnetError usage: it is no name, nothing is stored under it, or more than one model; file: its files have been damaged
  */
-export function resolve(name: string, options: StoreOptions = {}): string {
-  const cache = options.cache ?? cacheFolder();
+export function resolve(name: string, options?: Given<StoreOptions>): string {
+  checkArgument("name", name, TEXT);
+  const { cache = cacheFolder() } = readOptions<StoreOptions>("resolve", options, STORE_RULES);
   const entry = findStored(cache, requireName(name, hubEndpoint()));
   if (entry) return pathOf(entry);
   throw new BitnetError("usage", `no model is stored under the name ${inOneLine(name)}; ${pullHint(name)}`);
 }
 
 /**
- * The path that a user means by `text`: itself, if something is there, or that of a stored model. What doesn't have the form of a name is taken for
- * a path, whatever is there.
+ * The path that a user means by `text`: itself, if there is anything, or that of a stored model. What doesn't have the form of a name is taken for a
+ * path, whatever is there.
  * @throws BitnetError as `resolve`
  */
-export function pathOrStored(text: string, exists: (path: string) => boolean, options: StoreOptions = {}): string {
-  if (exists(text)) return text;
+export function findModel(text: string, options?: Given<StoreOptions>): string {
+  checkArgument("text", text, TEXT);
+  const { cache = cacheFolder() } = readOptions<StoreOptions>("findModel", options, STORE_RULES);
+  if (isPath(text)) return text;
   const name = parseName(text, hubEndpoint());
+  const nowhere = `${inOneLine(name ? nameText(name) : text)}: no such file or directory`;
   if (name === undefined) {
     const meant = nearestKnown(text);
     if (meant === undefined) return text;
-    throw new BitnetError("usage", `${inOneLine(text)}: no such file or directory; ${pullHint(meant)}`);
+    throw new BitnetError("usage", `${nowhere}; ${pullHint(meant)}`);
   }
-  const entry = findStored(options.cache ?? cacheFolder(), name);
+  const entry = findStored(cache, name);
   if (entry) return pathOf(entry);
-  throw new BitnetError(
-    "usage",
-    `${inOneLine(nameText(name))}: no such file or directory, and no stored model of this name; ${pullHint(text)}`,
-  );
+  throw new BitnetError("usage", `${nowhere}, and no stored model of this name; ${pullHint(text)}`);
+}
+
+/** Whether anything has this path, a broken link too: the engine says what is wrong with it. */
+function isPath(text: string): boolean {
+  try {
+    return lstatSync(text, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true; // what may not be looked at is there, or can't be told: the engine says why
+  }
 }
 
 function pullHint(name: string): string {
