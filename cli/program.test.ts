@@ -103,8 +103,11 @@ it("has help with an example for every command", () => {
     command.configureOutput({ writeOut }).outputHelp();
     expect(help).toContain(`$ bitnet ${command.name()}`);
     const [first] = command.registeredArguments;
-    const takes = command.name() === "list" ? "--known" : command.options.length > 0 ? "--model" : command.commands[0]!.name();
-    expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : takes);
+    const takes = (): string => {
+      if (command.name() === "list") return "--known";
+      return command.options.length > 0 ? "--model" : command.commands[0]!.name();
+    };
+    expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : takes());
   }
 });
 

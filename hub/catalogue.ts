@@ -7,7 +7,7 @@
 export interface KnownModel {
   /** For `bitnet pull`. */
   readonly name: string;
-  /** The file that is pulled; null: all that the model needs, or the one that the repository has. */
+  /** The file that is pulled, or how its name ends; null: all that the model needs, or the one that the repository has. */
   readonly file: string | null;
   /** Bytes of that file, or of the weights. */
   readonly size: number | null;
@@ -55,11 +55,16 @@ export const CATALOGUE: readonly KnownModel[] = [
   model("prism-ml/Ternary-Bonsai-1.7B-gguf", { file: "Ternary-Bonsai-1.7B-Q2_0.gguf", licence: "apache-2.0" }),
   model("prism-ml/Ternary-Bonsai-4B-gguf", { file: "Ternary-Bonsai-4B-Q2_0.gguf", licence: "apache-2.0" }),
   model("prism-ml/Ternary-Bonsai-8B-gguf", { file: "Ternary-Bonsai-8B-Q2_0.gguf", licence: "apache-2.0" }),
+  model("prism-ml/Ternary-Bonsai-2-2B-gguf", { file: "PTQ1_0.gguf" }),
+  model("prism-ml/Ternary-Bonsai-2-4B-gguf", { file: "PTQ1_0.gguf" }),
+  model("prism-ml/Ternary-Bonsai-2-9B-gguf", { file: "PTQ1_0.gguf" }),
+  model("openbmb/BitCPM4-0.5B-GGUF", { file: "tq2_0.gguf" }),
+  model("openbmb/BitCPM4-1B-GGUF", { file: "tq2_0.gguf" }),
   model("HF1BitLLM/Llama3-8B-1.58-100B-tokens"),
   model("1bitLLM/bitnet_b1_58-large"),
   model("1bitLLM/bitnet_b1_58-3B"),
-  model("microsoft/bitnet-embedding-0.6b", { licence: "mit", note: "for bitnet embed" }),
-  model("microsoft/bitnet-embedding-270m", { licence: "mit", note: "for bitnet embed" }),
+  model("microsoft/bitnet-embedding-0.6b", { file: "i2_s.gguf", licence: "mit", note: "for bitnet embed" }),
+  model("microsoft/bitnet-embedding-270m", { file: "i2_s.gguf", licence: "mit", note: "for bitnet embed" }),
   model("SpectraSuite/TriLM_3.9B_Unpacked", { note: "add --activations float" }),
 ];
 

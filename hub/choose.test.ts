@@ -4,7 +4,14 @@ import { chooseFiles } from "./choose.js";
 import { parseName } from "./names.js";
 import type { RemoteFile } from "./repository.js";
 
-const remote = (path: string): RemoteFile => ({ path, url: `http://x/${path}`, size: 1, sha256: undefined, gitSha1: undefined });
+const remote = (path: string): RemoteFile => ({
+  path,
+  url: `http://x/${path}`,
+  size: 1,
+  sha256: undefined,
+  gitSha1: undefined,
+  ofHub: true,
+});
 
 async function chosen(
   paths: readonly string[],
@@ -27,6 +34,8 @@ it("takes the only GGUF, or the only ternary one, or the one that is known", asy
   expect(await chosen(["gguf/TQ2_0.gguf", "gguf/f32.gguf"])).toEqual(["gguf/TQ2_0.gguf"]);
   const bonsai = ["B-F16.gguf", "B-PQ2_0.gguf", "B-Q2_0.gguf", "B-Q2_0_g64.gguf"];
   expect(await chosen(bonsai, undefined, "B-Q2_0.gguf")).toEqual(["B-Q2_0.gguf"]);
+  expect(await chosen(bonsai, undefined, "-Q2_0.gguf")).toEqual(["B-Q2_0.gguf"]);
+  expect(await chosen(bonsai, undefined, "Q2_0.gguf")).toMatch(/several models/); // two end so
   expect(await chosen(bonsai)).toBe(
     "o/n: the repository has several models; name the file: o/n:B-PQ2_0.gguf, o/n:B-Q2_0.gguf, o/n:B-Q2_0_g64.gguf",
   );

@@ -34,7 +34,7 @@ const MOST_LISTED = 12;
  * @param what name of the model, for messages
  * @param files all of the repository
  * @param wanted path of the file that was asked for
- * @param preferred path of the file to take where several could be meant
+ * @param preferred path of the GGUF to take where several could be meant, or how it ends
  * @param readIndex names of the shards that an index lists, relative to its folder
  * @throws BitnetError usage: there is no model, or several could be meant
  */
@@ -97,7 +97,8 @@ function pick(what: string, files: readonly RemoteFile[], preferred: string | nu
   const gguf = all.filter((path) => /\.gguf$/i.test(path));
   const ternary = gguf.filter((path) => TERNARY.test(path));
   for (const some of [gguf, ternary]) if (some.length === 1) return some[0]!;
-  if (preferred !== null && gguf.includes(preferred)) return preferred;
+  const known = preferred === null ? [] : gguf.filter((path) => path.endsWith(preferred));
+  if (known.length === 1) return known[0]!;
   const tensors = all.filter((path) => !/\.gguf$/i.test(path));
   if (ternary.length === 0) {
     for (const name of ["model.safetensors", "model.safetensors.index.json"]) if (tensors.includes(name)) return name;

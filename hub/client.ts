@@ -59,6 +59,8 @@ export function networkError(message: string, cause?: unknown): BitnetError {
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
+  /** What the hub said before it sent us elsewhere: SHA-256 of the file, 64 hex digits; undefined: nothing. */
+  readonly linked: string | undefined;
   /** Pieces of the body. @throws Fault: it broke off, or stalls */
   pieces(): AsyncGenerator<Uint8Array>;
   /** Ends the connection. */
@@ -73,6 +75,7 @@ export async function get(session: Session, url: string, what: string, headers: 
   const hub = new URL(session.endpoint);
   let at = new URL(url);
   let token = at.origin === hub.origin ? session.token : undefined;
+  let linked: string | undefined;
   for (let hop = 0; hop <= MAX_HOPS; hop++) {
     const guard = new Guard(session);
     let response: Response;
@@ -94,7 +97,8 @@ export async function get(session: Session, url: string, what: string, headers: 
     }
     const { status } = response;
     const location = response.headers.get("location");
-    const opened = answer(response, guard, `${what}: ${at.host}`);
+    if (at.origin === hub.origin) linked ??= /^"?([\da-f]{64})"?$/.exec(response.headers.get("x-linked-etag") ?? "")?.[1];
+    const opened = answer(response, guard, `${what}: ${at.host}`, linked);
     if (status >= 300 && status < 400 && location !== null) {
       opened.close();
       const next = URL.canParse(location, at) ? new URL(location, at) : undefined;
@@ -119,7 +123,7 @@ export async function get(session: Session, url: string, what: string, headers: 
   throw networkError(`${what}: ${hub.origin === at.origin ? "the hub" : at.host} redirects more than ${MAX_HOPS} times`);
 }
 
-function answer(response: Response, guard: Guard, where: string): Answer {
+function answer(response: Response, guard: Guard, where: string, linked: string | undefined): Answer {
   const reader = response.body?.getReader();
   // Ends the connection, too, if the body has not been read to its end.
   const close = (): void => {
@@ -129,6 +133,7 @@ function answer(response: Response, guard: Guard, where: string): Answer {
   return {
     status: response.status,
     headers: response.headers,
+    linked,
     async *pieces() {
       try {
         for (;;) {

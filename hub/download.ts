@@ -53,18 +53,28 @@ class NoRanges extends Error {
 }
 
 /**
- * Asks a server for the size of a file, if it isn't known.
+ * Asks a server for what is not known of a file: its size, and if it is a hub's its hash.
  * @throws BitnetError usage, network
  */
 export async function sizeOf(session: Session, file: RemoteFile, what: string): Promise<SizedFile> {
-  if (file.size !== undefined) return { ...file, size: file.size, etag: null };
+  if (file.size !== undefined && (isPinned(file) || !file.ofHub)) return { ...file, size: file.size, etag: null };
   return persist(session, async () => {
     const answer = await get(session, file.url, what, { range: "bytes=0-0" });
     answer.close();
-    const length = answer.status === 206 ? rangeOf(answer)?.total : headerNumber(answer, "content-length");
+    const length = file.size ?? (answer.status === 206 ? rangeOf(answer)?.total : headerNumber(answer, "content-length"));
     if (length === undefined) throw networkError(`${what}: ${hostOf(file)} does not say how long the file is, so it can't be pulled`);
     if (length > MAX_FILE_BYTES) throw networkError(`${what}: the file has ${length} bytes, but at most ${MAX_FILE_BYTES} are supported`);
-    return { ...file, size: length, etag: strongTag(answer) };
+    const etag = strongTag(answer);
+    const sized = { ...file, size: length, etag };
+    if (isPinned(file) || !file.ofHub) return sized;
+    // Of a file that it sends itself, the hub's tag is Git's hash.
+    const pinned = {
+      ...sized,
+      sha256: answer.linked,
+      gitSha1: answer.linked === undefined ? /^"([\da-f]{40})"$/.exec(etag ?? "")?.[1] : undefined,
+    };
+    if (!isPinned(pinned)) throw networkError(`${what}: ${hostOf(file)} does not say which hash the file has, so it can't be verified`);
+    return pinned;
   });
 }
 
@@ -134,7 +144,7 @@ function isPinned(file: RemoteFile): boolean {
 }
 
 /** What is wrong with the hashes of a file; undefined: nothing, or nothing is known. */
-function wrongHash(file: RemoteFile, { sha256, gitSha1 }: Hashes): string | undefined {
+export function wrongHash(file: RemoteFile, { sha256, gitSha1 }: Hashes): string | undefined {
   if (file.sha256 !== undefined && file.sha256 !== sha256) return `SHA-256 ${sha256} instead of ${file.sha256}`;
   if (file.gitSha1 !== undefined && file.gitSha1 !== gitSha1) return `Git's hash ${gitSha1} instead of ${file.gitSha1}`;
   return undefined;
@@ -316,23 +326,41 @@ class Transfer {
   }
 }
 
-interface Hashes {
+export interface Hashes {
   readonly sha256: string;
   readonly gitSha1: string;
+}
+
+interface OpenHashes {
+  readonly sha256: Hash;
+  readonly sha1: Hash;
+}
+
+async function openHashes(size: number): Promise<OpenHashes> {
+  const { createHash } = await import("node:crypto");
+  return { sha256: createHash("sha256"), sha1: createHash("sha1").update(`blob ${size}\0`) };
+}
+
+function digest({ sha256, sha1 }: OpenHashes): Hashes {
+  return { sha256: sha256.digest("hex"), gitSha1: sha1.digest("hex") };
+}
+
+/** The hashes of what is in memory. */
+export async function hashesOf(bytes: Uint8Array): Promise<Hashes> {
+  const { sha256, sha1 } = await openHashes(bytes.length);
+  return digest({ sha256: sha256.update(bytes), sha1: sha1.update(bytes) });
 }
 
 /** Hashes a file as it grows together, from the disk: what is hashed is what is stored, whichever run wrote it. */
 class Hasher {
   readonly #partial: Partial;
-  readonly #ready: Promise<{ readonly sha256: Hash; readonly sha1: Hash }>;
+  readonly #ready: Promise<OpenHashes>;
   #work: Promise<void> = Promise.resolve();
   #at = 0;
 
   constructor(partial: Partial) {
     this.#partial = partial;
-    this.#ready = import("node:crypto").then(({ createHash }) => {
-      return { sha256: createHash("sha256"), sha1: createHash("sha1").update(`blob ${partial.size}\0`) };
-    });
+    this.#ready = openHashes(partial.size);
   }
 
   /** Hashes what has become whole since. */
@@ -348,8 +376,7 @@ class Hasher {
   async end(): Promise<Hashes> {
     this.follow();
     await this.#work;
-    const { sha256, sha1 } = await this.#ready;
-    return { sha256: sha256.digest("hex"), gitSha1: sha1.digest("hex") };
+    return digest(await this.#ready);
   }
 
   async #advance(): Promise<void> {

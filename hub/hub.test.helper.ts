@@ -112,6 +112,13 @@ export function refuse(response: ServerResponse, status: number, headers: Readon
   response.writeHead(status, headers).end("no");
 }
 
+/** Sends a piece again and again, as long as anybody listens. */
+export function endless(response: ServerResponse, piece: Uint8Array | string): void {
+  if (response.destroyed || response.socket === null || response.socket.destroyed) return;
+  // Not at once: nothing else would have a turn.
+  response.write(piece, () => setImmediate(() => endless(response, piece)));
+}
+
 /** A file as a good server sends it: ranges, and `If-Range`. */
 export function sendFile(request: IncomingMessage, response: ServerResponse, data: Buffer, tag: string): void {
   const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "") ?? [];
@@ -130,11 +137,14 @@ export function sendFile(request: IncomingMessage, response: ServerResponse, dat
   response.writeHead(206, headers).end(data.subarray(start, end));
 }
 
-/** Parts of 64 KiB, and no patience. */
+/** Parts of 64 KiB, and short waits. */
 export const SMALL: Surroundings = {
-  pace: { ...PACE, tries: 4, pauseMs: 2, longestPauseMs: 3000, stallMs: 400, partBytes: 2 ** 16, gainBytes: 2 ** 13, leastBytes: 1024 },
+  pace: { ...PACE, tries: 4, pauseMs: 2, longestPauseMs: 3000, partBytes: 2 ** 16, gainBytes: 2 ** 13, leastBytes: 1024 },
   freeBytes: async () => 2 ** 40,
 };
+
+/** The same without patience for a connection that stalls. */
+export const IMPATIENT: Surroundings = { ...SMALL, pace: { ...SMALL.pace, stallMs: 300 } };
 
 /** A file of random bytes that says it is a GGUF. */
 export function someModel(bytes: number): Buffer {

@@ -107,7 +107,6 @@ it("no text makes it fail otherwise, and what it spells means the same again", (
         if (name) expect(name.file === undefined || isSafePath(name.file)).toBe(true);
       },
     ),
-    { numRuns: 500 },
   );
 });
 

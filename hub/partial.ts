@@ -196,7 +196,7 @@ export class Partial {
       if (this.#changed) {
         this.#changed = false;
         const state: PartialState = { ...this.#base, etag: this.etag, reached: this.reached };
-        await writeWhole(this.#folder, STATE, `${JSON.stringify(state)}\n`);
+        await writeWhole(this.#folder, STATE, `${JSON.stringify(state)}\n`, false); // the hash finds what is wrong
       } else {
         const now = new Date();
         await utimes(join(this.#folder, STATE), now, now); // a sign of life

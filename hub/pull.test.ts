@@ -1,7 +1,19 @@
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { COMMIT, pullFrom, refuse, SMALL, sendFile, sha256, someModel, TestHub, type Trick, temporaryStore } from "./hub.test.helper.js";
+import {
+  COMMIT,
+  IMPATIENT,
+  pullFrom,
+  refuse,
+  SMALL,
+  sendFile,
+  sha256,
+  someModel,
+  TestHub,
+  type Trick,
+  temporaryStore,
+} from "./hub.test.helper.js";
 import { findModel, list, remove, resolve } from "./index.js";
 import type { PullProgress } from "./pull.js";
 
@@ -199,6 +211,8 @@ describe("a repository with one GGUF", () => {
   });
   const tag = `"${sha256(DATA)}"`;
 
+  const surroundingsFor = (what: string) => (/stall|never/.test(what) ? IMPATIENT : SMALL);
+
   const MENDED: readonly (readonly [what: string, set: () => void])[] = [
     [
       "every connection drops after 20,000 bytes",
@@ -236,10 +250,7 @@ describe("a repository with one GGUF", () => {
         once((request, response) => {
           const { "content-length": _, ...headers } = head(request);
           response.writeHead(206, headers);
-          const more = (): void => {
-            if (!response.destroyed) response.write(Buffer.alloc(10_000), more);
-          };
-          response.write(part(request), more);
+          response.write(part(request), () => endless(response, Buffer.alloc(10_000)));
           return true;
         }),
     ],
@@ -313,9 +324,9 @@ describe("a repository with one GGUF", () => {
     ],
     ["HTTP 416, once", () => once((_, response) => refuse(response, 416, {}))],
   ];
-  it.each(MENDED)("mends: %s", async (_, set) => {
+  it.each(MENDED)("mends: %s", async (what, set) => {
     set();
-    const stored = await pull();
+    const stored = await pull(NAME, {}, surroundingsFor(what));
     expect(readFileSync(stored.path)).toEqual(DATA);
     expect(readdirSync(join(store.cache, "partial"))).toEqual([]);
   });
@@ -341,10 +352,7 @@ describe("a repository with one GGUF", () => {
       () =>
         always((_, response) => {
           response.writeHead(200);
-          const more = (): void => {
-            if (!response.destroyed) response.write(Buffer.alloc(100_000), more);
-          };
-          more();
+          endless(response, Buffer.alloc(100_000));
           return true;
         }),
       "network",
@@ -405,9 +413,9 @@ describe("a repository with one GGUF", () => {
     ["HTTP 410", () => always((_, response) => refuse(response, 410, {})), "usage", /has nothing of this name \(HTTP 410\)/],
     ["HTTP 418", () => always((_, response) => refuse(response, 418, {})), "network", /does not send it \(HTTP 418\)/],
   ];
-  it.each(REFUSED)("refuses in one sentence: %s", async (_, set, code, said) => {
+  it.each(REFUSED)("refuses in one sentence: %s", async (what, set, code, said) => {
     set();
-    expect(await refusal()).toEqual(expect.objectContaining({ code, message: expect.stringMatching(said) }));
+    expect(await refusal(NAME, {}, surroundingsFor(what))).toEqual(expect.objectContaining({ code, message: expect.stringMatching(said) }));
     expect(existsSync(join(store.cache, "models"))).toBe(false);
     expect((await unfinished()).every(({ active }) => !active)).toBe(true);
     // What is kept after a fault is worth keeping: the next pull succeeds.
@@ -470,13 +478,31 @@ describe("a repository with one GGUF", () => {
     expect((await refusal()).message).toMatch(said);
   });
 
+  it("where the list has neither sizes nor hashes, the hub's headers have; without any hash it is refused", async () => {
+    let hides = false;
+    hub.trick = (request, response, { path }) => {
+      if (path.startsWith("/api/")) return response.writeHead(200).end(JSON.stringify({ sha: COMMIT, siblings: [{ rfilename: GGUF }] }));
+      if (hides && path.includes("/resolve/")) return sendFile(request, response, DATA, '"no hash"');
+      return false;
+    };
+    expect(readFileSync((await pull()).path)).toEqual(DATA);
+    await remove(NAME, { cache: store.cache });
+    hub.trick = ((before) => (request, response, seen) => {
+      if (seen.server === "files") return sendFile(request, response, wrong, '"x"');
+      return before(request, response, seen);
+    })(hub.trick);
+    expect(await refusal()).toMatchObject({ code: "file" });
+    hides = true;
+    expect(await refusal()).toMatchObject({
+      code: "network",
+      message: expect.stringMatching(/does not say which hash the file has, so it can't be verified/),
+    });
+  });
+
   it("a list without an end is cut off", async () => {
     hub.trick = (_, response) => {
       response.writeHead(200);
-      const more = (): void => {
-        if (!response.destroyed) response.write(" ".repeat(2 ** 20), more);
-      };
-      more();
+      endless(response, " ".repeat(2 ** 20));
       return true;
     };
     expect((await refusal()).message).toMatch(/the answer has more than 16777216 bytes, which is the limit/);

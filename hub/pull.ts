@@ -5,7 +5,7 @@ import { CALLBACK, checkArgument, type Given, LIVE_SIGNAL, type Rules, readOptio
 import { knownModel } from "./catalogue.js";
 import { chooseFiles } from "./choose.js";
 import { get, PACE, type Pace, persist, readBody, type Session } from "./client.js";
-import { download, type SizedFile, sizeOf } from "./download.js";
+import { download, hashesOf, type SizedFile, sizeOf, wrongHash } from "./download.js";
 import { type HubName, nameText, requireName, type UrlName } from "./names.js";
 import { partials } from "./partial.js";
 import { bytesInWords, inOneLine, isSafePath } from "./paths.js";
@@ -125,12 +125,15 @@ async function planHub(session: Session, name: HubName): Promise<Plan> {
   return { name: nameText(name), source: session.endpoint, revision: commit, main, files: await sizes(session, chosen, what) };
 }
 
-/** The shards that an index lists. It is downloaded again with the other files: the store verifies what it keeps. */
+/** The shards that an index lists. It is downloaded again with the other files. */
 async function readIndex(session: Session, index: RemoteFile, what: string): Promise<string[]> {
   const bytes = await persist(session, async () => readBody(await get(session, index.url, what), MAX_INDEX_BYTES, what));
   const bad = (): never => {
     throw new BitnetError("file", `${what}: "${inOneLine(index.path)}" is no index of shards`);
   };
+  const fault = wrongHash(index, await hashesOf(bytes));
+  if (fault !== undefined)
+    throw new BitnetError("file", `${what}: the bytes of "${inOneLine(index.path)}" are not those of the file: ${fault}`);
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -148,7 +151,7 @@ async function planUrl(session: Session, name: UrlName): Promise<Plan> {
   const file = (path: string): RemoteFile => {
     const url = new URL(name.url);
     url.pathname = url.pathname.replace(/[^/]*$/, () => encodeURIComponent(path));
-    return { path, url: path === name.file ? name.url : url.href, size: undefined, sha256: undefined, gitSha1: undefined };
+    return { path, url: path === name.file ? name.url : url.href, size: undefined, sha256: undefined, gitSha1: undefined, ofHub: false };
   };
   const what = inOneLine(nameText(name));
   const { main, files } = await chooseFiles(what, partNames(name.file).map(file), name.file, null, async () => []);

@@ -16,6 +16,8 @@ export interface RemoteFile {
   readonly sha256: string | undefined;
   /** Git's hash of it, for small files of a repository: SHA-1 of "blob SIZE\0" and the bytes. */
   readonly gitSha1: string | undefined;
+  /** It is a hub's, which has a hash for each of its files; one without is refused. */
+  readonly ofHub: boolean;
 }
 
 export interface Repository {
@@ -61,6 +63,7 @@ export async function openRepository(session: Session, name: HubName): Promise<R
       size: size as number | undefined,
       sha256: typeof sha256 === "string" && /^[\da-f]{64}$/.test(sha256) ? sha256 : undefined,
       gitSha1: typeof blobId === "string" && /^[\da-f]{40}$/.test(blobId) && !lfs ? blobId : undefined,
+      ofHub: true,
     };
     return [file];
   });

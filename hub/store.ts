@@ -261,14 +261,14 @@ export async function linkFile(blob: string, target: string, path: string, ways:
   }
 }
 
-/** Writes a small file whole or not at all. */
-export async function writeWhole(folder: string, name: string, text: string): Promise<void> {
+/** Writes a small file whole or not at all. @param lasting also if the power fails */
+export async function writeWhole(folder: string, name: string, text: string, lasting = true): Promise<void> {
   const temporary = await temporaryIn(folder);
   try {
     const handle = await open(temporary, "wx");
     try {
       await handle.writeFile(text);
-      await handle.sync();
+      if (lasting) await handle.sync();
     } finally {
       await handle.close();
     }
