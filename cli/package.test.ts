@@ -107,12 +107,14 @@ it.runIf(THOROUGH)("validates itself: green, and it says what only a clone could
 });
 
 const REQUIRED = `const { loadModel, BitnetError } = require("bitnet-ts");
+const { findModel } = require("bitnet-ts/hub");
+const unknown = () => { try { findModel("o/n", { cache: "none" }); } catch (error) { return error instanceof BitnetError && error.code; } };
 (async () => {
   const model = await loadModel(undefined, { threads: 1 });
   const { ids } = await model.generate("Once upon a time", { maxTokens: 8, temperature: 0 }).result();
   await model.close();
   const wrong = await loadModel("none.gguf").catch((error) => error);
-  console.log(JSON.stringify([ids.length, wrong instanceof BitnetError && wrong.code]));
+  console.log(JSON.stringify([ids.length, wrong instanceof BitnetError && wrong.code, unknown()]));
 })();
 `;
 
@@ -133,7 +135,7 @@ it("npm refuses to pack a tree that is not built, or has changed since it was bu
 
 it("can be required", () => {
   writeFileSync(join(user, "required.cjs"), REQUIRED);
-  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,"usage"]\n', stderr: "" });
+  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,"usage","usage"]\n', stderr: "" });
 });
 
 it("an uncaught error shows short lines", () => {
@@ -167,6 +169,11 @@ it("its files gone, as after bundling, it says in one sentence what to do", () =
 // A user's program may have neither Node's declarations nor the DOM's, and may check ours.
 const CONSUMER = `declare const console: { log(text: string): void };
 import { BitnetError, type GenerationResult, loadModel, type Model } from "bitnet-ts";
+import { CATALOGUE, list, type Listing, pull, type StoredModel } from "bitnet-ts/hub";
+const known: string = CATALOGUE[0]!.name;
+const there: Listing = await list({ cache: "none" });
+const get: (name: string) => Promise<StoredModel> = (name) => pull(name, { onProgress: ({ done, total }) => console.log(String(done / total)) });
+if (there.models.length > 0) await get(known);
 const model: Model = await loadModel(undefined, { threads: 1 });
 const result: GenerationResult = await model.generate("Once upon a time", { maxTokens: 8, temperature: 0 }).result();
 await model.close();

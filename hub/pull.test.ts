@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   COMMIT,
+  endless,
   IMPATIENT,
   pullFrom,
   refuse,
