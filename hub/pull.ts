@@ -58,7 +58,10 @@ const SPARE_BYTES = 64 * 2 ** 20;
 /** A removal may take away what a pull has just found; then it pulls again. */
 const MAX_ROUNDS = 3;
 
-/** What tests change. */
+/**
+ * What tests change.
+ * @internal
+ */
 export interface Surroundings {
   readonly pace: Pace;
   /** Free bytes on the disk of a folder. */
@@ -92,7 +95,10 @@ export async function pull(name: string, options?: Given<PullOptions>): Promise<
   return pullWith(SURROUNDINGS, name, options);
 }
 
-/** `pull` in other surroundings. */
+/**
+ * `pull` in other surroundings.
+ * @internal
+ */
 export async function pullWith(surroundings: Surroundings, name: string, given?: Given<PullOptions>): Promise<StoredModel> {
   checkArgument("name", name, TEXT);
   const options = readOptions<PullOptions>("pull", given, RULES);
