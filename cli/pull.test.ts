@@ -1,3 +1,5 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -121,6 +123,35 @@ it("ends with the exit code of the mistake", async () => {
   hub.files.set("stories-i2_s.gguf", Buffer.from("GGUF and more"));
   hub.trick = (_, response, { server }) => (server === "files" ? response.writeHead(200).end("GGUF and none") : false);
   expect(await bitnet("pull", NAME)).toMatchObject({ code: 11, stderr: expect.stringContaining("are not those of the file") });
+});
+
+it("a process of its own ends with 13 for servers, and with 130 for Ctrl-C, which keeps what is there", async () => {
+  const env = { ...process.env, BITNET_CACHE: cache, HF_TOKEN: "none", NO_COLOR: "1" };
+  const args = ["dist/cli/main.js", "pull", NAME];
+  const refused = spawnSync(process.execPath, args, { env: { ...env, HF_ENDPOINT: "http://127.0.0.1:1" }, encoding: "utf8" });
+  expect(refused.status).toBe(13);
+  expect(refused).toMatchObject({
+    stdout: "",
+    stderr: expect.stringMatching(/^error: owner\/name: 127\.0\.0\.1:1: this port can't be used/),
+  });
+
+  hub.files.set("stories-i2_s.gguf", readFileSync(EMBEDDED));
+  const child = spawn(process.execPath, args, { env: { ...env, HF_ENDPOINT: hub.endpoint }, stdio: ["ignore", "ignore", "pipe"] });
+  hub.trick = (_, response, { server }) => {
+    if (server === "hub") return false;
+    response.writeHead(200, { "content-length": readFileSync(EMBEDDED).length });
+    return response.write("GGUF", () => child.kill("SIGINT"));
+  };
+  let said = "";
+  child.stderr.on("data", (piece: Buffer) => {
+    said += String(piece);
+  });
+  const [code] = (await once(child, "close")) as [number];
+  expect({ code, said }).toEqual({ code: 130, said: "note: stopped; bitnet pull owner/name continues where it was\n" });
+  expect((await bitnet("list")).stderr).toMatch(
+    /owner\/name: stories-i2_s\.gguf is not finished, .* of 3\.0\d MB; bitnet pull owner\/name continues/,
+  );
+  expect(await bitnet("rm", NAME)).toMatchObject({ code: 0 });
 });
 
 it("lists what is known, and says what is not", async () => {

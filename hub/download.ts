@@ -178,12 +178,19 @@ class Transfer {
   readonly #what: string;
   readonly #queue: number[];
   readonly #workers: Promise<void>[] = [];
+  /** Rejects with the first error of a worker. */
+  readonly #failed: Promise<never>;
+  #fail: (error: unknown) => void = () => {};
   #hasher: Hasher;
 
   constructor(partial: Partial, file: SizedFile, session: Session, watcher: Watcher, what: string) {
     [this.#partial, this.#file, this.#session, this.#watcher, this.#what] = [partial, file, session, watcher, what];
     this.#queue = partial.reached.flatMap((bytes, part) => (bytes < partial.length(part) ? [part] : []));
     this.#hasher = new Hasher(partial);
+    this.#failed = new Promise((_, reject) => {
+      this.#fail = reject;
+    });
+    this.#failed.catch(() => {}); // looked at while the workers run
     watcher.done(partial.done);
   }
 
@@ -192,17 +199,11 @@ class Transfer {
     try {
       if (!isPinned(this.#file) && this.#partial.etag === null) throw new NoRanges();
       // The first answer tells whether there are ranges, and which state of the file this is; only then do the others begin.
-      let begun = false;
-      await this.#work(() => {
-        if (begun) return;
-        begun = true;
-        while (this.#workers.length < Math.min(CONNECTIONS - 1, this.#queue.length)) {
-          const worker = this.#work(() => {});
-          worker.catch(() => {}); // awaited below; the first error ends all
-          this.#workers.push(worker);
-        }
-      });
-      await Promise.all(this.#workers);
+      const others = (): void => {
+        while (this.#workers.length < CONNECTIONS && this.#queue.length > 0) this.#start(() => {});
+      };
+      await Promise.race([this.#failed, this.#start(others)]);
+      await Promise.race([this.#failed, Promise.all(this.#workers)]);
     } catch (error) {
       if (!(error instanceof NoRanges)) throw error;
       await this.settled();
@@ -211,6 +212,14 @@ class Transfer {
       await persist(this.#session, () => this.#whole());
     }
     return this.#hasher.end();
+  }
+
+  /** Starts a worker; its error ends the run. */
+  #start(opened: () => void): Promise<void> {
+    const worker = this.#work(opened);
+    worker.catch((error: unknown) => this.#fail(error));
+    this.#workers.push(worker);
+    return worker;
   }
 
   /** Waits until nothing writes any more. */
