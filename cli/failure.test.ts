@@ -16,6 +16,7 @@ it("gives every kind of mistake its exit code", () => {
     memory: 10,
     file: 11,
     receipt: 12,
+    network: 13,
     unsupported: 1,
     acceptance: 1,
     stale: 1,

@@ -1,5 +1,6 @@
 import { CommanderError } from "commander";
-import { BitnetError, type ErrorCode, systemReason } from "../engine/errors.js";
+import { BitnetError, type ErrorCode } from "../engine/errors.js";
+import { systemReason } from "../engine/system-reason.js";
 
 /** The exit code of each kind of mistake; what is not here is 1. */
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
@@ -14,6 +15,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   memory: 10,
   file: 11,
   receipt: 12,
+  network: 13,
 };
 
 /** Exit code of `inspect --gate` where a check fails. */

@@ -45,12 +45,14 @@ it("has what a user needs, and nothing else", () => {
   const paths = packed.files.map(({ path }) => path);
   for (const path of [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "docs/cli.md", "docs/release.md", "schemas/receipt.v1.schema.json"],
-    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "worker.cjs", "perf.js", "LICENSES.txt"].map(
+    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "hub.js", "hub.cjs", "worker.cjs", "perf.js", "LICENSES.txt"].map(
       (name) => `dist/bundle/${name}`,
     ),
     ...[
       "dist/engine/index.d.ts",
       "dist/engine/index.d.cts",
+      "dist/hub/index.d.ts",
+      "dist/hub/index.d.cts",
       "dist/kernels/plain.wasm",
       "dist/kernels/relaxed.wasm",
       "models/bitnet-stories-4m/references.json",
@@ -59,7 +61,7 @@ it("has what a user needs, and nothing else", () => {
     expect(paths).toContain(path);
   }
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/engine\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/(?:engine|hub)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
   expect(paths.filter((path) => !allowed.test(path) || path.includes(".test."))).toEqual([]);
   const manifest = JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).not.toHaveProperty("dependencies");
@@ -105,12 +107,14 @@ it.runIf(THOROUGH)("validates itself: green, and it says what only a clone could
 });
 
 const REQUIRED = `const { loadModel, BitnetError } = require("bitnet-ts");
+const { findModel } = require("bitnet-ts/hub");
+const unknown = () => { try { findModel("o/n", { cache: "none" }); } catch (error) { return error instanceof BitnetError && error.code; } };
 (async () => {
   const model = await loadModel(undefined, { threads: 1 });
   const { ids } = await model.generate("Once upon a time", { maxTokens: 8, temperature: 0 }).result();
   await model.close();
   const wrong = await loadModel("none.gguf").catch((error) => error);
-  console.log(JSON.stringify([ids.length, wrong instanceof BitnetError && wrong.code]));
+  console.log(JSON.stringify([ids.length, wrong instanceof BitnetError && wrong.code, unknown()]));
 })();
 `;
 
@@ -131,7 +135,7 @@ it("npm refuses to pack a tree that is not built, or has changed since it was bu
 
 it("can be required", () => {
   writeFileSync(join(user, "required.cjs"), REQUIRED);
-  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,"usage"]\n', stderr: "" });
+  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,"usage","usage"]\n', stderr: "" });
 });
 
 it("an uncaught error shows short lines", () => {
@@ -165,6 +169,11 @@ it("its files gone, as after bundling, it says in one sentence what to do", () =
 // A user's program may have neither Node's declarations nor the DOM's, and may check ours.
 const CONSUMER = `declare const console: { log(text: string): void };
 import { BitnetError, type GenerationResult, loadModel, type Model } from "bitnet-ts";
+import { CATALOGUE, list, type Listing, pull, type StoredModel } from "bitnet-ts/hub";
+const known: string = CATALOGUE[0]!.name;
+const there: Listing = await list({ cache: "none" });
+const get: (name: string) => Promise<StoredModel> = (name) => pull(name, { onProgress: ({ done, total }) => console.log(String(done / total)) });
+if (there.models.length > 0) await get(known);
 const model: Model = await loadModel(undefined, { threads: 1 });
 const result: GenerationResult = await model.generate("Once upon a time", { maxTokens: 8, temperature: 0 }).result();
 await model.close();

@@ -75,6 +75,11 @@ describe("usage errors name the flag", () => {
     [["perf", "fly"], /too many arguments/],
     [["tokenize", "--decode", "x"], /--decode <ids>' argument 'x' is invalid/],
     [["tokenize", "--chat", "x.json", "--no-special"], /--no-special can't be used with --chat/],
+    [["pull"], /missing required argument 'name'/],
+    [["pull", "x"], /"x" is no name of a model: give owner\/name/],
+    [["pull", "../x"], /is no name of a model/],
+    [["rm"], /missing required argument 'names'/],
+    [["list", "x"], /too many arguments/],
   ];
   it.each(mistakes)("%j", async (args, said) => {
     const [code, line] = await refusal(...args);
@@ -88,12 +93,12 @@ it("has help with an example for every command", () => {
   const program = buildProgram();
   expect(program.commands.map((command) => command.name())).toEqual([
     ...["run", "chat", "score", "embed", "tokenize", "bench"],
-    ...["info", "inspect", "convert"],
+    ...["pull", "list", "rm", "info", "inspect", "convert"],
     ...["eval", "parity", "replay", "verify", "perf", "add-model", "validate", "release"],
   ]);
   const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
   expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
-    ...["Use a model", 6, "Model files", 3, "Validate", 8, "Help", 1],
+    ...["Use a model", 6, "Model files", 6, "Validate", 8, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";
@@ -103,8 +108,11 @@ it("has help with an example for every command", () => {
     command.configureOutput({ writeOut }).outputHelp();
     expect(help).toContain(`$ bitnet ${command.name()}`);
     const [first] = command.registeredArguments;
-    const takes = command.options.length > 0 ? "--model" : command.commands[0]!.name();
-    expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : takes);
+    const takes = (): string => {
+      if (command.name() === "list") return "--known";
+      return command.options.length > 0 ? "--model" : command.commands[0]!.name();
+    };
+    expect(help).toContain(first ? `${first.required ? "<" : "["}${first.name()}` : takes());
   }
 });
 

@@ -17,10 +17,13 @@ import {
 } from "./flags.js";
 import type { InfoFlags } from "./info.js";
 import type { InspectFlags } from "./inspect.js";
+import type { ListFlags } from "./list.js";
+import { modelPath, modelPaths } from "./model-path.js";
 import type { ParityFlags } from "./parity.js";
 import type { PerfFlags } from "./perf.js";
 import type { PerfCompareFlags } from "./perf-compare.js";
 import type { PerfRenderFlags } from "./perf-render.js";
+import type { PullFlags } from "./pull.js";
 import type { ReleaseFlags } from "./release.js";
 import type { ReleaseVerifyFlags } from "./release-verify.js";
 import type { ReplayFlags } from "./replay.js";
@@ -43,6 +46,9 @@ Environment:
   BITNET_DETERMINISTIC  1: seed 42 and one thread, unless set otherwise
   NO_COLOR              no colours
   BITNET_DEBUG          1: print stack traces of errors
+  BITNET_CACHE          folder of pulled models (default: bitnet-ts in the user's cache folder)
+  HF_TOKEN              token for Hugging Face, for private and gated models
+  HF_ENDPOINT           address of another hub (default: https://huggingface.co)
 
 Exit codes:
   0   success
@@ -58,6 +64,7 @@ Exit codes:
   10  not enough memory
   11  a damaged or truncated file
   12  a replay differs (replay, verify)
+  13  a server can't be reached, refused or broke off (pull)
   130 interrupted`;
 
 /** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
@@ -81,6 +88,9 @@ export function buildProgram(): Command {
   addTokenize(program);
   addBench(program);
   program.commandsGroup("Model files:");
+  addPull(program);
+  addList(program);
+  addRm(program);
   addInfo(program);
   addInspect(program);
   addConvert(program);
@@ -193,6 +203,28 @@ function addBench(program: Command): void {
   addEngineFlags(bench, threads.argParser(integers(1, MAX_THREADS)));
 }
 
+function addPull(program: Command): void {
+  subcommand(program, "pull <name>", "download a model from Hugging Face and keep it under its name", [
+    "bitnet pull microsoft/bitnet-b1.58-2B-4T-gguf",
+    "bitnet pull hf:owner/name@revision:model.gguf",
+  ])
+    .option("--json", "print one JSON object instead of the path")
+    .action(async (name: string, flags: PullFlags) => (await import("./pull.js")).pullCommand(name, flags));
+}
+
+function addList(program: Command): void {
+  subcommand(program, "list", "list the models that were pulled", ["bitnet list --known"])
+    .option("--known", "list published models that can be pulled")
+    .option("--json", "print one JSON value instead of the table")
+    .action(async (flags: ListFlags) => (await import("./list.js")).listCommand(flags));
+}
+
+function addRm(program: Command): void {
+  subcommand(program, "rm <names...>", "remove models that were pulled", ["bitnet rm microsoft/bitnet-b1.58-2B-4T-gguf"]).action(
+    async (names: string[]) => (await import("./rm.js")).rmCommand(names),
+  );
+}
+
 function addInfo(program: Command): void {
   const info = command(program, "info", "describe a model and how it would run here", "bitnet info --model model.gguf --json")
     .option("--json", "print one JSON object")
@@ -210,9 +242,11 @@ function addInspect(program: Command): void {
 }
 
 function addConvert(program: Command): void {
-  const convert = subcommand(program, "convert <model> <output>", "convert a model to GGUF or packed SafeTensors", [
+  const convert = subcommand(program, "convert", "convert a model to GGUF or packed SafeTensors", [
     "bitnet convert model-directory model.gguf --type tq2_0 --embedding q6_k",
   ])
+    .argument("<model>", "path, or name of a pulled model", modelPath)
+    .argument("<output>", "a .gguf file, or a directory")
     .addOption(
       new Option("-t, --type <type>", "type of the ternary layers (default: i2_s for a .gguf output, otherwise packed)").choices([
         ...TYPES,
@@ -250,9 +284,11 @@ function addEval(program: Command): void {
 }
 
 function addParity(program: Command): void {
-  const parity = subcommand(program, "parity [a] [b]", "compare weights, ranks and likelihoods of two forms of a model", [
+  const parity = subcommand(program, "parity", "compare weights, ranks and likelihoods of two forms of a model", [
     "bitnet parity model-directory model.gguf",
   ])
+    .argument("[a]", "the reference form: a path, or the name of a pulled model", modelPath)
+    .argument("[b]", "the other form", modelPath)
     .option("--lane <names>", "lanes to run: weights, fp32-fp32, quant-fp32, oracle (default: all that can be measured)", parseLanes)
     .option("--prompts <path>", "file with one prompt a line (default: texts in the package)", nonEmpty)
     .option("--quick", "fewer texts and shorter continuations")
@@ -269,8 +305,8 @@ function addReplay(program: Command): void {
     "bitnet replay artifacts/parity_failures.jsonl --row 1",
   ])
     .requiredOption("--row <n>", "number of the row, from 1", integer(1, MAX_TOKENS))
-    .option("--model-a <path>", "where the reference model is now (default: as in the row)", nonEmpty)
-    .option("--model-b <path>", "where the other model is now (default: as in the row)", nonEmpty)
+    .option("--model-a <path>", "where the reference model is now (default: as in the row)", modelPath)
+    .option("--model-b <path>", "where the other model is now (default: as in the row)", modelPath)
     .option("--json", "print one JSON object")
     .action(async (file: string, flags: ReplayFlags) => (await import("./replay.js")).replay(file, flags));
   addThreadFlags(replay);
@@ -280,7 +316,7 @@ function addVerify(program: Command): void {
   const verify = subcommand(program, "verify <receipt>", "verify a receipt of bitnet run: replay it and compare every step", [
     "bitnet verify receipt.json",
   ])
-    .option("-m, --model <path>", "where the model is now (default: as in the receipt)", nonEmpty)
+    .option("-m, --model <path>", "where the model is now (default: as in the receipt)", modelPath)
     .option("--reference", "replay with the scalar reference instead of the kernels: slow")
     .option("--json", "print one JSON object")
     .action(async (path: string, flags: VerifyFlags) => (await import("./verify.js")).verify(path, flags));
@@ -308,11 +344,12 @@ function addPerf(program: Command): void {
     .action(async (flags: PerfFlags) => (await import("./perf.js")).perf(flags));
   addEngineFlags(perf);
   perf.helpCommand("help [command]", "show help for a command");
-  const compare = subcommand(perf, "compare [models...]", "compare two models, or two builds with one model, in alternating rounds", [
+  const compare = subcommand(perf, "compare", "compare two models, or two builds with one model, in alternating rounds", [
     "bitnet perf compare model.gguf model-packed",
     "bitnet perf compare --record",
     "bitnet perf compare model.gguf --against other/node_modules/bitnet-ts",
   ])
+    .argument("[models...]", "paths, or names of pulled models", modelPaths)
     .option("--iterations <n>", "number of rounds, with a separate process for each side", integer(2, 1000), 20)
     .option("--against <folder>", "another build of bitnet-ts (a clone or an installed package) to compare with this one", nonEmpty)
     .option("--record", "store both records in bench/results: for both formats of one model")
@@ -332,10 +369,11 @@ function addPerf(program: Command): void {
 function addAddModel(program: Command): void {
   const addModel = subcommand(
     program,
-    "add-model <source>",
+    "add-model",
     "convert a model, check its weights, compare and measure both forms, and render the tables; all or nothing",
     ["bitnet add-model model-directory --out models/mine"],
   )
+    .argument("<source>", "path, or name of a pulled model", modelPath)
     .option("--name <name>", "name in records and tables (default: from the source's path)", plainName)
     .addOption(
       new Option(
@@ -352,8 +390,8 @@ function addAddModel(program: Command): void {
 function addValidate(program: Command): void {
   const validate = subcommand(program, "validate", "run every check; exit with 0 if all pass", ["bitnet validate --quick"])
     .option("--quick", "fewer texts and runs")
-    .option("--model-a <path>", "reference form of a model (default: the embedded model's SafeTensors)", nonEmpty)
-    .option("--model-b <path>", "its other form (default: the embedded model's GGUF)", nonEmpty)
+    .option("--model-a <path>", "reference form of a model (default: the embedded model's SafeTensors)", modelPath)
+    .option("--model-b <path>", "its other form (default: the embedded model's GGUF)", modelPath)
     .option("--out <folder>", "folder for the artifacts", nonEmpty, "artifacts")
     .option("--html <file>", "report for a browser (default: report.html in the folder of the artifacts)", nonEmpty)
     .option("--junit <file>", "also write the checks as JUnit XML", nonEmpty)
@@ -411,7 +449,7 @@ function subcommand(parent: Command, usage: string, summary: string, lines: read
 function command(program: Command, name: string, summary: string, example: string): Command {
   return subcommand(program, name, summary, [example]).option(
     "-m, --model <path>",
-    "GGUF file, SafeTensors file, or a directory with one (default: the embedded model)",
-    nonEmpty,
+    "GGUF file, SafeTensors file, a directory with one, or the name of a pulled model (default: the embedded model)",
+    modelPath,
   );
 }

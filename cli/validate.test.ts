@@ -116,6 +116,7 @@ const REACHED: Readonly<Record<number, readonly [file: string, text: string]>> =
   10: ["cli/perf.test.ts", "expect(larger.code).toBe(10)"],
   11: ["cli/main.test.ts", "[truncated, 11]"],
   12: ["validation/receipts/receipt.test.ts", "toEqual({ code: 12,"],
+  13: ["cli/pull.test.ts", "expect(refused.status).toBe(13)"],
   130: ["cli/main.test.ts", "expect(code).toBe(130)"],
 };
 

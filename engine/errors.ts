@@ -12,6 +12,7 @@
  * - `memory`: not enough memory, or more than the limit allows (10)
  * - `file`: a model file is damaged or truncated, or changed while it was in use (11)
  * - `receipt`: a replay differs from what was recorded (12)
+ * - `network`: a server could not be reached, refused, or broke off too often (13)
  * - `unsupported`: a valid file that needs something this engine does not support, such as another architecture; or a processor without SIMD (1)
  * - `acceptance`: a check of validation failed, or one that a release requires was skipped (1)
  * - `stale`: a committed file no longer matches its sources (1)
@@ -32,6 +33,7 @@ export type ErrorCode =
   | "memory"
   | "file"
   | "receipt"
+  | "network"
   | "unsupported"
   | "acceptance"
   | "stale"
@@ -66,31 +68,4 @@ export class BitnetError extends Error {
     this.tensor = place.tensor;
     this.offset = place.offset;
   }
-}
-
-/** Causes of a failed system call, in words; others are shown by their code. */
-const SYSTEM_REASONS: Readonly<Record<string, string>> = {
-  ENOENT: "no such file or directory",
-  ENOTDIR: "a part of its path is not a directory",
-  EACCES: "permission denied",
-  EPERM: "not permitted",
-  EISDIR: "it is a directory",
-  ENOSPC: "no space left on the device",
-  EDQUOT: "the disk quota is used up",
-  EFBIG: "it would be larger than a file may be",
-  EROFS: "the file system is read-only",
-  EMFILE: "too many open files",
-  ENFILE: "too many open files",
-  ELOOP: "its symbolic links lead in a circle",
-  ERR_ACCESS_DENIED:
-    "Node's permission model does not allow it; start Node with --allow-fs-read=*, and --allow-fs-write for what is to be written",
-  EIO: "the device reports an input/output error",
-};
-
-/** Why the system refused, in words: of whatever a call of it threw. */
-export function systemReason(error: unknown): string {
-  // Not asked whether it is an Error: in a test runner's realm, Node's errors are of another class.
-  const { code, message } = Object(error) as { readonly code?: unknown; readonly message?: unknown };
-  if (typeof code === "string" && code !== "") return SYSTEM_REASONS[code] ?? code;
-  return String(message ?? error);
 }

@@ -126,14 +126,19 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
     return rank(target) <= rank(path) ? [] : wrong("it runs against the way of the data");
   }
   if (targetArea === "cli" && area !== "cli") return wrong("only cli knows cli");
+  if (area === "hub" && targetArea !== "hub" && !/^engine\/(?:errors|options|system-reason)\.ts$/.test(target))
+    return wrong("the hub knows the engine's errors and options, and no models");
+  if (targetArea === "hub" && area !== "hub" && !(area === "cli" && /^hub\/(?:index|paths)\.ts$/.test(target)))
+    return wrong("cli uses the hub's public API, and nobody else does");
   if (area === "validation" && targetArea === "validation" && !mayImport(path, target))
     return wrong("against the order of validation's rooms");
-  if (area === "cli" && targetArea === "engine" && !/^engine\/(index|errors)\.ts$/.test(target)) return wrong("cli uses the public API");
+  if (area === "cli" && targetArea === "engine" && !/^engine\/(index|errors|system-reason)\.ts$/.test(target))
+    return wrong("cli uses the public API");
   return [];
 }
 
 function sourceFiles(): string[] {
-  return ["engine", "cli", "validation", "bench"].flatMap((area) =>
+  return ["engine", "hub", "cli", "validation", "bench"].flatMap((area) =>
     readdirSync(area, { recursive: true, encoding: "utf8" })
       .map((name) => posix.join(area, name.replaceAll("\\", "/")))
       .filter((path) => path.endsWith(".ts") && !/\/(node_modules|fixtures|peers)\//.test(path)),
@@ -194,6 +199,11 @@ describe("the checker", () => {
     ["engine/network/forward.ts", 'import type { a } from "../../validation/parity/parity.js";', /only itself/],
     ["engine/model/config.ts", 'import { a } from "./config.test.js";', /a test/],
     ["validation/parity/parity.ts", 'import { a } from "../../cli/values.js";', /only cli/],
+    ["engine/index.ts", 'import { a } from "../hub/index.js";', /only itself/],
+    ["hub/pull.ts", 'import { a } from "../engine/index.js";', /no models/],
+    ["hub/pull.ts", 'import { a } from "../cli/values.js";', /only cli/],
+    ["validation/parity/parity.ts", 'import { a } from "../../hub/index.js";', /nobody else/],
+    ["cli/pull.ts", 'import { a } from "../hub/store.js";', /hub's public API/],
     ["validation/records/records.ts", 'import type { a } from "../parity/types.js";', /order of validation/],
     ["validation/acceptance/acceptance.ts", 'const a = await import("../release/release.js");', /order of validation/],
     ["validation/release/release.ts", 'import { a } from "../add-model.js";', /order of validation/],
@@ -225,6 +235,8 @@ describe("the checker", () => {
     ["engine/container/source.ts", 'import { open } from "node:fs/promises";'],
     ["engine/compute/pool.ts", 'import { Worker } from "node:worker_threads";'],
     ["engine/compute/pool.test.ts", 'import { a } from "../network/reference.js"; import { readFileSync } from "node:fs"; console.log(1);'],
+    ["hub/pull.ts", 'import { a } from "./store.js"; import { b } from "../engine/errors.js"; import { c } from "node:fs";'],
+    ["cli/pull.ts", 'import { a } from "../hub/index.js";'],
     ["cli/main.ts", 'import { a } from "../engine/index.js"; console.log(a); process.exit(0);'],
     ["validation/parity/parity.ts", 'import { a } from "../../engine/network/reference.js"; import { b } from "node:fs";'],
     ["validation/parity/parity.ts", 'import { a } from "./sides.js"; import { b } from "../records/records.js";'],

@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { BitnetError, systemReason } from "../errors.js";
+import { BitnetError } from "../errors.js";
+import { systemReason } from "../system-reason.js";
 import { kernelFiles } from "./kernel-files.js";
 import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
 

@@ -4,8 +4,9 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { BitnetError, systemReason } from "../errors.js";
+import { BitnetError } from "../errors.js";
 import type { FileUrl } from "../options.js";
+import { systemReason } from "../system-reason.js";
 
 export function isUtf8(bytes: Uint8Array): boolean {
   return isBufferUtf8(bytes);

@@ -131,7 +131,7 @@ async function render(context: Context): Promise<Finding> {
 }
 
 /** Rooms whose sources are scanned. */
-const ROOMS = ["engine", "kernels", "validation", "cli", "bench", "scripts"];
+const ROOMS = ["engine", "kernels", "hub", "validation", "cli", "bench", "scripts"];
 
 /** The sources of each run's clone, parsed once. */
 const parsed = new WeakMap<Context, ReadonlyMap<string, Source>>();
@@ -180,7 +180,7 @@ async function built({ root, clone, quick, signal }: Context): Promise<Finding> 
 }
 
 /** What must be in dist/bundle. */
-const BUNDLE = ["bitnet.cjs", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
+const BUNDLE = ["bitnet.cjs", "hub.cjs", "hub.js", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
 
 /** Those that hold nothing but the engine. */
 const ENGINE = ["index.cjs", "index.js", "worker.cjs"];

@@ -4,7 +4,8 @@ import { mkdir, open, readdir, realpath, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { readBytes, requireReplaceable } from "../../engine/container/source.js";
-import { BitnetError, systemReason } from "../../engine/errors.js";
+import { BitnetError } from "../../engine/errors.js";
+import { systemReason } from "../../engine/system-reason.js";
 
 export { requireReplaceable };
 

@@ -32,7 +32,7 @@ const MAY_IMPORT: ReadonlyMap<string, RegExp> = new Map([
 /** Variables that may be looked at outside of the engine. */
 const VARIABLES = /^(?:BITNET_\w+|npm_\w+|NO_COLOR|FORCE_COLOR|TERM|PATH)$/;
 /** Files that pass the whole environment on. */
-const PASS_ENVIRONMENT = /^(?:cli\/|validation\/records\/run\.ts$)/;
+const PASS_ENVIRONMENT = /^(?:cli\/|hub\/settings\.ts$|validation\/records\/run\.ts$)/;
 
 /** Words of a name that says itself that it only pretends. */
 const PRETENDS =
