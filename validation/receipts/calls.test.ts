@@ -58,7 +58,7 @@ it("with other threads, a kernel that was not called, or far too often, is seen"
 
 it("a receipt can name every kernel that counts its calls", () => {
   const { properties } = JSON.parse(readFileSync("schemas/receipt.v1.schema.json", "utf8")) as {
-    properties: { kernel_calls: { propertyNames: { enum: string[] } } };
+    properties: { kernel_calls: { properties: object } };
   };
-  expect(properties.kernel_calls.propertyNames.enum).toEqual(COUNTED_KERNELS);
+  expect(Object.keys(properties.kernel_calls.properties)).toEqual(COUNTED_KERNELS);
 });
