@@ -126,9 +126,10 @@ export class Attention {
       });
     } else {
       const states = thread.scratch + attentionScratch(thread.config.headDim);
+      // Head by head: the next row finds most of the head's keys and values in the processor's caches.
       thread.each(rows * kvHeads * parts, (item) => {
-        const row = Math.floor(item / (kvHeads * parts));
-        const part = item % (kvHeads * parts);
+        const row = item % rows;
+        const part = Math.floor(item / rows);
         const spans = this.#spansOf(row);
         for (let span = 0; span < spans; span++) this.#attend(states, spans * stateBytes, row, headOf(part), inPart(part), span);
         for (let i = 0; i < inPart(part); i++) this.#finish(row, headOf(part) + i, states + i * spans * stateBytes, spans);
