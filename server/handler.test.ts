@@ -391,6 +391,16 @@ describe("node:http", () => {
     }
   });
 
+  it("a connection that was opened and never used does not keep a server from closing", async () => {
+    const server = await listen(handlerOf(), { host: "127.0.0.1", port: 0 });
+    const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
+    await new Promise((resolve) => socket.once("connect", resolve));
+    const start = performance.now();
+    await server.close(0);
+    expect(performance.now() - start).toBeLessThan(5_000); // headers are awaited for ten seconds
+    socket.destroy();
+  });
+
   it("a client that leaves in the middle of its request costs nothing", async () => {
     const server = await listen(handlerOf(), { host: "127.0.0.1", port: 0 });
     try {

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import type { Handler } from "./handler.js";
@@ -42,6 +42,11 @@ export async function listen(handler: Handler, { host, port, stallMs = STALL_MS 
     answer(handler, request, response, streams, stallMs).catch(() => response.destroy());
   });
   server.maxConnections = MOST_CONNECTIONS;
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => {
@@ -50,15 +55,21 @@ export async function listen(handler: Handler, { host, port, stallMs = STALL_MS 
     });
   });
   const { port: listening } = server.address() as AddressInfo;
-  return { url: `http://${host.includes(":") ? `[${host}]` : host}:${listening}`, close: (graceMs) => close(server, streams, graceMs) };
+  return {
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${listening}`,
+    close: (graceMs) => close(server, sockets, streams, graceMs),
+  };
 }
 
-async function close(server: Server, streams: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {
+async function close(server: Server, sockets: ReadonlySet<Socket>, streams: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {
   const cut = setTimeout(() => {
     for (const response of streams) response.destroy();
   }, graceMs);
-  // Node closes connections that are idle now, but not those that become idle later.
-  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS);
+  // Node closes connections that are idle now, but not those that become so later, or that clients opened to have them ready.
+  const idle = setInterval(() => {
+    server.closeIdleConnections();
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+  }, IDLE_CHECK_MS);
   await new Promise<void>((resolve) => server.close(() => resolve()));
   clearInterval(idle);
   clearTimeout(cut);

@@ -96,6 +96,7 @@ async function read(response, onEvent) {
 }
 
 async function answer() {
+  const conversation = messages; // not that of a new chat that begins meanwhile
   answering = new AbortController();
   send.hidden = true;
   stop.hidden = false;
@@ -128,7 +129,8 @@ async function answer() {
     else say(error.message, true);
   }
   log.removeAttribute("aria-busy");
-  if (text === "") {
+  if (conversation !== messages) say("");
+  else if (text === "") {
     paragraph.parentElement.remove();
     const { content } = messages.pop(); // asked again as it is, or changed
     log.lastElementChild.remove();
