@@ -130,7 +130,7 @@ function addServe(program: Command): void {
     "answer OpenAI's API over HTTP, and a page to chat",
     "bitnet serve --model model.gguf --port 8080",
   )
-    .option("--host <address>", "address to listen on; 0.0.0.0: all, which needs --api-key", nonEmpty, "127.0.0.1")
+    .option("--host <address>", "address to listen on; 0.0.0.0: all, for which --api-key is advised", nonEmpty, "127.0.0.1")
     .option("--port <n>", "port to listen on; 0: any that is free", integer(0, 65535), 8080)
     .option("--api-key <key>", "refuse requests without this key (default: no key)", nonEmpty)
     .option("--cors <origin>", "let pages of this origin read answers; *: of all (default: none)", parseOrigin)

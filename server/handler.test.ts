@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -290,6 +291,20 @@ describe("a slow reader", () => {
       await server.close(0);
     }
   });
+});
+
+it("the page loads nothing, and its policy lets nothing run but what is in it", async () => {
+  const { headers, body } = await ask(handlerOf(), "/");
+  const html = String(body);
+  const policy = headers.get("content-security-policy")!;
+  for (const element of ["script", "style"]) {
+    const inside = [...html.matchAll(new RegExp(`<${element}>(.*?)</${element}>`, "gs"))].map(([, text]) => text!);
+    expect(inside).toHaveLength(1);
+    expect(policy).toContain(`${element}-src 'sha256-${createHash("sha256").update(inside[0]!).digest("base64")}';`);
+  }
+  expect(policy).toMatch(/^default-src 'none';/);
+  expect(policy).not.toContain("unsafe");
+  expect(html).not.toMatch(/innerHTML|insertAdjacent|document\.write|eval\(|https?:|\son\w+=|\sstyle=/);
 });
 
 it("tools reach a template that knows them, as text", async () => {

@@ -23,9 +23,9 @@ form .row { display: flex; gap: .5rem; padding-block: .25rem max(.75rem, env(saf
 [hidden] { display: none !important; }
 textarea, input, select, button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--dim); border-radius: .5rem;
   padding: .5rem .75rem; min-height: 2.75rem; }
-select { max-width: 50%; background: light-dark(#fff, #121212); }
+select { max-width: 50%; min-width: 0; flex-shrink: 1; background: light-dark(#fff, #121212); }
 textarea { flex: 1; min-width: 0; resize: none; max-height: 40dvh; field-sizing: content; }
-button { cursor: pointer; }
+button { cursor: pointer; white-space: nowrap; flex: none; }
 button[type=submit] { background: var(--accent); color: var(--on-accent); border-color: transparent; }
 button:disabled { opacity: .5; cursor: default; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
