@@ -53,10 +53,6 @@ const MODEL = "bitnet-stories-4m";
 describe("SIGTERM", () => {
   it("loses no answer that was accepted, ends streams with a finish reason, and exits with 0", async () => {
     const { client, child, ended, url, stderr } = await serving("--parallel", "4");
-    expect(stderr()).toMatch(
-      /^serving bitnet-stories-4m at http:\/\/127\.0\.0\.1:\d+; Ctrl-C stops it\ntry it: curl .*\/v1\/chat\/completions /,
-    );
-    expect(stderr()).not.toContain(KEY);
     const requests = Array.from({ length: 8 }, (_, i) => ({ model: MODEL, prompt: "The dog", max_tokens: 40 + i, seed: i }));
     const alone = [];
     for (const request of requests) alone.push((await client.completions.create(request)).choices[0]!.text);
@@ -76,6 +72,10 @@ describe("SIGTERM", () => {
     expect((await Promise.all(going)).map(({ choices }) => choices[0]!.text)).toEqual(alone);
     expect(await streamed).toMatch(/^(?:length|stop)$/);
     expect(await ended).toBe(0);
+    expect(stderr()).toMatch(
+      /^serving bitnet-stories-4m at http:\/\/127\.0\.0\.1:\d+; Ctrl-C stops it\ntry it: curl .*\/v1\/chat\/completions /,
+    );
+    expect(stderr()).not.toContain(KEY);
     await expect(fetch(`${url}/health`)).rejects.toThrow();
   });
 
