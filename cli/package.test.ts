@@ -44,7 +44,16 @@ beforeAll(() => {
 it("has what a user needs, and nothing else", () => {
   const paths = packed.files.map(({ path }) => path);
   for (const path of [
-    ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "docs/cli.md", "docs/release.md", "schemas/receipt.v1.schema.json"],
+    ...[
+      "package.json",
+      "README.md",
+      "LICENSE",
+      "CHANGELOG.md",
+      "docs/cli.md",
+      "docs/server.md",
+      "docs/release.md",
+      "schemas/receipt.v1.schema.json",
+    ],
     ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "hub.js", "hub.cjs", "worker.cjs", "perf.js", "LICENSES.txt"].map(
       (name) => `dist/bundle/${name}`,
     ),

@@ -29,10 +29,11 @@ import type { ReleaseVerifyFlags } from "./release-verify.js";
 import type { ReplayFlags } from "./replay.js";
 import type { RunFlags } from "./run.js";
 import type { ScoreFlags } from "./score.js";
+import type { ServeFlags } from "./serve.js";
 import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
-import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, plainName, repeatable } from "./values.js";
+import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, parseOrigin, plainName, repeatable } from "./values.js";
 import type { VerifyFlags } from "./verify.js";
 import { version } from "./version.js";
 
@@ -43,6 +44,7 @@ const ENVIRONMENT = `
 Environment:
   BITNET_SEED           seed if --seed is not given
   BITNET_NUM_THREADS    number of threads if --threads is not given
+  BITNET_API_KEY        key that serve asks for if --api-key is not given
   BITNET_DETERMINISTIC  1: seed 42 and one thread, unless set otherwise
   NO_COLOR              no colours
   BITNET_DEBUG          1: print stack traces of errors
@@ -83,6 +85,7 @@ export function buildProgram(): Command {
   program.commandsGroup("Use a model:");
   addRun(program);
   addChat(program);
+  addServe(program);
   addScore(program);
   addEmbed(program);
   addTokenize(program);
@@ -128,6 +131,23 @@ function addChat(program: Command): void {
   addTemplateFlag(chat);
   addSamplingFlags(chat);
   addEngineFlags(chat);
+}
+
+function addServe(program: Command): void {
+  const serve = command(
+    program,
+    "serve",
+    "answer OpenAI's API over HTTP, and a page to chat",
+    "bitnet serve --model model.gguf --port 8080",
+  )
+    .option("--host <address>", "address to listen on; 0.0.0.0: all, for which --api-key is advised", nonEmpty, "127.0.0.1")
+    .option("--port <n>", "port to listen on; 0: any that is free", integer(0, 65535), 8080)
+    .option("--api-key <key>", "refuse requests without this key (default: no key)", nonEmpty)
+    .option("--cors <origin>", "let pages of this origin read answers; *: of all (default: none)", parseOrigin)
+    .option("--parallel <n>", "answers that are computed at once; the others wait (default: 32)", integer(1, 32))
+    .option("--max-waiting <n>", "requests that may wait; more are refused with status 429", integer(0, 1_000_000), 64)
+    .action(async (flags: ServeFlags) => (await import("./serve.js")).serve(flags));
+  addEngineFlags(serve);
 }
 
 function addScore(program: Command): void {

@@ -58,6 +58,13 @@ export function plainName(text: string): string {
     : fail("It must consist of letters, digits, dots, hyphens and underscores, and have at most 100 characters.");
 }
 
+/** The origin of web pages, as a browser sends it: scheme, host and port. */
+export function parseOrigin(text: string): string {
+  return text === "*" || (URL.canParse(text) && new URL(text).origin === text)
+    ? text
+    : fail('It must be an origin such as http://localhost:3000, without a path, or "*".');
+}
+
 /** Token ids separated by commas or white space: `1,2,3`. */
 export function parseIds(text: string): number[] {
   const parts = text.trim().split(/\s*,\s*|\s+/);

@@ -130,15 +130,18 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
     return wrong("the hub knows the engine's errors and options, and no models");
   if (targetArea === "hub" && area !== "hub" && !(area === "cli" && /^hub\/(?:index|paths)\.ts$/.test(target)))
     return wrong("cli uses the hub's public API, and nobody else does");
+  if (targetArea === "server" && area !== "server" && area !== "cli") return wrong("only cli knows server");
+  if (area === "server" && targetArea !== "server" && targetArea !== "engine") return wrong("server stands on the engine alone");
   if (area === "validation" && targetArea === "validation" && !mayImport(path, target))
     return wrong("against the order of validation's rooms");
-  if (area === "cli" && targetArea === "engine" && !/^engine\/(index|errors|system-reason)\.ts$/.test(target))
-    return wrong("cli uses the public API");
+  const usesPublic = area === "cli" || area === "server";
+  if (usesPublic && targetArea === "engine" && !/^engine\/(index|errors|system-reason)\.ts$/.test(target))
+    return wrong(`${area} uses the public API`);
   return [];
 }
 
 function sourceFiles(): string[] {
-  return ["engine", "hub", "cli", "validation", "bench"].flatMap((area) =>
+  return ["engine", "hub", "server", "cli", "validation", "bench"].flatMap((area) =>
     readdirSync(area, { recursive: true, encoding: "utf8" })
       .map((name) => posix.join(area, name.replaceAll("\\", "/")))
       .filter((path) => path.endsWith(".ts") && !/\/(node_modules|fixtures|peers)\//.test(path)),
@@ -214,6 +217,10 @@ describe("the checker", () => {
     ["validation/statistics/summary.ts", 'import { a } from "../attic/files.js";', /order of validation/],
     ["validation/attic/files.ts", 'import { a } from "../statistics/summary.js";', /order of validation/],
     ["cli/run.ts", 'import { a } from "../engine/network/forward.js";', /public API/],
+    ["server/chat.ts", 'import type { a } from "../engine/text/types.js";', /public API/],
+    ["server/chat.ts", 'import { a } from "../validation/records/records.js";', /engine alone/],
+    ["server/chat.ts", 'import { a } from "../cli/values.js";', /only cli knows cli/],
+    ["validation/parity/parity.ts", 'import { a } from "../../server/handler.js";', /only cli knows server/],
     ["engine/compute/pool.ts", "await import(name);", /can't be known/],
     ["engine/errors.ts", "export default class A {}", /default export/],
     ["cli/run.ts", "const a = 1; export default a;", /default export/],
@@ -238,6 +245,8 @@ describe("the checker", () => {
     ["hub/pull.ts", 'import { a } from "./store.js"; import { b } from "../engine/errors.js"; import { c } from "node:fs";'],
     ["cli/pull.ts", 'import { a } from "../hub/index.js";'],
     ["cli/main.ts", 'import { a } from "../engine/index.js"; console.log(a); process.exit(0);'],
+    ["cli/serve.ts", 'import { a } from "../server/handler.js";'],
+    ["server/node.ts", 'import { a } from "../engine/index.js"; import { b } from "node:http"; import { c } from "./handler.js";'],
     ["validation/parity/parity.ts", 'import { a } from "../../engine/network/reference.js"; import { b } from "node:fs";'],
     ["validation/parity/parity.ts", 'import { a } from "./sides.js"; import { b } from "../records/records.js";'],
     ["validation/add-model.ts", 'import { a } from "./release/release.js"; import { b } from "./statistics/summary.js";'],

@@ -9,6 +9,8 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
   EDQUOT: "the disk quota is used up",
   EFBIG: "it would be larger than a file may be",
   EROFS: "the file system is read-only",
+  EADDRINUSE: "the port is in use",
+  EADDRNOTAVAIL: "this machine does not have that address",
   EMFILE: "too many open files",
   ENFILE: "too many open files",
   ELOOP: "its symbolic links lead in a circle",

@@ -131,7 +131,7 @@ async function render(context: Context): Promise<Finding> {
 }
 
 /** Rooms whose sources are scanned. */
-const ROOMS = ["engine", "kernels", "hub", "validation", "cli", "bench", "scripts"];
+const ROOMS = ["engine", "kernels", "hub", "server", "validation", "cli", "bench", "scripts"];
 
 /** The sources of each run's clone, parsed once. */
 const parsed = new WeakMap<Context, ReadonlyMap<string, Source>>();

@@ -302,8 +302,8 @@ describe("hollow tests", () => {
 it("this repository has none of them", () => {
   const all = new Map<string, Source>();
   // The gates scan them all too, and CI runs both.
-  const rooms = ["engine", "kernels", "hub", "validation", "cli", "bench", "scripts"];
-  for (const room of THOROUGH ? rooms : ["engine/network", "kernels", "hub", "validation/acceptance", "scripts"]) {
+  const rooms = ["engine", "kernels", "hub", "server", "validation", "cli", "bench", "scripts"];
+  for (const room of THOROUGH ? rooms : ["engine/network", "kernels", "hub", "server", "validation/acceptance", "scripts"]) {
     for (const name of readdirSync(room, { recursive: true, encoding: "utf8" })) {
       const path = posix.join(room, name.replaceAll("\\", "/"));
       if (/\.(?:ts|mjs)$/.test(path) && !/\/(?:node_modules|golden|fixtures|peers)\//.test(path))

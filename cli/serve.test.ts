@@ -1,0 +1,137 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import OpenAI from "openai";
+import { afterEach, describe, expect, it } from "vitest";
+import { THOROUGH } from "../engine/thorough.test.helper.js";
+
+// The command in a process of its own: how it starts, what it says, and how it ends.
+
+const KEY = "from the environment";
+const children: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+});
+
+interface Served {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly client: OpenAI;
+  /** What it has said so far. */
+  readonly stderr: () => string;
+  /** Its exit code, once it has ended. */
+  readonly ended: Promise<number | null>;
+}
+
+function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): Omit<Served, "url" | "client"> {
+  const child = spawn(process.execPath, ["dist/bundle/bitnet.cjs", "serve", "--threads", "2", ...args], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "inherit", "pipe"],
+  });
+  children.push(child);
+  let stderr = "";
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  return { child, stderr: () => stderr, ended: new Promise((resolve) => child.once("close", resolve)) };
+}
+
+async function serving(...args: readonly string[]): Promise<Served> {
+  const started = start(["--port", "0", ...args], { BITNET_API_KEY: KEY });
+  let url: string | undefined;
+  for (; url === undefined; url = /at (http:\S+);/.exec(started.stderr())?.[1]) {
+    if (started.child.exitCode !== null) throw new Error(`it ended: ${started.stderr()}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return { ...started, url, client: new OpenAI({ baseURL: `${url}/v1`, apiKey: KEY, maxRetries: 0 }) };
+}
+
+const MODEL = "bitnet-stories-4m";
+
+describe("SIGTERM", () => {
+  it("loses no answer that was accepted, ends streams with a finish reason, and exits with 0", async () => {
+    const { client, child, ended, url, stderr } = await serving("--parallel", "4");
+    const requests = Array.from({ length: 8 }, (_, i) => ({ model: MODEL, prompt: "The dog", max_tokens: 40 + i, seed: i }));
+    const alone = [];
+    for (const request of requests) alone.push((await client.completions.create(request)).choices[0]!.text);
+    const stream = await client.completions.create({ model: MODEL, prompt: "The cat", max_tokens: 60, stream: true });
+    const streamed = (async () => {
+      let reason: string | undefined;
+      for await (const { choices } of stream) reason = choices[0]?.finish_reason ?? reason;
+      return reason;
+    })();
+    const going = requests.map((request) => client.completions.create(request));
+    const running = async (): Promise<number> => {
+      const text = await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text();
+      return [...text.matchAll(/^bitnet_(?:running|waiting)\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
+    };
+    while ((await running()) < 9) await new Promise((resolve) => setTimeout(resolve, 1));
+    child.kill("SIGTERM");
+    expect((await Promise.all(going)).map(({ choices }) => choices[0]!.text)).toEqual(alone);
+    expect(await streamed).toMatch(/^(?:length|stop)$/);
+    expect(await ended).toBe(0);
+    expect(stderr()).toMatch(
+      /^serving bitnet-stories-4m at http:\/\/127\.0\.0\.1:\d+; Ctrl-C stops it\ntry it: curl .*\/v1\/chat\/completions /,
+    );
+    expect(stderr()).not.toContain(KEY);
+    await expect(fetch(`${url}/health`)).rejects.toThrow();
+  });
+
+  // Takes five seconds: CI runs it.
+  it.runIf(THOROUGH)("ends a stream that would go on, in time; a second one ends the process at once", async () => {
+    const { client, child, ended } = await serving();
+    // Sixteen long answers, so that they last longer than the grace.
+    const asked = { model: MODEL, prompt: Array.from({ length: 16 }, () => "The"), max_tokens: 200_000, temperature: 2, top_k: 0 };
+    const stream = await client.completions.create({ ...asked, n: 2, stream: true });
+    const reasons: string[] = [];
+    const start = performance.now();
+    child.kill("SIGTERM");
+    for await (const { choices } of stream) for (const { finish_reason } of choices) if (finish_reason) reasons.push(finish_reason);
+    expect(reasons).toHaveLength(32);
+    expect(performance.now() - start).toBeLessThan(20_000);
+    expect(await ended).toBe(0);
+    const second = await serving();
+    const endless = second.client.completions.create({ ...asked, n: 2 }).catch((error: unknown) => error);
+    while (!(await fetch(`${second.url}/health`)).ok) await new Promise((resolve) => setTimeout(resolve, 5));
+    second.child.kill("SIGTERM");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    second.child.kill("SIGTERM");
+    expect(await second.ended).toBe(128 + 15);
+    expect(await endless).toBeInstanceOf(Error);
+  });
+});
+
+it("a port that is taken is one sentence", async () => {
+  const other = createServer().listen(0, "127.0.0.1");
+  try {
+    await new Promise((resolve) => other.once("listening", resolve));
+    const { port } = other.address() as AddressInfo;
+    const { ended, stderr } = start(["--port", String(port)]);
+    expect(await ended).toBe(1);
+    expect(stderr()).toBe(`error: can't listen on 127.0.0.1:${port}: the port is in use\n`);
+  } finally {
+    other.close();
+  }
+});
+
+it("docs/server.md's example for the client runs", async () => {
+  const { url } = await serving();
+  const [, example] = /```js\n(.*?)```/s.exec(readFileSync("docs/server.md", "utf8"))!;
+  const folder = mkdtempSync("dist/server-docs-"); // from here, the client is found
+  try {
+    const path = join(folder, "example.mjs");
+    writeFileSync(path, example!.replace("http://127.0.0.1:8080", url).replace('"none"', JSON.stringify(KEY)));
+    const run = spawn(process.execPath, [path], { stdio: ["ignore", "pipe", "pipe"] });
+    let said = "";
+    for (const stream of [run.stdout, run.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        said += text;
+      });
+    expect(await new Promise((resolve) => run.once("close", resolve)), said).toBe(0);
+    expect(said.length).toBeGreaterThan(40);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,45 @@
+import type { Asked, Form } from "./answers.js";
+import type { JsonObject } from "./body.js";
+import { badField } from "./errors.js";
+import { checkFields, MOST_CHOICES, readWriting, WRITING_FIELDS } from "./fields.js";
+import { type Models, modelOf } from "./models.js";
+
+const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt"]);
+
+const FORM: Form = {
+  object: "text_completion",
+  chunkObject: "text_completion",
+  prefix: "cmpl",
+  whole: (index, text, finish_reason) => ({ text, index, logprobs: null, finish_reason }),
+  piece: (index, text, finish_reason) => ({ text, index, logprobs: null, finish_reason }),
+};
+
+/**
+ * `POST /v1/completions`: continues texts, or token ids as they are. In a text, control tokens are plain text: who wants them sends ids.
+ * @throws ApiError
+ */
+export function readCompletion(models: Models, body: JsonObject): Asked {
+  checkFields(body, FIELDS);
+  const [name, model] = modelOf(models, body);
+  const writing = readWriting(body);
+  const prompts = readPrompts(body.prompt);
+  if (prompts.length * writing.n > MOST_CHOICES) throw badField("n", `such that all prompts have at most ${MOST_CHOICES} answers in all`);
+  const starts = prompts.flatMap((prompt) => {
+    const ids = typeof prompt === "string" ? model.tokenizer.encode(prompt, { literal: [[0, prompt.length]] }) : prompt;
+    return Array.from({ length: writing.n }, (_, i) => {
+      const options = { ...writing.options, seed: writing.seed(i) };
+      return (signal: AbortSignal) => model.generate(ids, { ...options, signal });
+    });
+  });
+  return { model: name, subject: "prompt", writing, starts, form: FORM };
+}
+
+function readPrompts(prompt: unknown): readonly (string | readonly number[])[] {
+  const isIds = (value: unknown): value is readonly number[] =>
+    Array.isArray(value) && value.length > 0 && value.every((id) => typeof id === "number");
+  if (typeof prompt === "string" || isIds(prompt)) return [prompt];
+  if (Array.isArray(prompt) && prompt.length > 0 && prompt.length <= MOST_CHOICES) {
+    if (prompt.every((one) => typeof one === "string") || prompt.every(isIds)) return prompt;
+  }
+  throw badField("prompt", `a string, a list of token ids, or a list of 1 to ${MOST_CHOICES} of either`);
+}
