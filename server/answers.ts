@@ -121,7 +121,7 @@ export async function streamedAnswer(
       },
       cancel() {
         end.abort();
-        void texts.return(undefined).catch(() => {});
+        void texts.return(undefined).catch(() => {}); // who would read it has gone
       },
     },
     { highWaterMark: 0 },
@@ -206,6 +206,6 @@ async function* merged(generations: readonly Generation[]): AsyncGenerator<Event
       }
     }
   } finally {
-    for (const reader of readers) reader.return?.().catch(() => {});
+    for (const reader of readers) reader.return?.().catch(() => {}); // the first failure is the one that is told
   }
 }

@@ -39,7 +39,7 @@ async function readBytes(request: Request, most: number): Promise<Uint8Array> {
     length += value.length;
     if (length <= most) parts.push(value);
     else if (length > DISCARDED * most) {
-      await reader.cancel().catch(() => {});
+      await reader.cancel().catch(() => {}); // the request is refused in any case
       break;
     }
   }

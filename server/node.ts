@@ -130,7 +130,7 @@ function requestOf(incoming: IncomingMessage, signal: AbortSignal): Request | un
 /** Writes as fast as the client reads, and no faster: what it has not read is not taken from the response. */
 async function write({ body }: Response, outgoing: ServerResponse, stallMs: number): Promise<void> {
   const reader = body?.getReader();
-  outgoing.once("close", () => void reader?.cancel().catch(() => {}));
+  outgoing.once("close", () => void reader?.cancel().catch(() => {})); // nobody is left to tell
   while (reader) {
     const { done, value } = await reader.read();
     if (done || outgoing.destroyed) break;
