@@ -1,6 +1,6 @@
 /**
  * Published models that this engine is made for. What is not known for certain is null, and shown as unknown: sizes and hashes are those that
- * independent downloads of the file agree in, licences those of the model's page.
+ * public records of downloads name, licences those of the model's page.
  */
 
 /** A published model. */
