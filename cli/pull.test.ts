@@ -30,7 +30,7 @@ async function bitnet(...args: string[]): Promise<Ended> {
     HF_TOKEN_PATH: join(cache, "none"),
   };
   const before = Object.keys(own).map((name) => [name, process.env[name]] as const);
-  Object.assign(process.env, own);
+  Object.assign(process.env, own); // the command reads its own environment, in this process
   try {
     return await bitnetHere(...args);
   } finally {

@@ -58,7 +58,7 @@ export interface SkippedProducts {
   readonly skippedProducts: number;
 }
 
-/** The state of all counters. @internal not in the published types */
+/** The state of all counters. */
 export interface Counters extends SkippedProducts {
   /** By COUNTED_KERNELS; empty on the scalar path, which counts nothing. */
   readonly calls: readonly number[];
