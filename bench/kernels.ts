@@ -97,8 +97,9 @@ function run(tier: Tier, cases: readonly KernelCase[], milliseconds: number): Ke
 
 /** All tiers, each in a process of its own: V8 keeps the code of a module, and a tier's V8 flags come too late for code that is there. */
 function runAll(flags: readonly string[]): KernelResults {
-  // 256-bit code there is from Node 24 on; before, the wide layout is only slower.
-  const tiers = TIERS.filter((tier) => tier !== "wide" || Number(process.versions.node.split(".")[0]) >= 24);
+  // 256-bit code there is from Node 24 on; before, its layout is only slower.
+  const wide: readonly Tier[] = ["wide", "vnni"];
+  const tiers = TIERS.filter((tier) => !wide.includes(tier) || Number(process.versions.node.split(".")[0]) >= 24);
   const reports = tiers.flatMap((tier): KernelResults[] => {
     const args = [fileURLToPath(import.meta.url), "--json", "--tier", tier, ...flags];
     const { status, stdout } = spawnSync(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
