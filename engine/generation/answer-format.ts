@@ -9,9 +9,9 @@ import type { Tokenizer } from "../text/types.js";
 import type { AnswerFormat } from "./types.js";
 
 /** Formats that are kept compiled, the least recently used is forgotten: each holds up to 16 MB of masks, where a vocabulary is large. */
-const mostKept = 8;
+const MOST_KEPT = 8;
 
-const space = 0x20;
+const SPACE = 0x20;
 
 /** What `format` must be. */
 export const FORMAT: Rule = {
@@ -67,7 +67,7 @@ export class AnswerFormats {
     this.#matchers.delete(key);
     this.#matchers.set(key, matcher);
     const [oldest] = this.#matchers.keys();
-    if (this.#matchers.size > mostKept) this.#matchers.delete(oldest!);
+    if (this.#matchers.size > MOST_KEPT) this.#matchers.delete(oldest!);
     return matcher;
   }
 
@@ -77,7 +77,7 @@ export class AnswerFormats {
     const bytesOf = (id: number): Uint8Array | undefined =>
       this.#tokenizer.isSpecial(id) || this.#eosIds.has(id) ? undefined : this.#tokenizer.decodeBytes([id], { after: id });
     const bytes = Array.from({ length: size }, (_, id) => bytesOf(id));
-    const id = bytes.findIndex((one) => one?.[0] === space);
+    const id = bytes.findIndex((one) => one?.[0] === SPACE);
     if (id >= 0) this.#spaced = { id, bytes: bytes[id]! };
     if (this.#dropsSpace(undefined)) for (let id = 0; id < size; id++) if (this.#dropsSpace(id)) bytes[id] = undefined;
     return new TokenTrie(size, (id) => bytes[id]);

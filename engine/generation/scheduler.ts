@@ -282,9 +282,11 @@ export class Scheduler {
       // What is not computed yet needs no copy of the last snapshot, where there is no room for one.
       if (blocks.isRecurrent) next.state = this.#copyOfLast(next) ?? next.snapshots.pop()?.state ?? this.#anyState();
       next.job.admitted(next.computed);
-      if (next.isNew) this.#counts.promptTokens += next.job.tokens.length;
-      if (next.isNew) this.#counts.cachedTokens += next.computed;
-      next.isNew = false;
+      if (next.isNew) {
+        this.#counts.promptTokens += next.job.tokens.length;
+        this.#counts.cachedTokens += next.computed;
+        next.isNew = false;
+      }
       insert(this.#running, next);
     }
   }

@@ -104,11 +104,6 @@ export class SequenceMemory {
     for (const block of blocks) if (--this.#uses[block]! === 0) this.#free.push(block);
   }
 
-  #share(blocks: readonly number[]): number[] {
-    for (const block of blocks) if (this.#uses[block]!++ === 0) throw new BitnetError("internal", "a free block of the cache was shared");
-    return [...blocks];
-  }
-
   releaseStates(...states: readonly number[]): void {
     this.#freeStates.push(...states);
   }
@@ -130,43 +125,41 @@ export class SequenceMemory {
    * blocks are shared.
    */
   begin(tokens: readonly number[], limit: number, running: readonly Computed[]): Beginning | undefined {
-    let best: (() => Beginning) | undefined;
+    let best: IdleEntry | undefined;
     let computed = 0;
-    const offer = (from: number, beginning: () => Beginning): void => {
-      if (from <= computed) return;
-      best = beginning;
-      computed = from;
-    };
     for (const entry of this.#idle) {
       const common = commonPrefix(entry.tokens, tokens, limit);
-      if (common * 2 >= entry.tokens.length) {
-        const from = this.#cut(entry, common);
-        offer(from, () => this.#takeOver(entry, from));
-      } else if (!this.isRecurrent) {
-        offer(this.#whole(common), () => this.#sharing(entry.blocks, this.#whole(common)));
-      }
+      const from = common * 2 < entry.tokens.length ? 0 : this.#cut(entry, common);
+      if (from <= computed) continue;
+      best = entry;
+      computed = from;
     }
-    for (const one of running) {
-      const from = this.shareable(one, tokens, limit);
-      offer(from, () => this.#sharing(one.blocks, from));
-    }
-    return best?.();
+    const shared = this.#share(tokens, limit, running, computed);
+    if (shared) return { ...shared, snapshots: [] };
+    return best && this.#takeOver(best, computed);
   }
 
-  /** The longest beginning that a sequence which has computed less can share, of idle entries and running sequences. In the place of its own blocks. */
+  /** What a sequence that has computed less can share, in the place of its own blocks: the longest beginning. */
   adopt(own: Computed, limit: number, running: readonly Computed[]): Omit<Beginning, "snapshots"> | undefined {
-    const idle = this.#idle.map(({ tokens, blocks }) => ({ tokens, blocks, computed: tokens.length }));
+    const shared = this.#share(own.tokens, limit, running, own.computed);
+    if (shared) this.release(own.blocks);
+    return shared;
+  }
+
+  /** The longest beginning of `tokens` in whole blocks of a running sequence or an idle entry, now one more's; undefined: none is longer than `least`. */
+  #share(tokens: readonly number[], limit: number, running: readonly Computed[], least: number): Omit<Beginning, "snapshots"> | undefined {
+    const idle = this.#idle.map((entry) => ({ tokens: entry.tokens, blocks: entry.blocks, computed: entry.tokens.length }));
     let best: Computed | undefined;
-    let computed = own.computed;
+    let computed = least;
     for (const one of [...running, ...idle]) {
-      const shared = this.shareable(one, own.tokens, limit);
-      if (shared <= computed) continue;
+      const shareable = this.shareable(one, tokens, limit);
+      if (shareable <= computed) continue;
       best = one;
-      computed = shared;
+      computed = shareable;
     }
     if (!best) return undefined;
-    const { blocks } = this.#sharing(best.blocks, computed);
-    this.release(own.blocks);
+    const blocks = best.blocks.slice(0, this.needed(computed));
+    for (const block of blocks) if (this.#uses[block]!++ === 0) throw new BitnetError("internal", "a free block of the cache was shared");
     return { computed, blocks };
   }
 
@@ -177,10 +170,6 @@ export class SequenceMemory {
 
   #whole(positions: number): number {
     return positions - (positions % this.blockSize);
-  }
-
-  #sharing(blocks: readonly number[], computed: number): Beginning {
-    return { computed, blocks: this.#share(blocks.slice(0, this.needed(computed))), snapshots: [] };
   }
 
   /** Where an idle entry can be cut, at `common` tokens or before. A block that others have too isn't written to. */

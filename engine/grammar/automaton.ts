@@ -280,11 +280,11 @@ function product(left: Automaton, right: Automaton, isWithout: boolean, budget: 
 /** A counted string: a state for each of some thousand characters would be as large as many schemas. */
 function counted({ string, least, most }: Extract<Expression, { kind: "counted" }>, budget: Budget): Automaton {
   const automaton = buildAutomaton(string, budget);
-  const between = stepIn(automaton, 0, quoteByte);
-  return { ...automaton, counted: { least, most, between, closed: stepIn(automaton, between, quoteByte) } };
+  const between = stepIn(automaton, 0, QUOTE_BYTE);
+  return { ...automaton, counted: { least, most, between, closed: stepIn(automaton, between, QUOTE_BYTE) } };
 }
 
-const quoteByte = 0x22;
+const QUOTE_BYTE = 0x22;
 
 /** Whether an automaton accepts a text. */
 export function accepts(automaton: Automaton, text: string): boolean {

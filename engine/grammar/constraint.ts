@@ -1,7 +1,7 @@
 import { BitnetError } from "../errors.js";
 import type { Matcher, Place } from "./matcher.js";
 
-const space = 0x20;
+const SPACE = 0x20;
 
 /** An answer under a grammar: which tokens may come next. */
 export class Constraint {
@@ -32,7 +32,7 @@ export class Constraint {
     if (!this.#losesSpace) return mask;
     const { trie } = this.#matcher;
     const rest = mask.slice();
-    for (const id of trie.beginning(space)) rest[id >>> 5]! &= ~(1 << (id & 31));
+    for (const id of trie.beginning(SPACE)) rest[id >>> 5]! &= ~(1 << (id & 31));
     if (!this.canEnd && rest.every((word) => word === 0)) {
       throw new BitnetError("usage", "the format wants an answer that begins with a space, which the model's tokenizer takes away there");
     }

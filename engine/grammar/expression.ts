@@ -76,7 +76,7 @@ export function canGoOnIn({ states, classCount, next }: Automaton, at: number): 
 }
 
 /** The last code point. */
-export const lastCharacter = 0x10ffff;
+export const LAST_CHARACTER = 0x10ffff;
 
 export const nothing: Expression = { kind: "sequence", parts: [] };
 /** No text at all, not even the empty one. */
@@ -118,7 +118,7 @@ export function otherThan(ranges: Ranges): Ranges {
     if (first > next) others.push([next, first - 1]);
     next = last + 1;
   }
-  if (next <= lastCharacter) others.push([next, lastCharacter]);
+  if (next <= LAST_CHARACTER) others.push([next, LAST_CHARACTER]);
   return others;
 }
 

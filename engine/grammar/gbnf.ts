@@ -4,7 +4,7 @@ import {
   characters,
   choice,
   type Expression,
-  lastCharacter,
+  LAST_CHARACTER,
   normalRanges,
   nothing,
   otherThan,
@@ -100,7 +100,7 @@ class Reader {
   #atom(): Expression {
     if (this.#take('"')) return text(this.#quoted());
     if (this.#take("[")) return characters(this.#set());
-    if (this.#take(".")) return characters([[0, lastCharacter]]);
+    if (this.#take(".")) return characters([[0, LAST_CHARACTER]]);
     if (this.#take("(")) {
       const body = this.#alternatives(true);
       if (!this.#take(")")) this.#fail("a bracket is not closed");
@@ -170,7 +170,7 @@ class Reader {
   }
 
   #valid(code: number): number {
-    if (code > lastCharacter || (code >= 0xd800 && code <= 0xdfff)) this.#fail(`U+${code.toString(16).toUpperCase()} is no character`);
+    if (code > LAST_CHARACTER || (code >= 0xd800 && code <= 0xdfff)) this.#fail(`U+${code.toString(16).toUpperCase()} is no character`);
     return code;
   }
 

@@ -5,9 +5,9 @@ import { characters, choice, never, nothing, optional, repeat, sequence, text } 
  * Digits of a number: any decimal of 15 is another double than any other, so that comparing the digits is comparing the numbers (2^53 has 16).
  * It is also where a number of a model that finds no end stops.
  */
-export const mostDigits = 15;
+export const MOST_DIGITS = 15;
 /** Digits behind the point of a number with bounds, where the bounds have no more. */
-const usualFraction = 6;
+const USUAL_FRACTION = 6;
 
 /** Numbers from `least` to `most`, both included or excluded. */
 export interface Bounds {
@@ -23,13 +23,13 @@ const minus = text("-");
 const point = text(".");
 
 /** Whole numbers of at most 15 digits, without an exponent; there is no −0. */
-export const anyInteger: Expression = choice(text("0"), sequence(optional(minus), digit(1, 9), repeat(anyDigit, 0, mostDigits - 1)));
+export const anyInteger: Expression = choice(text("0"), sequence(optional(minus), digit(1, 9), repeat(anyDigit, 0, MOST_DIGITS - 1)));
 
 /** Numbers of at most 15 digits before the point and after it, and two of an exponent: none is infinite as a double. */
 export const anyNumber: Expression = sequence(
   optional(minus),
-  choice(text("0"), sequence(digit(1, 9), repeat(anyDigit, 0, mostDigits - 1))),
-  optional(sequence(point, repeat(anyDigit, 1, mostDigits))),
+  choice(text("0"), sequence(digit(1, 9), repeat(anyDigit, 0, MOST_DIGITS - 1))),
+  optional(sequence(point, repeat(anyDigit, 1, MOST_DIGITS))),
   optional(
     sequence(
       characters([
@@ -56,11 +56,11 @@ export function integersIn(bounds: Bounds): Expression {
 export function numbersIn(bounds: Bounds): Expression {
   const ends = [bounds.least, bounds.most].filter(Number.isFinite);
   const whole = Math.max(...ends.map((end) => String(Math.trunc(Math.abs(end))).length), ends.length < 2 ? 9 : 1);
-  const wanted = Math.max(usualFraction, ...ends.map(fractionDigits));
+  const wanted = Math.max(USUAL_FRACTION, ...ends.map(fractionDigits));
   const inDigits = (fraction: number): Expression => fixedPoint(lowerUnits(bounds, fraction), upperUnits(bounds, fraction), fraction);
-  const fraction = Math.max(0, Math.min(wanted, mostDigits - whole));
+  const fraction = Math.max(0, Math.min(wanted, MOST_DIGITS - whole));
   // Bounds with many digits leave few for fractions; smaller numbers may have more.
-  return fraction < usualFraction ? choice(inDigits(fraction), inDigits(usualFraction)) : inDigits(fraction);
+  return fraction < USUAL_FRACTION ? choice(inDigits(fraction), inDigits(USUAL_FRACTION)) : inDigits(fraction);
 }
 
 /** A finite double as ±digits · 10^exponent, the shortest that is read as it. */
@@ -71,12 +71,12 @@ function decimal(value: number): { readonly digits: bigint; readonly exponent: n
 }
 
 function fractionDigits(value: number): number {
-  return Math.min(mostDigits, Math.max(0, -decimal(value).exponent));
+  return Math.min(MOST_DIGITS, Math.max(0, -decimal(value).exponent));
 }
 
 /** The largest whole number of units of 10^-fraction that is at most a value; and whether it is the value. Beyond all that are written: as far as they go. */
 function floorUnits(value: number, fraction: number): { readonly units: bigint; readonly isExact: boolean } {
-  const limit = power(mostDigits);
+  const limit = power(MOST_DIGITS);
   if (Math.abs(value) >= 1e15) return { units: value < 0 ? -limit : limit, isExact: false };
   const { digits, exponent } = decimal(value);
   const shift = exponent + fraction;
@@ -89,13 +89,13 @@ function floorUnits(value: number, fraction: number): { readonly units: bigint; 
 }
 
 function lowerUnits({ least, isLeastExcluded }: Bounds, fraction: number): bigint {
-  if (least <= -1e15) return 1n - power(mostDigits);
+  if (least <= -1e15) return 1n - power(MOST_DIGITS);
   const { units, isExact } = floorUnits(least, fraction);
   return isExact && !isLeastExcluded ? units : units + 1n;
 }
 
 function upperUnits({ most, isMostExcluded }: Bounds, fraction: number): bigint {
-  if (most >= 1e15) return power(mostDigits) - 1n;
+  if (most >= 1e15) return power(MOST_DIGITS) - 1n;
   const { units, isExact } = floorUnits(most, fraction);
   return isExact && isMostExcluded ? units - 1n : units;
 }
@@ -104,7 +104,7 @@ const power = (exponent: number): bigint => BigInt(`1${"0".repeat(exponent)}`);
 
 /** Decimals from `low` to `high`, in units of 10^-fraction; zeros behind the point may be left out. */
 function fixedPoint(low: bigint, high: bigint, fraction: number): Expression {
-  const limit = power(mostDigits) - 1n;
+  const limit = power(MOST_DIGITS) - 1n;
   const [from, to] = [low < -limit ? -limit : low, high > limit ? limit : high];
   if (from > to) return never;
   const options: Expression[] = [];

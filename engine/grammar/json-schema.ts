@@ -21,7 +21,7 @@ import {
 } from "./schema-keywords.js";
 
 /** Multiples of larger numbers have automata that are too large. */
-const mostDivisor = 4096;
+const MOST_DIVISOR = 4096;
 
 /**
  * The texts that are valid JSON under a schema (JSON Schema 2020-12), or some of them: properties come in the schema's order, at most one space
@@ -53,19 +53,19 @@ export function schemaText(schema: unknown): string {
   for (const [bracket] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[{}\]]/g)) {
     if (bracket === "{" || bracket === "[") depth++;
     else if (bracket === "}" || bracket === "]") depth--;
-    if (depth > mostLevels) throw new BitnetError("usage", `the schema's JSON is nested more than ${mostLevels} levels deep`);
+    if (depth > MOST_LEVELS) throw new BitnetError("usage", `the schema's JSON is nested more than ${MOST_LEVELS} levels deep`);
   }
   return json;
 }
 
 /** Levels of a schema's JSON: some for each subschema in another one. */
-const mostLevels = 4 * grammarLimits.nesting;
+const MOST_LEVELS = 4 * grammarLimits.nesting;
 /** Alternatives of oneOf: each is compared with all others. */
-const mostAlternatives = 256;
+const MOST_ALTERNATIVES = 256;
 
 /** Characters of a string that has a maximum, and items or properties where there is one, at most: a higher maximum is lowered to it. */
-const mostCharacters = 2 ** 20;
-const mostItems = 2 ** 13;
+const MOST_CHARACTERS = 2 ** 20;
+const MOST_ITEMS = 2 ** 13;
 /** A maximum as far as it can be held to; undefined: there is none. */
 const atMost = (maximum: number | undefined, limit: number): number => (maximum === undefined ? Infinity : Math.min(maximum, limit));
 
@@ -244,8 +244,8 @@ class SchemaReader {
 
   /** Alternatives of which more than one can hold would need a value that fits just one of them. */
   #requireDisjoint(branches: readonly unknown[], at: string): void {
-    if (branches.length > mostAlternatives) {
-      this.#refuse(`${at}/oneOf`, `has ${branches.length} schemas, but the limit is ${mostAlternatives}`);
+    if (branches.length > MOST_ALTERNATIVES) {
+      this.#refuse(`${at}/oneOf`, `has ${branches.length} schemas, but the limit is ${MOST_ALTERNATIVES}`);
     }
     const shapes = branches.map((branch, index) => this.#shapeOf(branch, `${at}/oneOf/${index}`, 0));
     for (const [i, a] of shapes.entries()) {
@@ -357,7 +357,7 @@ class SchemaReader {
     const least = this.#count(schema, "minLength", at) ?? 0;
     const most = this.#count(schema, "maxLength", at) ?? Infinity;
     if (least > most) return never;
-    if (least > mostCharacters) this.#refuse(`${at}/minLength`, `is ${least}, but the limit is ${mostCharacters}`);
+    if (least > MOST_CHARACTERS) this.#refuse(`${at}/minLength`, `is ${least}, but the limit is ${MOST_CHARACTERS}`);
     const { pattern, format } = schema;
     const isFree = pattern === undefined && format === undefined;
     const conditions: Expression[] = [];
@@ -375,7 +375,7 @@ class SchemaReader {
     if (isFree)
       return isPlain
         ? plainString(least, most)
-        : jsonString(least, most === Infinity && least === 0 ? Infinity : Math.min(most, mostCharacters));
+        : jsonString(least, most === Infinity && least === 0 ? Infinity : Math.min(most, MOST_CHARACTERS));
     if (least > 0 || most < Infinity) conditions.push(plainString(least, most));
     return conditions.reduce(both);
   }
@@ -424,10 +424,10 @@ class SchemaReader {
       if (isFree) return isWhole ? anyInteger : anyNumber;
       return isWhole ? integersIn(bounds) : numbersIn(bounds);
     }
-    if (!(Number.isInteger(multiple) && multiple >= 1 && multiple <= mostDivisor)) {
+    if (!(Number.isInteger(multiple) && multiple >= 1 && multiple <= MOST_DIVISOR)) {
       this.#refuse(
         `${at}/multipleOf`,
-        `is ${show(multiple)}, but only whole numbers from 1 to ${mostDivisor} are supported: validators divide, and rounding makes them refuse most multiples of a fraction`,
+        `is ${show(multiple)}, but only whole numbers from 1 to ${MOST_DIVISOR} are supported: validators divide, and rounding makes them refuse most multiples of a fraction`,
       );
     }
     return both(isFree ? anyInteger : integersIn(bounds), multiplesOf(multiple));
@@ -444,7 +444,7 @@ class SchemaReader {
     // Nothing said of any property: any object. Something said, and nothing of others: no others.
     const others = schema.additionalProperties ?? names.length === 0;
     const least = this.#count(schema, "minProperties", at) ?? 0;
-    const most = atMost(this.#count(schema, "maxProperties", at), mostItems);
+    const most = atMost(this.#count(schema, "maxProperties", at), MOST_ITEMS);
     if (least > needed.size) {
       this.#refuse(
         `${at}/minProperties`,
@@ -482,8 +482,8 @@ class SchemaReader {
     if (uniqueItems !== false) this.#refuse(`${at}/uniqueItems`, "is not supported: it needs a memory of all items");
     if (Array.isArray(schema.items)) this.#refuse(`${at}/items`, "is a list of schemas, which is called prefixItems since 2020");
     const least = this.#count(schema, "minItems", at) ?? 0;
-    const most = atMost(this.#count(schema, "maxItems", at), mostItems);
-    if (least > mostItems) this.#refuse(`${at}/minItems`, `is ${least}, but the limit is ${mostItems}`);
+    const most = atMost(this.#count(schema, "maxItems", at), MOST_ITEMS);
+    if (least > MOST_ITEMS) this.#refuse(`${at}/minItems`, `is ${least}, but the limit is ${MOST_ITEMS}`);
     // As with properties: any items where nothing is said of them, and no others where some are described.
     const items = schema.items ?? (prefixItems.length === 0 || least > prefixItems.length);
     return this.#rule(at, () => {

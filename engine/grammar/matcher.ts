@@ -41,14 +41,14 @@ interface Local {
 }
 
 /** Bytes of masks and exits that are kept for one grammar: those of a thousand places in a vocabulary of 128k. */
-const mostBytes = 2 ** 24;
+const MOST_BYTES = 2 ** 24;
 /**
  * Readings that are followed for one mask where tokens leave an automaton: some thousands with JSON, one a node of the trie where each character is a
  * rule's. A grammar that is made to have more loses tokens of several bytes, and never the way on: each automaton has all of its own.
  */
-const mostWork = 2 ** 20;
+const MOST_WORK = 2 ** 20;
 /** Places, readings and stacks that are kept. */
-const mostKept = 2 ** 16;
+const MOST_KEPT = 2 ** 16;
 
 /**
  * A grammar over a vocabulary: which tokens can follow which text. What was found is kept, and so shared by all answers that use the grammar.
@@ -121,14 +121,14 @@ export class Matcher {
       if (exits.length === 0) continue;
       const follow = this.#followOf(reading.next, reading.stack);
       if (follow.readings.length === 0) continue;
-      for (const node of exits) if (work < mostWork) work += this.#descend(node, follow, mask);
+      for (const node of exits) if (work < MOST_WORK) work += this.#descend(node, follow, mask);
     }
     return mask;
   }
 
   /** Forgets what was found when it is too much. Places that are in use stay right. */
   tidy(): void {
-    const isFull = this.#bytes > mostBytes || this.#kept > mostKept;
+    const isFull = this.#bytes > MOST_BYTES || this.#kept > MOST_KEPT;
     if (!isFull) return;
     for (const kept of [this.#places, this.#readings, this.#stacks, this.#locals, this.#follows]) kept.clear();
     this.#bytes = 0;

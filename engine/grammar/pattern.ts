@@ -3,7 +3,7 @@ import {
   choice,
   type Expression,
   inBoth,
-  lastCharacter,
+  LAST_CHARACTER,
   normalRanges,
   nothing,
   otherThan,
@@ -42,7 +42,7 @@ export function patternTexts(pattern: string, written: (ranges: Ranges) => Expre
   } catch (error) {
     throw new PatternError(`is no regular expression: ${(error as Error).message}`);
   }
-  const any = repeat(written([[0, lastCharacter]]), 0, Infinity);
+  const any = repeat(written([[0, LAST_CHARACTER]]), 0, Infinity);
   return { kind: "anchored", body: sequence(any, new Parser(pattern, written).whole(), any) };
 }
 

@@ -3,7 +3,7 @@
 import { SCAN_VNNI, called } from "./count";
 import { opaque } from "./lanes";
 import { logits4, scanWide } from "./scan";
-import { dotAdd } from "./vnni";
+import { dotAdd } from "./sums";
 
 /** States from which on the scan is limited by arithmetic. */
 const LEAST_STATES: u32 = 3;

@@ -3,7 +3,7 @@
 // Rows lie in groups of 4: byte 64b + 16i + j of a group = row i, column 16b + j. A row has n columns, a multiple of 16.
 import { AT_LEAST, BOUNDS, PREPARE_SCAN, SCAN, SCAN_WIDE, called } from "./count";
 import { absMax, opaque, sum8 } from "./lanes";
-import { total4 } from "./sums";
+import { half, total4 } from "./sums";
 
 /** √Σx², f32, of squares already summed in 8 lanes. */
 // @ts-ignore: decorator
@@ -282,13 +282,6 @@ function scanPairWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, 
     v128.store(y, logits4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96), stepX, scales));
     v128.store(z, logits4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224), stepW, scales));
   }
-}
-
-/** Both halves of a 256-bit sum. */
-// @ts-ignore: decorator
-@inline
-function half(sums: usize): v128 {
-  return i32x4.add(v128.load(sums), v128.load(sums, 16));
 }
 
 /**

@@ -2,7 +2,7 @@
 // rows are streamed once for all of them and never unpacked to memory. More columns are several sweeps over a chunk, all but the first from
 // the cache. Layouts and arguments are those of `ternary` and `ternaryWide`; memory behind the last column is not touched.
 import { opaque } from "./lanes";
-import { dot7, factor, store4, total4 } from "./sums";
+import { dot7, dotAdd, factor, store4, total4, totals } from "./sums";
 
 /** Columns up to which a batch is small. 128-bit code has registers for three at a time, 256-bit code for four, as both have 16 (x64). */
 export const MOST_COLUMNS: u32 = 8;
@@ -23,7 +23,7 @@ const FLUSH_BLOCKS: usize = 10;
 // @ts-ignore: decorator
 @inline
 function gain<T>(sums: v128, x: v128, codes: v128): v128 {
-  if (sizeof<T>() == 4) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, codes, sums);
+  if (sizeof<T>() == 4) return dotAdd(sums, x, codes);
   return i16x8.add(sums, dot7(x, codes));
 }
 
@@ -45,18 +45,6 @@ function flush<T>(sums: usize, lo: v128, hi: v128, ones: v128): void {
 @inline
 function flush16(sums: usize, lanes: v128, ones: v128): void {
   v128.store(sums, i32x4.add(v128.load(sums), i32x4.dot_i16x8_s(lanes, ones)));
-}
-
-/** The four totals of [4 rows][8] i32. */
-// @ts-ignore: decorator
-@inline
-function totalsWide(sums: usize): v128 {
-  return total4(
-    i32x4.add(v128.load(sums), v128.load(sums, 16)),
-    i32x4.add(v128.load(sums, 32), v128.load(sums, 48)),
-    i32x4.add(v128.load(sums, 64), v128.load(sums, 80)),
-    i32x4.add(v128.load(sums, 96), v128.load(sums, 112)),
-  );
 }
 
 /** The four totals of [4 rows][4] i32. */
@@ -136,7 +124,7 @@ function sweepWide<T>(columns: u32, w: usize, rows: u32, kPad: u32, scale: f32, 
     w = next;
     for (let column: u32 = 0; column < columns; column++) {
       const m = meta + (<usize>column << 3);
-      store4(y + <usize>column * yStride, totalsWide(sums + (<usize>column << 7)), load<i32>(m), factor(scale, m));
+      store4(y + <usize>column * yStride, totals(sums + (<usize>column << 7)), load<i32>(m), factor(scale, m));
     }
   }
 }

@@ -4,7 +4,7 @@
 import { TERNARY_VNNI, called } from "./count";
 import { opaque } from "./lanes";
 import { MOST_COLUMNS, smallWide } from "./small";
-import { factor, store4, total4 } from "./sums";
+import { dotAdd, factor, half, store4, total4 } from "./sums";
 import { ternaryWide } from "./wide";
 
 /** Rows that are unpacked at a time: three groups. */
@@ -28,13 +28,6 @@ export function ternaryVnni(w: usize, rows: u32, kPad: u32, scale: f32, x: usize
       twelveRows(w, min<u32>(rows - row, ROWS), kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
     }
   }
-}
-
-/** sums + 4 products of numbers of 8 bits and of 7 without a sign. */
-// @ts-ignore: decorator
-@inline
-export function dotAdd(sums: v128, x: v128, codes: v128): v128 {
-  return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, codes, sums);
 }
 
 /** Up to three groups of rows with all columns. Those that aren't there are the first again, and go nowhere. */
@@ -138,14 +131,8 @@ function sixRows(s: usize, xa: usize, xb: usize, kPad: u32, sums: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function lanesOf(sums: usize): v128 {
-  return i32x4.add(v128.load(sums), v128.load(sums, 16));
-}
-
-// @ts-ignore: decorator
-@inline
 function storeRows(y: usize, sums: usize, rows: u32, less: i32, r: v128): void {
   for (const end = y + (<usize>rows << 2); y < end; y += 16, sums += 128) {
-    store4(y, total4(lanesOf(sums), lanesOf(sums + 32), lanesOf(sums + 64), lanesOf(sums + 96)), less, r);
+    store4(y, total4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96)), less, r);
   }
 }

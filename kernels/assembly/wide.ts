@@ -7,7 +7,7 @@
 import { TERNARY_WIDE, called } from "./count";
 import { opaque } from "./lanes";
 import { MOST_COLUMNS, smallWide } from "./small";
-import { dot7, factor, store4, total4 } from "./sums";
+import { dot7, factor, store4, totals } from "./sums";
 import { block4 } from "./ternary";
 
 // As in the 128-bit kernel: a 16-bit lane gains at most 2048 in magnitude per block, and 16 blocks are the bound.
@@ -20,18 +20,6 @@ function flush(sums: usize, lo: v128, hi: v128, ones: v128): void {
   const l = v128.load(sums), h = v128.load(sums, 16);
   v128.store(sums, i32x4.add(h, i32x4.dot_i16x8_s(hi, ones)), 16);
   v128.store(sums, i32x4.add(l, i32x4.dot_i16x8_s(lo, ones)));
-}
-
-/** The four totals of [4 rows][8] i32. */
-// @ts-ignore: decorator
-@inline
-function totals(sums: usize): v128 {
-  return total4(
-    i32x4.add(v128.load(sums), v128.load(sums, 16)),
-    i32x4.add(v128.load(sums, 32), v128.load(sums, 48)),
-    i32x4.add(v128.load(sums, 64), v128.load(sums, 80)),
-    i32x4.add(v128.load(sums, 96), v128.load(sums, 112)),
-  );
 }
 
 // @ts-ignore: decorator

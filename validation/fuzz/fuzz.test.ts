@@ -46,8 +46,11 @@ test("mutated models end in a typed error, or run", async () => {
     expect(outcome.finding, `${one.base}, ${one.file}, ${one.kind}: ${outcome.detail}`).toBeUndefined();
     results.set(outcome.result, (results.get(outcome.result) ?? 0) + 1);
   });
+  const every = ["ok", "file", "tokenizer", "unsupported"];
   await fc.assert(property, { numRuns: THOROUGH ? 300 : 100 });
-  for (const result of ["ok", "file", "tokenizer", "unsupported"]) expect(results.get(result), result).toBeGreaterThan(2);
+  // Of a hundred, one time in some dozens too few are of the rarest kind: then more show whether it is gone.
+  if (every.some((result) => (results.get(result) ?? 0) <= 2)) await fc.assert(property, { numRuns: 300 });
+  for (const result of every) expect(results.get(result), result).toBeGreaterThan(2);
 });
 
 describe("the harness", () => {
