@@ -32,6 +32,7 @@ export type {
   ScoringPolicy,
   StopReason,
 } from "./generation/types.js";
+export type { CallsFormat, ToolDefinition } from "./grammar/calls.js";
 export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
 export type { FileUrl, Given, Signal } from "./options.js";

@@ -107,7 +107,7 @@ export class Model {
     this.#defaults = parts.defaults;
     this.#running = parts.running;
     this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size, parts.admission);
-    this.#formats = new AnswerFormats(parts.tokenizer, parts.defaults.eosIds);
+    this.#formats = new AnswerFormats(parts.tokenizer, parts.defaults.eosIds, () => this.#callForm);
     this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate, this.contextLength);
   }
 
