@@ -48,27 +48,32 @@ export function readTools(body: JsonObject, name: string, model: ServedModel, fu
     throw new ApiError(400, `the chat template of ${name} ${why}`, { param: "tools", code: "unsupported" });
   };
   if (chatTemplate !== undefined) parser(); // without one, chat itself says so
-  const tools = read.map(({ tool }) => tool);
-  return {
-    tools,
-    parser,
-    format: formatOf(
-      tools,
-      choice,
-      several,
-      read.some(({ strict }) => strict),
-    ),
-  };
+  return { tools: read.map(({ tool }) => tool), parser, format: formatOf(read, choice, several) };
 }
 
-/** What an answer must be held to. A free choice is only where a tool is strict, or one call is the most. */
-function formatOf(tools: readonly ToolDefinition[], choice: Choice, several: boolean, isStrict: boolean): AnswerFormat | undefined {
+/** What an answer must be held to. A choice is free unless a tool is strict or one call is the most. */
+function formatOf(read: readonly Read[], choice: Choice, several: boolean): AnswerFormat | undefined {
+  const tools = read.map(({ tool }) => tool);
   if (typeof choice === "object") return { calls: { tools: tools.filter((tool) => tool.function.name === choice.name) } };
   if (choice === "required") return { calls: { tools, several } };
-  return isStrict || !several ? { calls: { tools, several, optional: true } } : undefined;
+  if (several && !read.some(({ isStrict }) => isStrict)) return undefined;
+  // Only strict tools are held to their schema: others may have one that can't be.
+  const held = read.map(({ tool, isStrict }) => (isStrict ? tool : withAnyArguments(tool)));
+  return { calls: { tools: held, several, optional: true } };
 }
 
-function readTool(own: JsonObject | undefined, index: number): { readonly tool: ToolDefinition; readonly strict: boolean } {
+const withAnyArguments = ({ type, function: { name } }: ToolDefinition): ToolDefinition => ({
+  type,
+  function: { name, parameters: { type: "object" } },
+});
+
+/** A tool, and whether its calls must fit its schema. */
+interface Read {
+  readonly tool: ToolDefinition;
+  readonly isStrict: boolean;
+}
+
+function readTool(own: JsonObject | undefined, index: number): Read {
   const param = `tools[${index}]`;
   const wrong = (wanted: string): ApiError => badField(param, wanted);
   if (own === undefined) throw wrong('{ "type": "function", "function": { "name": "…", "parameters": { … } } }');
@@ -83,7 +88,7 @@ function readTool(own: JsonObject | undefined, index: number): { readonly tool: 
   if (unknown !== undefined) throw wrong(`a tool without the unknown field ${JSON.stringify(unknown.slice(0, 60))}`);
   // `strict` is for the server; models have not learned what it means.
   const described = { ...(typeof description === "string" && { description }), ...(OBJECT.holds(parameters) && { parameters }) };
-  return { tool: { type: "function", function: { name, ...described } }, strict: strict === true };
+  return { tool: { type: "function", function: { name, ...described } }, isStrict: strict === true };
 }
 
 function readChoice(body: JsonObject, functionOf: ReadTool, names: ReadonlySet<string>): Choice {

@@ -30,6 +30,8 @@ export interface CallsFormat {
 
 /** Tools of one format: OpenAI's limit. */
 export const maxTools = 128;
+/** Calls in one answer: a small model that is made to call may not find an end. */
+const maxCalls = 32;
 
 /** Whether it is what `format: { calls }` must be; the schemas are judged where they are compiled. */
 export function isCallsFormat(value: unknown): boolean {
@@ -80,7 +82,7 @@ export function compileCalls(form: ToolCallForm, format: CallsFormat): Grammar {
     rules.push({ name: "a call", expression: sequence(text(`${before}{"name": `), choice(...named), text(`}${behind}`)) }) - 1,
   );
   const several = format.several === true && between !== undefined;
-  const calls = several ? sequence(call, repeat(sequence(text(between), call), 0, Infinity)) : call;
+  const calls = several ? sequence(call, repeat(sequence(text(between), call), 0, maxCalls - 1)) : call;
   rules[0] = { name: "the calls", expression: format.optional ? withText(form, calls) : calls };
   return compileRules(rules);
 }
