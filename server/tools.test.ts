@@ -1,83 +1,14 @@
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import OpenAI, { BadRequestError } from "openai";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ChatOptions, encodeChat, type Generation, type GenerationResult, loadModel, type Model } from "../engine/index.js";
-import { createHandler } from "./handler.js";
-import type { ServedModel } from "./models.js";
-import { type Listening, listen } from "./node.js";
+import { BadRequestError, type OpenAI } from "openai";
+import { afterAll, describe, expect, it } from "vitest";
+import { encodeChat } from "../engine/index.js";
+import { openToolServer } from "./tools.test.helper.js";
 
 // The official client, over a real connection. The embedded model has no tools, so it gets a template that has: held to calls, it writes valid
 // ones whatever its weights. What a model would write by itself is a script.
 
-const FILES = "models/bitnet-stories-4m/packed";
-const TEMPLATES = "engine/text/jinja/fixtures/templates";
-const directory = mkdtempSync(join(tmpdir(), "bitnet-tools-"));
-for (const name of ["tokenizer.json", "tokenizer_config.json"]) cpSync(join(FILES, name), join(directory, name));
-cpSync(`${TEMPLATES}/qwen3.jinja`, join(directory, "chat_template.jinja"));
-
-let model: Model;
-let server: Listening;
-let client: OpenAI;
-/** What the scripted model answers, one text a call; and what it was asked. */
-let script: string[] = [];
-let heard: { messages: Parameters<ServedModel["chat"]>[0]; options: ChatOptions }[] = [];
-
-/** An answer with this text, in pieces of so many characters. */
-function answerOf(text: string, stopReason: "eos" | "length", size: number): Generation {
-  const result = {
-    text,
-    ids: [1],
-    promptIds: [1],
-    stopReason,
-    timings: { cachedTokens: 0, firstTokenMs: 0 },
-  } as unknown as GenerationResult;
-  return {
-    result: async () => result,
-    async *[Symbol.asyncIterator]() {
-      for (let i = 0; i < text.length; i += size) yield text.slice(i, i + size);
-    },
-  };
-}
-
-/** The model, but for what it says. */
-function scripted(): ServedModel {
-  const { tokenizer, chatTemplate, stats } = model;
-  const bound = { generate: model.generate.bind(model), embed: model.embed.bind(model), toolCallParser: () => model.toolCallParser() };
-  return {
-    ...{ tokenizer, chatTemplate, stats, ...bound },
-    chat: (messages, options) => {
-      heard.push({ messages, options: options as ChatOptions });
-      const text = script.shift()!;
-      return answerOf(text.replace("…", ""), text.endsWith("…") ? "length" : "eos", 1 + (text.length % 7));
-    },
-  };
-}
-
-beforeAll(async () => {
-  model = await loadModel(undefined, { threads: 2, tokenizer: directory });
-  const unknown = { ...scripted(), toolCallParser: () => undefined };
-  const models = new Map<string, ServedModel>([
-    ["real", model],
-    ["scripted", scripted()],
-    ["unknown", unknown],
-    ["none", { ...unknown, chatTemplate: { ...model.chatTemplate!, source: "{{ messages }}" } }],
-  ]);
-  server = await listen(createHandler(models), { host: "127.0.0.1", port: 0 });
-  client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
-});
-afterAll(async () => {
-  await server.close(0);
-  await model.close();
-  rmSync(directory, { recursive: true });
-});
-
-const says = (...texts: string[]): void => {
-  script = texts;
-  heard = [];
-};
+const { client, model, heard, says, close } = await openToolServer();
+afterAll(close);
 
 const weather = {
   type: "object",
