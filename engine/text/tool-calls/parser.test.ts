@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createChatTemplate } from "../chat-template.js";
+import { qwen3Files, readJson } from "../fixtures.test.helper.js";
 import type { ChatTemplate, Tokenizer } from "../types.js";
 import { type ToolCallForm, toolCallForm } from "./form.js";
 import { createToolCallParser, maxCallLength, maxCallSpace, type ToolEvent } from "./parser.js";
@@ -44,6 +45,11 @@ describe("the form is that in which the template writes calls", () => {
     ["gemma", undefined],
   ])("%s: %s", (name, mark) => {
     expect(toolCallForm(fixture(name))?.marks[0]).toBe(mark);
+  });
+
+  it("Qwen 3's own template", () => {
+    const { chat_template: source } = readJson<{ chat_template: string }>(`${qwen3Files}/tokenizer_config.json`);
+    expect(toolCallForm(templateOf(source))).toBe(hermes);
   });
 
   it("none where tools are not offered, calls are refused, or the template is broken", () => {
