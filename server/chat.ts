@@ -1,4 +1,3 @@
-import type { AnswerFormat } from "../engine/index.js";
 import type { AnswerPart } from "./answer-reader.js";
 import type { Asked } from "./answers.js";
 import type { JsonObject } from "./body.js";
@@ -7,7 +6,7 @@ import { conversation, formatOf, heldTo } from "./conversation.js";
 import { badField } from "./errors.js";
 import { checkFields, field, OBJECT, readWriting, WRITING_FIELDS } from "./fields.js";
 import { type Models, modelOf } from "./models.js";
-import { checkToolMessages, readTools } from "./tools.js";
+import { checkToolMessages, readTools, type Schema } from "./tools.js";
 
 const FIELDS: ReadonlySet<string> = new Set([
   ...WRITING_FIELDS,
@@ -59,7 +58,7 @@ export function readChat(models: Models, body: JsonObject): Asked {
 }
 
 /** What an answer is held to; undefined: it is free text. A schema is held to whether it is `strict` or not. @throws ApiError 400 */
-function readFormat(body: JsonObject): AnswerFormat | undefined {
+function readFormat(body: JsonObject): Schema | undefined {
   const given = field(body, "response_format", OBJECT);
   return given && formatOf(given, "response_format", "json_schema");
 }

@@ -1,12 +1,12 @@
 import { type AnswerFormat, BitnetError } from "../engine/index.js";
 import type { Asked } from "./answers.js";
 import type { JsonObject } from "./body.js";
-import { ApiError, badField, toApiError } from "./errors.js";
+import { badField, toApiError } from "./errors.js";
 import { field, OBJECT, oneOf, TRUE_OR_FALSE, type Writing } from "./fields.js";
 import type { ServedModel } from "./models.js";
-import type { OfferedTools } from "./tools.js";
+import type { OfferedTools, Schema } from "./tools.js";
 
-/** What an answer is held to, and the field that asks for it. */
+/** What an answer is held to, and the field that asks for it where no tool does. */
 export interface Held {
   readonly format: AnswerFormat;
   readonly param: string;
@@ -34,20 +34,15 @@ export function conversation(
       return model.chat(messages, options);
     } catch (error) {
       // What is wrong with the messages is told when the answer is read, and all other options were checked.
-      throw held && error instanceof BitnetError && error.code === "usage" ? toApiError(error, held.param) : error;
+      if (!held || !(error instanceof BitnetError) || error.code !== "usage") throw error;
+      throw toApiError(error, error.message.startsWith("the parameters of the tool") ? "tools" : held.param);
     }
   });
 }
 
-/** What an answer is held to, of tools or of a format. @throws ApiError 400: two things at once */
-export function heldTo(offered: OfferedTools | undefined, format: AnswerFormat | undefined, param: string): Held | undefined {
-  if (offered && format) {
-    throw new ApiError(400, `${param} can't be combined with tools: leave one of them out, or give the tool_choice "none"`, {
-      param,
-      code: "invalid_value",
-    });
-  }
-  if (offered?.format) return { format: offered.format, param: "tools" };
+/** What an answer is held to, by tools and by a format. @param param the field of the format */
+export function heldTo(offered: OfferedTools | undefined, schema: Schema | undefined, param: string): Held | undefined {
+  const format = offered ? offered.format(schema) : schema;
   return format && { format, param };
 }
 
@@ -56,7 +51,7 @@ export function heldTo(offered: OfferedTools | undefined, format: AnswerFormat |
  * @param inside the field of the format that has the schema, if it is not the format itself
  * @throws ApiError 400
  */
-export function formatOf(given: JsonObject, param: string, inside?: string): AnswerFormat | undefined {
+export function formatOf(given: JsonObject, param: string, inside?: string): Schema | undefined {
   const type = field(given, "type", oneOf("text", "json_object", "json_schema"));
   if (type === undefined) throw badField(param, 'an object with a type: "text", "json_object" or "json_schema"');
   if (type === "json_object") return { schema: { type: "object" } };

@@ -231,7 +231,6 @@ describe("refused with one clear sentence", () => {
     [{ text: { format: { type: "json_schema", name: "a" } } }, "text.format", /"schema"/],
     [{ text: { verbosity: "low" } }, "text", /nothing but a format/],
     [{ text: { format: { type: "json_schema", name: "a", schema: { not: {} } } } }, "text", /the keyword "not"/],
-    [{ tools, text: { format: { type: "json_object" } } }, "text", /can't be combined with tools/],
     [{ tools: [{ type: "function", function: { name: "f" } }] }, "tools[0]", /1 to 64 letters/],
     [{ tools: [{ type: "web_search" }] }, "tools", /of the type "function"/],
     [{ tools, tool_choice: { type: "function", name: "g" } }, "tool_choice", /one of the tools/],

@@ -6,7 +6,7 @@ import { ApiError, badField } from "./errors.js";
 import { checkFields, field, MOST_TOKENS, OBJECT, readWriting, TEXT, TRUE_OR_FALSE, wholeNumber } from "./fields.js";
 import { type Models, modelOf } from "./models.js";
 import { responseForm } from "./response-form.js";
-import { readTools } from "./tools.js";
+import { readTools, type Schema } from "./tools.js";
 
 /** Those of `readWriting` that this endpoint has. */
 const WRITING = ["stream", "seed", "temperature", "top_p", "top_k", "min_p", "repetition_penalty"] as const;
@@ -53,7 +53,7 @@ export function readResponse(models: Models, body: JsonObject): Asked {
 }
 
 /** `text.format` */
-function readText(body: JsonObject): ReturnType<typeof formatOf> {
+function readText(body: JsonObject): Schema | undefined {
   const text = field(body, "text", OBJECT);
   if (!text) return undefined;
   const { format, verbosity = null, ...others } = text;

@@ -118,7 +118,7 @@ describe("chat", () => {
           { type: "function", function: { name: "now", parameters: any } },
         ],
         several,
-        optional: true,
+        otherwise: "text",
       },
     });
     const cases: [request: object, format: object | undefined][] = [
@@ -133,9 +133,16 @@ describe("chat", () => {
       expect(heard[0]!.options.format).toEqual(format);
       expect(heard[0]!.options.template).toEqual({ tools }); // without `strict`, which is not for the model
     }
-    says("Hi.");
-    await client.chat.completions.create({ ...asked, model: "scripted", tool_choice: "none", response_format: { type: "json_object" } });
-    expect([heard[0]!.options.template, heard[0]!.options.format]).toEqual([undefined, { schema: { type: "object" } }]);
+    // With a format the answer is calls, or under its schema.
+    says("{}", "{}");
+    const response_format = { type: "json_object" as const };
+    await client.chat.completions.create({ ...asked, model: "scripted", response_format });
+    const { calls } = held({ name: "weather", parameters: any }, true) as { calls: object };
+    expect(heard[0]!.options.format).toEqual({ calls: { ...calls, otherwise: { schema: any } } });
+    await client.chat.completions.create({ ...asked, model: "scripted", response_format, tool_choice: "none" });
+    expect([heard[1]!.options.template, heard[1]!.options.format]).toEqual([undefined, { schema: any }]);
+    const either = await client.chat.completions.create({ ...asked, model: "real", response_format, temperature: 2, max_tokens: 60 });
+    expect(either.choices[0]!.message.tool_calls ?? either.choices[0]!.message.content).toBeTruthy();
     const free = await client.chat.completions.create({ ...asked, model: "real", tools: strict, max_tokens: 8 });
     expect(free.choices[0]!.message.content).not.toBe("");
   });
@@ -189,7 +196,12 @@ describe("chat", () => {
     ["real", { tools, tool_choice: { type: "function", function: { name: "other" } } }, "tool_choice", /one of the tools/],
     ["real", { tools, tool_choice: { type: "allowed_tools" } }, "tool_choice", /one of the tools/],
     ["real", { tools, parallel_tool_calls: 1 }, "parallel_tool_calls", /true or false/],
-    ["real", { tools, response_format: { type: "json_object" } }, "response_format", /can't be combined with tools/],
+    [
+      "real",
+      { tools, response_format: { type: "json_schema", json_schema: { name: "a", schema: { not: {} } } } },
+      "response_format",
+      /the schema at #\/not/,
+    ],
     [
       "real",
       {

@@ -8,9 +8,12 @@ import type { ServedModel } from "./models.js";
 export interface OfferedTools {
   readonly tools: readonly ToolDefinition[];
   readonly parser: () => ToolCallParser;
-  /** Undefined: the model decides by itself what it calls, and how. */
-  readonly format: AnswerFormat | undefined;
+  /** What holds an answer that is otherwise under this schema, if any; undefined: the model decides by itself what it calls, and how. */
+  format(schema: Schema | undefined): AnswerFormat | undefined;
 }
+
+/** A format of answers without calls. */
+export type Schema = { readonly schema: unknown };
 
 /** Tools of one request: OpenAI's limit. */
 const MOST_TOOLS = 128;
@@ -48,18 +51,18 @@ export function readTools(body: JsonObject, name: string, model: ServedModel, fu
     throw new ApiError(400, `the chat template of ${name} ${why}`, { param: "tools", code: "unsupported" });
   };
   if (chatTemplate !== undefined) parser(); // without one, chat itself says so
-  return { tools: read.map(({ tool }) => tool), parser, format: formatOf(read, choice, several) };
+  return { tools: read.map(({ tool }) => tool), parser, format: (schema) => formatOf(read, choice, several, schema) };
 }
 
-/** What an answer must be held to. A choice is free unless a tool is strict or one call is the most. */
-function formatOf(read: readonly Read[], choice: Choice, several: boolean): AnswerFormat | undefined {
+/** What an answer must be held to. A choice is free unless a tool is strict, one call is the most, or the answer has a schema. */
+function formatOf(read: readonly Read[], choice: Choice, several: boolean, schema: Schema | undefined): AnswerFormat | undefined {
   const tools = read.map(({ tool }) => tool);
   if (typeof choice === "object") return { calls: { tools: tools.filter((tool) => tool.function.name === choice.name) } };
   if (choice === "required") return { calls: { tools, several } };
-  if (several && !read.some(({ isStrict }) => isStrict)) return undefined;
+  if (several && schema === undefined && !read.some(({ isStrict }) => isStrict)) return undefined;
   // Only strict tools are held to their schema: others may have one that can't be.
   const held = read.map(({ tool, isStrict }) => (isStrict ? tool : withAnyArguments(tool)));
-  return { calls: { tools: held, several, optional: true } };
+  return { calls: { tools: held, several, otherwise: schema ?? "text" } };
 }
 
 const withAnyArguments = ({ type, function: { name } }: ToolDefinition): ToolDefinition => ({

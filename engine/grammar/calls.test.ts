@@ -88,22 +88,34 @@ describe("answers held to calls", () => {
   });
 
   it("may be text where calls are optional, but no call that breaks its schema", () => {
-    const grammar = compileCalls(hermes, { tools: [count], optional: true });
+    const grammar = compileCalls(hermes, { tools: [count], otherwise: "text" });
     const one = '<tool_call>\n{"name": "count", "arguments": {"n": 3}}\n</tool_call>';
     for (const text of ["", "Hello, wörld 😀 <tool {", `So.\n\n${one}`, one, "<tool_cal"])
       expect([text, has(grammar, text)]).toEqual([text, true]);
     for (const text of [one.replace("3", "10"), `${one} so`, "<tool_call>", "So <tool_call> so"]) {
       expect([text, has(grammar, text)]).toEqual([text, false]);
     }
-    const bare = compileCalls(llama, { tools: [count], optional: true });
+    const bare = compileCalls(llama, { tools: [count], otherwise: "text" });
     const call = '{"name": "count", "parameters": {"n": 3}}';
     for (const text of ["", "So", `So ${call}`, call]) expect([text, has(bare, text)]).toEqual([text, true]);
     for (const text of [call.replace("3", "10"), "{", " {}", "<|python_tag|>"]) expect([text, has(bare, text)]).toEqual([text, false]);
   });
+
+  it("may be JSON under a schema in place of calls", () => {
+    const schema = { type: "object", properties: { ok: { type: "boolean" } }, required: ["ok"] };
+    for (const form of [hermes, llama]) {
+      const grammar = compileCalls(form, { tools: [count], otherwise: { schema } });
+      const { before, behind } = form.written;
+      const one = `${before}{"name": "count", "${form.argumentsKey}": {"n": 3}}${behind}`;
+      for (const text of [one, '{"ok":true}']) expect([text, has(grammar, text)]).toEqual([text, true]);
+      for (const text of ["", "So", `{"ok":true}${one}`, '{"ok":1}']) expect([text, has(grammar, text)]).toEqual([text, false]);
+    }
+    expect(() => compileCalls(hermes, { tools: [count], otherwise: { schema: { not: {} } } })).toThrow(/^the schema at #\/not/);
+  });
 });
 
 it("what is no list of tools, and a schema that can't be held to, is refused", () => {
-  expect([{ tools: [count, stop] }, { tools: [stop], several: true, optional: false }].map(isCallsFormat)).toEqual([true, true]);
+  expect([{ tools: [count, stop] }, { tools: [stop], several: true, otherwise: { schema: {} } }].map(isCallsFormat)).toEqual([true, true]);
   const bad: unknown[] = [
     null,
     [],
@@ -112,6 +124,8 @@ it("what is no list of tools, and a schema that can't be held to, is refused", (
     { tools: [count, count] },
     { tools: [count], most: 2 },
     { tools: [count], several: 1 },
+    { tools: [count], otherwise: true },
+    { tools: [count], otherwise: {} },
     { tools: [{ type: "function", function: { name: "" } }] },
     { tools: [{ type: "function", function: { name: "f", parameters: "{}" } }] },
     { tools: [{ type: "web_search" }] },

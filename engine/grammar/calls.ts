@@ -24,8 +24,8 @@ export interface CallsFormat {
   readonly tools: readonly ToolDefinition[];
   /** Allow several calls, where the template's form does. Default false. */
   readonly several?: boolean;
-  /** Allow text before the calls, or in place of them. Default false. */
-  readonly optional?: boolean;
+  /** What may be in place of the calls: any text, which may also come before them, or JSON under a schema. Default: nothing. */
+  readonly otherwise?: "text" | { readonly schema: unknown };
 }
 
 /** Tools of one format: OpenAI's limit. */
@@ -36,8 +36,9 @@ const maxCalls = 32;
 /** Whether it is what `format: { calls }` must be; the schemas are judged where they are compiled. */
 export function isCallsFormat(value: unknown): boolean {
   if (!isObject(value)) return false;
-  const { tools, several = false, optional = false, ...others } = value;
-  if (Object.keys(others).length > 0 || typeof several !== "boolean" || typeof optional !== "boolean") return false;
+  const { tools, several = false, otherwise = "text", ...others } = value;
+  if (Object.keys(others).length > 0 || typeof several !== "boolean") return false;
+  if (otherwise !== "text" && !(isObject(otherwise) && Object.keys(otherwise).join() === "schema")) return false;
   if (!Array.isArray(tools) || tools.length === 0 || tools.length > maxTools) return false;
   const isTool = (tool: unknown): boolean => {
     if (!isObject(tool) || tool.type !== "function" || !isObject(tool.function)) return false;
@@ -60,8 +61,9 @@ const readTools = ({ tools }: CallsFormat): { readonly name: string; readonly sc
 
 /** A format as a text, the same for the same answers. @throws BitnetError usage */
 export function callsText(format: CallsFormat): string {
-  const { several = false, optional = false } = format;
-  return JSON.stringify([several, optional, readTools(format).map(({ name, schema }) => [name, schemaText(schema)])]);
+  const { several = false, otherwise } = format;
+  const instead = typeof otherwise === "object" ? schemaText(otherwise.schema) : `${otherwise}`;
+  return JSON.stringify([several, instead, readTools(format).map(({ name, schema }) => [name, schemaText(schema)])]);
 }
 
 const anyText = repeat(characters(otherThan([[0xd800, 0xdfff]])), 0, Infinity);
@@ -83,8 +85,13 @@ export function compileCalls(form: ToolCallForm, format: CallsFormat): Grammar {
   );
   const several = format.several === true && between !== undefined;
   const calls = several ? sequence(call, repeat(sequence(text(between), call), 0, maxCalls - 1)) : call;
-  rules[0] = { name: "the calls", expression: format.optional ? withText(form, calls) : calls };
+  rules[0] = { name: "the calls", expression: withOther(form, calls, format, rules) };
   return compileRules(rules);
+}
+
+function withOther(form: ToolCallForm, calls: Expression, { otherwise }: CallsFormat, rules: Rule[]): Expression {
+  if (otherwise === undefined) return calls;
+  return otherwise === "text" ? withText(form, calls) : choice(readSchema(otherwise.schema, rules, "the schema"), calls);
 }
 
 /** Calls, or text without what begins a call; where calls have a mark, text may also come before them. */
