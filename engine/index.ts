@@ -32,10 +32,12 @@ export type {
   ScoringPolicy,
   StopReason,
 } from "./generation/types.js";
+export type { CallsFormat, ToolDefinition } from "./grammar/calls.js";
 export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
 export type { FileUrl, Given, Signal } from "./options.js";
 export { encodeChat } from "./text/chat-template.js";
+export type { ToolCallParser, ToolEvent } from "./text/tool-calls/parser.js";
 export type {
   ChatMessage,
   ChatRenderOptions,

@@ -1,4 +1,5 @@
-import type { Generation, GenerationResult, StopReason } from "../engine/index.js";
+import type { Generation, GenerationResult, StopReason, ToolCallParser } from "../engine/index.js";
+import { type AnswerPart, AnswerReader, type Finish } from "./answer-reader.js";
 import { type ApiError, toApiError } from "./errors.js";
 import type { Writing } from "./fields.js";
 
@@ -11,50 +12,73 @@ export interface Asked {
   readonly writing: Writing;
   /** Begins each answer, in the order of their numbers; answers to the same prompt are neighbours. */
   readonly starts: readonly ((signal: AbortSignal) => Generation)[];
+  /** What finds calls of tools in an answer; undefined: it is text. */
+  readonly parser?: (() => ToolCallParser) | undefined;
   readonly form: Form;
 }
 
-/** How an endpoint writes answers as JSON; `finish` is null until an answer has ended. */
+/** How an endpoint writes answers. */
 export interface Form {
-  readonly object: string;
-  readonly chunkObject: string;
-  /** First letters of the answer's id. */
+  /** First letters of the id of what it writes. */
   readonly prefix: string;
-  whole(index: number, text: string, finish: Finish): object;
-  /** The first chunk of an answer, before it has text. */
-  opening?(index: number): object;
-  piece(index: number, text: string, finish: Finish | null): object;
+  /** All answers as one JSON body. */
+  whole(heading: Heading, answers: readonly Answer[], usage: Usage): object;
+  /** The events of one stream. */
+  events(heading: Heading): Events;
 }
 
-/** OpenAI's words for how an answer ended. */
-export type Finish = "stop" | "length";
+/** An answer that has ended. */
+export interface Answer {
+  readonly parts: readonly AnswerPart[];
+  readonly finish: Finish;
+}
+
+/** Writes a stream: each function gives text of the stream, which may be empty. */
+export interface Events {
+  /** Begins the stream. */
+  open(): string;
+  /** More of the answer with this number. */
+  part(index: number, part: AnswerPart): string;
+  /** The answer with this number has ended. */
+  end(index: number, finish: Finish): string;
+  /** All answers have ended. */
+  close(usage: Usage): string;
+  failed(failure: ApiError): string;
+}
 
 /** What all bodies of a response have in common. */
 export interface Heading {
   readonly id: string;
   /** Seconds since 1970. */
   readonly created: number;
+  readonly model: string;
   readonly system_fingerprint: string;
+}
+
+/** Tokens of a request. */
+export interface Usage {
+  readonly prompt: number;
+  /** Those of the prompt that did not have to be computed. */
+  readonly cached: number;
+  readonly completion: number;
 }
 
 type Event = { readonly index: number; readonly text: string } | { readonly index: number; readonly result: GenerationResult };
 
 /** An answer that was cut off (by `maxTokens`, the end of the context, or a server that stops) has the same word as in OpenAI's API. */
-function finishOf(reason: StopReason): Finish {
-  return reason === "eos" || reason === "stop" ? "stop" : "length";
+function finishOf(reason: StopReason, reader: AnswerReader): Finish {
+  if (reason !== "eos" && reason !== "stop") return "length";
+  return reader.calls > 0 ? "tool_calls" : "stop";
 }
 
 /** Tokens of a request: those of a prompt count once, however many answers it has. @param n answers to each prompt */
-function usageOf(results: readonly GenerationResult[], n: number): object {
+function usageOf(results: readonly GenerationResult[], n: number): Usage {
   const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
   const prompts = results.filter((_, i) => i % n === 0);
-  const promptTokens = sum(prompts.map(({ promptIds }) => promptIds.length));
-  const completionTokens = sum(results.map(({ ids }) => ids.length));
   return {
-    prompt_tokens: promptTokens,
-    completion_tokens: completionTokens,
-    total_tokens: promptTokens + completionTokens,
-    prompt_tokens_details: { cached_tokens: sum(prompts.map(({ timings }) => timings.cachedTokens)) },
+    prompt: sum(prompts.map(({ promptIds }) => promptIds.length)),
+    cached: sum(prompts.map(({ timings }) => timings.cachedTokens)),
+    completion: sum(results.map(({ ids }) => ids.length)),
   };
 }
 
@@ -64,12 +88,15 @@ export async function wholeAnswer(
   heading: Heading,
   end: AbortController,
 ): Promise<{ body: object; results: GenerationResult[] }> {
-  const { form, writing, model } = asked;
+  const { form, writing, parser } = asked;
   try {
     const results = await Promise.all(asked.starts.map((start) => start(end.signal).result()));
-    const choices = results.map(({ text, stopReason }, i) => form.whole(i, text, finishOf(stopReason)));
-    const { id, created, system_fingerprint } = heading;
-    return { body: { id, object: form.object, created, model, system_fingerprint, choices, usage: usageOf(results, writing.n) }, results };
+    const answers = results.map(({ text, stopReason }): Answer => {
+      const reader = new AnswerReader(parser?.());
+      const parts = [...reader.push(text), ...reader.end()];
+      return { parts, finish: finishOf(stopReason, reader) };
+    });
+    return { body: form.whole(heading, answers, usageOf(results, writing.n)), results };
   } catch (error) {
     end.abort();
     throw error;
@@ -145,7 +172,7 @@ class Timer {
 
 /** The events as text. An error behind the first of them can't have a status any more: it is an event of its own, and the last. */
 async function* written(
-  { form, writing, model }: Asked,
+  { form, writing, parser, model, starts }: Asked,
   heading: Heading,
   first: Promise<IteratorResult<Event>>,
   events: AsyncGenerator<Event>,
@@ -153,29 +180,24 @@ async function* written(
 ): AsyncGenerator<string, void, undefined> {
   const results: GenerationResult[] = [];
   let failure: ApiError | undefined;
-  const data = (choices: readonly object[], usage: object | null): string => {
-    const { id, created, system_fingerprint } = heading;
-    const body = { id, object: form.chunkObject, created, model, system_fingerprint, choices };
-    return `data: ${JSON.stringify(writing.includeUsage ? { ...body, usage } : body)}\n\n`;
-  };
-  const opened = new Set<number>();
+  const readers = starts.map(() => new AnswerReader(parser?.()));
+  const stream = form.events(heading);
   try {
+    yield stream.open();
     for (let item = await first; !item.done; item = await events.next()) {
       const event = item.value;
       const { index } = event;
-      if (!opened.has(index) && form.opening) yield data([form.opening(index)], null);
-      opened.add(index);
-      if ("text" in event) yield data([form.piece(index, event.text, null)], null);
-      else {
-        results[index] = event.result;
-        yield data([form.piece(index, "", finishOf(event.result.stopReason))], null);
-      }
+      const reader = readers[index]!;
+      const isEnd = "result" in event;
+      for (const part of isEnd ? reader.end() : reader.push(event.text)) yield stream.part(index, part);
+      if (!isEnd) continue;
+      results[index] = event.result;
+      yield stream.end(index, finishOf(event.result.stopReason, reader));
     }
-    if (writing.includeUsage) yield data([], usageOf(results, writing.n));
-    yield "data: [DONE]\n\n";
+    yield stream.close(usageOf(results, writing.n));
   } catch (error) {
     failure = toApiError(error, undefined, model);
-    yield `data: ${JSON.stringify(failure.body)}\n\n`;
+    yield stream.failed(failure);
   } finally {
     await events.return(undefined);
     onEnd(

@@ -1,9 +1,12 @@
-import type { AnswerFormat, ChatMessage } from "../engine/index.js";
-import type { Asked, Form } from "./answers.js";
+import type { AnswerPart } from "./answer-reader.js";
+import type { Asked } from "./answers.js";
 import type { JsonObject } from "./body.js";
-import { ApiError, badField } from "./errors.js";
-import { checkFields, field, OBJECT, oneOf, readWriting, TRUE_OR_FALSE, WRITING_FIELDS } from "./fields.js";
-import { type Models, modelOf, type ServedModel } from "./models.js";
+import { type ChoiceForm, choicesForm } from "./choices.js";
+import { conversation, formatOf, heldTo } from "./conversation.js";
+import { badField } from "./errors.js";
+import { checkFields, field, OBJECT, readWriting, WRITING_FIELDS } from "./fields.js";
+import { type Models, modelOf } from "./models.js";
+import { checkToolMessages, readTools, type Schema } from "./tools.js";
 
 const FIELDS: ReadonlySet<string> = new Set([
   ...WRITING_FIELDS,
@@ -11,22 +14,35 @@ const FIELDS: ReadonlySet<string> = new Set([
   "max_completion_tokens",
   "tools",
   "tool_choice",
+  "parallel_tool_calls",
   "response_format",
 ]);
 
-const FORM: Form = {
+const FORM: ChoiceForm = {
   object: "chat.completion",
   chunkObject: "chat.completion.chunk",
-  prefix: "chatcmpl",
-  whole: (index, content, finish_reason) => ({
-    index,
-    message: { role: "assistant", content, refusal: null },
-    logprobs: null,
-    finish_reason,
-  }),
+  prefix: "chatcmpl-",
+  whole: (index, { parts, finish }) => ({ index, message: messageOf(parts), logprobs: null, finish_reason: finish }),
   opening: (index) => ({ index, delta: { role: "assistant", content: "", refusal: null }, logprobs: null, finish_reason: null }),
-  piece: (index, content, finish_reason) => ({ index, delta: finish_reason === null ? { content } : {}, logprobs: null, finish_reason }),
+  pieces: (index, part, number) => deltasOf(part, number).map((delta) => ({ index, delta, logprobs: null, finish_reason: null })),
+  ending: (index, finish) => ({ index, delta: {}, logprobs: null, finish_reason: finish }),
 };
+
+/** White space that a model writes before its calls is not worth a content. */
+function messageOf(parts: readonly AnswerPart[]): object {
+  const text = parts.map((part) => ("text" in part ? part.text : "")).join("");
+  const tool_calls = parts.flatMap((part) => ("call" in part ? [callBody(part.call.id, part.call.name, part.call.arguments)] : []));
+  if (tool_calls.length === 0) return { role: "assistant", content: text, refusal: null };
+  return { role: "assistant", content: text.trim() === "" ? null : text, refusal: null, tool_calls };
+}
+
+const callBody = (id: string, name: string, json: string) => ({ id, type: "function", function: { name, arguments: json } });
+
+function deltasOf(part: AnswerPart, index: number): object[] {
+  if ("text" in part) return [{ content: part.text }];
+  const { id, name, arguments: json } = part.call;
+  return [{ tool_calls: [{ index, ...callBody(id, name, "") }] }, { tool_calls: [{ index, function: { arguments: json } }] }];
+}
 
 /** `POST /v1/chat/completions`: the model's template writes the conversation, in which control tokens are plain text. @throws ApiError */
 export function readChat(models: Models, body: JsonObject): Asked {
@@ -35,51 +51,14 @@ export function readChat(models: Models, body: JsonObject): Asked {
   const writing = readWriting(body);
   const { messages } = body;
   if (!Array.isArray(messages)) throw badField("messages", 'a list of messages: [{ "role": "user", "content": "…" }]');
-  const tools = readTools(body, name, model);
-  const format = readFormat(body);
-  const date = new Date(); // for templates that write it
-  const starts = Array.from({ length: writing.n }, (_, i) => (signal: AbortSignal) => {
-    const options = {
-      ...writing.options,
-      seed: writing.seed(i),
-      signal,
-      date,
-      ...(tools && { template: { tools } }),
-      ...(format && { format }),
-    };
-    return model.chat(messages as ChatMessage[], options);
-  });
-  return { model: name, subject: "messages", writing, starts, form: FORM };
+  checkToolMessages(messages, "messages");
+  const offered = readTools(body, name, model, (tool) => (OBJECT.holds(tool.function) ? tool.function : undefined));
+  const starts = conversation(model, messages, writing, offered, heldTo(offered, readFormat(body), "response_format"));
+  return { model: name, subject: "messages", writing, starts, parser: offered?.parser, form: choicesForm(FORM, writing) };
 }
 
 /** What an answer is held to; undefined: it is free text. A schema is held to whether it is `strict` or not. @throws ApiError 400 */
-function readFormat(body: JsonObject): AnswerFormat | undefined {
+function readFormat(body: JsonObject): Schema | undefined {
   const given = field(body, "response_format", OBJECT);
-  const type = given && field(given, "type", oneOf("text", "json_object", "json_schema"));
-  if (given && type === undefined) throw badField("response_format", 'an object with a type: "text", "json_object" or "json_schema"');
-  if (type === "json_object") return { schema: { type: "object" } };
-  if (type !== "json_schema") return undefined;
-  const named = field(given!, "json_schema", OBJECT);
-  const schema = named && field(named, "schema", OBJECT);
-  if (!named || !schema) throw badField("response_format", 'with { "json_schema": { "name": "…", "schema": { … } } }');
-  field(named, "strict", TRUE_OR_FALSE);
-  return { schema };
-}
-
-/** Tools for the template; undefined: none are offered. @throws ApiError 400: the template knows no tools */
-function readTools(body: JsonObject, name: string, { chatTemplate }: ServedModel): readonly JsonObject[] | undefined {
-  const choice = field(body, "tool_choice", {
-    wanted: '"auto" or "none": a model can\'t be made to call a tool yet',
-    holds: (value): value is "auto" | "none" => value === "auto" || value === "none",
-  });
-  const tools = field(body, "tools", {
-    wanted: "a list of objects",
-    holds: (value): value is readonly JsonObject[] =>
-      Array.isArray(value) && value.every((tool) => typeof tool === "object" && tool !== null && !Array.isArray(tool)),
-  });
-  if (!tools || tools.length === 0 || choice === "none") return undefined;
-  if (chatTemplate && !/\btools\b/.test(chatTemplate.source)) {
-    throw new ApiError(400, `the chat template of ${name} knows no tools`, { param: "tools", code: "unsupported" });
-  }
-  return tools;
+  return given && formatOf(given, "response_format", "json_schema");
 }

@@ -1,17 +1,22 @@
-import type { Asked, Form } from "./answers.js";
+import type { AnswerPart } from "./answer-reader.js";
+import type { Asked } from "./answers.js";
 import type { JsonObject } from "./body.js";
+import { type ChoiceForm, choicesForm } from "./choices.js";
 import { badField } from "./errors.js";
 import { checkFields, MOST_CHOICES, readWriting, WRITING_FIELDS } from "./fields.js";
 import { type Models, modelOf } from "./models.js";
 
 const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt"]);
 
-const FORM: Form = {
+const textOf = (part: AnswerPart): string => ("text" in part ? part.text : "");
+
+const FORM: ChoiceForm = {
   object: "text_completion",
   chunkObject: "text_completion",
-  prefix: "cmpl",
-  whole: (index, text, finish_reason) => ({ text, index, logprobs: null, finish_reason }),
-  piece: (index, text, finish_reason) => ({ text, index, logprobs: null, finish_reason }),
+  prefix: "cmpl-",
+  whole: (index, { parts, finish }) => ({ text: parts.map(textOf).join(""), index, logprobs: null, finish_reason: finish }),
+  pieces: (index, part) => [{ text: textOf(part), index, logprobs: null, finish_reason: null }],
+  ending: (index, finish) => ({ text: "", index, logprobs: null, finish_reason: finish }),
 };
 
 /**
@@ -31,7 +36,7 @@ export function readCompletion(models: Models, body: JsonObject): Asked {
       return (signal: AbortSignal) => model.generate(ids, { ...options, signal });
     });
   });
-  return { model: name, subject: "prompt", writing, starts, form: FORM };
+  return { model: name, subject: "prompt", writing, starts, form: choicesForm(FORM, writing) };
 }
 
 function readPrompts(prompt: unknown): readonly (string | readonly number[])[] {

@@ -31,24 +31,24 @@ const NOT_YET: Readonly<Record<string, readonly unknown[]>> = {
 /** Fields that change no answer: who asks, how it is billed, stored or cached. */
 const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   ...["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"],
-  "parallel_tool_calls",
 ]);
 
 /**
  * Refuses what would not be done as asked: fields that nobody knows, and those that are not supported yet.
  * @param known fields that the endpoint reads
+ * @param notYet fields that are not supported, with the values that ask for nothing
  * @throws ApiError 400
  */
-export function checkFields(body: JsonObject, known: ReadonlySet<string>): void {
+export function checkFields(body: JsonObject, known: ReadonlySet<string>, notYet = NOT_YET): void {
   for (const [name, value] of Object.entries(body)) {
     if (known.has(name) || WITHOUT_EFFECT.has(name)) continue;
-    if (!Object.hasOwn(NOT_YET, name)) {
+    if (!Object.hasOwn(notYet, name)) {
       throw new ApiError(400, `unknown field ${JSON.stringify(name.slice(0, 60))}`, {
         param: name.slice(0, 60),
         code: "unknown_parameter",
       });
     }
-    if (value === null || NOT_YET[name]!.some((neutral) => isDeepStrictEqual(value, neutral))) continue;
+    if (value === null || notYet[name]!.some((neutral) => isDeepStrictEqual(value, neutral))) continue;
     throw new ApiError(400, `${name} is not supported yet: leave it out`, { param: name, code: "unsupported_parameter" });
   }
 }
@@ -107,7 +107,7 @@ const STOP: Kind<string | readonly string[]> = {
 
 /** Answers to one request: as many as the engine computes at once. */
 export const MOST_CHOICES = 32;
-const MOST_TOKENS = 2 ** 31 - 1;
+export const MOST_TOKENS = 2 ** 31 - 1;
 /** Seeds are 0 … 2^53 − 1. */
 const SEEDS = 2 ** 53;
 

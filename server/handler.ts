@@ -11,6 +11,7 @@ import { ApiError, toApiError } from "./errors.js";
 import { Metrics } from "./metrics.js";
 import { listModels, type Models, oneModel } from "./models.js";
 import { page, pagePolicy } from "./page.js";
+import { readResponse } from "./responses.js";
 
 /** How requests are answered. */
 export interface HandlerOptions extends AccessOptions {
@@ -44,8 +45,8 @@ const COMMON_HEADERS = { "cache-control": "no-store", "x-content-type-options": 
 /**
  * OpenAI's API for these models, as one function from a request to a response, for any framework that has the two.
  *
- * `GET /v1/models`, `/v1/models/{name}`; `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings`; `GET /health`, `/metrics`; a page to
- * chat at `/`. A request whose signal is aborted, and a stream that is cancelled, end the work. It never rejects.
+ * `GET /v1/models`, `/v1/models/{name}`; `POST /v1/chat/completions`, `/v1/responses`, `/v1/completions`, `/v1/embeddings`; `GET /health`,
+ * `/metrics`; a page to chat at `/`. A request whose signal is aborted, and a stream that is cancelled, end the work. It never rejects.
  */
 export function createHandler(models: Models, options: HandlerOptions = {}): Handler {
   return new Server(models, options).handle;
@@ -152,6 +153,8 @@ class Server {
         return get(path, () => json(listModels(this.#models, this.#created)));
       case "/v1/chat/completions":
         return post(path, (request, body, id) => this.#answer(request, readChat(this.#models, body), id));
+      case "/v1/responses":
+        return post(path, (request, body, id) => this.#answer(request, readResponse(this.#models, body), id));
       case "/v1/completions":
         return post(path, (request, body, id) => this.#answer(request, readCompletion(this.#models, body), id));
       case "/v1/embeddings":
@@ -183,8 +186,9 @@ class Server {
     const start = performance.now();
     const work = this.#work(request);
     const heading: Heading = {
-      id: `${asked.form.prefix}-${randomUUID().replaceAll("-", "")}`,
+      id: `${asked.form.prefix}${randomUUID().replaceAll("-", "")}`,
       created: Math.floor(Date.now() / 1000),
+      model: asked.model,
       system_fingerprint: FINGERPRINT,
     };
     const answered = (results: readonly GenerationResult[]): void => {

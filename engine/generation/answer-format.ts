@@ -1,10 +1,13 @@
 import { BitnetError } from "../errors.js";
+import { callsText, compileCalls, isCallsFormat } from "../grammar/calls.js";
 import { Constraint } from "../grammar/constraint.js";
 import { compileGrammar } from "../grammar/gbnf.js";
+import type { Grammar } from "../grammar/grammar.js";
 import { compileSchema, schemaText } from "../grammar/json-schema.js";
 import { Matcher } from "../grammar/matcher.js";
 import { TokenTrie } from "../grammar/token-trie.js";
 import type { Rule } from "../options.js";
+import type { ToolCallForm } from "../text/tool-calls/form.js";
 import type { Tokenizer } from "../text/types.js";
 import type { AnswerFormat } from "./types.js";
 
@@ -15,27 +18,39 @@ const SPACE = 0x20;
 
 /** What `format` must be. */
 export const FORMAT: Rule = {
-  wanted: "{ schema: a JSON Schema } or { grammar: a text in GBNF }",
+  wanted: "{ schema: a JSON Schema }, { grammar: a text in GBNF } or { calls: { tools } }",
   holds: (value) => {
     if (typeof value !== "object" || value === null) return false;
     const [name, ...others] = Object.keys(value);
     if (others.length > 0) return false;
-    return name === "schema" || (name === "grammar" && typeof (value as { grammar?: unknown }).grammar === "string");
+    const { grammar, calls } = value as { readonly grammar?: unknown; readonly calls?: unknown };
+    return name === "schema" || (name === "grammar" && typeof grammar === "string") || (name === "calls" && isCallsFormat(calls));
   },
 };
+
+/** A format as a text: what is the same is compiled once. */
+function keyOf(format: AnswerFormat): string {
+  if ("grammar" in format) return `grammar ${format.grammar}`;
+  return "schema" in format ? `schema ${schemaText(format.schema)}` : `calls ${callsText(format.calls)}`;
+}
 
 /** The formats of one model's answers. */
 export class AnswerFormats {
   readonly #tokenizer: Tokenizer;
   readonly #eosIds: ReadonlySet<number>;
+  readonly #callForm: () => ToolCallForm | undefined;
   #trie: TokenTrie | undefined;
   /** A token that begins with a space, and its bytes. */
   #spaced: { readonly id: number; readonly bytes: Uint8Array } | undefined;
   /** By the format's text, the least recently used first. */
   readonly #matchers = new Map<string, Matcher>();
 
-  /** @param eosIds tokens that end an answer: they are no part of its text */
-  constructor(tokenizer: Tokenizer, eosIds: ReadonlySet<number>) {
+  /**
+   * @param eosIds tokens that end an answer: they are no part of its text
+   * @param callForm how the model writes calls of tools, if that is known
+   */
+  constructor(tokenizer: Tokenizer, eosIds: ReadonlySet<number>, callForm: () => ToolCallForm | undefined = () => undefined) {
+    this.#callForm = callForm;
     this.#tokenizer = tokenizer;
     this.#eosIds = eosIds;
   }
@@ -57,10 +72,10 @@ export class AnswerFormats {
   }
 
   #matcher(format: AnswerFormat): Matcher {
-    const key = "grammar" in format ? `grammar ${format.grammar}` : `schema ${schemaText(format.schema)}`;
+    const key = keyOf(format);
     let matcher = this.#matchers.get(key);
     if (matcher === undefined) {
-      const grammar = "grammar" in format ? compileGrammar(format.grammar) : compileSchema(format.schema);
+      const grammar = this.#compile(format);
       this.#trie ??= this.#buildTrie();
       matcher = new Matcher(grammar, this.#trie);
     }
@@ -69,6 +84,19 @@ export class AnswerFormats {
     const [oldest] = this.#matchers.keys();
     if (this.#matchers.size > MOST_KEPT) this.#matchers.delete(oldest!);
     return matcher;
+  }
+
+  #compile(format: AnswerFormat): Grammar {
+    if ("grammar" in format) return compileGrammar(format.grammar);
+    if ("schema" in format) return compileSchema(format.schema);
+    const form = this.#callForm();
+    if (form === undefined) {
+      throw new BitnetError(
+        "usage",
+        "the model can't be held to calls of tools: its chat template knows no tools, or has a form of calls that is not supported",
+      );
+    }
+    return compileCalls(form, format.calls);
   }
 
   /** Tokens by what they add to an answer. Those that change what the next one adds (SentencePiece's added ones take a space away) are left out. */

@@ -13,10 +13,12 @@ const MAX_REMEMBERED = 32;
 /** A conversation as the template writes it, and as the model reads it. */
 export interface ChatPrompt extends RenderedChat {
   readonly ids: readonly number[];
+  /** Tools are offered. */
+  readonly hasTools: boolean;
 }
 
 /** Such a prompt with the answer behind it. */
-interface Answered extends ChatPrompt {
+interface Answered extends Omit<ChatPrompt, "hasTools"> {
   /** UTF-16 units of the prompt. */
   readonly promptLength: number;
 }
@@ -45,6 +47,8 @@ export class ChatMemory {
   prompt(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): ChatPrompt {
     const chat = this.#template.compose(messages, { ...options, maxLength: this.#maxLength });
     const { text, literal } = chat;
+    const tools = options.template?.tools;
+    const hasTools = Array.isArray(tools) && tools.length > 0;
     const known = this.#known.filter((entry) => beginsWith(chat, entry)).toSorted((a, b) => b.text.length - a.text.length);
     for (const entry of known) {
       const start = entry.text.length;
@@ -54,9 +58,9 @@ export class ChatMemory {
       if (!(this.#isSpecial(entry.ids.at(-1)) || this.#isSpecial(rest[0]))) continue;
       this.#known.splice(this.#known.indexOf(entry), 1);
       this.#known.push(entry);
-      return { ...chat, ids: [...entry.ids, ...rest] };
+      return { ...chat, hasTools, ids: [...entry.ids, ...rest] };
     }
-    return { ...chat, ids: encodeRendered(this.#tokenizer, chat) };
+    return { ...chat, hasTools, ids: encodeRendered(this.#tokenizer, chat) };
   }
 
   /**

@@ -24,6 +24,8 @@ import {
 import { requireTernary } from "../packing/dense.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
+import { type ToolCallForm, toolCallForm } from "../text/tool-calls/form.js";
+import { createToolCallParser, type ToolCallParser } from "../text/tool-calls/parser.js";
 import type { ChatMessage, ChatTemplate, Tokenizer } from "../text/types.js";
 import { AnswerFormats } from "./answer-format.js";
 import { ChatMemory, type ChatPrompt } from "./chat.js";
@@ -79,6 +81,8 @@ export class Model {
   readonly #scheduler: Scheduler;
   readonly #memory: ChatMemory | undefined;
   readonly #formats: AnswerFormats;
+  /** How the template writes calls of tools, once it was looked at. */
+  #calls: { readonly form: ToolCallForm | undefined } | undefined;
 
   /** @internal use `loadModel` */
   constructor(parts: {
@@ -103,7 +107,7 @@ export class Model {
     this.#defaults = parts.defaults;
     this.#running = parts.running;
     this.#scheduler = new Scheduler(parts.running.runner, parts.config.vocabSize, parts.tokenizer.size, parts.admission);
-    this.#formats = new AnswerFormats(parts.tokenizer, parts.defaults.eosIds);
+    this.#formats = new AnswerFormats(parts.tokenizer, parts.defaults.eosIds, () => this.#callForm);
     this.#memory = parts.chatTemplate && new ChatMemory(parts.tokenizer, parts.chatTemplate, this.contextLength);
   }
 
@@ -137,7 +141,24 @@ export class Model {
       prompt = compose();
       return prompt.ids;
     };
-    return generate(this.#scheduler, this.tokenizer, render, resolved, (result) => memory.remember(prompt, result));
+    // In some vocabularies what marks a call is a special token: with tools it is text of the answer.
+    const shows = (id: number): boolean => {
+      return prompt.hasTools && this.tokenizer.isSpecial(id) && this.#callForm?.marks.includes(this.tokenizer.textOf(id)) === true;
+    };
+    return generate(this.#scheduler, this.tokenizer, render, { ...resolved, shows }, (result) => memory.remember(prompt, result));
+  }
+
+  /**
+   * What finds the calls of tools in one answer of `chat` with `template: { tools }`: each answer needs its own. Undefined: the model has no chat
+   * template, or one that knows no tools or whose form of calls is not known here.
+   */
+  toolCallParser(): ToolCallParser | undefined {
+    return this.#callForm && createToolCallParser(this.#callForm);
+  }
+
+  get #callForm(): ToolCallForm | undefined {
+    this.#calls ??= { form: this.chatTemplate && toolCallForm(this.chatTemplate) };
+    return this.#calls.form;
   }
 
   /** Teacher-forced likelihood of a text (encoded as by `generate`), of any bytes, or of ids as they are. @throws BitnetError usage */

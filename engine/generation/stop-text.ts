@@ -1,3 +1,5 @@
+import { beginningLength } from "../text/beginning.js";
+
 /**
  * Watches a stream of text for stop strings: text that might begin one waits until it is certain.
  * The match that is complete first wins, of those the longest: so how the text is cut into pieces makes no difference.
@@ -34,7 +36,7 @@ export class StopText {
       this.#held = "";
       return text.slice(0, start);
     }
-    const certain = text.length - Math.max(0, ...this.#stops.map((stop) => beginning(text, stop)));
+    const certain = text.length - Math.max(0, ...this.#stops.map((stop) => beginningLength(text, stop)));
     this.#held = text.slice(certain);
     return text.slice(0, certain);
   }
@@ -45,12 +47,4 @@ export class StopText {
     this.#held = "";
     return rest;
   }
-}
-
-/** Length of the longest end of `text` that is a beginning of `stop`, and not all of it. */
-function beginning(text: string, stop: string): number {
-  for (let length = Math.min(text.length, stop.length - 1); length > 0; length--) {
-    if (text.endsWith(stop.slice(0, length))) return length;
-  }
-  return 0;
 }

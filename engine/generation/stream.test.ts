@@ -39,6 +39,15 @@ describe("an answer", () => {
     expect(result.timings).toMatchObject({ promptTokens: PROMPT.length, cachedTokens: 0, decodedTokens: 7 });
   });
 
+  test("shows only the special tokens that are asked for, where they stand", async () => {
+    const script = [...ids("a"), 1, ...ids("b"), 0, ...ids("c"), 1, 2];
+    const { scheduler } = setUp(script);
+    const resolved = resolveOptions({}, { ...generationDefaultsFor(tokenizer), eosIds: new Set([2]) }, tokenizer.size);
+    const text = (shows?: (id: number) => boolean) => generate(scheduler, tokenizer, PROMPT, { ...resolved, shows }).result();
+    expect((await text()).text).toBe("abc");
+    expect((await text((id) => id === 1)).text).toBe(`a${tokenizer.textOf(1)}bc${tokenizer.textOf(1)}`);
+  });
+
   test("can be had as a result alone, before, during and after reading", async () => {
     const script = ids("abc<|end_of_text|>");
     expect(await setUp(script).generation.result()).toMatchObject({ text: "abc", stopReason: "eos" });

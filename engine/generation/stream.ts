@@ -19,6 +19,8 @@ export const maxAnswerLength = 2 ** 24;
 export interface AnswerOptions extends ResolvedOptions {
   /** Begins the constraint that `format` is, told the prompt's last token. */
   readonly constrain?: ((after: number | undefined) => Constraint) | undefined;
+  /** Whether this special token is written into the text: by default none is. Asked when the prompt is known. */
+  readonly shows?: ((id: number) => boolean) | undefined;
 }
 
 /**
@@ -141,7 +143,7 @@ class Answer {
   }
 
   async #run(): Promise<GenerationResult> {
-    const { stop, constrain, ...options } = this.#options;
+    const { stop, constrain, shows, ...options } = this.#options;
     const stopText = new StopText(stop);
     let length = 0;
     const add = (piece: string) => {
@@ -171,7 +173,7 @@ class Answer {
         constraint: constrain?.(promptIds.at(-1)),
         onToken: (id) => {
           prefilled ??= this.#count();
-          add(stopText.push(decoder.push(id)));
+          add(stopText.push(decoder.push(id) + (shows?.(id) ? this.#tokenizer.textOf(id) : "")));
           return stopText.stopped;
         },
       });

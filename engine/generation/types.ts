@@ -1,4 +1,5 @@
 import type { SkippedProducts } from "../compute/counters.js";
+import type { CallsFormat } from "../grammar/calls.js";
 import type { Signal } from "../options.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import type { ChatRenderOptions } from "../text/types.js";
@@ -7,8 +8,11 @@ import type { GenerationTrace } from "./trace-types.js";
 /** Why an answer ended: the model's end of turn; a stop string or id of the caller; `maxTokens`; the context is full; the caller's signal or an abandoned loop. */
 export type StopReason = "eos" | "stop" | "length" | "context" | "aborted";
 
-/** What an answer is held to: JSON under a JSON Schema, or a text of a grammar in GBNF. */
-export type AnswerFormat = { readonly schema: unknown } | { readonly grammar: string };
+/**
+ * What an answer is held to: JSON under a JSON Schema; a text of a grammar in GBNF; or calls of tools, in the form that the model's chat template
+ * writes.
+ */
+export type AnswerFormat = { readonly schema: unknown } | { readonly grammar: string } | { readonly calls: CallsFormat };
 
 /** How to generate text. Defaults come from the model's generation_config, otherwise from `defaults.ts`. */
 export interface GenerateOptions extends Partial<SamplingOptions> {

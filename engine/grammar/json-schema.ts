@@ -31,7 +31,18 @@ const MOST_DIVISOR = 4096;
  * @throws BitnetError usage: it names the keyword and where it is
  */
 export function compileSchema(schema: unknown): Grammar {
-  return compileRules(new SchemaReader(JSON.parse(schemaText(schema))).rules);
+  const rules: Rule[] = [];
+  readSchema(schema, rules, "the schema");
+  return compileRules(rules);
+}
+
+/**
+ * Adds the rules of a schema to others. Returns what stands for its texts: its first rule.
+ * @param subject what it is called in messages
+ * @throws BitnetError usage
+ */
+export function readSchema(schema: unknown, rules: Rule[], subject: string): Expression {
+  return new SchemaReader(JSON.parse(schemaText(schema)), rules, subject).whole;
 }
 
 /**
@@ -76,7 +87,10 @@ const [open, close, openList, closeList] = [text("{"), text("}"), text("["), tex
 
 /** Reads a schema into rules. */
 class SchemaReader {
-  readonly rules: Rule[] = [];
+  /** The rule of all of it. */
+  readonly whole: Expression;
+  readonly #rules: Rule[];
+  readonly #subject: string;
   readonly #root: unknown;
   /** Rules by what they are of: a reference, or the canonical form of a string's keywords. */
   readonly #known = new Map<string, Expression>();
@@ -85,15 +99,18 @@ class SchemaReader {
   #depth = 0;
   #read = 0;
 
-  constructor(root: unknown) {
+  constructor(root: unknown, rules: Rule[], subject: string) {
     this.#root = root;
-    this.rules.push({ name: "the schema", expression: never });
+    this.#rules = rules;
+    this.#subject = subject;
+    const index = rules.push({ name: subject, expression: never }) - 1;
     const expression = this.#reference("#", "#");
-    this.rules[0] = { name: "the schema", expression };
+    rules[index] = { name: subject, expression };
+    this.whole = rule(index);
   }
 
   #refuse(at: string, message: string): never {
-    throw new BitnetError("usage", `the schema at ${inText(at)} ${message}`);
+    throw new BitnetError("usage", `${this.#subject} at ${inText(at)} ${message}`);
   }
 
   /** A rule by its key, known before it is read: it may contain itself. */
@@ -103,10 +120,10 @@ class SchemaReader {
 
   /** A new rule: what is nested in others is one, so that its texts are followed once for all places where they can be. */
   #rule(at: string, read: () => Expression, key?: string): Expression {
-    const index = this.rules.push({ name: `the schema at ${inText(at)}`, expression: never }) - 1;
+    const index = this.#rules.push({ name: `${this.#subject} at ${inText(at)}`, expression: never }) - 1;
     const made = rule(index);
     if (key !== undefined) this.#known.set(key, made);
-    this.rules[index] = { ...this.rules[index]!, expression: read() };
+    this.#rules[index] = { ...this.#rules[index]!, expression: read() };
     return made;
   }
 
@@ -325,7 +342,7 @@ class SchemaReader {
       this.#refuse(`${at}/${asked[0]}`, "can't be combined with enum or const, which list whole values");
     }
     const expression = kind === "string" ? this.#stringOf(schema, at, true) : this.#numberOf(schema, type === "integer", at);
-    this.#budget.subject = `the schema at ${inText(at)}`;
+    this.#budget.subject = `${this.#subject} at ${inText(at)}`;
     const automaton = buildAutomaton(expression, this.#budget);
     return (value) => accepts(automaton, JSON.stringify(value));
   }
