@@ -54,14 +54,26 @@ it("has what a user needs, and nothing else", () => {
       "docs/release.md",
       "schemas/receipt.v1.schema.json",
     ],
-    ...["bitnet.cjs", "validation.cjs", "index.js", "index.cjs", "hub.js", "hub.cjs", "worker.cjs", "perf.js", "LICENSES.txt"].map(
-      (name) => `dist/bundle/${name}`,
-    ),
+    ...[
+      "bitnet.cjs",
+      "validation.cjs",
+      "index.js",
+      "index.cjs",
+      "hub.js",
+      "hub.cjs",
+      "server.js",
+      "server.cjs",
+      "worker.cjs",
+      "perf.js",
+      "LICENSES.txt",
+    ].map((name) => `dist/bundle/${name}`),
     ...[
       "dist/engine/index.d.ts",
       "dist/engine/index.d.cts",
       "dist/hub/index.d.ts",
       "dist/hub/index.d.cts",
+      "dist/server/index.d.ts",
+      "dist/server/index.d.cts",
       "dist/kernels/plain.wasm",
       "dist/kernels/relaxed.wasm",
       "models/bitnet-stories-4m/references.json",
@@ -70,7 +82,7 @@ it("has what a user needs, and nothing else", () => {
     expect(paths).toContain(path);
   }
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/(?:engine|hub)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/(?:engine|hub|server)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
   expect(paths.filter((path) => !allowed.test(path) || path.includes(".test."))).toEqual([]);
   const manifest = JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).not.toHaveProperty("dependencies");
@@ -117,13 +129,19 @@ it.runIf(THOROUGH)("validates itself: green, and it says what only a clone could
 
 const REQUIRED = `const { loadModel, BitnetError } = require("bitnet-ts");
 const { findModel } = require("bitnet-ts/hub");
+const { createHandler } = require("bitnet-ts/server");
 const unknown = () => { try { findModel("o/n", { cache: "none" }); } catch (error) { return error instanceof BitnetError && error.code; } };
 (async () => {
   const model = await loadModel(undefined, { threads: 1 });
   const { ids } = await model.generate("Once upon a time", { maxTokens: 8, temperature: 0 }).result();
+  const ask = createHandler(new Map([["stories", model]]));
+  const request = { prompt: "Once upon a time", max_tokens: 8, temperature: 0 };
+  const post = { method: "POST", headers: { "content-type": "application/json" } };
+  const answer = await ask(new Request("http://localhost/v1/completions", { ...post, body: JSON.stringify(request) }));
+  const { usage } = await answer.json();
   await model.close();
   const wrong = await loadModel("none.gguf").catch((error) => error);
-  console.log(JSON.stringify([ids.length, wrong instanceof BitnetError && wrong.code, unknown()]));
+  console.log(JSON.stringify([ids.length, usage.completion_tokens, wrong instanceof BitnetError && wrong.code, unknown()]));
 })();
 `;
 
@@ -144,7 +162,7 @@ it("npm refuses to pack a tree that is not built, or has changed since it was bu
 
 it("can be required", () => {
   writeFileSync(join(user, "required.cjs"), REQUIRED);
-  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,"usage","usage"]\n', stderr: "" });
+  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,8,"usage","usage"]\n', stderr: "" });
 });
 
 it("an uncaught error shows short lines", () => {

@@ -18,7 +18,7 @@ import {
 import type { InfoFlags } from "./info.js";
 import type { InspectFlags } from "./inspect.js";
 import type { ListFlags } from "./list.js";
-import { modelPath, modelPaths } from "./model-path.js";
+import { modelPath, modelPaths, namedModels } from "./model-path.js";
 import type { ParityFlags } from "./parity.js";
 import type { PerfFlags } from "./perf.js";
 import type { PerfCompareFlags } from "./perf-compare.js";
@@ -134,18 +134,28 @@ function addChat(program: Command): void {
 }
 
 function addServe(program: Command): void {
-  const serve = command(
-    program,
-    "serve",
-    "answer OpenAI's API over HTTP, and a page to chat",
+  const serve = subcommand(program, "serve", "answer OpenAI's API over HTTP, and a page to chat", [
     "bitnet serve --model model.gguf --port 8080",
-  )
+    "bitnet serve --model a.gguf --model owner/name --memory 6",
+  ])
+    .option(
+      "-m, --model <path>",
+      "GGUF file, SafeTensors file, a directory with one, or the name of a pulled model; can be repeated (default: the embedded model)",
+      namedModels,
+    )
+    .option(
+      "--memory <GiB>",
+      "with several models: memory that those that are loaded may take together (default: three quarters of the machine's)",
+      decimal(0.01, 1e6),
+    )
+    .option("--idle <minutes>", "with several models: time after which one that nobody uses is unloaded", decimal(0.01, 1e6), 15)
     .option("--host <address>", "address to listen on; 0.0.0.0: all, for which --api-key is advised", nonEmpty, "127.0.0.1")
     .option("--port <n>", "port to listen on; 0: any that is free", integer(0, 65535), 8080)
     .option("--api-key <key>", "refuse requests without this key (default: no key)", nonEmpty)
     .option("--cors <origin>", "let pages of this origin read answers; *: of all (default: none)", parseOrigin)
     .option("--parallel <n>", "answers that are computed at once; the others wait (default: 32)", integer(1, 32))
     .option("--max-waiting <n>", "requests that may wait; more are refused with status 429", integer(0, 1_000_000), 64)
+    .option("--log", "write a line of JSON on each request to standard error: times, tokens, status, and nothing of what was said")
     .action(async (flags: ServeFlags) => (await import("./serve.js")).serve(flags));
   addEngineFlags(serve);
 }

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
 import { afterEach, describe, expect, it } from "vitest";
@@ -106,6 +107,44 @@ describe("SIGTERM", () => {
     expect(await second.ended).toBe(128 + 15);
     expect(await endless).toBeInstanceOf(Error);
   });
+});
+
+it("several models are loaded when they are asked for, within the memory that they may take; --log tells of each request", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bitnet-serve-"));
+  try {
+    for (const name of ["one.gguf", "two.gguf", "damaged.gguf"])
+      copyFileSync("models/bitnet-stories-4m/ggml-model-i2_s.gguf", join(folder, name));
+    truncateSync(join(folder, "damaged.gguf"), 100_000);
+    const models = ["one", "two", "damaged"].flatMap((name) => ["--model", join(folder, `${name}.gguf`)]);
+    // Room for one of them.
+    const { client, url, stderr, child, ended } = await serving(...models, "--memory", "0.03", "--log");
+    const names: string[] = [];
+    for await (const { id } of client.models.list()) names.push(id);
+    expect(names).toEqual(["one", "two", "damaged"]);
+    const ask = async (model: string): Promise<string> =>
+      (await client.completions.create({ model, prompt: "The dog", max_tokens: 8, seed: 1 })).choices[0]!.text;
+    const texts = [await ask("one"), await ask("two"), ...(await Promise.all([ask("one"), ask("two"), ask("one")]))];
+    expect(new Set(texts).size).toBe(1);
+    await expect(ask("damaged")).rejects.toMatchObject({ status: 500 });
+    await expect(ask("three")).rejects.toMatchObject({ status: 404 });
+    const metrics = await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text();
+    const of = (name: string): number[] =>
+      [...metrics.matchAll(new RegExp(`^bitnet_${name}\\{.*\\} (\\d+)$`, "gm"))].map(([, n]) => Number(n));
+    expect(of("loaded").reduce((sum, n) => sum + n, 0)).toBe(1);
+    expect(of("loads_total")[0]).toBeGreaterThanOrEqual(2);
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
+    const lines = stderr()
+      .split("\n")
+      .filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines).toHaveLength(1 + 5 + 2 + 1);
+    expect(lines[1]).toMatchObject({ method: "POST", path: "/v1/completions", status: 200, model: "one", completionTokens: 8 });
+    expect(lines.map(({ status }) => status).filter((status) => status !== 200)).toEqual([500, 404]);
+    expect(stderr()).not.toContain("The dog");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 it("a port that is taken is one sentence", async () => {

@@ -72,7 +72,7 @@ function finishOf(reason: StopReason, reader: AnswerReader): Finish {
 }
 
 /** Tokens of a request: those of a prompt count once, however many answers it has. @param n answers to each prompt */
-function usageOf(results: readonly GenerationResult[], n: number): Usage {
+export function usageOf(results: readonly GenerationResult[], n: number): Usage {
   const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
   const prompts = results.filter((_, i) => i % n === 0);
   return {
@@ -131,7 +131,8 @@ export async function streamedAnswer(
   }
   const texts = written(asked, heading, first, events, onEnd);
   const encoder = new TextEncoder();
-  let next: Promise<IteratorResult<string>> | undefined;
+  // Begun at once, so that it also ends where nobody reads it.
+  let next: Promise<IteratorResult<string>> | undefined = texts.next();
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {

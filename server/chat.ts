@@ -5,7 +5,7 @@ import { type ChoiceForm, choicesForm } from "./choices.js";
 import { conversation, formatOf, heldTo } from "./conversation.js";
 import { badField } from "./errors.js";
 import { checkFields, field, OBJECT, readWriting, WRITING_FIELDS } from "./fields.js";
-import { type Models, modelOf } from "./models.js";
+import type { ServedModel } from "./models.js";
 import { checkToolMessages, readTools, type Schema } from "./tools.js";
 
 const FIELDS: ReadonlySet<string> = new Set([
@@ -45,9 +45,8 @@ function deltasOf(part: AnswerPart, index: number): object[] {
 }
 
 /** `POST /v1/chat/completions`: the model's template writes the conversation, in which control tokens are plain text. @throws ApiError */
-export function readChat(models: Models, body: JsonObject): Asked {
+export function readChat(name: string, model: ServedModel, body: JsonObject): Asked {
   checkFields(body, FIELDS);
-  const [name, model] = modelOf(models, body);
   const writing = readWriting(body);
   const { messages } = body;
   if (!Array.isArray(messages)) throw badField("messages", 'a list of messages: [{ "role": "user", "content": "…" }]');

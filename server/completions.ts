@@ -4,7 +4,7 @@ import type { JsonObject } from "./body.js";
 import { type ChoiceForm, choicesForm } from "./choices.js";
 import { badField } from "./errors.js";
 import { checkFields, MOST_CHOICES, readWriting, WRITING_FIELDS } from "./fields.js";
-import { type Models, modelOf } from "./models.js";
+import type { ServedModel } from "./models.js";
 
 const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt"]);
 
@@ -23,9 +23,8 @@ const FORM: ChoiceForm = {
  * `POST /v1/completions`: continues texts, or token ids as they are. In a text, control tokens are plain text: who wants them sends ids.
  * @throws ApiError
  */
-export function readCompletion(models: Models, body: JsonObject): Asked {
+export function readCompletion(name: string, model: ServedModel, body: JsonObject): Asked {
   checkFields(body, FIELDS);
-  const [name, model] = modelOf(models, body);
   const writing = readWriting(body);
   const prompts = readPrompts(body.prompt);
   if (prompts.length * writing.n > MOST_CHOICES) throw badField("n", `such that all prompts have at most ${MOST_CHOICES} answers in all`);

@@ -1,7 +1,7 @@
 import type { JsonObject } from "./body.js";
 import { badField, toApiError } from "./errors.js";
 import { checkFields, field, oneOf } from "./fields.js";
-import { type Models, modelOf } from "./models.js";
+import type { ServedModel } from "./models.js";
 
 const FIELDS: ReadonlySet<string> = new Set(["model", "input", "encoding_format"]);
 
@@ -12,9 +12,8 @@ const MOST_TEXTS = 2048;
 const AT_ONCE = 8;
 
 /** `POST /v1/embeddings`: a vector of length 1 of each text, pooled as the model's file states. @throws ApiError */
-export async function embeddings(models: Models, body: JsonObject, signal: AbortSignal): Promise<object> {
+export async function embeddings(name: string, model: ServedModel, body: JsonObject, signal: AbortSignal): Promise<object> {
   checkFields(body, FIELDS);
-  const [name, model] = modelOf(models, body);
   const format = field(body, "encoding_format", oneOf("float", "base64")) ?? "float";
   const texts = typeof body.input === "string" ? [body.input] : body.input;
   if (!isTexts(texts)) throw badField("input", `a string, or a list of 1 to ${MOST_TEXTS} strings (token ids are not supported yet)`);

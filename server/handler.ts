@@ -1,15 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { BitnetError } from "../engine/errors.js";
-import { type GenerationResult, NUMERICS_VERSION } from "../engine/index.js";
+import { type GenerationResult, NUMERICS_VERSION, type StopReason } from "../engine/index.js";
 import { type AccessOptions, checkHost, checkKey, corsHeaders, preflight } from "./access.js";
-import { type Asked, type Heading, streamedAnswer, wholeAnswer } from "./answers.js";
+import { type Asked, type Heading, streamedAnswer, usageOf, wholeAnswer } from "./answers.js";
 import { type JsonObject, readBody } from "./body.js";
 import { readChat } from "./chat.js";
 import { readCompletion } from "./completions.js";
 import { embeddings } from "./embeddings.js";
 import { ApiError, toApiError } from "./errors.js";
 import { Metrics } from "./metrics.js";
-import { listModels, type Models, oneModel } from "./models.js";
+import { LoadedModels, listModels, type Models, modelName, oneModel, type ServedModel } from "./models.js";
 import { page, pagePolicy } from "./page.js";
 import { readResponse } from "./responses.js";
 
@@ -24,8 +24,27 @@ export interface HandlerOptions extends AccessOptions {
   readonly stopping?: AbortSignal;
   /** Default 5000. */
   readonly streamGraceMs?: number;
+  /** Hears of each request when it has been answered: a stream, when it has ended. */
+  readonly onRequest?: (request: RequestLog) => void;
   /** Hears of failures that are the server's own fault. */
   readonly onError?: (error: unknown, requestId: string) => void;
+}
+
+/** What is known of a request that has been answered; nothing of what was said. */
+export interface RequestLog {
+  readonly id: string;
+  readonly method: string;
+  /** The address, or "other" where there is none. */
+  readonly path: string;
+  readonly status: number;
+  /** From the request to the end of its answer. */
+  readonly ms: number;
+  readonly model?: string;
+  readonly promptTokens?: number;
+  readonly cachedTokens?: number;
+  readonly completionTokens?: number;
+  /** Why each answer ended. */
+  readonly stopReasons?: readonly StopReason[];
 }
 
 export type Handler = (request: Request) => Promise<Response>;
@@ -48,8 +67,8 @@ const COMMON_HEADERS = { "cache-control": "no-store", "x-content-type-options": 
  * `GET /v1/models`, `/v1/models/{name}`; `POST /v1/chat/completions`, `/v1/responses`, `/v1/completions`, `/v1/embeddings`; `GET /health`,
  * `/metrics`; a page to chat at `/`. A request whose signal is aborted, and a stream that is cancelled, end the work. It never rejects.
  */
-export function createHandler(models: Models, options: HandlerOptions = {}): Handler {
-  return new Server(models, options).handle;
+export function createHandler(models: Models | ReadonlyMap<string, ServedModel>, options: HandlerOptions = {}): Handler {
+  return new Server("use" in models ? models : new LoadedModels(models), options).handle;
 }
 
 class Server {
@@ -60,8 +79,6 @@ class Server {
   readonly #created = Math.floor(Date.now() / 1000);
   /** What ends each stream that is open. */
   readonly #streams = new Set<AbortController>();
-  /** A model can't answer any more. */
-  #broken = false;
 
   constructor(models: Models, options: HandlerOptions) {
     this.#models = models;
@@ -79,18 +96,24 @@ class Server {
   readonly handle: Handler = async (request) => {
     const id = requestId(request);
     const { pathname } = new URL(request.url);
-    const routes = this.#routes(pathname);
+    const route = this.#routes(pathname);
+    const seen: Seen = { id, start: performance.now(), path: route?.name ?? "other", streams: false, facts: {} };
     let response: Response;
     try {
-      response = await this.#route(request, routes, id);
+      response = await this.#route(request, route, seen);
     } catch (error) {
       response = this.#failed(error, id, request);
     }
-    this.#metrics.responded(routes?.name ?? "other", response.status);
+    this.#metrics.responded(seen.path, response.status);
+    if (!seen.streams) this.#tell(request, seen, response.status);
     const headers = { ...COMMON_HEADERS, "x-request-id": id, ...corsHeaders(request, this.#options.cors) };
     for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
     return response;
   };
+
+  #tell({ method }: Request, { id, path, start, facts }: Seen, status: number): void {
+    this.#options.onRequest?.({ id, method, path, status, ms: Math.round(performance.now() - start), ...facts });
+  }
 
   #failed(error: unknown, id: string, request: Request): Response {
     const failure = toApiError(error);
@@ -103,11 +126,10 @@ class Server {
   #note(failure: ApiError, id: string): void {
     if (failure.status < 500) return;
     const { cause } = failure;
-    if (cause instanceof BitnetError && (cause.code === "closed" || cause.code === "internal")) this.#broken = true;
     if (cause !== undefined) this.#options.onError?.(cause, id);
   }
 
-  async #route(request: Request, route: Route | undefined, id: string): Promise<Response> {
+  async #route(request: Request, route: Route | undefined, seen: Seen): Promise<Response> {
     const { apiKey, cors, loopbackOnly = false, stopping } = this.#options;
     checkHost(request, loopbackOnly && apiKey === undefined);
     if (request.method === "OPTIONS" && cors !== undefined && request.headers.has("access-control-request-method"))
@@ -121,7 +143,7 @@ class Server {
     if (route.method === "POST" && stopping?.aborted) {
       throw new ApiError(503, "the server is stopping", { code: "stopping", headers: { connection: "close", "retry-after": "5" } });
     }
-    const response = await route.answer(request, id);
+    const response = await route.answer(request, seen);
     return request.method === "HEAD" ? new Response(null, response) : response;
   }
 
@@ -132,11 +154,11 @@ class Server {
       open,
       answer: async () => answer(),
     });
-    const post = (name: string, answer: (request: Request, body: JsonObject, id: string) => Promise<Response>): Route => ({
+    const post = (name: string, answer: (request: Request, body: JsonObject, seen: Seen) => Promise<Response>): Route => ({
       name,
       method: "POST",
       open: false,
-      answer: async (request, id) => answer(request, await readBody(request, this.#options.maxBodyBytes ?? MAX_BODY_BYTES), id),
+      answer: async (request, seen) => answer(request, await readBody(request, this.#options.maxBodyBytes ?? MAX_BODY_BYTES), seen),
     });
     switch (path) {
       case "/":
@@ -152,16 +174,13 @@ class Server {
       case "/v1/models":
         return get(path, () => json(listModels(this.#models, this.#created)));
       case "/v1/chat/completions":
-        return post(path, (request, body, id) => this.#answer(request, readChat(this.#models, body), id));
+        return post(path, (request, body, seen) => this.#answer(request, readChat, body, seen));
       case "/v1/responses":
-        return post(path, (request, body, id) => this.#answer(request, readResponse(this.#models, body), id));
+        return post(path, (request, body, seen) => this.#answer(request, readResponse, body, seen));
       case "/v1/completions":
-        return post(path, (request, body, id) => this.#answer(request, readCompletion(this.#models, body), id));
+        return post(path, (request, body, seen) => this.#answer(request, readCompletion, body, seen));
       case "/v1/embeddings":
-        return post(path, async (request, body) => {
-          const work = this.#work(request);
-          return json(await embeddings(this.#models, body, work.signal));
-        });
+        return post(path, (request, body, seen) => this.#embed(request, body, seen));
       default: {
         const [, name] = /^\/v1\/models\/(.+)$/.exec(path) ?? [];
         return name === undefined ? undefined : get("/v1/models/{name}", () => json(oneModel(this.#models, decoded(name), this.#created)));
@@ -170,7 +189,7 @@ class Server {
   }
 
   #health(): Response {
-    const status = this.#options.stopping?.aborted ? "stopping" : this.#broken ? "failed" : "ok";
+    const status = this.#options.stopping?.aborted ? "stopping" : this.#models.failed ? "failed" : "ok";
     return json({ status }, status === "ok" ? 200 : 503);
   }
 
@@ -182,37 +201,89 @@ class Server {
     return work;
   }
 
-  async #answer(request: Request, asked: Asked, id: string): Promise<Response> {
-    const start = performance.now();
-    const work = this.#work(request);
-    const heading: Heading = {
-      id: `${asked.form.prefix}${randomUUID().replaceAll("-", "")}`,
-      created: Math.floor(Date.now() / 1000),
-      model: asked.model,
-      system_fingerprint: FINGERPRINT,
-    };
-    const answered = (results: readonly GenerationResult[]): void => {
-      this.#metrics.answerSeconds.observe((performance.now() - start) / 1000);
-      for (const { timings } of results) this.#metrics.firstTokenSeconds.observe(timings.firstTokenMs / 1000);
-    };
+  async #embed(request: Request, body: JsonObject, seen: Seen): Promise<Response> {
+    const { signal } = this.#work(request);
+    const name = modelName(this.#models, body);
+    seen.facts = { model: name };
+    const { model, release } = await this.#models.use(name, signal);
+    let failure: unknown;
     try {
+      return json(await embeddings(name, model, body, signal));
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      release(isBroken(failure));
+    }
+  }
+
+  async #answer(
+    request: Request,
+    read: (name: string, model: ServedModel, body: JsonObject) => Asked,
+    body: JsonObject,
+    seen: Seen,
+  ): Promise<Response> {
+    const work = this.#work(request);
+    const name = modelName(this.#models, body);
+    seen.facts = { model: name };
+    const { model, release } = await this.#models.use(name, work.signal);
+    const answered = (results: readonly GenerationResult[], n: number): void => {
+      this.#metrics.answerSeconds.observe((performance.now() - seen.start) / 1000);
+      for (const { timings } of results) this.#metrics.firstTokenSeconds.observe(timings.firstTokenMs / 1000);
+      const { prompt, cached, completion } = usageOf(results, n);
+      const stopReasons = results.map(({ stopReason }) => stopReason);
+      seen.facts = { model: name, promptTokens: prompt, cachedTokens: cached, completionTokens: completion, stopReasons };
+    };
+    let subject: string | undefined;
+    try {
+      const asked = read(name, model, body);
+      subject = asked.subject;
+      const heading: Heading = {
+        id: `${asked.form.prefix}${randomUUID().replaceAll("-", "")}`,
+        created: Math.floor(Date.now() / 1000),
+        model: name,
+        system_fingerprint: FINGERPRINT,
+      };
       if (!asked.writing.stream) {
         const { body, results } = await wholeAnswer(asked, heading, work);
-        answered(results);
+        release(false);
+        answered(results, asked.writing.n);
         return json(body);
       }
       this.#streams.add(work);
       const stream = await streamedAnswer(asked, heading, work, (results, failure) => {
         this.#streams.delete(work);
-        answered(results);
-        if (failure) this.#note(failure, id);
+        release(isBroken(failure));
+        answered(results, asked.writing.n);
+        if (failure) this.#note(failure, seen.id);
+        this.#tell(request, seen, failure ? failure.status : 200);
       });
+      seen.streams = true;
       return new Response(stream, { headers: { "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" } });
     } catch (error) {
       this.#streams.delete(work);
-      throw toApiError(error, asked.subject, asked.model);
+      release(isBroken(error));
+      throw toApiError(error, subject, name);
     }
   }
+}
+
+/** Whether the model that failed so can't answer any more. */
+function isBroken(failure: unknown): boolean {
+  const cause = failure instanceof ApiError ? failure.cause : failure;
+  return cause instanceof BitnetError && (cause.code === "closed" || cause.code === "internal");
+}
+
+/** A request that is being answered. */
+interface Seen {
+  readonly id: string;
+  /** On the clock of `performance`. */
+  readonly start: number;
+  readonly path: string;
+  /** Its answer is a stream, which ends later. */
+  streams: boolean;
+  /** What there is to tell of its answer. */
+  facts: Omit<RequestLog, "id" | "method" | "path" | "status" | "ms">;
 }
 
 /** What answers at an address. */
@@ -222,7 +293,7 @@ interface Route {
   readonly method: "GET" | "POST";
   /** No key is asked for. */
   readonly open: boolean;
-  readonly answer: (request: Request, id: string) => Promise<Response>;
+  readonly answer: (request: Request, seen: Seen) => Promise<Response>;
 }
 
 function json(value: object, status = 200, headers: Readonly<Record<string, string>> = {}): Response {

@@ -53,7 +53,8 @@ export class Metrics {
   }
 
   write(models: Models): string {
-    const stats = [...models].map(([name, model]) => [`{model="${escaped(name)}"}`, model.stats] as const);
+    const states = models.states().map(({ name, ...state }) => ({ labels: `{model="${escaped(name)}"}`, ...state }));
+    const stats = states.flatMap(({ labels, model }) => (model ? [[labels, model.stats] as const] : []));
     const ofModels = Object.entries(MODEL_METRICS).flatMap(([key, [name, type, help]]) =>
       metric(
         name,
@@ -62,8 +63,12 @@ export class Metrics {
         stats.map(([labels, values]) => `bitnet_${name}${labels} ${values[key as keyof ModelStats]}`),
       ),
     );
+    const loaded = states.map(({ labels, model }) => `bitnet_loaded${labels} ${model ? 1 : 0}`);
+    const loads = states.map(({ labels, loads }) => `bitnet_loads_total${labels} ${loads}`);
     const responses = [...this.#responses].map(([labels, count]) => `bitnet_responses_total${labels} ${count}`);
     return `${[
+      ...metric("loaded", "gauge", "Whether a model is loaded", loaded),
+      ...metric("loads_total", "counter", "How often a model was loaded", loads),
       ...ofModels,
       ...metric("responses_total", "counter", "Responses by route and status", responses),
       ...metric(

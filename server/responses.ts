@@ -4,7 +4,7 @@ import type { JsonObject } from "./body.js";
 import { conversation, formatOf, heldTo } from "./conversation.js";
 import { ApiError, badField } from "./errors.js";
 import { checkFields, field, MOST_TOKENS, OBJECT, readWriting, TEXT, TRUE_OR_FALSE, wholeNumber } from "./fields.js";
-import { type Models, modelOf } from "./models.js";
+import type { ServedModel } from "./models.js";
 import { responseForm } from "./response-form.js";
 import { readTools, type Schema } from "./tools.js";
 
@@ -33,14 +33,13 @@ const NOT_SUPPORTED: Readonly<Record<string, readonly unknown[]>> = {
  * `POST /v1/responses`, without a store: the conversation is the request's `input`, with what was answered before.
  * @throws ApiError
  */
-export function readResponse(models: Models, body: JsonObject): Asked {
+export function readResponse(name: string, model: ServedModel, body: JsonObject): Asked {
   for (const name of ["previous_response_id", "conversation"]) {
     if ((body[name] ?? null) === null) continue;
     const message = `${name} is not supported, because no answers are stored: send the whole conversation as input`;
     throw new ApiError(400, message, { param: name, code: "unsupported_parameter" });
   }
   checkFields(body, FIELDS, NOT_SUPPORTED);
-  const [name, model] = modelOf(models, body);
   const given = readWriting(Object.fromEntries(WRITING.flatMap((name) => (Object.hasOwn(body, name) ? [[name, body[name]]] : []))));
   const maxTokens = field(body, "max_output_tokens", wholeNumber(1, MOST_TOKENS));
   const writing = maxTokens === undefined ? given : { ...given, options: { ...given.options, maxTokens } };

@@ -73,6 +73,8 @@ export class Model {
   readonly notes: readonly string[];
   /** How `embed` makes one vector of a text's tokens, unless told otherwise: as the file states, otherwise "mean". */
   readonly pooling: Pooling;
+  /** Memory of the weights, the cache and what is computed, bytes; 0 on the reference path. */
+  readonly memoryBytes: number;
   /** From the call of `loadModel` to ready, ms. */
   readonly loadMs: number;
   readonly #checkpoint: Checkpoint;
@@ -102,6 +104,7 @@ export class Model {
     this.chatTemplate = parts.chatTemplate;
     this.notes = [...configNotes(parts.config), ...parts.tokenizer.notes, ...(parts.chatTemplate?.notes ?? [])];
     this.pooling = statedPooling(parts.checkpoint, parts.config) ?? "mean";
+    this.memoryBytes = parts.running.memoryBytes;
     this.loadMs = parts.loadMs;
     this.#checkpoint = parts.checkpoint;
     this.#defaults = parts.defaults;

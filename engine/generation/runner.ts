@@ -87,6 +87,8 @@ export interface RunningKernels {
   readonly runner: StepRunner;
   readonly tier: Tier | "none";
   readonly why: string;
+  /** Of linear memory; 0 on the scalar path. */
+  readonly memoryBytes: number;
   readonly threads: number;
   readonly activationQuant: boolean;
 }
@@ -205,7 +207,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
       close: () => pool.close(),
     };
     if (stopped) throw stopped.by; // in the same breath as the answer came
-    return { runner, tier: loaded.tier, why: loaded.why, threads, activationQuant };
+    return { runner, tier: loaded.tier, why: loaded.why, memoryBytes: loaded.memoryBytes, threads, activationQuant };
   } catch (error) {
     await pool.close();
     throw stopped ? stopped.by : error;

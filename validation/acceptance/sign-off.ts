@@ -180,7 +180,18 @@ async function built({ root, clone, quick, signal }: Context): Promise<Finding> 
 }
 
 /** What must be in dist/bundle. */
-const BUNDLE = ["bitnet.cjs", "hub.cjs", "hub.js", "index.cjs", "index.js", "perf.js", "validation.cjs", "worker.cjs"];
+const BUNDLE = [
+  "bitnet.cjs",
+  "hub.cjs",
+  "hub.js",
+  "index.cjs",
+  "index.js",
+  "perf.js",
+  "server.cjs",
+  "server.js",
+  "validation.cjs",
+  "worker.cjs",
+];
 
 /** Those that hold nothing but the engine. */
 const ENGINE = ["index.cjs", "index.js", "worker.cjs"];
