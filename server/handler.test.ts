@@ -184,8 +184,8 @@ describe("who may ask", () => {
 
 /** The model, but for one answer that is the test's own. */
 function withChat(chat: () => Generation): ServedModel {
-  const { tokenizer, chatTemplate, stats } = model;
-  return { tokenizer, chatTemplate, stats, chat, generate: model.generate.bind(model), embed: model.embed.bind(model) };
+  const { tokenizer, chatTemplate, contextLength, stats } = model;
+  return { tokenizer, chatTemplate, contextLength, stats, chat, generate: model.generate.bind(model), embed: model.embed.bind(model) };
 }
 
 describe("failures", () => {
@@ -311,9 +311,9 @@ it("the page loads nothing, and its policy lets nothing run but what is in it", 
 
 it("tools reach a template that knows them, as text", async () => {
   const given: unknown[] = [];
-  const { tokenizer, stats } = model;
+  const { tokenizer, contextLength, stats } = model;
   const knowing: ServedModel = {
-    ...{ tokenizer, stats, generate: model.generate.bind(model), embed: model.embed.bind(model) },
+    ...{ tokenizer, contextLength, stats, generate: model.generate.bind(model), embed: model.embed.bind(model) },
     chatTemplate: { ...model.chatTemplate!, source: "{% for tool in tools %}{{ tool }}{% endfor %}" },
     chat: (messages, options) => {
       given.push(options?.template);

@@ -4,7 +4,7 @@ import { ApiError } from "./errors.js";
 import { field, TEXT } from "./fields.js";
 
 /** What is used of a model. */
-export type ServedModel = Pick<Model, "generate" | "chat" | "embed" | "tokenizer" | "chatTemplate" | "stats">;
+export type ServedModel = Pick<Model, "generate" | "chat" | "embed" | "tokenizer" | "chatTemplate" | "contextLength" | "stats">;
 /** Models by the names that clients call them. */
 export type Models = ReadonlyMap<string, ServedModel>;
 
