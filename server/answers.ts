@@ -121,6 +121,7 @@ export async function streamedAnswer(
       },
       cancel() {
         end.abort();
+        next ??= texts.next(); // what has not begun would hear nothing of its end
         void texts.return(undefined).catch(() => {}); // who would read it has gone
       },
     },
