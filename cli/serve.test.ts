@@ -54,18 +54,18 @@ const MODEL = "bitnet-stories-4m";
 describe("SIGTERM", () => {
   it("loses no answer that was accepted, ends streams with a finish reason, and exits with 0", async () => {
     const { client, child, ended, url, stderr } = await serving("--parallel", "4");
-    const requests = Array.from({ length: 8 }, (_, i) => ({ model: MODEL, prompt: "The dog", max_tokens: 40 + i, seed: i }));
+    const requests = Array.from({ length: 30 }, (_, i) => ({ model: MODEL, prompt: "The dog", max_tokens: 20 + i, seed: i }));
     const alone = [];
     for (const request of requests) alone.push((await client.completions.create(request)).choices[0]!.text);
-    const stream = await client.completions.create({ model: MODEL, prompt: "The cat", max_tokens: 60, stream: true });
-    const streamed = (async () => {
+    const streamed = Array.from({ length: 10 }, async (_, seed) => {
+      const stream = await client.completions.create({ model: MODEL, prompt: "The cat", max_tokens: 60, seed, stream: true });
       let reason: string | undefined;
       for await (const { choices } of stream) reason = choices[0]?.finish_reason ?? reason;
       return reason;
-    })();
+    });
     const going = requests.map((request) => client.completions.create(request));
     let finished = 0; // before the signal, on a slow machine
-    const all: readonly Promise<unknown>[] = [streamed, ...going];
+    const all: readonly Promise<unknown>[] = [...streamed, ...going];
     for (const one of all) void one.then(() => finished++);
     /** Those that the server has accepted; what ends while it is asked may be missing. */
     const accepted = async (): Promise<number> => {
@@ -73,10 +73,15 @@ describe("SIGTERM", () => {
       const text = await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text();
       return [...text.matchAll(/^bitnet_(?:running|waiting)\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), before);
     };
-    while ((await accepted()) < 9) await new Promise((resolve) => setTimeout(resolve, 1));
+    while ((await accepted()) < 40) await new Promise((resolve) => setTimeout(resolve, 1));
     child.kill("SIGTERM");
+    // One that comes late is told so, or finds nobody.
+    const late = await client.completions.create({ model: MODEL, prompt: "The" }).catch((error: unknown) => error);
+    expect(
+      late instanceof OpenAI.APIConnectionError || (late instanceof OpenAI.APIError && late.status === 503) || child.exitCode === 0,
+    ).toBe(true);
     expect((await Promise.all(going)).map(({ choices }) => choices[0]!.text)).toEqual(alone);
-    expect(await streamed).toMatch(/^(?:length|stop)$/);
+    for (const reason of await Promise.all(streamed)) expect(reason).toMatch(/^(?:length|stop)$/);
     expect(await ended).toBe(0);
     expect(stderr()).toMatch(
       /^serving bitnet-stories-4m at http:\/\/127\.0\.0\.1:\d+; Ctrl-C stops it\ntry it: curl .*\/v1\/chat\/completions /,

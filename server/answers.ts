@@ -131,8 +131,7 @@ export async function streamedAnswer(
   }
   const texts = written(asked, heading, first, events, onEnd);
   const encoder = new TextEncoder();
-  // Begun at once, so that it also ends where nobody reads it.
-  let next: Promise<IteratorResult<string>> | undefined = texts.next();
+  let next: Promise<IteratorResult<string>> | undefined;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -149,6 +148,7 @@ export async function streamedAnswer(
       },
       cancel() {
         end.abort();
+        next ??= texts.next(); // what has not begun would hear nothing of its end
         void texts.return(undefined).catch(() => {}); // who would read it has gone
       },
     },

@@ -1,3 +1,4 @@
+import { checkTextLength } from "../engine/index.js";
 import type { AnswerPart } from "./answer-reader.js";
 import type { Asked } from "./answers.js";
 import type { JsonObject } from "./body.js";
@@ -29,6 +30,7 @@ export function readCompletion(name: string, model: ServedModel, body: JsonObjec
   const prompts = readPrompts(body.prompt);
   if (prompts.length * writing.n > MOST_CHOICES) throw badField("n", `such that all prompts have at most ${MOST_CHOICES} answers in all`);
   const starts = prompts.flatMap((prompt) => {
+    if (typeof prompt === "string") checkTextLength(prompt, "the prompt", model.tokenizer, model.contextLength);
     const ids = typeof prompt === "string" ? model.tokenizer.encode(prompt, { literal: [[0, prompt.length]] }) : prompt;
     return Array.from({ length: writing.n }, (_, i) => {
       const options = { ...writing.options, seed: writing.seed(i) };

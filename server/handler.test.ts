@@ -184,9 +184,9 @@ describe("who may ask", () => {
 
 /** The model, but for one answer that is the test's own. */
 function withChat(chat: () => Generation): ServedModel {
-  const { tokenizer, chatTemplate, stats } = model;
+  const { tokenizer, chatTemplate, contextLength, stats } = model;
   const bound = { generate: model.generate.bind(model), embed: model.embed.bind(model), toolCallParser: () => undefined };
-  return { tokenizer, chatTemplate, stats, chat, ...bound };
+  return { tokenizer, chatTemplate, contextLength, stats, chat, ...bound };
 }
 
 describe("failures", () => {

@@ -4,7 +4,10 @@ import { ApiError } from "./errors.js";
 import { field, TEXT } from "./fields.js";
 
 /** What is used of a model. */
-export type ServedModel = Pick<Model, "generate" | "chat" | "embed" | "tokenizer" | "chatTemplate" | "toolCallParser" | "stats">;
+export type ServedModel = Pick<
+  Model,
+  "generate" | "chat" | "embed" | "tokenizer" | "chatTemplate" | "toolCallParser" | "contextLength" | "stats"
+>;
 
 /** A model that is used: it stays loaded until it is released. */
 export interface Lease {

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
+import { ApiError } from "./errors.js";
 import type { Handler } from "./handler.js";
 
 /** Where Node's HTTP server listens. */
@@ -18,8 +19,8 @@ export interface Listening {
   /** `http://127.0.0.1:8080` */
   readonly url: string;
   /**
-   * Accepts nothing more, and waits for the answers that are being written. Streams that are still open after `graceMs` are cut off; answers that
-   * are not streamed are not.
+   * Accepts nothing more, and waits for the answers that are being written. After `graceMs`, streams that are still open and requests that are not
+   * complete are cut off; answers that are not streamed are not.
    */
   close(graceMs: number): Promise<void>;
 }
@@ -27,19 +28,21 @@ export interface Listening {
 /** Clients that are connected at a time; more are turned away. */
 const MOST_CONNECTIONS = 1024;
 const STALL_MS = 60_000;
-/** How often connections that have become idle are looked for while the server closes. */
-const IDLE_CHECK_MS = 50;
+/** How often connections that may be closed are looked for while the server closes. */
+const CLOSING_CHECK_MS = 50;
 
 /** Times that a client has: for the headers, for the whole request, and between two requests. */
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 10_000, connectionsCheckingInterval: 5_000 } as const;
 
 /** Serves a handler with `node:http`. Rejects with the system's error where it can't listen. */
 export async function listen(handler: Handler, { host, port, stallMs = STALL_MS }: ListenOptions): Promise<Listening> {
-  /** Responses that are being streamed. */
-  const streams = new Set<ServerResponse>();
+  /** Responses that are not written to their end. */
+  const open = new Set<ServerResponse>();
   const server = createServer(TIMEOUTS, (request, response) => {
+    open.add(response);
+    response.once("close", () => open.delete(response));
     // Nothing is left to tell where this fails: the connection is.
-    answer(handler, request, response, streams, stallMs).catch(() => response.destroy());
+    answer(handler, request, response, stallMs).catch(() => response.destroy());
   });
   server.maxConnections = MOST_CONNECTIONS;
   const sockets = new Set<Socket>();
@@ -57,39 +60,38 @@ export async function listen(handler: Handler, { host, port, stallMs = STALL_MS 
   const { port: listening } = server.address() as AddressInfo;
   return {
     url: `http://${host.includes(":") ? `[${host}]` : host}:${listening}`,
-    close: (graceMs) => close(server, sockets, streams, graceMs),
+    close: (graceMs) => close(server, sockets, open, graceMs),
   };
 }
 
-async function close(server: Server, sockets: ReadonlySet<Socket>, streams: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {
-  const cut = setTimeout(() => {
-    for (const response of streams) response.destroy();
-  }, graceMs);
-  // Node closes connections that are idle now, but not those that become so later, or that clients opened to have them ready.
-  const idle = setInterval(() => {
+async function close(server: Server, sockets: ReadonlySet<Socket>, open: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {
+  const cut = performance.now() + graceMs;
+  // Node closes connections that are idle now, but not those that become so later, or that clients opened to have them ready. Nor has it an eye on
+  // its times any more: a client that never finishes its request would keep the server for ever.
+  const check = setInterval(() => {
     server.closeIdleConnections();
-    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
-  }, IDLE_CHECK_MS);
+    const isCut = performance.now() >= cut;
+    const owed = new Set([...open].filter(isOwed).map(({ req }) => req.socket));
+    for (const socket of sockets) if (socket.bytesRead === 0 || (isCut && !owed.has(socket))) socket.destroy();
+  }, CLOSING_CHECK_MS);
   await new Promise<void>((resolve) => server.close(() => resolve()));
-  clearInterval(idle);
-  clearTimeout(cut);
+  clearInterval(check);
 }
 
-async function answer(
-  handler: Handler,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-  streams: Set<ServerResponse>,
-  stallMs: number,
-): Promise<void> {
+/** Whether it answers a complete request, and is no stream. */
+function isOwed(response: ServerResponse): boolean {
+  return response.req.complete && (!response.headersSent || response.hasHeader("content-length"));
+}
+
+async function answer(handler: Handler, incoming: IncomingMessage, outgoing: ServerResponse, stallMs: number): Promise<void> {
   const gone = new AbortController();
   outgoing.once("close", () => {
-    streams.delete(outgoing);
     if (!outgoing.writableFinished) gone.abort();
   });
   const request = requestOf(incoming, gone.signal);
   if (!request) {
-    outgoing.writeHead(400, { connection: "close" }).end();
+    const { status, body } = new ApiError(400, "the request's method, address or host is not valid");
+    outgoing.writeHead(status, { "content-type": "application/json", connection: "close" }).end(JSON.stringify(body));
     return;
   }
   const response = await handler(request);
@@ -99,17 +101,15 @@ async function answer(
   }
   outgoing.writeHead(response.status, Object.fromEntries(response.headers));
   // Its status is known long before the answer is.
-  if (!response.headers.has("content-length")) {
-    streams.add(outgoing);
-    outgoing.flushHeaders();
-  }
+  if (!response.headers.has("content-length")) outgoing.flushHeaders();
   await write(response, outgoing, stallMs);
 }
 
 /** undefined: it has a method or an address that no request can have. */
 function requestOf(incoming: IncomingMessage, signal: AbortSignal): Request | undefined {
-  const { method = "", url = "", headers } = incoming;
-  if (!url.startsWith("/")) return undefined;
+  const { method = "", url = "", headers, headersDistinct } = incoming;
+  // Of several hosts, a proxy may have looked at another one than is looked at here.
+  if (!url.startsWith("/") || (headersDistinct.host ?? []).length > 1) return undefined;
   const given = new Headers();
   try {
     for (const [name, value] of Object.entries(headers)) {

@@ -51,9 +51,9 @@ export async function openToolServer(): Promise<ToolServer> {
   const model = await loadModel(undefined, { threads: 2, tokenizer: directory });
   const script: string[] = [];
   const heard: { messages: Parameters<ServedModel["chat"]>[0]; options: ChatOptions }[] = [];
-  const { tokenizer, chatTemplate, stats } = model;
+  const { tokenizer, chatTemplate, contextLength, stats } = model;
   const scripted: ServedModel = {
-    ...{ tokenizer, chatTemplate, stats, generate: model.generate.bind(model), embed: model.embed.bind(model) },
+    ...{ tokenizer, chatTemplate, contextLength, stats, generate: model.generate.bind(model), embed: model.embed.bind(model) },
     toolCallParser: () => model.toolCallParser(),
     chat: (messages, options) => {
       heard.push({ messages, options: options as ChatOptions });

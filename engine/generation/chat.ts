@@ -1,11 +1,10 @@
+import { BitnetError } from "../errors.js";
 import type { Given } from "../options.js";
 import { encodeRendered } from "../text/chat-template.js";
 import { dateFrom, readMessages, readVariables } from "../text/messages.js";
 import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "../text/types.js";
+import { mostCharacters } from "./text-length.js";
 import type { GenerationResult } from "./types.js";
-
-/** UTF-16 units that a conversation may always have: a context too short for them is better told in tokens. */
-const ALWAYS = 2 ** 16;
 
 /** Conversations whose ids are remembered: one each turn, the least recently used is forgotten. */
 const MAX_REMEMBERED = 32;
@@ -31,6 +30,7 @@ interface Answered extends Omit<ChatPrompt, "hasTools"> {
 export class ChatMemory {
   readonly #tokenizer: Tokenizer;
   readonly #template: ChatTemplate;
+  readonly #contextLength: number;
   /** UTF-16 units of the longest conversation that the context could hold. */
   readonly #maxLength: number;
   /** Least recently used first. */
@@ -40,7 +40,8 @@ export class ChatMemory {
   constructor(tokenizer: Tokenizer, template: ChatTemplate, contextLength: number) {
     this.#tokenizer = tokenizer;
     this.#template = template;
-    this.#maxLength = Math.max(ALWAYS, contextLength * tokenizer.longestToken);
+    this.#contextLength = contextLength;
+    this.#maxLength = mostCharacters(tokenizer, contextLength);
   }
 
   /** The conversation, with an opening for the assistant's answer or the beginning of it. Throws as `ChatTemplate.compose` does. */
@@ -71,6 +72,11 @@ export class ChatMemory {
     const amount = { characters: 0, values: 0 };
     try {
       const said = readMessages(messages, amount) as readonly ChatMessage[];
+      // Each takes a token at least. To write out a hundred thousand takes seconds, in which nothing else goes on.
+      if (said.length > this.#contextLength) {
+        const message = `the conversation has ${said.length} messages, more than the context of ${this.#contextLength} tokens can hold`;
+        throw new BitnetError("usage", message);
+      }
       const { template, date } = options;
       const asked = {
         continueFinalMessage: options.continueFinalMessage ?? isBegun(said.at(-1)!),

@@ -4,6 +4,7 @@ import type { ModelConfig } from "../model/config.js";
 import { isListOf, oneOf, type Rules, SIGNAL, type Signal, shown, TEXT, TRUE_OR_FALSE } from "../options.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Scheduler } from "./scheduler.js";
+import { checkTextLength } from "./text-length.js";
 
 export const POOLINGS = ["mean", "last"] as const;
 /** How the vectors of a text's tokens become one: their mean, or the last token's. */
@@ -49,6 +50,7 @@ export async function embed(
 ): Promise<Float32Array[]> {
   const end = tokenizer.addsEos ? [tokenizer.eosIds[0]!] : [];
   const all = texts.map((text) => {
+    checkTextLength(text, `the text ${shown(text)}`, tokenizer, limits.contextLength);
     const ids = [...tokenizer.encode(instruction + text), ...end];
     if (text === "" || ids.length === 0) throw new BitnetError("usage", "one of the texts is empty: it has no vector");
     if (ids.length > limits.contextLength) {

@@ -36,6 +36,7 @@ import { EMBED_OPTIONS, type EmbedOptions, embed, type Pooling, statedPooling, T
 import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
 import { type Admission, Scheduler } from "./scheduler.js";
 import { type AnswerOptions, generate } from "./stream.js";
+import { checkTextLength } from "./text-length.js";
 import type { ChatOptions, GenerateOptions, Generation, ModelStats, Score, ScoringPolicy } from "./types.js";
 
 /** How a text is scored. */
@@ -122,6 +123,7 @@ export class Model {
   generate(prompt: string | readonly number[], options?: Given<GenerateOptions>): Generation {
     checkArgument("prompt", prompt, either(TEXT, IDS));
     this.#requireWriter();
+    if (typeof prompt === "string") checkTextLength(prompt, "the prompt", this.tokenizer, this.contextLength);
     const ids = typeof prompt === "string" ? this.tokenizer.encode(prompt) : prompt;
     return generate(this.#scheduler, this.tokenizer, ids, this.#answerOptions(options));
   }
