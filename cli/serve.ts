@@ -12,6 +12,7 @@ export interface ServeFlags extends ModelFlags {
   readonly cors?: string;
   readonly parallel?: number;
   readonly maxWaiting: number;
+  readonly cacheTokens?: number;
 }
 
 /** Milliseconds that streams may go on after SIGTERM; a supervisor such as Docker waits ten seconds before it kills. */
@@ -32,7 +33,11 @@ export async function serve(flags: ServeFlags): Promise<void> {
   }
   // An empty variable is none: it would be a key that everybody knows.
   const apiKey = flags.apiKey ?? (process.env.BITNET_API_KEY || undefined);
-  const limits = { maxWaiting: flags.maxWaiting, ...(flags.parallel !== undefined && { maxRunning: flags.parallel }) };
+  const limits = {
+    maxWaiting: flags.maxWaiting,
+    ...(flags.parallel !== undefined && { maxRunning: flags.parallel }),
+    ...(flags.cacheTokens !== undefined && { cacheTokens: flags.cacheTokens }),
+  };
   const opening = openModel(flags, readEnvironment(process.env), { ...limits, signal: stopping.signal });
   const model = await opening.catch((error: unknown) => {
     if (!stopping.signal.aborted) throw error;

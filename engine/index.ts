@@ -25,6 +25,7 @@ export type {
   ChatOptions,
   GenerateOptions,
   Generation,
+  GenerationPiece,
   GenerationResult,
   GenerationTimings,
   ModelStats,
@@ -35,6 +36,7 @@ export type {
 export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
 export type { FileUrl, Given, Signal } from "./options.js";
+export type { LogProbability, TokenLogprob } from "./sampling/types.js";
 export { encodeChat } from "./text/chat-template.js";
 export type {
   ChatMessage,

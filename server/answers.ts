@@ -1,6 +1,7 @@
-import type { Generation, GenerationResult, StopReason } from "../engine/index.js";
+import type { Generation, GenerationPiece, GenerationResult, StopReason } from "../engine/index.js";
 import { type ApiError, toApiError } from "./errors.js";
 import type { Writing } from "./fields.js";
+import type { TokenDetails } from "./token-details.js";
 
 /** A request for text, checked: what is to be written, and in which form it is told. */
 export interface Asked {
@@ -12,6 +13,8 @@ export interface Asked {
   /** Begins each answer, in the order of their numbers; answers to the same prompt are neighbours. */
   readonly starts: readonly ((signal: AbortSignal) => Generation)[];
   readonly form: Form;
+  /** What is said of tokens beside the text. */
+  readonly details: TokenDetails;
 }
 
 /** How an endpoint writes answers as JSON; `finish` is null until an answer has ended. */
@@ -37,7 +40,7 @@ export interface Heading {
   readonly system_fingerprint: string;
 }
 
-type Event = { readonly index: number; readonly text: string } | { readonly index: number; readonly result: GenerationResult };
+type Event = { readonly index: number; readonly piece: GenerationPiece } | { readonly index: number; readonly result: GenerationResult };
 
 /** An answer that was cut off (by `maxTokens`, the end of the context, or a server that stops) has the same word as in OpenAI's API. */
 function finishOf(reason: StopReason): Finish {
@@ -64,12 +67,16 @@ export async function wholeAnswer(
   heading: Heading,
   end: AbortController,
 ): Promise<{ body: object; results: GenerationResult[] }> {
-  const { form, writing, model } = asked;
+  const { form, writing, model, details } = asked;
   try {
     const results = await Promise.all(asked.starts.map((start) => start(end.signal).result()));
-    const choices = results.map(({ text, stopReason }, i) => form.whole(i, text, finishOf(stopReason)));
+    const choices = results.map((result, i) => {
+      details.add(i, result);
+      return { ...form.whole(i, result.text, finishOf(result.stopReason)), ...details.take(i), ...details.prompt("choice", result) };
+    });
     const { id, created, system_fingerprint } = heading;
-    return { body: { id, object: form.object, created, model, system_fingerprint, choices, usage: usageOf(results, writing.n) }, results };
+    const body = { id, object: form.object, created, model, system_fingerprint, choices, usage: usageOf(results, writing.n) };
+    return { body: { ...body, ...details.prompt("body", results[0]!) }, results };
   } catch (error) {
     end.abort();
     throw error;
@@ -145,7 +152,7 @@ class Timer {
 
 /** The events as text. An error behind the first of them can't have a status any more: it is an event of its own, and the last. */
 async function* written(
-  { form, writing, model }: Asked,
+  { form, writing, model, details }: Asked,
   heading: Heading,
   first: Promise<IteratorResult<Event>>,
   events: AsyncGenerator<Event>,
@@ -153,9 +160,9 @@ async function* written(
 ): AsyncGenerator<string, void, undefined> {
   const results: GenerationResult[] = [];
   let failure: ApiError | undefined;
-  const data = (choices: readonly object[], usage: object | null): string => {
+  const data = (choices: readonly object[], usage: object | null, more: object = {}): string => {
     const { id, created, system_fingerprint } = heading;
-    const body = { id, object: form.chunkObject, created, model, system_fingerprint, choices };
+    const body = { id, object: form.chunkObject, created, model, system_fingerprint, choices, ...more };
     return `data: ${JSON.stringify(writing.includeUsage ? { ...body, usage } : body)}\n\n`;
   };
   const opened = new Set<number>();
@@ -165,10 +172,15 @@ async function* written(
       const { index } = event;
       if (!opened.has(index) && form.opening) yield data([form.opening(index)], null);
       opened.add(index);
-      if ("text" in event) yield data([form.piece(index, event.text, null)], null);
-      else {
-        results[index] = event.result;
-        yield data([form.piece(index, "", finishOf(event.result.stopReason))], null);
+      if ("piece" in event) {
+        details.add(index, event.piece);
+        const { text } = event.piece;
+        if (text !== "") yield data([{ ...form.piece(index, text, null), ...details.take(index) }], null);
+      } else {
+        const { result } = event;
+        results[index] = result;
+        const last = { ...form.piece(index, "", finishOf(result.stopReason)), ...details.take(index), ...details.prompt("choice", result) };
+        yield data([last], null, index === 0 ? details.prompt("body", result) : {});
       }
     }
     if (writing.includeUsage) yield data([], usageOf(results, writing.n));
@@ -187,8 +199,8 @@ async function* written(
 
 /** Several answers as one sequence: their pieces as they come, and behind the last piece of each its result. */
 async function* merged(generations: readonly Generation[]): AsyncGenerator<Event, void, undefined> {
-  const readers = generations.map((generation) => generation[Symbol.asyncIterator]());
-  const next = (index: number): Promise<{ index: number; item: IteratorResult<string> }> => {
+  const readers = generations.map((generation) => generation.pieces()[Symbol.asyncIterator]());
+  const next = (index: number): Promise<{ index: number; item: IteratorResult<GenerationPiece> }> => {
     const reading = readers[index]!.next().then((item) => ({ index, item }));
     reading.catch(() => {}); // seen in its turn, or another failed before
     return reading;
@@ -202,7 +214,7 @@ async function* merged(generations: readonly Generation[]): AsyncGenerator<Event
         yield { index, result: await generations[index]!.result() };
       } else {
         waiting.set(index, next(index));
-        yield { index, text: item.value };
+        yield { index, piece: item.value };
       }
     }
   } finally {

@@ -2,8 +2,9 @@ import type { AnswerFormat, ChatMessage } from "../engine/index.js";
 import type { Asked, Form } from "./answers.js";
 import type { JsonObject } from "./body.js";
 import { ApiError, badField } from "./errors.js";
-import { checkFields, field, OBJECT, oneOf, readWriting, TRUE_OR_FALSE, WRITING_FIELDS } from "./fields.js";
+import { checkFields, field, OBJECT, oneOf, readWriting, TOP_LOGPROBS, TRUE_OR_FALSE, WRITING_FIELDS } from "./fields.js";
 import { type Models, modelOf, type ServedModel } from "./models.js";
+import { chatLogprobs, TokenDetails } from "./token-details.js";
 
 const FIELDS: ReadonlySet<string> = new Set([
   ...WRITING_FIELDS,
@@ -12,6 +13,8 @@ const FIELDS: ReadonlySet<string> = new Set([
   "tools",
   "tool_choice",
   "response_format",
+  "logprobs",
+  "top_logprobs",
 ]);
 
 const FORM: Form = {
@@ -32,7 +35,8 @@ const FORM: Form = {
 export function readChat(models: Models, body: JsonObject): Asked {
   checkFields(body, FIELDS);
   const [name, model] = modelOf(models, body);
-  const writing = readWriting(body);
+  const writing = readWriting(body, model.tokenizer.size);
+  const logprobs = readLogprobs(body);
   const { messages } = body;
   if (!Array.isArray(messages)) throw badField("messages", 'a list of messages: [{ "role": "user", "content": "…" }]');
   const tools = readTools(body, name, model);
@@ -44,12 +48,26 @@ export function readChat(models: Models, body: JsonObject): Asked {
       seed: writing.seed(i),
       signal,
       date,
+      ...(logprobs !== undefined && { logprobs }),
       ...(tools && { template: { tools } }),
       ...(format && { format }),
     };
     return model.chat(messages as ChatMessage[], options);
   });
-  return { model: name, subject: "messages", writing, starts, form: FORM };
+  const details = new TokenDetails(model.tokenizer, {
+    logprobs: logprobs === undefined ? undefined : chatLogprobs,
+    tokenIds: writing.tokenIds,
+    promptIn: "body",
+  });
+  return { model: name, subject: "messages", writing, starts, form: FORM, details };
+}
+
+/** How many alternatives to each token are told; undefined: nothing is told of how likely it was. @throws ApiError 400 */
+function readLogprobs(body: JsonObject): number | undefined {
+  const asked = field(body, "logprobs", TRUE_OR_FALSE) ?? false;
+  const top = field(body, "top_logprobs", TOP_LOGPROBS) ?? 0;
+  if (top > 0 && !asked) throw badField("top_logprobs", "left out where logprobs is not true");
+  return asked ? top : undefined;
 }
 
 /** What an answer is held to; undefined: it is free text. A schema is held to whether it is `strict` or not. @throws ApiError 400 */

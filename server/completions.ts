@@ -1,10 +1,11 @@
 import type { Asked, Form } from "./answers.js";
 import type { JsonObject } from "./body.js";
 import { badField } from "./errors.js";
-import { checkFields, MOST_CHOICES, readWriting, WRITING_FIELDS } from "./fields.js";
+import { checkFields, field, MOST_CHOICES, readWriting, TOP_LOGPROBS, WRITING_FIELDS } from "./fields.js";
 import { type Models, modelOf } from "./models.js";
+import { completionLogprobs, TokenDetails } from "./token-details.js";
 
-const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt"]);
+const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt", "logprobs"]);
 
 const FORM: Form = {
   object: "text_completion",
@@ -21,17 +22,23 @@ const FORM: Form = {
 export function readCompletion(models: Models, body: JsonObject): Asked {
   checkFields(body, FIELDS);
   const [name, model] = modelOf(models, body);
-  const writing = readWriting(body);
+  const writing = readWriting(body, model.tokenizer.size);
+  const logprobs = field(body, "logprobs", TOP_LOGPROBS);
   const prompts = readPrompts(body.prompt);
   if (prompts.length * writing.n > MOST_CHOICES) throw badField("n", `such that all prompts have at most ${MOST_CHOICES} answers in all`);
   const starts = prompts.flatMap((prompt) => {
     const ids = typeof prompt === "string" ? model.tokenizer.encode(prompt, { literal: [[0, prompt.length]] }) : prompt;
     return Array.from({ length: writing.n }, (_, i) => {
-      const options = { ...writing.options, seed: writing.seed(i) };
+      const options = { ...writing.options, ...(logprobs !== undefined && { logprobs }), seed: writing.seed(i) };
       return (signal: AbortSignal) => model.generate(ids, { ...options, signal });
     });
   });
-  return { model: name, subject: "prompt", writing, starts, form: FORM };
+  const details = new TokenDetails(model.tokenizer, {
+    logprobs: logprobs === undefined ? undefined : completionLogprobs,
+    tokenIds: writing.tokenIds,
+    promptIn: "choice",
+  });
+  return { model: name, subject: "prompt", writing, starts, form: FORM, details };
 }
 
 function readPrompts(prompt: unknown): readonly (string | readonly number[])[] {
