@@ -40,12 +40,15 @@ export function exitCodeOf(error: unknown): number {
 /** The library names its options; a user of the command line knows them as flags. */
 const FLAGS: Readonly<Record<string, string>> = {
   contextLength: "--ctx",
+  cacheTokens: "--cache-tokens",
   maxTokens: "--max-tokens",
   temperature: "--temperature",
   topK: "--top-k",
   topP: "--top-p",
   minP: "--min-p",
   repetitionPenalty: "--repetition-penalty",
+  presencePenalty: "--presence-penalty",
+  frequencyPenalty: "--frequency-penalty",
   seed: "--seed",
   stop: "--stop",
   stopIds: "--stop-id",

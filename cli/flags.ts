@@ -5,8 +5,9 @@ import { decimal, integer, nonEmpty, parseIds, parseSeed, parseThreads, repeatab
 export const MAX_TOKENS = 2 ** 31 - 1;
 /** Default path of parity's report. */
 export const PARITY_OUT = "artifacts/parity_report.json";
-/** The engine's own range of the repetition penalty. */
+/** The engine's own ranges of the penalties. */
 const PENALTIES = [0.01, 100] as const;
+const SUBTRACTED = 2;
 
 /** Flags of the commands that load weights. */
 export function addEngineFlags(command: Command, threads?: Option): void {
@@ -106,6 +107,16 @@ export function addSamplingFlags(command: Command): void {
       "--repetition-penalty <r>",
       "0.01 to 100; above 1: avoid tokens that already occurred (default: the model's, else 1.1)",
       decimal(...PENALTIES),
+    )
+    .option(
+      "--presence-penalty <p>",
+      "-2 to 2; above 0: avoid tokens that the answer already has (default: 0)",
+      decimal(-SUBTRACTED, SUBTRACTED),
+    )
+    .option(
+      "--frequency-penalty <p>",
+      "-2 to 2; above 0: avoid tokens the more often the answer has them (default: 0)",
+      decimal(-SUBTRACTED, SUBTRACTED),
     )
     .option("--seed <n>", "random seed (default: 42)", parseSeed)
     .option("--stop <text>", "stop before this text; can be repeated", repeatable(nonEmpty))

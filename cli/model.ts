@@ -32,6 +32,8 @@ export interface SamplingFlags {
   readonly topP?: number;
   readonly minP?: number;
   readonly repetitionPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
   readonly seed?: number;
   readonly stop?: readonly string[];
   readonly stopId?: readonly number[];
@@ -108,8 +110,9 @@ export function generateOptions(
   format: AnswerFormat | undefined,
   signal: AbortSignal,
 ): GenerateOptions {
-  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopId, speculate } = flags;
-  const asked = { maxTokens, temperature, topK, topP, minP, repetitionPenalty, stop, stopIds: stopId, speculate };
+  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, stop, stopId, speculate } = flags;
+  const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
+  const asked = { maxTokens, temperature, topK, topP, minP, ...penalties, stop, stopIds: stopId, speculate };
   const given = Object.entries(asked).filter(([, value]) => value !== undefined);
   return { ...Object.fromEntries(given), seed: flags.seed ?? environment.seed, ...(format && { format }), signal };
 }

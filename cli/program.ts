@@ -154,6 +154,11 @@ function addServe(program: Command): void {
     .option("--api-key <key>", "refuse requests without this key (default: no key)", nonEmpty)
     .option("--cors <origin>", "let pages of this origin read answers; *: of all (default: none)", parseOrigin)
     .option("--parallel <n>", "answers that are computed at once; the others wait (default: 32)", integer(1, 32))
+    .option(
+      "--cache-tokens <n>",
+      "tokens that the KV cache has room for, of all answers together (default: those of one context)",
+      integer(1, MAX_TOKENS),
+    )
     .option("--max-waiting <n>", "requests that may wait; more are refused with status 429", integer(0, 1_000_000), 64)
     .option("--log", "write a line of JSON on each request to standard error: times, tokens, status, and nothing of what was said")
     .action(async (flags: ServeFlags) => (await import("./serve.js")).serve(flags));

@@ -51,6 +51,12 @@ async function serving(...args: readonly string[]): Promise<Served> {
 
 const MODEL = "bitnet-stories-4m";
 
+it("has a cache as large as told", async () => {
+  const { url } = await serving("--ctx", "64", "--cache-tokens", "600");
+  const text = await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text();
+  expect(text).toMatch(/^bitnet_cache_size_tokens\{.*\} 608$/m); // whole blocks of 32
+});
+
 describe("SIGTERM", () => {
   it("loses no answer that was accepted, ends streams with a finish reason, and exits with 0", async () => {
     const { client, child, ended, url, stderr } = await serving("--parallel", "4");

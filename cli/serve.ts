@@ -21,6 +21,7 @@ export interface ServeFlags extends Omit<ModelFlags, "model"> {
   readonly parallel?: number;
   readonly maxWaiting: number;
   readonly log?: boolean;
+  readonly cacheTokens?: number;
 }
 
 /** Milliseconds that streams may go on after SIGTERM; a supervisor such as Docker waits ten seconds before it kills. */
@@ -84,7 +85,11 @@ interface OpenModels {
 /** One model is loaded at once and stays; several are loaded when they are asked for. */
 async function openModels(flags: ServeFlags, signal: AbortSignal): Promise<OpenModels> {
   const { model: given = [], memory, idle, ...rest } = flags;
-  const limits = { maxWaiting: flags.maxWaiting, ...(flags.parallel !== undefined && { maxRunning: flags.parallel }) };
+  const limits = {
+    maxWaiting: flags.maxWaiting,
+    ...(flags.parallel !== undefined && { maxRunning: flags.parallel }),
+    ...(flags.cacheTokens !== undefined && { cacheTokens: flags.cacheTokens }),
+  };
   const open = (path: string | undefined, more: LoadOptions): Promise<Model> =>
     openModel({ ...rest, ...(path !== undefined && { model: path }) }, readEnvironment(process.env), { ...limits, ...more });
   const { LoadedModels, ModelPool } = await import("../server/index.js");

@@ -37,7 +37,7 @@ export function integers(min: number, max: number): (text: string) => number[] {
 /** An argument parser for a decimal number, `min` … `max`; `above` leaves `min` itself out. */
 export function decimal(min: number, max: number, above = false): (text: string) => number {
   return (text) => {
-    const value = /^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
+    const value = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
     if ((above ? value > min : value >= min) && value <= max) return value;
     return fail(`It must be a number ${above ? `above ${min} and at most` : `from ${min} to`} ${max}.`);
   };

@@ -26,6 +26,7 @@ export type {
   ChatOptions,
   GenerateOptions,
   Generation,
+  GenerationPiece,
   GenerationResult,
   GenerationTimings,
   ModelStats,
@@ -37,6 +38,7 @@ export type { CallsFormat, ToolDefinition } from "./grammar/calls.js";
 export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
 export type { FileUrl, Given, Signal } from "./options.js";
+export type { LogProbability, TokenLogprob } from "./sampling/types.js";
 export { encodeChat } from "./text/chat-template.js";
 export type { ToolCallParser, ToolEvent } from "./text/tool-calls/parser.js";
 export type {

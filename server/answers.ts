@@ -1,4 +1,4 @@
-import type { Generation, GenerationResult, StopReason, ToolCallParser } from "../engine/index.js";
+import type { Generation, GenerationPiece, GenerationResult, StopReason, ToolCallParser } from "../engine/index.js";
 import { type AnswerPart, AnswerReader, type Finish } from "./answer-reader.js";
 import { type ApiError, toApiError } from "./errors.js";
 import type { Writing } from "./fields.js";
@@ -31,16 +31,19 @@ export interface Form {
 export interface Answer {
   readonly parts: readonly AnswerPart[];
   readonly finish: Finish;
+  readonly result: GenerationResult;
 }
 
 /** Writes a stream: each function gives text of the stream, which may be empty. */
 export interface Events {
   /** Begins the stream. */
   open(): string;
+  /** Hears of the tokens of the answer with this number, before it is given the parts that they are. */
+  tokens?(index: number, piece: GenerationPiece): void;
   /** More of the answer with this number. */
   part(index: number, part: AnswerPart): string;
   /** The answer with this number has ended. */
-  end(index: number, finish: Finish): string;
+  end(index: number, finish: Finish, result: GenerationResult): string;
   /** All answers have ended. */
   close(usage: Usage): string;
   failed(failure: ApiError): string;
@@ -63,7 +66,7 @@ export interface Usage {
   readonly completion: number;
 }
 
-type Event = { readonly index: number; readonly text: string } | { readonly index: number; readonly result: GenerationResult };
+type Event = { readonly index: number; readonly piece: GenerationPiece } | { readonly index: number; readonly result: GenerationResult };
 
 /** An answer that was cut off (by `maxTokens`, the end of the context, or a server that stops) has the same word as in OpenAI's API. */
 function finishOf(reason: StopReason, reader: AnswerReader): Finish {
@@ -91,10 +94,10 @@ export async function wholeAnswer(
   const { form, writing, parser } = asked;
   try {
     const results = await Promise.all(asked.starts.map((start) => start(end.signal).result()));
-    const answers = results.map(({ text, stopReason }): Answer => {
+    const answers = results.map((result): Answer => {
       const reader = new AnswerReader(parser?.());
-      const parts = [...reader.push(text), ...reader.end()];
-      return { parts, finish: finishOf(stopReason, reader) };
+      const parts = [...reader.push(result.text), ...reader.end()];
+      return { parts, finish: finishOf(result.stopReason, reader), result };
     });
     return { body: form.whole(heading, answers, usageOf(results, writing.n)), results };
   } catch (error) {
@@ -190,10 +193,11 @@ async function* written(
       const { index } = event;
       const reader = readers[index]!;
       const isEnd = "result" in event;
-      for (const part of isEnd ? reader.end() : reader.push(event.text)) yield stream.part(index, part);
+      if (!isEnd) stream.tokens?.(index, event.piece);
+      for (const part of isEnd ? reader.end() : reader.push(event.piece.text)) yield stream.part(index, part);
       if (!isEnd) continue;
       results[index] = event.result;
-      yield stream.end(index, finishOf(event.result.stopReason, reader));
+      yield stream.end(index, finishOf(event.result.stopReason, reader), event.result);
     }
     yield stream.close(usageOf(results, writing.n));
   } catch (error) {
@@ -210,8 +214,8 @@ async function* written(
 
 /** Several answers as one sequence: their pieces as they come, and behind the last piece of each its result. */
 async function* merged(generations: readonly Generation[]): AsyncGenerator<Event, void, undefined> {
-  const readers = generations.map((generation) => generation[Symbol.asyncIterator]());
-  const next = (index: number): Promise<{ index: number; item: IteratorResult<string> }> => {
+  const readers = generations.map((generation) => generation.pieces()[Symbol.asyncIterator]());
+  const next = (index: number): Promise<{ index: number; item: IteratorResult<GenerationPiece> }> => {
     const reading = readers[index]!.next().then((item) => ({ index, item }));
     reading.catch(() => {}); // seen in its turn, or another failed before
     return reading;
@@ -225,7 +229,7 @@ async function* merged(generations: readonly Generation[]): AsyncGenerator<Event
         yield { index, result: await generations[index]!.result() };
       } else {
         waiting.set(index, next(index));
-        yield { index, text: item.value };
+        yield { index, piece: item.value };
       }
     }
   } finally {

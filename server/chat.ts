@@ -4,8 +4,9 @@ import type { JsonObject } from "./body.js";
 import { type ChoiceForm, choicesForm } from "./choices.js";
 import { conversation, formatOf, heldTo } from "./conversation.js";
 import { badField } from "./errors.js";
-import { checkFields, field, OBJECT, readWriting, WRITING_FIELDS } from "./fields.js";
+import { checkFields, field, OBJECT, readWriting, TOP_LOGPROBS, TRUE_OR_FALSE, WRITING_FIELDS } from "./fields.js";
 import type { ServedModel } from "./models.js";
+import { chatLogprobs, TokenDetails } from "./token-details.js";
 import { checkToolMessages, readTools, type Schema } from "./tools.js";
 
 const FIELDS: ReadonlySet<string> = new Set([
@@ -16,6 +17,8 @@ const FIELDS: ReadonlySet<string> = new Set([
   "tool_choice",
   "parallel_tool_calls",
   "response_format",
+  "logprobs",
+  "top_logprobs",
 ]);
 
 const FORM: ChoiceForm = {
@@ -47,13 +50,28 @@ function deltasOf(part: AnswerPart, index: number): object[] {
 /** `POST /v1/chat/completions`: the model's template writes the conversation, in which control tokens are plain text. @throws ApiError */
 export function readChat(name: string, model: ServedModel, body: JsonObject): Asked {
   checkFields(body, FIELDS);
-  const writing = readWriting(body);
+  const given = readWriting(body, model.tokenizer.size);
+  const logprobs = readLogprobs(body);
+  const writing = logprobs === undefined ? given : { ...given, options: { ...given.options, logprobs } };
   const { messages } = body;
   if (!Array.isArray(messages)) throw badField("messages", 'a list of messages: [{ "role": "user", "content": "…" }]');
   checkToolMessages(messages, "messages");
   const offered = readTools(body, name, model, (tool) => (OBJECT.holds(tool.function) ? tool.function : undefined));
   const starts = conversation(model, messages, writing, offered, heldTo(offered, readFormat(body), "response_format"));
-  return { model: name, subject: "messages", writing, starts, parser: offered?.parser, form: choicesForm(FORM, writing) };
+  const details = new TokenDetails(model.tokenizer, {
+    logprobs: logprobs === undefined ? undefined : chatLogprobs,
+    tokenIds: writing.tokenIds,
+    promptIn: "body",
+  });
+  return { model: name, subject: "messages", writing, starts, parser: offered?.parser, form: choicesForm(FORM, writing, details) };
+}
+
+/** How many alternatives to each token are told; undefined: nothing is told of how likely it was. @throws ApiError 400 */
+function readLogprobs(body: JsonObject): number | undefined {
+  const asked = field(body, "logprobs", TRUE_OR_FALSE) ?? false;
+  const top = field(body, "top_logprobs", TOP_LOGPROBS) ?? 0;
+  if (top > 0 && !asked) throw badField("top_logprobs", "left out where logprobs is not true");
+  return asked ? top : undefined;
 }
 
 /** What an answer is held to; undefined: it is free text. A schema is held to whether it is `strict` or not. @throws ApiError 400 */

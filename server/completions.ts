@@ -4,10 +4,11 @@ import type { Asked } from "./answers.js";
 import type { JsonObject } from "./body.js";
 import { type ChoiceForm, choicesForm } from "./choices.js";
 import { badField } from "./errors.js";
-import { checkFields, MOST_CHOICES, readWriting, WRITING_FIELDS } from "./fields.js";
+import { checkFields, field, MOST_CHOICES, readWriting, TOP_LOGPROBS, WRITING_FIELDS } from "./fields.js";
 import type { ServedModel } from "./models.js";
+import { completionLogprobs, TokenDetails } from "./token-details.js";
 
-const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt"]);
+const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt", "logprobs"]);
 
 const textOf = (part: AnswerPart): string => ("text" in part ? part.text : "");
 
@@ -26,18 +27,24 @@ const FORM: ChoiceForm = {
  */
 export function readCompletion(name: string, model: ServedModel, body: JsonObject): Asked {
   checkFields(body, FIELDS);
-  const writing = readWriting(body);
+  const writing = readWriting(body, model.tokenizer.size);
+  const logprobs = field(body, "logprobs", TOP_LOGPROBS);
   const prompts = readPrompts(body.prompt);
   if (prompts.length * writing.n > MOST_CHOICES) throw badField("n", `such that all prompts have at most ${MOST_CHOICES} answers in all`);
   const starts = prompts.flatMap((prompt) => {
     if (typeof prompt === "string") checkTextLength(prompt, "the prompt", model.tokenizer, model.contextLength);
     const ids = typeof prompt === "string" ? model.tokenizer.encode(prompt, { literal: [[0, prompt.length]] }) : prompt;
     return Array.from({ length: writing.n }, (_, i) => {
-      const options = { ...writing.options, seed: writing.seed(i) };
+      const options = { ...writing.options, ...(logprobs !== undefined && { logprobs }), seed: writing.seed(i) };
       return (signal: AbortSignal) => model.generate(ids, { ...options, signal });
     });
   });
-  return { model: name, subject: "prompt", writing, starts, form: choicesForm(FORM, writing) };
+  const details = new TokenDetails(model.tokenizer, {
+    logprobs: logprobs === undefined ? undefined : completionLogprobs,
+    tokenIds: writing.tokenIds,
+    promptIn: "choice",
+  });
+  return { model: name, subject: "prompt", writing, starts, form: choicesForm(FORM, writing, details) };
 }
 
 function readPrompts(prompt: unknown): readonly (string | readonly number[])[] {

@@ -1,6 +1,7 @@
 import { randomInt } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { GenerateOptions } from "../engine/index.js";
+import { MOST_BIAS, MOST_BIASES } from "../engine/sampling/sampler.js";
 import type { JsonObject } from "./body.js";
 import { ApiError, badField } from "./errors.js";
 
@@ -9,11 +10,6 @@ import { ApiError, badField } from "./errors.js";
  * here and read it.
  */
 const NOT_YET: Readonly<Record<string, readonly unknown[]>> = {
-  logprobs: [false],
-  top_logprobs: [0],
-  logit_bias: [{}],
-  presence_penalty: [0],
-  frequency_penalty: [0],
   functions: [[]],
   function_call: ["none"],
   best_of: [1],
@@ -105,6 +101,23 @@ const STOP: Kind<string | readonly string[]> = {
       : typeof value === "string" && value !== "",
 };
 
+/** Biases by token ids below `vocabulary`. */
+function biases(vocabulary: number): Kind<Readonly<Record<number, number>>> {
+  return {
+    wanted: `an object of up to ${MOST_BIASES} of the model's token ids, from 0 to ${vocabulary - 1}, each with a number from -${MOST_BIAS} to ${MOST_BIAS}`,
+    holds: (value): value is Readonly<Record<number, number>> =>
+      OBJECT.holds(value) &&
+      Object.keys(value).length <= MOST_BIASES &&
+      Object.entries(value).every(
+        ([id, bias]) =>
+          /^(?:0|[1-9]\d{0,9})$/.test(id) && Number(id) < vocabulary && typeof bias === "number" && Math.abs(bias) <= MOST_BIAS,
+      ),
+  };
+}
+
+/** Alternatives to each token: as many as the engine gives, and OpenAI's API. */
+export const TOP_LOGPROBS = wholeNumber(0, 20);
+
 /** Answers to one request: as many as the engine computes at once. */
 export const MOST_CHOICES = 32;
 export const MOST_TOKENS = 2 ** 31 - 1;
@@ -114,7 +127,7 @@ const SEEDS = 2 ** 53;
 /** Fields that say how an answer is written. */
 export const WRITING_FIELDS = [
   ...["model", "stream", "stream_options", "n", "seed", "stop", "max_tokens", "temperature", "top_p"],
-  ...["top_k", "min_p", "repetition_penalty"],
+  ...["top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "return_token_ids"],
 ] as const;
 
 /** How the answers to a request are written. */
@@ -124,13 +137,19 @@ export interface Writing {
   readonly includeUsage: boolean;
   /** Answers to each prompt. */
   readonly n: number;
+  /** Ids of tokens are told beside the text. */
+  readonly tokenIds: boolean;
   readonly options: Omit<GenerateOptions, "seed" | "signal">;
   /** Of the answer with this number, from 0; the first has the seed that was asked for. */
   seed(index: number): number;
 }
 
-/** The fields of `WRITING_FIELDS`, and `max_completion_tokens`. What is left out is the model's own. @throws ApiError 400 */
-export function readWriting(body: JsonObject): Writing {
+/**
+ * The fields of `WRITING_FIELDS`, and `max_completion_tokens`. What is left out is the model's own.
+ * @param vocabulary ids that the model has
+ * @throws ApiError 400
+ */
+export function readWriting(body: JsonObject, vocabulary: number): Writing {
   const stream = field(body, "stream", TRUE_OR_FALSE) ?? false;
   const streamOptions = field(body, "stream_options", OBJECT);
   if (streamOptions && !stream) throw badField("stream_options", "left out where stream is not true");
@@ -144,6 +163,9 @@ export function readWriting(body: JsonObject): Writing {
     topK: field(body, "top_k", wholeNumber(0, MOST_TOKENS)),
     minP: field(body, "min_p", numberFrom(0, 1)),
     repetitionPenalty: field(body, "repetition_penalty", numberFrom(0.01, 100)),
+    presencePenalty: field(body, "presence_penalty", numberFrom(-2, 2)),
+    frequencyPenalty: field(body, "frequency_penalty", numberFrom(-2, 2)),
+    logitBias: field(body, "logit_bias", biases(vocabulary)),
     stop: typeof stop === "string" ? [stop] : stop,
   };
   const asked = field(body, "seed", wholeNumber(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)) ?? randomInt(2 ** 47);
@@ -152,6 +174,7 @@ export function readWriting(body: JsonObject): Writing {
     stream,
     includeUsage: (streamOptions && field(streamOptions, "include_usage", TRUE_OR_FALSE)) ?? false,
     n: field(body, "n", wholeNumber(1, MOST_CHOICES)) ?? 1,
+    tokenIds: field(body, "return_token_ids", TRUE_OR_FALSE) ?? false,
     options: Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
     seed: (index) => (first >= SEEDS - index ? first - (SEEDS - index) : first + index),
   };

@@ -70,12 +70,31 @@ describe("hostile and mistaken requests get one clear sentence", () => {
     [CHAT, { messages: said, temprature: 1 }, "temprature", /unknown field "temprature"/],
     [CHAT, '{"messages":[{"role":"user","content":"Hi"}],"__proto__":{"n":2}}', "__proto__", /unknown field/],
     [CHAT, '{"messages":[{"role":"user","content":"Hi"}],"toString":1}', "toString", /unknown field/],
-    [CHAT, { messages: said, logprobs: true }, "logprobs", /not supported yet/],
-    [CHAT, { messages: said, presence_penalty: 0.5 }, "presence_penalty", /not supported yet/],
+    [CHAT, { messages: said, logprobs: 3 }, "logprobs", /true or false/],
+    [CHAT, { messages: said, top_logprobs: 3 }, "top_logprobs", /where logprobs is not true/],
+    [CHAT, { messages: said, logprobs: true, top_logprobs: 21 }, "top_logprobs", /from 0 to 20/],
+    ["/v1/completions", { prompt: "a", logprobs: 21 }, "logprobs", /from 0 to 20/],
+    ["/v1/completions", { prompt: "a", logprobs: true }, "logprobs", /a whole number/],
+    [CHAT, { messages: said, presence_penalty: 2.1 }, "presence_penalty", /from -2 to 2/],
+    [CHAT, { messages: said, frequency_penalty: -3 }, "frequency_penalty", /from -2 to 2/],
+    [CHAT, { messages: said, return_token_ids: 1 }, "return_token_ids", /true or false/],
     [CHAT, { messages: said, response_format: {} }, "response_format", /an object with a type/],
     [CHAT, { messages: said, response_format: { type: "json_schema" } }, "response_format", /json_schema/],
     ["/v1/completions", { prompt: "a", response_format: { type: "json_object" } }, "response_format", /unknown field/],
-    [CHAT, { messages: said, logit_bias: { 5: 1 } }, "logit_bias", /not supported yet/],
+    ...[{ 4096: 1 }, { "-1": 1 }, { "1.5": 1 }, { "05": 1 }, { a: 1 }, { 5: 101 }, { 5: "1" }, { 5: null }, [1], 1].map(
+      (bias): [string, unknown, string, RegExp] => [
+        CHAT,
+        { messages: said, logit_bias: bias },
+        "logit_bias",
+        /token ids, from 0 to 4095, each with a number/,
+      ],
+    ),
+    [
+      CHAT,
+      { messages: said, logit_bias: Object.fromEntries(Array.from({ length: 1025 }, (_, id) => [id, 1])) },
+      "logit_bias",
+      /up to 1024/,
+    ],
     [CHAT, { messages: said, tools: [{ type: "function", function: { name: "f" } }] }, "tools", /knows no tools/],
     [CHAT, { messages: said, tool_choice: "required" }, "tool_choice", /"auto" or "none" where there are no tools/],
     ["/v1/completions", {}, "prompt", /a string, a list of token ids/],
@@ -189,6 +208,17 @@ function withChat(chat: () => Generation): ServedModel {
   return { tokenizer, chatTemplate, contextLength, stats, chat, ...bound };
 }
 
+/** An answer with this text, and no result. */
+function withoutEnd(read: () => AsyncGenerator<string>): Generation {
+  return {
+    result: () => Promise.reject(new Error("has no end")),
+    async *pieces() {
+      for await (const text of read()) yield { text, ids: [] };
+    },
+    [Symbol.asyncIterator]: read,
+  };
+}
+
 describe("failures", () => {
   it("the server's own are told to who runs it, and nothing of them to the client", async () => {
     const heard: unknown[] = [];
@@ -217,13 +247,12 @@ describe("failures", () => {
   });
 
   it("one behind the first word is an event of its own, and the last", async () => {
-    const failing = withChat(() => ({
-      result: () => Promise.reject(new BitnetError("internal", "a worker died")),
-      async *[Symbol.asyncIterator]() {
+    const failing = withChat(() =>
+      withoutEnd(async function* () {
         yield "One";
         throw new BitnetError("internal", "a worker died");
-      },
-    }));
+      }),
+    );
     const { status, body } = await post(handlerOf({}, failing), CHAT, { messages: said, stream: true });
     const events = String(body).trim().split("\n\n");
     expect(status).toBe(200);
@@ -237,15 +266,14 @@ describe("a slow reader", () => {
   function endless(): { readonly model: ServedModel; readonly asked: () => number; readonly signal: () => AbortSignal } {
     let asked = 0;
     let signal: AbortSignal;
-    const served = withChat(() => ({
-      result: () => Promise.reject(new Error("has no end")),
-      async *[Symbol.asyncIterator]() {
+    const served = withChat(() =>
+      withoutEnd(async function* () {
         for (;;) {
           asked++;
           yield "word ".repeat(2000);
         }
-      },
-    }));
+      }),
+    );
     const chat: ServedModel["chat"] = (messages, options) => {
       signal = options!.signal as AbortSignal;
       return served.chat(messages, options);

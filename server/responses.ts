@@ -40,7 +40,10 @@ export function readResponse(name: string, model: ServedModel, body: JsonObject)
     throw new ApiError(400, message, { param: name, code: "unsupported_parameter" });
   }
   checkFields(body, FIELDS, NOT_SUPPORTED);
-  const given = readWriting(Object.fromEntries(WRITING.flatMap((name) => (Object.hasOwn(body, name) ? [[name, body[name]]] : []))));
+  const given = readWriting(
+    Object.fromEntries(WRITING.flatMap((name) => (Object.hasOwn(body, name) ? [[name, body[name]]] : []))),
+    model.tokenizer.size,
+  );
   const maxTokens = field(body, "max_output_tokens", wholeNumber(1, MOST_TOKENS));
   const writing = maxTokens === undefined ? given : { ...given, options: { ...given.options, maxTokens } };
   const instructions = field(body, "instructions", TEXT);

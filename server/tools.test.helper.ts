@@ -24,9 +24,12 @@ function answerOf(text: string, size: number): Generation {
   const result = { text: said, ids: [1, 2], promptIds: [1, 2, 3, 4], stopReason, timings } as unknown as GenerationResult;
   return {
     result: async () => result,
-    async *[Symbol.asyncIterator]() {
-      for (let i = 0; i < said.length; i += size) yield said.slice(i, i + size);
+    async *pieces() {
+      for (let i = 0; i < said.length; i += size) yield { text: said.slice(i, i + size), ids: [] };
       if (text.endsWith(FAILS)) throw new Error("failed");
+    },
+    [Symbol.asyncIterator]() {
+      throw new Error("the server reads pieces");
     },
   };
 }

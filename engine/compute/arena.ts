@@ -88,7 +88,7 @@ export function allocate(pages: number): WebAssembly.Memory {
 export function refused(what: string, cause: unknown, addresses = addressLimit()): BitnetError {
   const advice =
     addresses === Infinity
-      ? "choose a shorter context (contextLength, --ctx), or close other programs"
+      ? "choose a shorter context (contextLength, --ctx), a smaller cache if it has a size of its own (cacheTokens, --cache-tokens), or close other programs"
       : `the address space of this process is limited to ${mib(addresses, Math.floor)} (ulimit -v), and V8 may reserve 10 GB of it for each WebAssembly memory; ` +
         "raise the limit to 16 GB, or start Node with NODE_OPTIONS=--disable-wasm-trap-handler";
   return new BitnetError("memory", `the system refused ${what} of memory: ${advice}`, {}, { cause });

@@ -1,17 +1,19 @@
-import type { SamplingOptions } from "../sampling/types.js";
+import type { SamplingOptions, TokenLogprob } from "../sampling/types.js";
 import type { Counters } from "./counters.js";
 
 /** What is wanted of one row. */
 export type RowOutput =
-  /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids the repetition penalty looks at. `ids`: one below this is chosen; left out: any that the network has a row for. `allowed`: only these are chosen, a bit each (`TokenMask`). `trace`: its hidden state is wanted too. */
+  /** Choose the next token. `index`: how many tokens of this answer were chosen before, so that the n-th draw of a seed is the n-th everywhere. `seen`: ids that penalties look at, each once; `counts`: how often the answer has each, where that matters. `ids`: one below this is chosen; left out: any that the network has a row for. `allowed`: only these are chosen, a bit each (`TokenMask`). `logprobs`: how likely the token and so many of the likeliest are is wanted too, for which all logits are computed. `trace`: its hidden state is wanted too. */
   | {
       readonly row: number;
       readonly want: "sample";
       readonly options: SamplingOptions;
       readonly index: number;
       readonly seen: Int32Array;
+      readonly counts?: Int32Array;
       readonly ids?: number;
       readonly allowed?: Uint32Array;
+      readonly logprobs?: number;
       readonly trace: boolean;
     }
   /** The logits themselves, [vocab] f32. */
@@ -49,6 +51,8 @@ export interface StepBatch {
 export interface StepOutput {
   /** The token chosen, where one was wanted. */
   readonly id?: number;
+  /** Of that token, where they were wanted. */
+  readonly logprobs?: TokenLogprob;
   /** SHA-256 (hex) of the hidden state behind the last norm that chose it, little-endian f32; where a trace was wanted. */
   readonly hidden?: string;
   readonly nll?: number;

@@ -2,8 +2,21 @@ import type { Checkpoint } from "../container/checkpoint.js";
 import { show } from "../container/quote.js";
 import { type JsonObject, readJsonSidecar } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
-import { ANYTHING, type Given, isListOf, type Rule, type Rules, readOptions, SIGNAL, type Signal, TRUE_OR_FALSE } from "../options.js";
-import { checkSampling } from "../sampling/sampler.js";
+import {
+  ANYTHING,
+  classOf,
+  type Given,
+  isListOf,
+  type Rule,
+  type Rules,
+  readOptions,
+  SIGNAL,
+  type Signal,
+  shown,
+  TRUE_OR_FALSE,
+  wholeNumber,
+} from "../options.js";
+import { checkSampling, MOST_BIAS, MOST_BIASES } from "../sampling/sampler.js";
 import type { SamplingOptions } from "../sampling/types.js";
 import { endTokens } from "../text/control-tokens.js";
 import type { Tokenizer } from "../text/types.js";
@@ -21,6 +34,9 @@ const DEFAULTS: SamplingOptions = { temperature: 0.7, topK: 50, topP: 0.9, minP:
 
 /** Maximum tokens of an answer where the caller names none: about 400 words. An answer that finds no end of its own must not run on. */
 const DEFAULT_MAX_TOKENS = 512;
+
+/** Alternatives to each token: as many as OpenAI's API gives. */
+export const MOST_LOGPROBS = 20;
 
 /** generation_config.json's names of the sampling options. */
 const CONFIG_NAMES = {
@@ -47,6 +63,7 @@ export interface ResolvedOptions {
   readonly stopIds: ReadonlySet<number>;
   readonly stop: readonly string[];
   readonly speculate: boolean;
+  readonly logprobs: number | undefined;
   readonly trace: boolean;
   readonly format: AnswerFormat | undefined;
   readonly signal: Signal | undefined;
@@ -57,7 +74,7 @@ const HF_TOP_K = 50;
 
 /** The sampling that generation_config.json asks for, with the defaults of Hugging Face's library: greedy without `do_sample`. */
 function samplingOf(config: JsonObject, file: string): SamplingOptions {
-  const options: Record<keyof SamplingOptions, unknown> = { ...GREEDY };
+  const options: Partial<Record<keyof SamplingOptions, unknown>> = { ...GREEDY };
   if (config.do_sample === true) {
     options.temperature = 1;
     if (config.top_k !== null) options.topK = HF_TOP_K;
@@ -115,6 +132,12 @@ const TEXTS: Rule = {
   holds: (value) => isListOf(value, (text) => typeof text === "string" && text !== ""),
 };
 
+/** Of this vocabulary: see `biasOf`. */
+const BIAS: Rule = {
+  wanted: `an object { [token id]: a number from -${MOST_BIAS} to ${MOST_BIAS} } of up to ${MOST_BIASES} tokens`,
+  holds: (value) => classOf(value) === "Object" && Object.keys(value as object).length <= MOST_BIASES,
+};
+
 const LIMIT: Rule = {
   wanted: "a whole number of at least 0",
   holds: (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0),
@@ -129,11 +152,15 @@ const GENERATE_OPTIONS: Rules<GenerateOptions> = {
   topP: ANYTHING,
   minP: ANYTHING,
   repetitionPenalty: ANYTHING,
+  presencePenalty: ANYTHING,
+  frequencyPenalty: ANYTHING,
+  logitBias: BIAS,
   seed: ANYTHING,
   stop: TEXTS,
   stopIds: ANYTHING, // of this vocabulary: see below
   ignoreEos: TRUE_OR_FALSE,
   speculate: TRUE_OR_FALSE,
+  logprobs: wholeNumber(0, MOST_LOGPROBS),
   trace: TRUE_OR_FALSE,
   format: FORMAT,
   signal: SIGNAL,
@@ -155,6 +182,21 @@ export function readChatOptions(given: Given<ChatOptions> | undefined): { asked:
   return { asked: { template, date, continueFinalMessage }, writing };
 }
 
+/** The biases that a caller gave, without those that do nothing. @throws BitnetError usage: no id of the vocabulary, or no number in range */
+function biasOf(given: NonNullable<GenerateOptions["logitBias"]>, vocabSize: number): Record<number, number> {
+  const biases: Record<number, number> = {};
+  for (const [key, bias] of Object.entries<unknown>(given)) {
+    if (!/^(?:0|[1-9]\d{0,9})$/.test(key) || Number(key) >= vocabSize) {
+      throw new BitnetError("usage", `logitBias must have ids of the vocabulary, which has ${vocabSize}, not ${shown(key)}`);
+    }
+    if (typeof bias !== "number" || !(Math.abs(bias) <= MOST_BIAS)) {
+      throw new BitnetError("usage", `logitBias of token ${key} must be a number from -${MOST_BIAS} to ${MOST_BIAS}, not ${shown(bias)}`);
+    }
+    if (bias !== 0) biases[Number(key)] = bias;
+  }
+  return biases;
+}
+
 /**
  * The caller's options over the model's. A caller's temperature of 0 switches off all of a model's sampling, its penalty too: what is left is
  * the likeliest token. Throws a `usage` error that names the first bad option, or one that `call` does not have.
@@ -173,6 +215,7 @@ export function resolveOptions(
     stopIds = [],
     ignoreEos = false,
     speculate = false,
+    logprobs,
     trace = false,
     format,
     signal,
@@ -185,6 +228,9 @@ export function resolveOptions(
     minP: options.minP ?? own.minP,
     repetitionPenalty: options.repetitionPenalty ?? own.repetitionPenalty,
     seed: options.seed ?? own.seed,
+    ...(options.presencePenalty !== undefined && { presencePenalty: options.presencePenalty }),
+    ...(options.frequencyPenalty !== undefined && { frequencyPenalty: options.frequencyPenalty }),
+    ...(options.logitBias !== undefined && { logitBias: biasOf(options.logitBias, vocabSize) }),
   };
   checkSampling(sampling);
   const bad = Array.isArray(stopIds) ? stopIds.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize)) : 0;
@@ -199,5 +245,5 @@ export function resolveOptions(
     throw new BitnetError("usage", "trace (--receipt) can't be combined with format: a receipt does not record what an answer was held to");
   }
   const eosIds = ignoreEos ? new Set<number>() : defaults.eosIds;
-  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop: [...stop], speculate, trace, format, signal };
+  return { sampling, maxTokens, eosIds, stopIds: new Set(stopIds), stop: [...stop], speculate, logprobs, trace, format, signal };
 }

@@ -21,14 +21,20 @@ export function hiddenOf(history: readonly number[]): string {
     .padStart(64, "0");
 }
 
+/** What penalties look at, in the order of ids. */
+export function historyOf({ seen, counts }: Pick<RowOutput & { want: "sample" }, "seen" | "counts">): number[] {
+  const pairs = Array.from(seen, (id, i) => [id, ...(counts ? [counts[i]!] : [])]);
+  return pairs.sort((a, b) => a[0]! - b[0]!).flat();
+}
+
 /** What the fake network says after these tokens. */
 export function say(history: readonly number[], output: RowOutput, vocab: number): StepOutput {
   const state = hash(...history);
   const nll = output.want === "nll" || output.want === "nll+logits" ? { nll: hash(state, output.target) / 2 ** 32 } : {};
   const logits = output.want === "logits" || output.want === "nll+logits" ? { logits: Float32Array.of(state, history.length) } : {};
   if (output.want !== "sample") return { ...nll, ...logits };
-  const { options, index, seen, trace } = output;
-  return { ...(trace && { hidden: hiddenOf(history) }), id: hash(state, options.seed, index, ...[...seen].sort((a, b) => a - b)) % vocab };
+  const { options, index, trace } = output;
+  return { ...(trace && { hidden: hiddenOf(history) }), id: hash(state, options.seed, index, ...historyOf(output)) % vocab };
 }
 
 function check(condition: boolean, promise: string): void {

@@ -2,8 +2,9 @@ import type { RowOutput, StepOutput } from "../compute/step.js";
 import { BitnetError } from "../errors.js";
 import type { Constraint } from "../grammar/constraint.js";
 import { reasonOf, type Signal } from "../options.js";
-import type { TokenMask } from "../sampling/mask.js";
-import type { SamplingOptions } from "../sampling/types.js";
+import { biased, type TokenMask } from "../sampling/mask.js";
+import { MOST_BIAS } from "../sampling/sampler.js";
+import type { SamplingOptions, TokenLogprob } from "../sampling/types.js";
 import { PromptLookup } from "./prompt-lookup.js";
 import type { StopReason } from "./types.js";
 
@@ -49,11 +50,13 @@ export interface GenerationRequest {
   readonly speculate?: boolean | undefined;
   /** Which tokens may be chosen. It is this answer's own. No guesses are made then. */
   readonly constraint?: Constraint | undefined;
+  /** Say how likely each token and so many of the likeliest were; undefined: don't. */
+  readonly logprobs?: number | undefined;
   /** Note the hidden state that chose each token. Default false. */
   readonly trace?: boolean | undefined;
   readonly signal?: Signal | undefined;
   /** Called with every token but one that ends the answer by its id; true ends the answer with "stop". */
-  readonly onToken?: ((id: number) => boolean) | undefined;
+  readonly onToken?: ((id: number, logprobs: TokenLogprob | undefined) => boolean) | undefined;
 }
 
 /** How an answer ended; milliseconds from the submission. */
@@ -68,6 +71,8 @@ export interface GenerationOutcome {
   /** Guesses computed, and tokens that were had from those that were right. */
   readonly draftedTokens: number;
   readonly acceptedTokens: number;
+  /** With `logprobs`: of each id. */
+  readonly logprobs: readonly TokenLogprob[];
   /** With `trace`: the SHA-256 of each id's hidden state, hex. */
   readonly hidden: readonly string[];
 }
@@ -94,11 +99,20 @@ export class GenerationJob implements Job {
   readonly #contextLength: number;
   readonly #resolve: (outcome: GenerationOutcome) => void;
   readonly #reject: (error: unknown) => void;
-  /** Ids the repetition penalty looks at, and the same as an array; kept only where there is a penalty. */
-  readonly #seen: Set<number> | undefined;
-  #seenArray: Int32Array = NONE;
+  /** Ids that penalties look at, and how often the answer has each; kept only where there is a penalty. */
+  readonly #seen: Map<number, number> | undefined;
+  /** The ids as an array, which grows seldom. */
+  #seenIds: Int32Array = NONE;
+  /** Whether it matters how often. */
+  readonly #counts: boolean;
+  /** Ids with biases that choose and ban. */
+  readonly #biased: { readonly chosen: readonly number[]; readonly banned: readonly number[] };
+  /** Ids that there are, from 0 up. */
+  readonly #ids: number;
   /** Of the next token; undefined: not known yet, or any may be chosen. */
   #mask: TokenMask | undefined;
+  /** The last guesses: tokens of the sequence, where they are computed. */
+  #drafts: readonly number[] = [];
   readonly #start = performance.now();
   #firstAt: number | undefined;
   #lastAt = 0;
@@ -106,13 +120,16 @@ export class GenerationJob implements Job {
   #draftedTokens = 0;
   #acceptedTokens = 0;
   readonly #hidden: string[] = [];
+  readonly #logprobs: TokenLogprob[] = [];
   readonly #lookup: PromptLookup | undefined;
   /** Twice and more if it was put back in the queue. */
   #admissions = 0;
 
+  /** @param ids that may be chosen, from 0 up */
   constructor(
     request: GenerationRequest,
     contextLength: number,
+    ids: number,
     resolve: (outcome: GenerationOutcome) => void,
     reject: (error: unknown) => void,
   ) {
@@ -121,7 +138,16 @@ export class GenerationJob implements Job {
     this.#resolve = resolve;
     this.#reject = reject;
     this.tokens = [...request.promptIds];
-    if (request.sampling.repetitionPenalty !== 1) this.#seen = new Set(request.promptIds);
+    this.#ids = ids;
+    const { repetitionPenalty, presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = request.sampling;
+    this.#counts = presencePenalty !== 0 || frequencyPenalty !== 0;
+    if (repetitionPenalty !== 1) this.#seen = new Map(request.promptIds.map((id) => [id, 0]));
+    else if (this.#counts) this.#seen = new Map();
+    const withBias = (bias: number): number[] =>
+      Object.keys(logitBias)
+        .map(Number)
+        .filter((id) => logitBias[id] === bias);
+    this.#biased = { chosen: withBias(MOST_BIAS), banned: withBias(-MOST_BIAS) };
     if (request.speculate) this.#lookup = new PromptLookup(this.tokens);
   }
 
@@ -146,30 +172,50 @@ export class GenerationJob implements Job {
     const end = drafts.findIndex((id) => eosIds.has(id) || stopIds.has(id));
     if (end >= 0) drafts.length = end; // nothing is wanted after it
     this.#draftedTokens += drafts.length;
+    this.#drafts = drafts;
     return drafts;
   }
 
   wanted(position: number): Wanted | undefined {
     if (position < this.tokens.length - 1) return undefined;
-    // Drafts are tokens of the sequence: those before this position change nothing in what was seen.
-    if (this.#seen && this.#seen.size !== this.#seenArray.length) this.#seenArray = Int32Array.from(this.#seen);
     const index = position + 1 - this.#request.promptIds.length;
-    const { sampling, trace = false } = this.#request;
+    const { sampling, trace = false, logprobs } = this.#request;
     const allowed = this.#allowed();
-    return { want: "sample", options: sampling, index, seen: this.#seenArray, ...(allowed && { allowed }), trace };
+    return {
+      want: "sample",
+      options: sampling,
+      index,
+      ...this.#history(position),
+      ...(allowed && { allowed }),
+      ...(logprobs !== undefined && { logprobs }),
+      trace,
+    };
+  }
+
+  /** What penalties look at, up to a position. */
+  #history(position: number): { readonly seen: Int32Array; readonly counts?: Int32Array } {
+    if (!this.#seen) return { seen: NONE };
+    if (!this.#counts) {
+      // Drafts before the position are guessed from earlier text: they add nothing to what was seen.
+      if (this.#seen.size !== this.#seenIds.length) this.#seenIds = Int32Array.from(this.#seen.keys());
+      return { seen: this.#seenIds };
+    }
+    const seen = position < this.tokens.length ? this.#seen : new Map(this.#seen);
+    for (const id of this.#drafts.slice(0, position + 1 - this.tokens.length)) seen.set(id, (seen.get(id) ?? 0) + 1);
+    return { seen: Int32Array.from(seen.keys()), counts: Int32Array.from(seen.values()) };
   }
 
   /** The tokens that may be chosen next, an end among them where the answer is whole; undefined: any. */
   #allowed(): TokenMask | undefined {
+    if (this.#mask !== undefined) return this.#mask;
     const { constraint, eosIds } = this.#request;
-    if (constraint === undefined || this.#mask !== undefined) return this.#mask;
-    let mask = constraint.mask();
-    if (constraint.canEnd) {
+    let mask = constraint?.mask();
+    if (mask && constraint!.canEnd) {
       mask = mask.slice();
       for (const id of eosIds) if (id >>> 5 < mask.length) mask[id >>> 5]! |= 1 << (id & 31);
     }
-    this.#mask = mask;
-    return mask;
+    this.#mask = biased(mask, this.#biased, this.#ids);
+    return this.#mask;
   }
 
   admitted(cachedTokens: number): void {
@@ -182,8 +228,12 @@ export class GenerationJob implements Job {
 
   take(_position: number, output: StepOutput, drafted: boolean): boolean {
     if (this.aborted) return this.#end("aborted"); // nothing is heard of a stopped answer any more
-    const { id, hidden } = output;
+    const { id, hidden, logprobs } = output;
     if (id === undefined) throw new BitnetError("internal", "a step gave no token where one was wanted");
+    if (this.#request.logprobs !== undefined) {
+      if (logprobs === undefined) throw new BitnetError("internal", "a step gave no logprobs where they were wanted");
+      this.#logprobs.push(logprobs);
+    }
     if (this.#request.trace) {
       if (hidden === undefined) throw new BitnetError("internal", "a step gave no trace where one was wanted");
       this.#hidden.push(hidden);
@@ -192,13 +242,13 @@ export class GenerationJob implements Job {
     this.#firstAt ??= this.#lastAt;
     if (drafted) this.#acceptedTokens++;
     this.tokens.push(id);
-    this.#seen?.add(id);
+    this.#seen?.set(id, (this.#seen.get(id) ?? 0) + 1);
     this.#lookup?.grown();
     const { eosIds, stopIds, onToken, maxTokens, promptIds, constraint } = this.#request;
     this.#mask = undefined;
     if (eosIds.has(id)) return this.#end("eos");
     constraint?.accept(id);
-    if (stopIds.has(id) || onToken?.(id) === true) return this.#end("stop");
+    if (stopIds.has(id) || onToken?.(id, logprobs) === true) return this.#end("stop");
     if (this.tokens.length - promptIds.length >= maxTokens) return this.#end("length");
     if (this.tokens.length >= this.#contextLength) return this.#end("context");
     return false;
@@ -224,6 +274,7 @@ export class GenerationJob implements Job {
       decodeMs: this.#firstAt === undefined ? 0 : this.#lastAt - this.#firstAt,
       draftedTokens: this.#draftedTokens,
       acceptedTokens: this.#acceptedTokens,
+      logprobs: this.#logprobs,
       hidden: this.#hidden,
     });
     return true;

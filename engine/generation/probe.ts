@@ -38,8 +38,8 @@ export interface Probe {
   readonly right: string | undefined;
 }
 
-type ProbeOptions = Omit<LoadOptions, "contextLength">;
-const { contextLength: _, ...PROBE_OPTIONS }: Rules<LoadOptions> = LOAD_OPTIONS;
+type ProbeOptions = Omit<LoadOptions, "contextLength" | "cacheTokens">;
+const { contextLength: _, cacheTokens: _none, ...PROBE_OPTIONS }: Rules<LoadOptions> = LOAD_OPTIONS;
 
 /**
  * Scores a short text under each way to read a file: the layouts of I2_S, or scales that multiply or divide.

@@ -39,8 +39,10 @@ export interface LoadOptions extends FileOptions {
    * 16. Threads that could only wait for a processor are not started. They never change a result.
    */
   readonly threads?: number;
-  /** Maximum length of a sequence in tokens, and size of the KV cache that all sequences share; default: the model's own, at most 4096. */
+  /** Maximum length of a sequence in tokens; default: the model's own, at most 4096. */
   readonly contextLength?: number;
+  /** Size in tokens of the KV cache that all sequences share, at least `contextLength`; default: `contextLength`. */
+  readonly cacheTokens?: number;
   /**
    * Kernels: `plain` SIMD, `relaxed` SIMD, or `wide` (for 256-bit code, Node 24 and newer); default `auto`, the fastest that works here.
    * Results are bit-identical.
@@ -95,6 +97,8 @@ export interface RunningKernels {
 
 /** The default context length: more costs memory that few texts need. */
 const DEFAULT_CONTEXT = 4096;
+/** Far more tokens than a cache of 4 GiB has of a useful model; the reference path has no other limit. */
+const MOST_CACHE_TOKENS = 2 ** 24;
 /** More than can run at once, each with a conversation to go on from and snapshots of it. */
 const MOST_STATES = 256;
 /** The default number of states: a few for small models, so that conversations go on, and not much memory for large ones. */
@@ -115,6 +119,7 @@ export const FILE_OPTIONS: Rules<FileOptions> = {
 export const LOAD_OPTIONS: Rules<LoadOptions> = {
   threads: wholeNumber(1, MOST_THREADS),
   contextLength: ANYTHING, // the model says how long it may be: see `startRunner`
+  cacheTokens: ANYTHING, // at least the context length: see `startRunner`
   tier: oneOf(["auto", ...TIERS]),
   v8Flags: TRUE_OR_FALSE,
   head: oneOf(["auto", "exact", "two-stage"]),
@@ -186,11 +191,17 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
     const { config, sources, stamps = new Map() } = await header;
     const { contextLength = Math.min(config.contextLength, DEFAULT_CONTEXT) } = options;
     checkArgument("contextLength", contextLength, wholeNumber(1, Math.min(config.contextLength, MAX_POSITIONS)));
+    if (options.cacheTokens !== undefined) {
+      const { holds } = wholeNumber(contextLength, MOST_CACHE_TOKENS);
+      const wanted = `a whole number from ${contextLength}, the context length (contextLength, --ctx), to ${MOST_CACHE_TOKENS}`;
+      checkArgument("cacheTokens", options.cacheTokens, { wanted, holds });
+    }
     const request: LoadRequest = {
       config,
       sources,
       stamps,
       contextLength,
+      cacheTokens: options.cacheTokens,
       tier,
       setFlags: options.v8Flags ?? false,
       head,

@@ -25,8 +25,11 @@ function alone(asked: GenerationRequest, contextLength: number): { ids: number[]
   for (;;) {
     if (ids.length >= asked.maxTokens) return { ids, stopReason: "length" };
     if (tokens.length >= contextLength) return { ids, stopReason: "context" };
-    const seen = Int32Array.from(asked.sampling.repetitionPenalty === 1 ? [] : new Set(tokens));
-    const { id } = say(tokens, { row: 0, want: "sample", options: asked.sampling, index: ids.length, seen, trace: false }, VOCAB);
+    const { sampling } = asked;
+    const counted = (sampling.frequencyPenalty ?? 0) !== 0;
+    const seen = Int32Array.from(new Set(sampling.repetitionPenalty !== 1 ? tokens : counted ? ids : []));
+    const counts = counted && { counts: seen.map((one) => ids.filter((id) => id === one).length) };
+    const { id } = say(tokens, { row: 0, want: "sample", options: sampling, index: ids.length, seen, ...counts, trace: false }, VOCAB);
     tokens.push(id!);
     ids.push(id!);
     if (asked.eosIds.has(id!)) return { ids, stopReason: "eos" };
@@ -54,6 +57,7 @@ describe("any schedule gives every caller the answer computed alone", () => {
     prompt: fc.record({ base: fc.integer({ min: 0, max: 2 }), length: fc.integer({ min: 1, max: 22 }), own: fc.nat(VOCAB - 1) }),
     maxTokens: fc.constantFrom(Infinity, 1, 2, 5, 9),
     penalty: fc.constantFrom(1, 1.5),
+    frequency: fc.constantFrom(0, 0, 0.5),
     seed: fc.nat(3),
     speculate: fc.boolean(),
     ends: fc.boolean(),
@@ -74,7 +78,18 @@ describe("any schedule gives every caller the answer computed alone", () => {
           // Where nothing runs no step comes: then time alone counts.
           for (let patience = 0; runner.batches.length < until && patience < steps * 3; patience++) await tick();
         };
-        const run = async ({ kind, prompt, maxTokens, penalty, seed, speculate, ends, delay, abort }: (typeof calls)[number]) => {
+        const run = async ({
+          kind,
+          prompt,
+          maxTokens,
+          penalty,
+          frequency,
+          seed,
+          speculate,
+          ends,
+          delay,
+          abort,
+        }: (typeof calls)[number]) => {
           const most = kind === "generate" ? limit.contextLength - 1 : limit.contextLength;
           const length = Math.min(prompt.length, most);
           const ids = Array.from({ length }, (_, i) => (i === length - 1 ? prompt.own : (prompt.base * 5 + i) % VOCAB));
@@ -85,7 +100,7 @@ describe("any schedule gives every caller the answer computed alone", () => {
           if (kind === "generate") {
             const asked = request(ids, {
               maxTokens,
-              sampling: { ...greedy, seed, repetitionPenalty: penalty },
+              sampling: { ...greedy, seed, repetitionPenalty: penalty, frequencyPenalty: frequency },
               eosIds: new Set(ends ? [EOS] : []),
               stopIds: new Set(ends ? [STOP] : []),
               speculate,

@@ -127,7 +127,7 @@ export class Scheduler {
   generate(request: GenerationRequest): { readonly done: Promise<GenerationOutcome>; cancel(): void } {
     this.checkPrompt(request.promptIds);
     const { promise, resolve, reject } = withResolvers<GenerationOutcome>();
-    const job = new GenerationJob(request, this.#limits.contextLength, resolve, reject);
+    const job = new GenerationJob(request, this.#limits.contextLength, this.#ids, resolve, reject);
     if (request.maxTokens === 0 && !this.#failure) {
       resolve({
         ids: [],
@@ -138,6 +138,7 @@ export class Scheduler {
         decodeMs: 0,
         draftedTokens: 0,
         acceptedTokens: 0,
+        logprobs: [],
         hidden: [],
       });
     } else {

@@ -1,7 +1,12 @@
 import { BitnetError } from "../errors.js";
 
-/** Finished sequences whose keys and values are kept for a later prompt that begins like them. A chat needs one; a server one a user. */
-const MAX_IDLE = 16;
+/**
+ * Finished sequences whose keys and values are kept for a later prompt that begins like them. A chat needs one; a server one a user, so in a large
+ * cache they are more: one for so many blocks of it. Each prompt is compared with all of them.
+ */
+const USUAL_IDLE = 16;
+const BLOCKS_OF_IDLE = 16;
+const MOST_IDLE = 256;
 
 /** A recurrent state as it was after so many tokens of a sequence, and its number. */
 export interface Snapshot {
@@ -48,6 +53,7 @@ export class SequenceMemory {
   readonly blockSize: number;
   /** Whether sequences have states. */
   readonly isRecurrent: boolean;
+  readonly #maxIdle: number;
   readonly #free: number[] = [];
   /** [total] how many sequences and idle entries have each block */
   readonly #uses: Int32Array;
@@ -60,6 +66,7 @@ export class SequenceMemory {
     this.total = total;
     this.blockSize = blockSize;
     this.isRecurrent = states > 0;
+    this.#maxIdle = Math.min(Math.max(Math.floor(total / BLOCKS_OF_IDLE), USUAL_IDLE), MOST_IDLE);
     this.#uses = new Int32Array(total);
     for (let block = total - 1; block >= 0; block--) this.#free.push(block);
     for (let state = states - 1; state >= 0; state--) this.#freeStates.push(state);
@@ -115,7 +122,7 @@ export class SequenceMemory {
     this.release(blocks.slice(used));
     if (isUseful) this.#idle.push({ tokens, blocks: blocks.slice(0, used), snapshots });
     else this.releaseStates(...snapshots.map(({ state }) => state));
-    if (this.#idle.length > MAX_IDLE) this.#drop();
+    if (this.#idle.length > this.#maxIdle) this.#drop();
   }
 
   /**

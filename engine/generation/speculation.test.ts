@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { RowOutput, StepBatch, StepLimits, StepOutput } from "../compute/step.js";
 import { type GenerateOptions, type GenerationResult, loadModel } from "../index.js";
 import { resolveOptions } from "./defaults.js";
-import { FakeRunner, FakeTokenizer, generationDefaultsFor, hash, hiddenOf } from "./fakes.test.helper.js";
+import { FakeRunner, FakeTokenizer, generationDefaultsFor, hash, hiddenOf, historyOf } from "./fakes.test.helper.js";
 import { Scheduler } from "./scheduler.js";
 import { generate } from "./stream.js";
 
@@ -15,9 +15,9 @@ const SELDOM = SAID.length - 1;
 /** A network that mostly goes by its last two tokens, so that it soon repeats itself, and now and then by everything there is. */
 function habits(history: readonly number[], output: RowOutput): StepOutput {
   if (output.want !== "sample") return { nll: hash(...history) / 2 ** 32 };
-  const { options, index, seen, trace } = output;
+  const { options, index, trace } = output;
   const hidden = trace ? { hidden: hiddenOf(history) } : {};
-  const mood = hash(...history, options.seed, index, ...[...seen].sort((a, b) => a - b));
+  const mood = hash(...history, options.seed, index, ...historyOf(output));
   if (mood % 97 === 0) return { id: SAID[SELDOM]!, ...hidden };
   const from = mood % 11 === 0 ? mood : hash(...history.slice(-2), options.seed);
   return { id: SAID[(from >>> 8) % SELDOM]!, ...hidden };
@@ -78,6 +78,7 @@ const call: fc.Arbitrary<Call> = fc.record({
     seed: fc.nat(20),
     temperature: fc.constantFrom(0, 0.8),
     repetitionPenalty: fc.constantFrom(1, 1, 1.3),
+    frequencyPenalty: fc.constantFrom(0, 0, 0.5),
     stop: fc.constantFrom([], [], ["ab a"], ["bbb", "a  a"], ["éa"]),
     stopIds: fc.constantFrom([], [], [], [SAID[1]!]),
     ignoreEos: fc.boolean(),

@@ -1,5 +1,6 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { StepLimits } from "../compute/step.js";
 import { resolveOptions } from "./defaults.js";
@@ -24,8 +25,8 @@ function setUp(script: readonly number[], options: GenerateOptions = {}) {
 
 const ids = (text: string) => tokenizer.encode(text, { bos: false });
 
-async function read(generation: AsyncIterable<string>): Promise<string[]> {
-  const pieces: string[] = [];
+async function read<T>(generation: AsyncIterable<T>): Promise<T[]> {
+  const pieces: T[] = [];
   for await (const piece of generation) pieces.push(piece);
   return pieces;
 }
@@ -48,6 +49,72 @@ describe("an answer", () => {
     expect((await text((id) => id === 1)).text).toBe(`a${tokenizer.textOf(1)}bc${tokenizer.textOf(1)}`);
   });
 
+  test("tells in pieces which tokens' text is complete: halves of a character and what may be cut off wait", async () => {
+    const script = [...ids("so "), HALF, OTHER_HALF, ...ids("!b"), ...ids("ab"), ...ids("<|eot_id|>")];
+    const pieces = await read(setUp(script, { stop: ["abc"] }).generation.pieces());
+    expect(pieces).toEqual([
+      { text: "s", ids: ids("s") },
+      { text: "o", ids: ids("o") },
+      { text: " ", ids: ids(" ") },
+      { text: "é", ids: [HALF, OTHER_HALF] },
+      { text: "!", ids: ids("!") },
+      { text: "b", ids: ids("b") },
+      { text: "ab", ids: [...ids("ab"), 2] }, // the token that ends the answer is in the last
+    ]);
+    const stopped = await read(setUp([...ids("xabcy"), HALF], { stop: ["abc"] }).generation.pieces());
+    expect(stopped).toEqual([
+      { text: "x", ids: ids("x") },
+      { text: "", ids: ids("abc") },
+    ]);
+    const halved = await read(setUp([...ids("x"), HALF, ...ids("y")], { maxTokens: 2 }).generation.pieces());
+    expect(halved).toEqual([
+      { text: "x", ids: ids("x") },
+      { text: "\ufffd", ids: [HALF] },
+    ]);
+  });
+
+  test("a token that ends inside a character is complete with the character, whatever else it says", async () => {
+    // "x" and the first half of "é" in one token.
+    const odd = Object.create(tokenizer) as FakeTokenizer;
+    const bytesOf = (id: number) => (id === 3 ? Uint8Array.of(0x78, 0xc3) : tokenizer.decodeBytes([id], { special: false }));
+    odd.decodeBytes = (list) => Uint8Array.from(list.flatMap((id) => [...bytesOf(id)]));
+    odd.decoder = () => {
+      const decoder = new TextDecoder();
+      return { push: (id) => decoder.decode(bytesOf(id), { stream: true }), end: () => decoder.decode() };
+    };
+    const { scheduler } = setUp([3, OTHER_HALF, ...ids("a<|eot_id|>")]);
+    const resolved = resolveOptions({}, generationDefaultsFor(tokenizer), tokenizer.size);
+    const pieces = await read(generate(scheduler, odd, PROMPT, resolved).pieces());
+    expect(pieces).toEqual([
+      { text: "x", ids: [] },
+      { text: "é", ids: [3, OTHER_HALF] },
+      { text: "a", ids: ids("a") },
+      { text: "", ids: [2] },
+    ]);
+  });
+
+  test("any script: pieces are its text and its tokens, and each begins where the tokens before it end", async () => {
+    const token = fc.constantFrom(...ids("ab :"), HALF, OTHER_HALF, ...ids("<|begin_of_text|>"));
+    const stops = fc.array(fc.constantFrom("ab", "b:", "é", "aaa"), { maxLength: 2 });
+    await fc.assert(
+      fc.asyncProperty(fc.array(token, { minLength: 1, maxLength: 14 }), stops, fc.nat(20), async (script, stop, maxTokens) => {
+        const { generation } = setUp(script, { stop, maxTokens });
+        const pieces = await read(generation.pieces());
+        const result = await generation.result();
+        expect(pieces.map(({ text }) => text).join("")).toBe(result.text);
+        expect(pieces.flatMap((piece) => piece.ids)).toEqual(result.ids);
+        expect(pieces.slice(0, -1).filter(({ text }) => text === "")).toEqual([]);
+        let told: number[] = [];
+        let text = "";
+        for (const piece of pieces.slice(0, -1)) {
+          told = [...told, ...piece.ids];
+          text += piece.text;
+          expect(text.startsWith(tokenizer.decode(told, { special: false }))).toBe(true);
+        }
+      }),
+    );
+  });
+
   test("can be had as a result alone, before, during and after reading", async () => {
     const script = ids("abc<|end_of_text|>");
     expect(await setUp(script).generation.result()).toMatchObject({ text: "abc", stopReason: "eos" });
@@ -62,6 +129,7 @@ describe("an answer", () => {
   test("has a limit for tokens longer than any real ones, and the model goes on", async () => {
     const long = Object.create(tokenizer) as FakeTokenizer;
     long.decoder = () => ({ push: () => "x".repeat(2 ** 20), end: () => "" });
+    long.decodeBytes = () => new Uint8Array(2 ** 20).fill(0x78);
     const { scheduler } = setUp(ids("abc"));
     const answer = (maxTokens: number) =>
       generate(scheduler, long, PROMPT, resolveOptions({ maxTokens }, generationDefaultsFor(tokenizer), tokenizer.size)).result();

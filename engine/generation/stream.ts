@@ -4,10 +4,10 @@ import type { Constraint } from "../grammar/constraint.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ResolvedOptions } from "./defaults.js";
 import type { GenerationOutcome } from "./jobs.js";
+import { PieceWriter } from "./pieces.js";
 import type { Scheduler } from "./scheduler.js";
-import { StopText } from "./stop-text.js";
 import { chainOf, settingsOf } from "./trace.js";
-import type { Generation, GenerationResult } from "./types.js";
+import type { Generation, GenerationPiece, GenerationResult } from "./types.js";
 
 /**
  * UTF-16 units of an answer: 64 for each token of the longest contexts there are, 2^18 tokens; real text has 3 to 5. A vocabulary of long tokens
@@ -60,12 +60,21 @@ class Reader implements Generation {
     return this.#answer.result();
   }
 
+  pieces(): AsyncIterable<GenerationPiece> {
+    return { [Symbol.asyncIterator]: () => this.#iterate((piece) => piece) };
+  }
+
   [Symbol.asyncIterator](): AsyncIterableIterator<string> {
+    return this.#iterate(({ text }) => text || undefined);
+  }
+
+  /** @param of what is handed out of a piece; undefined: nothing */
+  #iterate<T>(of: (piece: GenerationPiece) => T | undefined): AsyncIterableIterator<T> {
     if (this.#iterated)
       throw new BitnetError("usage", "an answer can be iterated only once, and it already was: use result() for its text");
     this.#iterated = true;
-    const pieces = this.#answer.read();
-    const iterator: AsyncIterableIterator<string> = {
+    const pieces = this.#answer.read(of);
+    const iterator: AsyncIterableIterator<T> = {
       next: () => pieces.next(),
       // Not the generator's own, which waits for a piece that is asked for already: that may be long in coming.
       return: async () => {
@@ -89,8 +98,8 @@ class Answer {
   readonly #prompt: readonly number[] | (() => Promise<readonly number[]>);
   readonly #options: AnswerOptions;
   readonly #onResult: ((result: GenerationResult) => void) | undefined;
-  /** All pieces so far, none of them empty. */
-  readonly #pieces: string[] = [];
+  /** All pieces so far. */
+  readonly #pieces: GenerationPiece[] = [];
   #result: Promise<GenerationResult> | undefined;
   /** Set when there is work to cancel. */
   #stop: () => void = () => {};
@@ -124,12 +133,15 @@ class Answer {
     this.#stop();
   }
 
-  async *read(): AsyncGenerator<string, void, undefined> {
+  async *read<T>(of: (piece: GenerationPiece) => T | undefined): AsyncGenerator<T, void, undefined> {
     const result = this.result();
     result.catch(() => {}); // thrown below, unless the reader has left
     try {
       for (let read = 0; ; ) {
-        while (read < this.#pieces.length) yield this.#pieces[read++]!;
+        while (read < this.#pieces.length) {
+          const item = of(this.#pieces[read++]!);
+          if (item !== undefined) yield item;
+        }
         if (this.#ended) break;
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
@@ -144,11 +156,10 @@ class Answer {
 
   async #run(): Promise<GenerationResult> {
     const { stop, constrain, shows, ...options } = this.#options;
-    const stopText = new StopText(stop);
     let length = 0;
-    const add = (piece: string) => {
-      if (piece === "") return;
-      length += piece.length;
+    const add = (piece: GenerationPiece | undefined) => {
+      if (!piece) return;
+      length += piece.text.length;
       if (length > maxAnswerLength) {
         throw new BitnetError(
           "tokenizer",
@@ -166,22 +177,21 @@ class Answer {
       }
       const before = this.#count();
       let prefilled: Promise<Counters> | undefined;
-      const decoder = this.#tokenizer.decoder({ after: promptIds.at(-1) });
+      const writer = new PieceWriter(this.#tokenizer, promptIds.at(-1), stop, shows);
       const { done, cancel } = this.#scheduler.generate({
         ...options,
         promptIds,
         constraint: constrain?.(promptIds.at(-1)),
-        onToken: (id) => {
+        onToken: (id, logprobs) => {
           prefilled ??= this.#count();
-          add(stopText.push(decoder.push(id) + (shows?.(id) ? this.#tokenizer.textOf(id) : "")));
-          return stopText.stopped;
+          add(writer.push(id, logprobs));
+          return writer.stopped;
         },
       });
       this.#stop = cancel;
       if (this.#left) cancel();
       const outcome = await done;
-      add(stopText.push(decoder.end()));
-      add(stopText.end());
+      add(writer.end(outcome.ids, options.logprobs === undefined ? undefined : outcome.logprobs));
       const skipped = skippedBetween(await before, await (prefilled ?? before));
       const calls = options.trace ? callsBetween(await before, await this.#count()) : {};
       const result = this.#summary(promptIds, outcome, skipped, calls);
@@ -208,7 +218,8 @@ class Answer {
     return {
       promptIds,
       ids,
-      text: this.#pieces.join(""),
+      ...(this.#options.logprobs !== undefined && { logprobs: outcome.logprobs }),
+      text: this.#pieces.map((piece) => piece.text).join(""),
       stopReason,
       timings: {
         prefillMs,

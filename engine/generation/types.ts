@@ -1,7 +1,7 @@
 import type { SkippedProducts } from "../compute/counters.js";
 import type { CallsFormat } from "../grammar/calls.js";
 import type { Signal } from "../options.js";
-import type { SamplingOptions } from "../sampling/types.js";
+import type { SamplingOptions, TokenLogprob } from "../sampling/types.js";
 import type { ChatRenderOptions } from "../text/types.js";
 import type { GenerationTrace } from "./trace-types.js";
 
@@ -34,6 +34,11 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
    * any text.
    */
   readonly format?: AnswerFormat;
+  /**
+   * Say how likely each token was, and so many of the likeliest tokens there: a whole number from 0 to 20. With a two-stage head it is slower, because
+   * all logits are computed. Default: don't.
+   */
+  readonly logprobs?: number;
   /** Record how the answer is computed, for `GenerationResult.trace`. Default false. */
   readonly trace?: boolean;
   readonly signal?: Signal;
@@ -80,6 +85,8 @@ export interface GenerationResult {
   readonly promptIds: readonly number[];
   /** Generated tokens, including the one that ended the answer. */
   readonly ids: readonly number[];
+  /** With `logprobs`: of each of `ids`. */
+  readonly logprobs?: readonly TokenLogprob[];
   /** What was streamed, as one text. */
   readonly text: string;
   readonly stopReason: StopReason;
@@ -88,11 +95,22 @@ export interface GenerationResult {
   readonly trace?: GenerationTrace;
 }
 
+/** Text of an answer, and its tokens. The pieces of an answer together have all of its text and its tokens, each once, in order. */
+export interface GenerationPiece {
+  readonly text: string;
+  /** The tokens whose text is complete with this piece. In the last piece all that are left: the one that ended the answer, and those of a stop text. */
+  readonly ids: readonly number[];
+  /** With `logprobs`: of each of `ids`. */
+  readonly logprobs?: readonly TokenLogprob[];
+}
+
 /**
- * A running answer: iterate over its text, or only await `result()`. Leaving the loop early ends the work. A slow reader does not slow it
+ * A running answer: iterate over its text, over its `pieces()`, or only await `result()`. Leaving the loop early ends the work. A slow reader does not slow it
  * down: the text waits.
  */
 export interface Generation extends AsyncIterable<string> {
+  /** The text with its tokens. It takes the place of a loop over the answer itself: only one of them can be had, once. */
+  pieces(): AsyncIterable<GenerationPiece>;
   /** Waits for the end of the answer, with or without a loop, and returns the result. */
   result(): Promise<GenerationResult>;
 }

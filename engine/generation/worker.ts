@@ -24,7 +24,7 @@ import { ModelFiles, TableFile } from "../network/table-file.js";
 import { type KvType, SCALE_GROUP } from "../numerics.js";
 import { isQuantized } from "../packing/quantized.js";
 import { allowedIds, isAllowed, masked } from "../sampling/mask.js";
-import { bestNeeded, logNll, penalised, sampleToken } from "../sampling/sampler.js";
+import { adjusting, bestNeeded, logNll, logprobsOf, sampleToken } from "../sampling/sampler.js";
 
 /** How the output head is kept; see `LoadOptions`. */
 export type HeadOption = "auto" | "exact" | "two-stage";
@@ -36,6 +36,8 @@ export interface LoadRequest {
   /** State of each file when its header was read. */
   readonly stamps: ReadonlyMap<string, FileStamp>;
   readonly contextLength: number;
+  /** As of `PlanOptions`. */
+  readonly cacheTokens: number | undefined;
   readonly tier: Tier | "auto";
   /** May set process-wide V8 flags. */
   readonly setFlags: boolean;
@@ -137,9 +139,12 @@ function answer(output: RowOutput, from: Engine, index: number): StepOutput {
   const logits = from.logits(index, output);
   switch (output.want) {
     case "sample": {
-      const scores = logits.subarray(0, output.ids);
+      const { options, seen, counts, ids, allowed, logprobs } = output;
+      const scores = logits.subarray(0, ids);
+      const id = sampleToken(allowed ? masked(scores, allowed) : scores, options, output.index, seen, counts);
       return {
-        id: sampleToken(output.allowed ? masked(scores, output.allowed) : scores, output.options, output.index, output.seen),
+        id,
+        ...(logprobs !== undefined && { logprobs: logprobsOf(logits, id, logprobs, ids) }),
         ...(output.trace && { hidden: sha256Hex(from.hidden(index)) }),
       };
     }
@@ -158,7 +163,7 @@ function leadKernels(
   send: (message: Start) => void,
   tell: (value: unknown) => void,
 ): { loaded: Loaded; ready: Engine } {
-  const { config, sources, stamps, contextLength, kv, states } = request;
+  const { config, sources, stamps, contextLength, cacheTokens, kv, states } = request;
   const needs = loadNeeds(sources);
   const weightBytes = needs.packings.reduce((sum, { source }) => sum + (source.rows * source.columns) / 4, 0);
   const chosen = chooseKernels(request.tier, request.setFlags, weightBytes);
@@ -180,6 +185,7 @@ function leadKernels(
       head,
       threads: role.threads,
       contextLength,
+      cacheTokens,
       states,
       stagingBytes: needs.stagingBytes,
       statPieces: needs.statPieces,
@@ -243,10 +249,14 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
     files,
     compute(batch) {
       few = batch.outputs.map((output) =>
-        coarse && output.want === "sample" && output.allowed ? allowedIds(output.allowed, MOST_ROWS) : undefined,
+        coarse && output.want === "sample" && output.allowed && output.logprobs === undefined
+          ? allowedIds(output.allowed, MOST_ROWS)
+          : undefined,
       );
       const fewSuffice = (output: RowOutput, index: number): boolean =>
-        output.want === "state" || few[index] !== undefined || (output.want === "sample" && bestNeeded(output.options) !== undefined);
+        output.want === "state" ||
+        few[index] !== undefined ||
+        (output.want === "sample" && output.logprobs === undefined && bestNeeded(output.options) !== undefined);
       // The head turns what it multiplies: states of a rotated one pass through it.
       const isHeaded = (output: RowOutput, index: number): boolean =>
         output.want !== "state" && (few[index] === undefined || plan.head.signs !== 0);
@@ -260,17 +270,14 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
       const allowed = few[index];
       if (search !== undefined && allowed !== undefined) return search.exactly(allowed, headInput(place));
       if (step.full || search === undefined || output.want !== "sample") return all(place);
-      const { options, seen, ids, allowed: mask } = output;
-      const { repetitionPenalty } = options;
-      const adjustment =
-        repetitionPenalty === 1 ? undefined : { ids: seen, adjust: (logit: number) => penalised(logit, repetitionPenalty) };
+      const { options, seen, counts, ids, allowed: mask } = output;
       const x = headInput(place);
       return search.best(
         all(place),
         x,
         codedState(memory, plan, plan.head, x, place),
         bestNeeded(options)!,
-        adjustment,
+        adjusting(options, seen, counts),
         ids,
         mask && ((id) => isAllowed(mask, id)),
       );
@@ -281,8 +288,8 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
 }
 
 function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Loaded; ready: Engine } {
-  const { config, sources, stamps, contextLength, kv, states } = request;
-  const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv, states);
+  const { config, sources, stamps, contextLength, cacheTokens, kv, states } = request;
+  const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv, states, cacheTokens);
   return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, requested", memoryBytes: 0 }, ready: run };
 }
 

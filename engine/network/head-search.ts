@@ -3,11 +3,8 @@ import type { ModelConfig } from "../model/config.js";
 import type { CodedState, HeadPlan } from "./head.js";
 import type { TableFile } from "./table-file.js";
 
-/** A rule that changes the logits of some tokens before the best are sought: it must never turn a smaller logit into a larger one. */
-export interface Adjustment {
-  readonly ids: Int32Array;
-  adjust(logit: number): number;
-}
+/** Changes the logits of some tokens in place before the best are sought: of no token may a smaller logit become the larger one. */
+export type Adjust = (logits: Float32Array) => void;
 
 /** What the search needs of a `NetworkPlan`. */
 interface Searched {
@@ -76,7 +73,7 @@ export class HeadSearch {
     x: number,
     state: CodedState,
     count: number,
-    adjustment: Adjustment | undefined,
+    adjust: Adjust | undefined,
     ids = this.#plan.config.vocabSize,
     isAllowed?: (id: number) => boolean,
   ): Float32Array {
@@ -104,16 +101,12 @@ export class HeadSearch {
       perScale,
       perError * TINY,
     );
-    const changed = new Set(adjustment?.ids); // an id may come twice, and is changed once
-    const change = (id: number): void => {
-      lower[id] = adjustment!.adjust(lower[id]!);
-      upper[id] = adjustment!.adjust(upper[id]!);
-    };
-    for (const id of changed) change(id);
+    adjust?.(lower);
+    adjust?.(upper);
     if (isAllowed) {
       for (let id = 0; id < ids; id++) if (!isAllowed(id)) upper[id] = lower[id] = Number.NEGATIVE_INFINITY;
     }
-    if (adjustment || isAllowed || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
+    if (adjust || isAllowed || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
     let found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
     const beyond = found.findIndex((id) => id >= ids);
     if (beyond >= 0) found = found.subarray(0, beyond);
@@ -134,7 +127,9 @@ export class HeadSearch {
         perScale,
         perError * TINY,
       );
-      for (const id of found) if (changed.has(id)) change(id);
+      // Those of other rows, which are changed twice, are not looked at any more.
+      adjust?.(lower);
+      adjust?.(upper);
       least = kthLargest(
         Float32Array.from(found, (id) => lower[id]!),
         count,
@@ -145,8 +140,9 @@ export class HeadSearch {
     const others: number[] = [];
     for (const id of found) (lower[id]! >= least ? best : others).push(id);
     this.#compute(best, x);
-    const logits = best.map((id) => Math.fround(changed.has(id) ? adjustment!.adjust(result[id]!) : result[id]!)); // f32, as the bounds are
-    const worst = best.length < count ? Number.NEGATIVE_INFINITY : logits.reduce((least, logit) => Math.min(least, logit));
+    const logits = adjust ? result.slice() : result;
+    adjust?.(logits);
+    const worst = best.length < count ? Number.NEGATIVE_INFINITY : best.reduce((least, id) => Math.min(least, logits[id]!), Infinity);
     const rest = others.filter((id) => !(upper[id]! < worst));
     this.#compute(rest, x);
     this.computed = best.length + rest.length;

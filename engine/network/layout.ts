@@ -34,6 +34,8 @@ export interface PlanOptions {
   readonly head: HeadKind;
   readonly threads: number;
   readonly contextLength: number;
+  /** Tokens that the KV cache has room for, at least those of one context; undefined: those. */
+  readonly cacheTokens?: number | undefined;
   /** States of sequences, and snapshots of them, that there is room for, where layers are recurrent. */
   readonly states: number;
   readonly stagingBytes: number;
@@ -78,14 +80,14 @@ export class Layout {
   #scratchBytes = 0;
 
   constructor(arena: ArenaPlan, config: ModelConfig, options: PlanOptions) {
-    const { contextLength, states } = options;
+    const { contextLength, cacheTokens = contextLength, states } = options;
     this.#arena = arena;
     this.config = config;
     this.options = options;
     this.#columnBlock = options.scaleBlock ?? columnBlock(options.tier);
     const maxRows = mostRows(config, options.scaleBlock);
     this.slots = Math.max(maxRows, options.threads);
-    const blocks = Math.ceil(contextLength / KV_BLOCK);
+    const blocks = Math.ceil(cacheTokens / KV_BLOCK);
     this.limits = { maxRows, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength, states };
   }
 

@@ -146,6 +146,20 @@ describe("a plan over 4 GiB", () => {
     );
   });
 
+  test("a cache of its own size: its largest that fits is named, or the context's where that alone is too much", () => {
+    const large = { contextLength: 2048, cacheTokens: 60_000 };
+    expect(plan({ ...large, cacheTokens: 2048 }).pages).toBe(plan({ contextLength: 2048 }).pages);
+    const { message } = refused(large);
+    const fitting = Number(/: a cache of (\d+) tokens would fit \(cacheTokens, --cache-tokens\)/.exec(message)?.[1]);
+    expect(plan({ ...large, cacheTokens: fitting }).limits).toMatchObject({ blocks: fitting / 32, contextLength: 2048 });
+    refused({ ...large, cacheTokens: fitting + 32 });
+    expect(message).toMatch(/, or with an 8-bit cache \(kv: "q8", --kv q8\) all 60000$/);
+    plan({ ...large, kv: "q8" });
+    refused({ ...large, kv: "k16" });
+    const both = refused({ contextLength: 60_000, cacheTokens: 60_000 });
+    expect(plan({ contextLength: fittingIn(both) }).limits.blocks).toBe(fittingIn(both) / 32);
+  });
+
   test("a limit on the memory of this process counts, wherever the plan begins", () => {
     const bytes = plan().pages * 65536;
     for (const from of [undefined, 2 ** 31]) {

@@ -25,36 +25,48 @@ export interface NetworkPlan extends SharedPlan {
   readonly loading: number;
 }
 
-/** Lays out the memory in an empty arena. @throws BitnetError memory: more than may be used; it says which context length would fit */
+/** Lays out the memory in an empty arena. @throws BitnetError memory: more than may be used; it says which cache or context length would fit */
 export function planNetwork(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): NetworkPlan {
   const plan = layOut(arena, config, options);
-  const pages = arena.pages(() => {
-    const fitting = longestContext(arena, config, options);
-    const smaller = KV_TYPES.slice(KV_TYPES.indexOf(options.kv) + 1).map((kv) => ({
-      longest: longestContext(arena, config, { ...options, kv }),
-      inBits: `with ${kv === "k16" ? "a 16" : "an 8"}-bit cache (kv: "${kv}", --kv ${kv})`,
-    }));
-    if (fitting > 0) {
-      const enough = smaller.find(({ longest }) => longest >= options.contextLength);
-      const all = enough ? `, or ${enough.inBits} all ${options.contextLength}` : "";
-      return `a context of ${fitting} tokens would fit (contextLength, --ctx)${all}`;
-    }
-    const least = smaller.at(-1);
-    if (least && least.longest > 0) return `${least.inBits} a context of ${least.longest} tokens would fit`;
-    return "even a context of 32 tokens wouldn't fit, so the model is too large";
-  });
+  const pages = arena.pages(() => whatFits(arena, config, options));
   return { ...plan, pages };
 }
 
-/** Whole blocks of positions for which the plan fits; 0 if none does. */
-function longestContext(limits: ArenaPlan, config: ModelConfig, options: PlanOptions): number {
+/** What to ask for instead of a plan that doesn't fit. */
+function whatFits(arena: ArenaPlan, config: ModelConfig, options: PlanOptions): string {
+  const fitting = mostTokens(arena, config, options);
+  // A cache as large as one context is the least that there can be.
+  if (options.cacheTokens !== undefined && fitting === 0) return whatFits(arena, config, { ...options, cacheTokens: undefined });
+  const [part, names] = options.cacheTokens === undefined ? ["context", "contextLength, --ctx"] : ["cache", "cacheTokens, --cache-tokens"];
+  const wanted = options.cacheTokens ?? options.contextLength;
+  const smaller = KV_TYPES.slice(KV_TYPES.indexOf(options.kv) + 1).map((kv) => ({
+    most: mostTokens(arena, config, { ...options, kv }),
+    inBits: `with ${kv === "k16" ? "a 16" : "an 8"}-bit cache (kv: "${kv}", --kv ${kv})`,
+  }));
+  if (fitting > 0) {
+    const enough = smaller.find(({ most }) => most >= wanted);
+    const all = enough ? `, or ${enough.inBits} all ${wanted}` : "";
+    return `a ${part} of ${fitting} tokens would fit (${names})${all}`;
+  }
+  const least = smaller.at(-1);
+  if (least && least.most > 0) return `${least.inBits} a context of ${least.most} tokens would fit`;
+  return "even a context of 32 tokens wouldn't fit, so the model is too large";
+}
+
+/** Tokens of the cache, if it has a size of its own, otherwise of the context, for which the plan fits: in whole blocks; 0 if none does. */
+function mostTokens(limits: ArenaPlan, config: ModelConfig, options: PlanOptions): number {
+  const { contextLength, cacheTokens } = options;
   const fits = (blocks: number): boolean => {
     const arena = limits.empty();
-    layOut(arena, config, { ...options, contextLength: blocks * KV_BLOCK });
+    const tokens = blocks * KV_BLOCK;
+    layOut(arena, config, {
+      ...options,
+      ...(cacheTokens === undefined ? { contextLength: tokens } : { cacheTokens: Math.max(tokens, contextLength) }),
+    });
     return arena.fits;
   };
   let least = 0;
-  let most = Math.ceil(options.contextLength / KV_BLOCK) + 1; // one too many
+  let most = Math.ceil((cacheTokens ?? contextLength) / KV_BLOCK) + 1; // one too many
   while (most - least > 1) {
     const middle = Math.floor((least + most) / 2);
     if (fits(middle)) least = middle;

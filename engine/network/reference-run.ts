@@ -28,6 +28,7 @@ export class ReferenceRun {
     contextLength: number,
     kv: KvType = "f32",
     states = config.recurrent ? 1 : 0,
+    cacheTokens = contextLength,
   ) {
     this.#config = config;
     this.#kv = kv;
@@ -36,7 +37,7 @@ export class ReferenceRun {
       maxRows: MAX_ROWS,
       maxOutputs: MAX_ROWS,
       blockSize: KV_BLOCK,
-      blocks: Math.ceil(contextLength / KV_BLOCK),
+      blocks: Math.ceil(cacheTokens / KV_BLOCK),
       contextLength,
       states,
     };

@@ -1,20 +1,24 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { exp64 } from "../math.js";
-import { allowedIds, isAllowed, masked } from "./mask.js";
+import { allowedIds, biased, isAllowed, masked, type TokenMask } from "./mask.js";
 import { uniform } from "./rng.js";
-import { checkSampling, logNll, sampleToken } from "./sampler.js";
+import { checkSampling, logNll, logprobsOf, sampleToken } from "./sampler.js";
 import type { SamplingOptions } from "./types.js";
 
 const neutral: SamplingOptions = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 };
 const none = new Int32Array(0);
 
 /** The same rules with nothing clever: sort everything, filter, draw. What may be drawn, in order, with the weights. */
-function plainKept(logits: Float32Array, options: SamplingOptions, seen: Int32Array): { ids: number[]; weights: number[] } {
-  const scores = [...logits];
-  for (const id of new Set(seen)) {
-    scores[id] = Math.fround(scores[id]! > 0 ? scores[id]! / options.repetitionPenalty : scores[id]! * options.repetitionPenalty);
-  }
+function plainKept(logits: Float32Array, options: SamplingOptions, history: History): { ids: number[]; weights: number[] } {
+  const { repetitionPenalty, presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = options;
+  const scores = Array.from(logits, (logit, id) => {
+    const biased = Math.fround(logit + (logitBias[id] ?? 0));
+    const times = history.generated.filter((one) => one === id).length;
+    if (times === 0 && !history.prompt.includes(id)) return biased;
+    const penalised = biased > 0 ? biased / repetitionPenalty : biased * repetitionPenalty;
+    return Math.fround(penalised - (times * frequencyPenalty + (times > 0 ? presencePenalty : 0)));
+  });
   let ids = scores.map((_, id) => id).sort((a, b) => scores[b]! - scores[a]! || a - b);
   if (options.temperature === 0) return { ids: ids.slice(0, 1), weights: [1] };
   const weight = (id: number) => exp64((scores[id]! - scores[ids[0]!]!) / options.temperature);
@@ -30,8 +34,16 @@ function plainKept(logits: Float32Array, options: SamplingOptions, seen: Int32Ar
   return { ids, weights: ids.map(weight) };
 }
 
-function plainSample(logits: Float32Array, options: SamplingOptions, index: number, seen: Int32Array): number {
-  const { ids, weights } = plainKept(logits, options, seen);
+/** The tokens before the next. */
+interface History {
+  readonly prompt: readonly number[];
+  readonly generated: readonly number[];
+}
+
+const blank: History = { prompt: [], generated: [] };
+
+function plainSample(logits: Float32Array, options: SamplingOptions, index: number, history: History): number {
+  const { ids, weights } = plainKept(logits, options, history);
   const untouched = ids.length === logits.length && options.topP === 1 && options.minP === 0;
   const inOrder = untouched
     ? ids
@@ -62,24 +74,41 @@ const logitsOf = (maxLength: number) =>
     .map((list) => Float32Array.from(list))
     .filter((list) => list.some(Number.isFinite));
 
-const optionsOf: fc.Arbitrary<SamplingOptions> = fc.record({
-  temperature: fc.constantFrom(0, 1e-300, 0.1, 0.7, 1, 1.5, 30),
-  topK: fc.constantFrom(0, 0, 1, 2, 5, 40, 1000),
-  topP: fc.constantFrom(1, 1, 0, 0.1, 0.5, 0.9, 0.999),
-  minP: fc.constantFrom(0, 0, 0.05, 0.5, 1),
-  repetitionPenalty: fc.constantFrom(1, 1, 1.1, 2, 0.5),
-  seed: fc.maxSafeNat(),
-});
+const optionsOf: fc.Arbitrary<SamplingOptions> = fc.record(
+  {
+    temperature: fc.constantFrom(0, 1e-300, 0.1, 0.7, 1, 1.5, 30),
+    topK: fc.constantFrom(0, 0, 1, 2, 5, 40, 1000),
+    topP: fc.constantFrom(1, 1, 0, 0.1, 0.5, 0.9, 0.999),
+    minP: fc.constantFrom(0, 0, 0.05, 0.5, 1),
+    repetitionPenalty: fc.constantFrom(1, 1, 1.1, 2, 0.5),
+    seed: fc.maxSafeNat(),
+    presencePenalty: fc.constantFrom(0, 0.5, 2, -2),
+    frequencyPenalty: fc.constantFrom(0, 0.1, 2, -1.5),
+    logitBias: fc.dictionary(
+      fc.nat(59).map(String),
+      fc.oneof(fc.constantFrom(-99, 99, 1, 0.1), fc.double({ min: -100, max: 100, noNaN: true })),
+      { maxKeys: 5 },
+    ),
+  },
+  { requiredKeys: ["temperature", "topK", "topP", "minP", "repetitionPenalty", "seed"] },
+);
 
 describe("sampleToken", () => {
   test("chooses as the plain full sort does", () => {
     fc.assert(
-      fc.property(logitsOf(60), optionsOf, fc.nat(1000), fc.array(fc.nat(59)), (logits, options, index, ids) => {
-        const seen = Int32Array.from(ids.filter((id) => id < logits.length));
-        const before = logits.slice();
-        expect(sampleToken(logits, options, index, seen)).toBe(plainSample(logits, options, index, seen));
-        expect(logits).toEqual(before);
-      }),
+      fc.property(
+        ...([logitsOf(60), optionsOf, fc.nat(1000), fc.array(fc.nat(59)), fc.array(fc.nat(59))] as const),
+        (logits, options, index, prompt, generated) => {
+          const isId = (id: number) => id < logits.length;
+          const history = { prompt: prompt.filter(isId), generated: generated.filter(isId) };
+          const seen = [...new Set([...history.generated, ...history.prompt])];
+          const counts = seen.map((id) => history.generated.filter((one) => one === id).length);
+          const before = logits.slice();
+          const chosen = sampleToken(logits, options, index, Int32Array.from(seen), Int32Array.from(counts));
+          expect(chosen).toBe(plainSample(logits, options, index, history));
+          expect(logits).toEqual(before);
+        },
+      ),
       { numRuns: 4000, seed: 3 },
     );
   });
@@ -98,7 +127,7 @@ describe("sampleToken", () => {
       fc.property(sizes, fc.constantFrom(...flat), fc.nat(), fc.constantFrom(0.01, 1, 8), (size, options, seed, spread) => {
         const logits = Float32Array.from({ length: size }, (_, i) => Math.round(uniform(seed, i) * 5000) * 0.001 * spread - 3);
         for (let index = 0; index < 4; index++) {
-          expect(sampleToken(logits, { ...options, seed }, index, none)).toBe(plainSample(logits, { ...options, seed }, index, none));
+          expect(sampleToken(logits, { ...options, seed }, index, none)).toBe(plainSample(logits, { ...options, seed }, index, blank));
         }
       }),
       { numRuns: 60, seed: 4 },
@@ -174,6 +203,29 @@ describe("logNll", () => {
   });
 });
 
+describe("logprobsOf", () => {
+  test("is the logarithm of the softmax, the likeliest first", () => {
+    fc.assert(
+      fc.property(logitsOf(100), fc.nat(99), fc.nat(20), fc.nat(100), (logits, at, count, some) => {
+        const ids = Math.max(1, Math.min(some, logits.length));
+        const chosen = at % ids;
+        const { id, logprob, top } = logprobsOf(logits, chosen, count, ids);
+        const max = Math.max(...logits);
+        const logSum = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - max), 0));
+        const plain = Array.from(logits.subarray(0, ids), (logit, one) => ({ id: one, logprob: logit - max - logSum }));
+        const sorted = plain.toSorted((a, b) => logits[b.id]! - logits[a.id]! || a.id - b.id).slice(0, count);
+        expect([id, ...top.map((one) => one.id)]).toEqual([chosen, ...sorted.map((one) => one.id)]);
+        for (const one of [{ id, logprob }, ...top]) {
+          expect(one.logprob).toBe(0 - logNll(logits, one.id)); // to the bit
+          if (plain[one.id]!.logprob === -Infinity) expect(one.logprob).toBe(-Infinity);
+          else expect(one.logprob).toBeCloseTo(plain[one.id]!.logprob, 11);
+        }
+        expect(top.reduce((sum, one) => sum + Math.exp(one.logprob), 0)).toBeLessThan(1 + 1e-12);
+      }),
+    );
+  });
+});
+
 describe("checkSampling", () => {
   test("takes what is in range", () => {
     for (const options of fc.sample(optionsOf, 100)) expect(() => checkSampling(options)).not.toThrow();
@@ -192,6 +244,9 @@ describe("checkSampling", () => {
     ["seed", -1],
     ["seed", 2 ** 53],
     ["seed", 0.5],
+    ["presencePenalty", 2.1],
+    ["presencePenalty", NaN],
+    ["frequencyPenalty", -2.1],
   ])("names %s = %d", (name, value) => {
     expect(() => checkSampling({ ...neutral, [name]: value })).toThrow(
       expect.objectContaining({ code: "usage", message: expect.stringContaining(name) as string }),
@@ -245,6 +300,36 @@ describe("a mask of tokens", () => {
       expect(allowedIds(mask, 200)).toEqual(sorted);
       if (ids.length > 0) expect(allowedIds(mask, ids.length - 1)).toBeUndefined();
       expect(Array.from({ length: 230 }, (_, id) => id).filter((id) => isAllowed(mask, id))).toEqual(sorted);
+    });
+    fc.assert(check);
+  });
+
+  const few = (length: number) => fc.uniqueArray(fc.nat(length + 40), { maxLength: 6 });
+
+  test("is narrowed by biases of 100 and -100, unless nothing is left", () => {
+    const check = fc.property(fc.nat(90), fc.boolean(), few(90), few(90), fc.nat(2 ** 31), (more, isMasked, chosen, unwanted, seed) => {
+      const ids = 1 + more;
+      const banned = unwanted.filter((id) => !chosen.includes(id));
+      const all = Array.from({ length: ids }, (_, id) => id);
+      const may = isMasked ? fc.sample(allowed(ids), { seed, numRuns: 1 })[0]!.toSorted((a, b) => a - b) : all;
+      const mask = isMasked ? maskOf(may, ids) : undefined;
+      const picked = may.filter((id) => chosen.includes(id));
+      const left = picked.length > 0 ? picked : may.filter((id) => !banned.includes(id));
+      const result = biased(mask, { chosen, banned }, ids);
+      if (result === undefined) expect([isMasked, left.length === ids || left.length === 0]).toEqual([false, true]);
+      else expect(allowedIds(result, ids)).toEqual(left.length > 0 ? left : may);
+      if (mask) expect(allowedIds(mask, ids)).toEqual(may); // not changed
+    });
+    fc.assert(check);
+  });
+
+  test("with such biases, one token is chosen always, and others never, however hot and whatever else is asked", () => {
+    const check = fc.property(logitsOf(60), optionsOf, fc.nat(59), fc.nat(1000), (logits, options, at, index) => {
+      const id = at % logits.length;
+      const choose = (mask: TokenMask | undefined) => sampleToken(mask ? masked(logits, mask) : logits, options, index, none);
+      if (logits[id]! > -Infinity) expect(choose(biased(undefined, { chosen: [id], banned: [] }, logits.length))).toBe(id);
+      const others = logits.filter((logit, other) => logit > -Infinity && other !== id);
+      if (others.length > 0) expect(choose(biased(undefined, { chosen: [], banned: [id] }, logits.length))).not.toBe(id);
     });
     fc.assert(check);
   });

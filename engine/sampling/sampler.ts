@@ -2,7 +2,7 @@ import { show } from "../container/quote.js";
 import { BitnetError } from "../errors.js";
 import { exp64, log64 } from "../math.js";
 import { uniform } from "./rng.js";
-import type { SamplingOptions } from "./types.js";
+import type { LogProbability, SamplingOptions, TokenLogprob } from "./types.js";
 
 /** Ids must fit beside 32 bits of logit in the 53 of a double; the largest vocabularies have 2^18. */
 const MAX_VOCAB = 2 ** 21;
@@ -16,9 +16,18 @@ const PENALTY_RANGE = [0.01, 100] as const;
 /** Tokens by the upper 16 bits of their logit, counted again in each selection. */
 const histogram = new Uint32Array(0x10000);
 
-/** Checks every field's range; throws a `usage` error that names the first bad one. */
+/** OpenAI's range of the presence and the frequency penalty. */
+const MOST_SUBTRACTED = 2;
+
+/** OpenAI's range of a bias; its ends are a ban and a choice, see `biased`. */
+export const MOST_BIAS = 100;
+
+/** Biases of one answer: they are sent along with every token. OpenAI's API takes 300. */
+export const MOST_BIASES = 1024;
+
+/** Checks every field's range; throws a `usage` error that names the first bad one. What ids `logitBias` may have is not known here. */
 export function checkSampling(options: SamplingOptions): void {
-  const rules: readonly [keyof SamplingOptions, (value: number) => boolean, string][] = [
+  const rules: readonly [keyof Omit<SamplingOptions, "logitBias">, (value: number) => boolean, string][] = [
     ["temperature", (value) => value >= 0 && value < Infinity, "a number of at least 0 (0: greedy)"],
     ["topK", (value) => Number.isSafeInteger(value) && value >= 0, "a whole number of at least 0 (0: all)"],
     ["topP", (value) => value >= 0 && value <= 1, "a number from 0 to 1 (1: all)"],
@@ -28,13 +37,19 @@ export function checkSampling(options: SamplingOptions): void {
       (value) => value >= PENALTY_RANGE[0] && value <= PENALTY_RANGE[1],
       `a number from ${PENALTY_RANGE[0]} to ${PENALTY_RANGE[1]} (1: off)`,
     ],
+    ["presencePenalty", isSubtracted, SUBTRACTED],
+    ["frequencyPenalty", isSubtracted, SUBTRACTED],
     ["seed", (value) => Number.isSafeInteger(value) && value >= 0, "a whole number from 0 to 2^53 - 1"],
   ];
+  const given = { presencePenalty: 0, frequencyPenalty: 0, ...options };
   for (const [name, good, wanted] of rules) {
-    const value: unknown = options[name];
+    const value: unknown = given[name];
     if (typeof value !== "number" || !good(value)) throw new BitnetError("usage", `${name} must be ${wanted}, not ${show(value)}`);
   }
 }
+
+const isSubtracted = (value: number): boolean => Math.abs(value) <= MOST_SUBTRACTED;
+const SUBTRACTED = `a number from -${MOST_SUBTRACTED} to ${MOST_SUBTRACTED} (0: off)`;
 
 /** The highest logit; throws where the network gave something that is not a number. */
 function highest(logits: Float32Array): number {
@@ -58,11 +73,29 @@ export function penalised(logit: number, penalty: number): number {
   return logit > 0 ? logit / penalty : logit * penalty;
 }
 
-/** Logits with the penalty of the tokens seen, rounded to f32. */
-function penalise(logits: Float32Array, seen: Int32Array, penalty: number): Float32Array {
-  const scores = logits.slice();
-  for (const id of seen) scores[id] = penalised(logits[id]!, penalty); // of the given one, so that an id seen twice is penalised once
-  return scores;
+/**
+ * The rules that change logits one by one, as one function that does so in place; undefined: nothing is changed. Of each token a larger logit never
+ * becomes the smaller one, so that bounds of logits stay bounds.
+ *
+ * In vLLM's order: the bias is added, rounded to f32; then the repetition penalty, frequency · count and presence, rounded to f32 once.
+ * @param seen the ids that penalties look at, each once; those past the logits change nothing
+ * @param counts [seen] how often the answer has each; left out: not at all
+ */
+export function adjusting(options: SamplingOptions, seen: Int32Array, counts?: Int32Array): ((logits: Float32Array) => void) | undefined {
+  const { repetitionPenalty, presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = options;
+  const biases = Object.entries(logitBias).map(([id, bias]) => [Number(id), bias] as const);
+  const penalises = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+  if (!penalises && biases.length === 0) return undefined;
+  return (logits) => {
+    for (const [id, bias] of biases) logits[id] = logits[id]! + bias;
+    if (!penalises) return;
+    for (let i = 0; i < seen.length; i++) {
+      const id = seen[i]!;
+      const count = counts?.[i] ?? 0;
+      const subtracted = frequencyPenalty * count + (count > 0 ? presencePenalty : 0);
+      logits[id] = penalised(logits[id]!, repetitionPenalty) - subtracted;
+    }
+  };
 }
 
 /** A 32-bit number that falls as the float with these bits rises; −0 is +0. */
@@ -108,19 +141,21 @@ export function bestNeeded({ temperature, topK }: SamplingOptions): number | und
 }
 
 /**
- * Chooses a token. logits [vocab] f32, not changed; `index`: how many tokens of the answer were drawn before; `seen`: the ids that the
- * repetition penalty looks at, each in the vocabulary.
+ * Chooses a token. logits [vocab] f32, not changed; `index`: how many tokens of the answer were drawn before; `seen` and `counts` as of `adjusting`.
  *
- * In Hugging Face's order: repetition penalty → temperature → top-k → top-p (of what top-k left) → min-p, then the `index`-th random
+ * In this order, vLLM's up to temperature and then Hugging Face's: what may not be chosen at all is −Infinity before (`masked`); logit bias →
+ * repetition penalty → frequency and presence penalty → temperature → top-k → top-p (of what top-k left) → min-p, then the `index`-th random
  * number of the seed is looked up in the cumulative distribution, highest probability first, ties by lower id. Weights are f64,
  * w = exp((logit − max) / temperature), and are summed in that order; only the sum over a whole vocabulary, of which just the head is
  * put in order, runs by id. Top-k keeps exactly k: unlike there, ties at the k-th place go to the lower ids.
  */
-export function sampleToken(logits: Float32Array, options: SamplingOptions, index: number, seen: Int32Array): number {
+export function sampleToken(logits: Float32Array, options: SamplingOptions, index: number, seen: Int32Array, counts?: Int32Array): number {
   const vocab = logits.length;
   if (vocab > MAX_VOCAB) throw new BitnetError("internal", `a vocabulary of ${vocab} is more than the sampler can take (${MAX_VOCAB})`);
-  const { temperature, topP, minP, repetitionPenalty } = options;
-  const scores = repetitionPenalty === 1 ? logits : penalise(logits, seen, repetitionPenalty);
+  const { temperature, topP, minP } = options;
+  const adjust = adjusting(options, seen, counts);
+  const scores = adjust ? logits.slice() : logits;
+  adjust?.(scores);
   const max = highest(scores);
   if (temperature === 0) return scores.indexOf(max);
 
@@ -161,10 +196,28 @@ export function sampleToken(logits: Float32Array, options: SamplingOptions, inde
   return chosen;
 }
 
-/** −ln softmax(logits)[target], f64: ln Σ exp(logit − max), summed by id, − (logit[target] − max). */
-export function logNll(logits: Float32Array, target: number): number {
+/** Of a softmax: the highest logit, and ln Σ exp(logit − max), summed by id. f64 */
+function denominator(logits: Float32Array): { readonly max: number; readonly logSum: number } {
   const max = highest(logits);
   let sum = 0;
   for (let id = 0; id < logits.length; id++) sum += exp64(logits[id]! - max);
-  return log64(sum) - (logits[target]! - max);
+  return { max, logSum: log64(sum) };
+}
+
+/** −ln softmax(logits)[target], f64: ln Σ exp(logit − max), summed by id, − (logit[target] − max). */
+export function logNll(logits: Float32Array, target: number): number {
+  const { max, logSum } = denominator(logits);
+  return logSum - (logits[target]! - max);
+}
+
+/**
+ * How likely a token was, and which `count` were the likeliest: each `logprob` is −`logNll`, to the bit.
+ * @param logits the model's own, [vocab] f32
+ * @param ids only tokens below it are among the likeliest: the others are rows without a token
+ */
+export function logprobsOf(logits: Float32Array, chosen: number, count: number, ids = logits.length): TokenLogprob {
+  const { max, logSum } = denominator(logits);
+  const of = (id: number): LogProbability => ({ id, logprob: logits[id]! - max - logSum });
+  const best = count === 0 ? [] : selectBest(logits.subarray(0, ids), Math.min(count, ids));
+  return { ...of(chosen), top: Array.from(best, of) };
 }

@@ -33,7 +33,8 @@ function bitnet(...args: readonly string[]): { code: number | null; stdout: stri
 }
 
 const RUN = ["run", "--prompt", "Once upon a time", "--max-tokens", "24", "--temperature", "0.7", "--top-k", "20", "--seed", "5"];
-const WRITTEN = [...RUN, "--repetition-penalty", "1.1", "--stop", "zebra", "--threads", "2", "--tier", "relaxed"];
+const PENALTIES = ["--repetition-penalty", "1.1", "--presence-penalty", "-0.5", "--frequency-penalty", "0.25"];
+const WRITTEN = [...RUN, ...PENALTIES, "--stop", "zebra", "--threads", "2", "--tier", "relaxed"];
 
 let receipt: Receipt;
 beforeAll(() => {
@@ -49,7 +50,13 @@ describe("bitnet run --receipt", () => {
       provenance: { kernel_tier: "relaxed", threads: usefulThreads(2), seed: 5, cli_args: [...WRITTEN, "--receipt", at("receipt.json")] },
       model: { path: null, kv: "f32", head: "auto" },
       prompt_ids: [4080, 632, 546, 258, 446],
-      settings: { temperature: 0.7, top_k: 20, repetition_penalty: 1.1, seed: 5, max_tokens: 24, stop: ["zebra"], speculate: false },
+      settings: {
+        ...{ temperature: 0.7, top_k: 20, repetition_penalty: 1.1, presence_penalty: -0.5, frequency_penalty: 0.25 },
+        seed: 5,
+        max_tokens: 24,
+        stop: ["zebra"],
+        speculate: false,
+      },
       stop_reason: "length",
     });
     expect(receipt.provenance.model_sha256).toBe(createHash("sha256").update(readFileSync(EMBEDDED)).digest("hex"));

@@ -35,6 +35,9 @@ interface ReceiptSettings {
   readonly top_p: number;
   readonly min_p: number;
   readonly repetition_penalty: number;
+  /** Only if it was given, as frequency_penalty. */
+  readonly presence_penalty?: number;
+  readonly frequency_penalty?: number;
   readonly seed: number;
   readonly max_tokens: number | null;
   readonly stop: readonly string[];
@@ -93,8 +96,11 @@ export async function makeReceipt(
 /** The settings of an answer, by their names in a receipt. */
 export function receiptSettings(settings: TraceSettings): ReceiptSettings {
   const { temperature, topK, topP, minP, repetitionPenalty, seed, maxTokens, stop, stopIds, eosIds, speculate } = settings;
+  const { presencePenalty, frequencyPenalty } = settings;
   return {
     ...{ temperature, top_k: topK, top_p: topP, min_p: minP, repetition_penalty: repetitionPenalty, seed },
+    ...(presencePenalty !== undefined && { presence_penalty: presencePenalty }),
+    ...(frequencyPenalty !== undefined && { frequency_penalty: frequencyPenalty }),
     ...{ max_tokens: maxTokens, stop, stop_ids: stopIds, eos_ids: eosIds, speculate },
   };
 }

@@ -126,6 +126,8 @@ async function replay(path: string, { prompt_ids, settings }: Receipt, model: Mo
       topP: settings.top_p,
       minP: settings.min_p,
       repetitionPenalty: settings.repetition_penalty,
+      presencePenalty: settings.presence_penalty,
+      frequencyPenalty: settings.frequency_penalty,
       seed: settings.seed,
       maxTokens: settings.max_tokens ?? Infinity,
       stop: settings.stop,
