@@ -1,9 +1,8 @@
-import { checkTextLength } from "../engine/generation/text-length.js";
 import type { Asked, Form } from "./answers.js";
 import type { JsonObject } from "./body.js";
-import { badField } from "./errors.js";
+import { ApiError, badField } from "./errors.js";
 import { checkFields, MOST_CHOICES, readWriting, WRITING_FIELDS } from "./fields.js";
-import { type Models, modelOf } from "./models.js";
+import { type Models, modelOf, type ServedModel } from "./models.js";
 
 const FIELDS: ReadonlySet<string> = new Set([...WRITING_FIELDS, "prompt"]);
 
@@ -26,7 +25,7 @@ export function readCompletion(models: Models, body: JsonObject): Asked {
   const prompts = readPrompts(body.prompt);
   if (prompts.length * writing.n > MOST_CHOICES) throw badField("n", `such that all prompts have at most ${MOST_CHOICES} answers in all`);
   const starts = prompts.flatMap((prompt) => {
-    if (typeof prompt === "string") checkTextLength(prompt, "the prompt", model.tokenizer, model.contextLength);
+    if (typeof prompt === "string") checkLength(prompt, model);
     const ids = typeof prompt === "string" ? model.tokenizer.encode(prompt, { literal: [[0, prompt.length]] }) : prompt;
     return Array.from({ length: writing.n }, (_, i) => {
       const options = { ...writing.options, seed: writing.seed(i) };
@@ -34,6 +33,13 @@ export function readCompletion(models: Models, body: JsonObject): Asked {
     });
   });
   return { model: name, subject: "prompt", writing, starts, form: FORM };
+}
+
+/** Refuses a text that can't fit before it is encoded: of megabytes that takes seconds, in which nothing else goes on. @throws ApiError 400 */
+function checkLength({ length }: string, { contextLength, tokenizer }: ServedModel): void {
+  if (length <= contextLength * tokenizer.longestToken) return;
+  const message = `the prompt has ${length} characters, more than the context of ${contextLength} tokens can hold`;
+  throw new ApiError(400, message, { param: "prompt", code: "context_length_exceeded" });
 }
 
 function readPrompts(prompt: unknown): readonly (string | readonly number[])[] {
