@@ -162,15 +162,15 @@ class Answer {
         promptIds = await promptIds();
         this.#scheduler.checkPrompt(promptIds);
       }
-      const before = this.#count();
-      let prefilled: Promise<Counters> | undefined;
+      const before = this.#scheduler.counters;
+      let prefilled: Counters | undefined;
       const decoder = this.#tokenizer.decoder({ after: promptIds.at(-1) });
       const { done, cancel } = this.#scheduler.generate({
         ...options,
         promptIds,
         constraint: constrain?.(promptIds.at(-1)),
         onToken: (id) => {
-          prefilled ??= this.#count();
+          prefilled ??= this.#scheduler.counters;
           add(stopText.push(decoder.push(id)));
           return stopText.stopped;
         },
@@ -180,8 +180,8 @@ class Answer {
       const outcome = await done;
       add(stopText.push(decoder.end()));
       add(stopText.end());
-      const skipped = skippedBetween(await before, await (prefilled ?? before));
-      const calls = options.trace ? callsBetween(await before, await this.#count()) : {};
+      const skipped = skippedBetween(before, prefilled ?? before);
+      const calls = options.trace ? callsBetween(before, this.#scheduler.counters) : {};
       const result = this.#summary(promptIds, outcome, skipped, calls);
       this.#onResult?.(result);
       return result;
@@ -189,13 +189,6 @@ class Answer {
       this.#ended = true;
       this.#wake();
     }
-  }
-
-  /** Asks for the counters; no work waits for them. */
-  #count(): Promise<Counters> {
-    const counters = this.#scheduler.counters();
-    counters.catch(() => {}); // the work under way fails likewise
-    return counters;
   }
 
   #summary(promptIds: readonly number[], outcome: GenerationOutcome, skipped: SkippedProducts, kernelCalls: KernelCalls): GenerationResult {
