@@ -1,9 +1,8 @@
-import { checkTextLength } from "../engine/index.js";
 import type { AnswerPart } from "./answer-reader.js";
 import type { Asked } from "./answers.js";
 import type { JsonObject } from "./body.js";
 import { type ChoiceForm, choicesForm } from "./choices.js";
-import { badField } from "./errors.js";
+import { ApiError, badField } from "./errors.js";
 import { checkFields, field, MOST_CHOICES, readWriting, TOP_LOGPROBS, WRITING_FIELDS } from "./fields.js";
 import type { ServedModel } from "./models.js";
 import { completionLogprobs, TokenDetails } from "./token-details.js";
@@ -32,7 +31,7 @@ export function readCompletion(name: string, model: ServedModel, body: JsonObjec
   const prompts = readPrompts(body.prompt);
   if (prompts.length * writing.n > MOST_CHOICES) throw badField("n", `such that all prompts have at most ${MOST_CHOICES} answers in all`);
   const starts = prompts.flatMap((prompt) => {
-    if (typeof prompt === "string") checkTextLength(prompt, "the prompt", model.tokenizer, model.contextLength);
+    if (typeof prompt === "string") checkLength(prompt, model);
     const ids = typeof prompt === "string" ? model.tokenizer.encode(prompt, { literal: [[0, prompt.length]] }) : prompt;
     return Array.from({ length: writing.n }, (_, i) => {
       const options = { ...writing.options, ...(logprobs !== undefined && { logprobs }), seed: writing.seed(i) };
@@ -45,6 +44,13 @@ export function readCompletion(name: string, model: ServedModel, body: JsonObjec
     promptIn: "choice",
   });
   return { model: name, subject: "prompt", writing, starts, form: choicesForm(FORM, writing, details) };
+}
+
+/** Refuses a text that can't fit before it is encoded: of megabytes that takes seconds, in which nothing else goes on. @throws ApiError 400 */
+function checkLength({ length }: string, { contextLength, tokenizer }: ServedModel): void {
+  if (length <= contextLength * tokenizer.longestToken) return;
+  const message = `the prompt has ${length} characters, more than the context of ${contextLength} tokens can hold`;
+  throw new ApiError(400, message, { param: "prompt", code: "context_length_exceeded" });
 }
 
 function readPrompts(prompt: unknown): readonly (string | readonly number[])[] {

@@ -280,6 +280,7 @@ describe("a server that closes", () => {
     const cut = new Promise<void>((resolve) => socket.once("close", () => resolve()).on("error", () => {})); // cut off
     await server.close(100);
     await cut;
+    await expect(fetch(`${server.url}/health`)).rejects.toThrow();
   });
 });
 

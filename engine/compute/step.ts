@@ -82,8 +82,8 @@ export interface StepLimits {
 export interface StepRunner {
   readonly limits: StepLimits;
   step(batch: StepBatch): Promise<StepOutput[]>;
-  /** What the kernels counted so far. */
-  counters(): Promise<Counters>;
+  /** What the kernels had counted when the last step ended. */
+  readonly counters: Counters;
   /** Ends the workers and frees the memory. Idempotent; a step under way rejects with a `closed` error. */
   close(): Promise<void>;
 }

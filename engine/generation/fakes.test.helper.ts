@@ -78,7 +78,7 @@ export class FakeRunner implements StepRunner {
   }
 
   /** How many batches and rows there were. */
-  async counters(): Promise<Counters> {
+  get counters(): Counters {
     const calls = [this.batches.length, this.batches.reduce((rows, { tokens }) => rows + tokens.length, 0)];
     return { ...NO_COUNTERS, calls };
   }

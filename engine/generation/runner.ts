@@ -1,8 +1,7 @@
-import type { Counters } from "../compute/counters.js";
 import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { WorkerPool } from "../compute/pool.js";
-import type { StepBatch, StepOutput, StepRunner } from "../compute/step.js";
+import type { StepBatch, StepRunner } from "../compute/step.js";
 import { PATH } from "../container/path.js";
 import { type FileStamp, packageFile } from "../container/source.js";
 import { BitnetError } from "../errors.js";
@@ -24,7 +23,7 @@ import {
   throwIfAborted,
   wholeNumber,
 } from "../options.js";
-import type { HeadOption, Loaded, LoadRequest } from "./worker.js";
+import type { Computed, HeadOption, Loaded, LoadRequest } from "./worker.js";
 
 /** What a model's files can't state, or don't. */
 export interface FileOptions extends ConfigOptions, WeightOptions {
@@ -211,10 +210,17 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
       firstAddress: options.firstAddress,
     };
     const loaded = await pool.request<Loaded>("load", request);
+    let { counters } = loaded;
     const runner: StepRunner = {
       limits: loaded.limits,
-      step: (batch: StepBatch) => pool.request<StepOutput[]>("step", batch),
-      counters: () => pool.request<Counters>("counters", undefined),
+      step: async (batch: StepBatch) => {
+        const computed = await pool.request<Computed>("step", batch);
+        counters = computed.counters;
+        return computed.outputs;
+      },
+      get counters() {
+        return counters;
+      },
       close: () => pool.close(),
     };
     if (stopped) throw stopped.by; // in the same breath as the answer came

@@ -153,8 +153,8 @@ export class Scheduler {
   }
 
   /** What the kernels counted so far; see `StepRunner`. */
-  counters(): Promise<Counters> {
-    return this.#runner.counters();
+  get counters(): Counters {
+    return this.#runner.counters;
   }
 
   /** Computes given tokens. Throws a `usage` error for bad ones; rejects with the signal's reason when aborted. */

@@ -175,15 +175,15 @@ class Answer {
         promptIds = await promptIds();
         this.#scheduler.checkPrompt(promptIds);
       }
-      const before = this.#count();
-      let prefilled: Promise<Counters> | undefined;
+      const before = this.#scheduler.counters;
+      let prefilled: Counters | undefined;
       const writer = new PieceWriter(this.#tokenizer, promptIds.at(-1), stop, shows);
       const { done, cancel } = this.#scheduler.generate({
         ...options,
         promptIds,
         constraint: constrain?.(promptIds.at(-1)),
         onToken: (id, logprobs) => {
-          prefilled ??= this.#count();
+          prefilled ??= this.#scheduler.counters;
           add(writer.push(id, logprobs));
           return writer.stopped;
         },
@@ -192,8 +192,8 @@ class Answer {
       if (this.#left) cancel();
       const outcome = await done;
       add(writer.end(outcome.ids, options.logprobs === undefined ? undefined : outcome.logprobs));
-      const skipped = skippedBetween(await before, await (prefilled ?? before));
-      const calls = options.trace ? callsBetween(await before, await this.#count()) : {};
+      const skipped = skippedBetween(before, prefilled ?? before);
+      const calls = options.trace ? callsBetween(before, this.#scheduler.counters) : {};
       const result = this.#summary(promptIds, outcome, skipped, calls);
       this.#onResult?.(result);
       return result;
@@ -201,13 +201,6 @@ class Answer {
       this.#ended = true;
       this.#wake();
     }
-  }
-
-  /** Asks for the counters; no work waits for them. */
-  #count(): Promise<Counters> {
-    const counters = this.#scheduler.counters();
-    counters.catch(() => {}); // the work under way fails likewise
-    return counters;
   }
 
   #summary(promptIds: readonly number[], outcome: GenerationOutcome, skipped: SkippedProducts, kernelCalls: KernelCalls): GenerationResult {

@@ -57,6 +57,15 @@ export interface Loaded {
   readonly tier: Tier | "none";
   readonly why: string;
   readonly memoryBytes: number;
+  /** What loading counted. */
+  readonly counters: Counters;
+}
+
+/** What the leader answers to a step. */
+export interface Computed {
+  readonly outputs: StepOutput[];
+  /** What was counted so far. */
+  readonly counters: Counters;
 }
 
 /** Computes batches; what is asked of an output is read before the next batch. */
@@ -97,9 +106,8 @@ serveWorker({
         ? leadReference(request, request.reference.activationQuant)
         : leadKernels(request, role, send, tell);
       engine = ready;
-      return { value: loaded };
+      return { value: { ...loaded, counters: ready.counters() } satisfies Loaded };
     }
-    if (kind === "counters") return { value: engine!.counters() };
     const batch = payload as StepBatch;
     const from = engine!;
     const work = (): StepOutput[] => {
@@ -108,7 +116,10 @@ serveWorker({
     };
     const outputs = from.files ? from.files.checked(work) : work();
     const arrays = outputs.flatMap(({ logits, state }) => [logits ?? [], state ?? []].flat());
-    return { value: outputs, transfer: arrays.map(({ buffer }) => buffer as ArrayBuffer) };
+    return {
+      value: { outputs, counters: from.counters() } satisfies Computed,
+      transfer: arrays.map(({ buffer }) => buffer as ArrayBuffer),
+    };
   },
 
   follow(message, role) {
@@ -162,7 +173,7 @@ function leadKernels(
   role: WorkerRole,
   send: (message: Start) => void,
   tell: (value: unknown) => void,
-): { loaded: Loaded; ready: Engine } {
+): { loaded: Omit<Loaded, "counters">; ready: Engine } {
   const { config, sources, stamps, contextLength, cacheTokens, kv, states } = request;
   const needs = loadNeeds(sources);
   const weightBytes = needs.packings.reduce((sum, { source }) => sum + (source.rows * source.columns) / 4, 0);
@@ -287,7 +298,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
   };
 }
 
-function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Loaded; ready: Engine } {
+function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Omit<Loaded, "counters">; ready: Engine } {
   const { config, sources, stamps, contextLength, cacheTokens, kv, states } = request;
   const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv, states, cacheTokens);
   return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, requested", memoryBytes: 0 }, ready: run };
