@@ -1,7 +1,6 @@
 import { randomInt } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { GenerateOptions } from "../engine/index.js";
-import { MOST_BIAS, MOST_BIASES } from "../engine/sampling/sampler.js";
 import type { JsonObject } from "./body.js";
 import { ApiError, badField } from "./errors.js";
 
@@ -100,6 +99,10 @@ const STOP: Kind<string | readonly string[]> = {
       ? value.length <= MOST_STOPS && value.every((text) => typeof text === "string" && text !== "")
       : typeof value === "string" && value !== "",
 };
+
+/** The engine's own limits. */
+const MOST_BIAS = 100;
+const MOST_BIASES = 1024;
 
 /** Biases by token ids below `vocabulary`. */
 function biases(vocabulary: number): Kind<Readonly<Record<number, number>>> {

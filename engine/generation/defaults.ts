@@ -36,7 +36,7 @@ const DEFAULTS: SamplingOptions = { temperature: 0.7, topK: 50, topP: 0.9, minP:
 const DEFAULT_MAX_TOKENS = 512;
 
 /** Alternatives to each token: as many as OpenAI's API gives. */
-export const MOST_LOGPROBS = 20;
+const MOST_LOGPROBS = 20;
 
 /** generation_config.json's names of the sampling options. */
 const CONFIG_NAMES = {

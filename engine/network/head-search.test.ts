@@ -190,17 +190,18 @@ describe("the two-stage head", () => {
     );
   });
 
-  it("… also when some logits are changed, as a penalty does", () => {
+  it("… also when some logits are changed, as penalties and biases do", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 2 ** 31 }),
         fc.array(fc.integer({ min: 0, max: VOCAB - 1 }), { maxLength: 300 }),
         fc.constantFrom(0.5, 1.3, 5),
-        (seed, ids, penalty) => {
+        fc.constantFrom(0, 0, 0.5, -20, 99),
+        (seed, ids, penalty, bias) => {
           const { table, hidden } = adversarial(seed, 30);
           const { search, coarse, exact, x, state } = setting(table, hidden);
           const adjust = (logits: Float32Array): void => {
-            for (const id of new Set(ids)) logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
+            for (const id of new Set(ids)) logits[id] = bias + (logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty);
           };
           const change = (logits: Float32Array): Float32Array => {
             const changed = logits.slice();
