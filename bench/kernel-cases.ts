@@ -221,12 +221,12 @@ const head: KernelCase = {
 /** Products of 16 bits, that every tier multiplies alike: in the tiers whose dot instruction takes 8 bits, half as many at a time. */
 const in16Bits = (tier: Tier): number => (tier === "plain" ? 1 : 0.5);
 
-/** The coarse pass over the output head: 8-bit codes, `columns` hidden states of 14 bits. */
+/** The coarse pass over the output head: 6-bit codes, `columns` hidden states of 14 bits. */
 function scan(columns: number): KernelCase {
-  const bytes = SCAN_ROWS * HIDDEN;
+  const bytes = (SCAN_ROWS * HIDDEN * 3) / 4;
   return {
-    name: `head scan 128256×${HIDDEN} 8 bits${columns > 1 ? ` × ${columns}` : ""}`,
-    macs: bytes * columns,
+    name: `head scan 128256×${HIDDEN} 6 bits${columns > 1 ? ` × ${columns}` : ""}`,
+    macs: SCAN_ROWS * HIDDEN * columns,
     bytes: () => bytes,
     slabBytes: () => bytes,
     multiplier: "dot",

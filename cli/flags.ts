@@ -26,7 +26,7 @@ export function addEngineFlags(command: Command, threads?: Option): void {
     .addOption(
       new Option(
         "--head <kind>",
-        "output head: exact rows in memory, or 8-bit codes that tell which rows to read; same tokens (default: auto)",
+        "output head: exact rows in memory, or codes that tell which rows to read; same tokens (default: auto)",
       ).choices(["auto", "exact", "two-stage"]),
     );
   addKernelFlags(command, threads);

@@ -19,10 +19,6 @@ describe("AssemblyScript's text", () => {
     expect(count(wat("plain"), /i32x4\.dot_i16x8_s/g)).toBeGreaterThanOrEqual(8 + 4);
     expect(wat("plain")).not.toMatch(/relaxed/);
   });
-
-  it.each(["plain", "relaxed"])("%s: codes of the output head are widened as they are loaded", (tier) => {
-    expect(count(wat(tier), /v128\.load8x8_s/g)).toBeGreaterThanOrEqual(8);
-  });
 });
 
 const flag = revectorizeFlag();

@@ -39,6 +39,7 @@ export const COUNTED_KERNELS = [
   "attendSpanK16",
   "storeKeyValueK16",
   "scanVnni",
+  "refine",
 ] as const;
 
 /** How often kernels were called; those that were not are left out. */

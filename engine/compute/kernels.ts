@@ -9,7 +9,7 @@ export type Tier = "plain" | "relaxed" | "wide" | "vnni";
 export const TIERS: readonly Tier[] = ["plain", "relaxed", "wide", "vnni"];
 
 /** Whether a tier's rows lie as 256-bit code needs them. */
-function isWide(tier: Tier): boolean {
+export function isWide(tier: Tier): boolean {
   return tier === "wide" || tier === "vnni";
 }
 
@@ -122,8 +122,8 @@ export interface Kernels {
   packLane: ((group: number, row: number, codes: number, kPad: number) => void) | undefined;
   packBf16(out: number, x: number, kPad: number): void;
   head(table: number, rows: number, kPad: number, wide: number, x: number, columns: number, y: number, yStride: number): void;
-  packScan(group: number, row: number, scale: number, error: number, x: number, kPad: number): void;
-  prepareScan(out: number, meta: number, x: number, kPad: number, levels: number): void;
+  packScan(out: number, low: number, scale: number, error: number, fineError: number, x: number, n: number, scratch: number): void;
+  prepareScan(out: number, meta: number, x: number, n: number, levels: number): void;
   scan(
     codes: number,
     scales: number,
@@ -148,6 +148,22 @@ export interface Kernels {
     perScale: number,
     slack: number,
   ): number;
+  refine(
+    lower: number,
+    upper: number,
+    ids: number,
+    count: number,
+    low: number,
+    scales: number,
+    errors: number,
+    x: number,
+    meta: number,
+    kPad: number,
+    coarse: number,
+    perError: number,
+    perScale: number,
+    slack: number,
+  ): void;
   atLeast(out: number, values: number, rows: number, least: number): number;
 }
 
@@ -215,9 +231,12 @@ export function ternaryScratch(kPad: number): number {
   return 12 * kPad + 768;
 }
 
-/** Bytes of a thread's own scratch for `scan` of states of `n` numbers: sums, and eight states in halves, twice. */
-export function scanScratch(n: number): number {
-  return 384 + 32 * n;
+/** Columns of a block of `scan`'s codes. */
+export const SCAN_BLOCK = 128;
+
+/** Bytes of a thread's own scratch for `scan` of states of `kPad` numbers: sums, eight states in halves, twice, and the codes of eight rows. */
+export function scanScratch(kPad: number): number {
+  return 384 + 40 * kPad;
 }
 
 /** Bytes of the list of a row's columns that aren't 0, for `ternarySparse`. */
@@ -256,6 +275,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
     ternaryGroupsWide,
     packRowWide,
     repackI2sWide,
+    packScanWide,
     scanWide,
     scanVnni,
     ...kernels
@@ -268,6 +288,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       ternaryGroups: ternaryGroupsWide,
       packRow: packRowWide,
       repackI2s: repackI2sWide,
+      packScan: packScanWide,
       scan: tier === "vnni" ? scanVnni : scanWide,
     };
   }
@@ -284,6 +305,7 @@ interface Wide {
   readonly ternaryGroupsWide: Kernels["ternaryGroups"];
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];
+  readonly packScanWide: Kernels["packScan"];
   readonly scanWide: Kernels["scan"];
   readonly scanVnni: Kernels["scan"];
 }

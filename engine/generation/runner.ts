@@ -49,7 +49,7 @@ export interface LoadOptions extends FileOptions {
   /** Lets `auto` set process-wide V8 flags that this Node needs for a faster tier. Default false. */
   readonly v8Flags?: boolean;
   /**
-   * The output head: `exact` keeps its rows in 16 bits or more; `two-stage` keeps 8-bit codes, or those of a ternary table, uses them to find
+   * The output head: `exact` keeps its rows in 16 bits or more; `two-stage` keeps codes, or those of a ternary table, uses them to find
    * the few tokens that can be chosen, and computes those from the rows in the file (all rows without `topK`, and for likelihoods). Default
    * `auto`: two-stage if the head is large. Results are bit-identical.
    */

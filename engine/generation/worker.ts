@@ -203,7 +203,7 @@ function leadKernels(
   }
 }
 
-/** Numbers in an output head from which a scan of 8-bit codes is worth it: a smaller one is quickly multiplied as it is. */
+/** Numbers in an output head from which a scan of codes is worth it: a smaller one is quickly multiplied as it is. */
 const WORTH_SCAN = 2 ** 24;
 
 /** bf16 rows first: they are half as large as f32, and all published models' embeddings fit them, but for quantised ones. */

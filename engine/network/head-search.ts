@@ -12,7 +12,7 @@ export interface Adjustment {
 /** What the search needs of a `NetworkPlan`. */
 interface Searched {
   readonly config: Pick<ModelConfig, "vocabSize" | "hiddenSize">;
-  readonly head: Pick<HeadPlan, "kind" | "rows" | "scales" | "errors" | "bounds">;
+  readonly head: Pick<HeadPlan, "kind" | "rows" | "kPad" | "low" | "scales" | "errors" | "fineErrors" | "bounds">;
 }
 
 /** Relative error of one f32 operation. */
@@ -26,9 +26,10 @@ const TINY = 1e-15;
  * The exact logits of all tokens that can be among the best, from a scan's coarse ones.
  *
  * With e a row, ê its codes, x the hidden state and x̂ its codes, |e·x − ê·x̂| ≤ ‖e − ê‖·‖x‖ + ‖ê‖·‖x − x̂‖ (Cauchy–Schwarz), plus the
- * rounding of both f32 sums, at most (n/8 + 32)·2^-24·‖e‖·‖x‖ in all, of a ternary head, whose groups are summed too, (n/4 + 32)·2^-24·‖e‖·‖x‖.
- * So each logit has a lower and an upper bound. The `count` rows with the best lower bounds are read and computed as the exact head does. A
- * row whose upper bound is below the least of these exact logits can't be among the `count` best; all others are computed, too.
+ * rounding of both f32 sums, at most (n/8 + 40)·2^-24·‖e‖·‖x‖ in all, of a ternary head, whose groups are summed too, (n/4 + 40)·2^-24·‖e‖·‖x‖.
+ * So each logit has a lower and an upper bound. A row whose upper bound is below `count` lower bounds can't be among the `count` best. Of the
+ * others, which are few, the scan's ê is refined by the lower bits of the codes. The `count` rows with the best lower bounds are then read and
+ * computed as the exact head does. All others whose upper bound isn't below the least of these exact logits are computed, too.
  */
 export class HeadSearch {
   readonly #kernels: Kernels;
@@ -85,11 +86,11 @@ export class HeadSearch {
     // Not finite, in f32: the exact logits aren't either, and the sampler says so.
     if (!Number.isFinite(Math.fround(norm))) return result.fill(Number.NaN);
     const kernels = this.#kernels;
-    const { kind, rows, scales, errors } = this.#plan.head;
+    const { kind, rows, kPad, low, scales, errors, fineErrors } = this.#plan.head;
     const perError = norm * NORM_SLACK;
     // Of a ternary head that is ‖e‖; else ‖e‖ and ‖ê‖ are at most √n times the largest number, 127.5 scales.
     const [perNorm, additions] = kind === "ternary" ? [1, hiddenSize / 4] : [127.5 * Math.sqrt(hiddenSize), hiddenSize / 8];
-    const perScale = perNorm * (residual * NORM_SLACK + (additions + 32) * UNIT * norm * NORM_SLACK);
+    const perScale = perNorm * (residual * NORM_SLACK + (additions + 40) * UNIT * norm * NORM_SLACK);
     const lower = this.#lower;
     const upper = this.#upper;
     let least = kernels.bounds(
@@ -104,22 +105,45 @@ export class HeadSearch {
       perError * TINY,
     );
     const changed = new Set(adjustment?.ids); // an id may come twice, and is changed once
-    for (const id of changed) {
+    const change = (id: number): void => {
       lower[id] = adjustment!.adjust(lower[id]!);
       upper[id] = adjustment!.adjust(upper[id]!);
-    }
+    };
+    for (const id of changed) change(id);
     if (isAllowed) {
       for (let id = 0; id < ids; id++) if (!isAllowed(id)) upper[id] = lower[id] = Number.NEGATIVE_INFINITY;
     }
     if (adjustment || isAllowed || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
-    const found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
+    let found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
+    const beyond = found.findIndex((id) => id >= ids);
+    if (beyond >= 0) found = found.subarray(0, beyond);
+    if (kind === "scan" && found.length > count) {
+      kernels.refine(
+        lower.byteOffset,
+        upper.byteOffset,
+        found.byteOffset,
+        found.length,
+        low,
+        scales,
+        fineErrors,
+        state.codes,
+        state.meta,
+        kPad,
+        coarse.byteOffset,
+        perError,
+        perScale,
+        perError * TINY,
+      );
+      for (const id of found) if (changed.has(id)) change(id);
+      least = kthLargest(
+        Float32Array.from(found, (id) => lower[id]!),
+        count,
+      );
+    }
     result.fill(Number.NEGATIVE_INFINITY);
     const best: number[] = []; // `count`, and any that tie
     const others: number[] = [];
-    for (const id of found) {
-      if (id >= ids) break;
-      (lower[id]! >= least ? best : others).push(id);
-    }
+    for (const id of found) (lower[id]! >= least ? best : others).push(id);
     this.#compute(best, x);
     const logits = best.map((id) => Math.fround(changed.has(id) ? adjustment!.adjust(result[id]!) : result[id]!)); // f32, as the bounds are
     const worst = best.length < count ? Number.NEGATIVE_INFINITY : logits.reduce((least, logit) => Math.min(least, logit));

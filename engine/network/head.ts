@@ -1,4 +1,4 @@
-import { ROW_GROUP, scanScratch } from "../compute/kernels.js";
+import { ROW_GROUP, SCAN_BLOCK, scanScratch } from "../compute/kernels.js";
 import { LEAST_MAX, WIDE_LEVELS } from "../numerics.js";
 import { floatStride, type HeadKind, type Layout, type LinearPlan, up } from "./layout.js";
 import type { SharedPlan } from "./shared-plan.js";
@@ -22,12 +22,16 @@ export interface HeadPlan {
   readonly rows: number;
   readonly rowBytes: number;
   readonly at: number;
+  /** Columns of codes, whole blocks; the lower bits of the rows' codes, and [rows] f32 how far they are from the rows with these; only `scan` */
+  readonly kPad: number;
+  readonly low: number;
+  readonly fineErrors: number;
   /** Its rows as of a layer; only `ternary` */
   readonly linear: LinearPlan | undefined;
-  /** [rows] f32: scale of each row's codes, and their distance √Σ(row − code·scale)² (`scan`); what √Σrow² is at most, and 0 (`ternary`) */
+  /** [rows] f32: scale of each row's codes, and how far their upper bits are from the row (`scan`); what √Σrow² is at most, and 0 (`ternary`) */
   readonly scales: number;
   readonly errors: number;
-  /** [slots] hidden states for the scan: hidden int16, then 64 bytes of scale and norms */
+  /** [slots] hidden states for the scan: [kPad] int16, then 64 bytes of scale and norms */
   readonly scanned: number;
   readonly scannedStride: number;
   /** [3][rows] f32, f32, u32: lower and upper bounds of logits, ids of those that can win */
@@ -41,12 +45,14 @@ export function planHead(layout: Layout): HeadPlan {
   const { hiddenSize, vocabSize } = layout.config;
   const { head: kind } = layout.options;
   const rows = kind === "none" ? 0 : up(vocabSize, ROW_GROUP);
-  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: hiddenSize, ternary: 0, none: 0 }[kind];
+  const kPad = up(hiddenSize, SCAN_BLOCK);
+  const rowBytes = { bf16: hiddenSize * 2, f32: hiddenSize * 4, scan: (kPad / 4) * 3, ternary: 0, none: 0 }[kind];
   const coarseBytes = isCoarse(kind) ? rows * 4 : 0;
+  const fineRows = kind === "scan" ? rows : 0;
   const isRotated = kind !== "none" && layout.config.rotation?.head === true;
-  const scannedStride = up(hiddenSize * 2, 64) + 64;
+  const scannedStride = kPad * 2 + 64;
   const logitsStride = floatStride(rows);
-  if (kind === "scan") layout.needScratch(scanScratch(hiddenSize));
+  if (kind === "scan") layout.needScratch(scanScratch(kPad));
   return {
     norm: layout.floats([hiddenSize]),
     signs: isRotated ? layout.signs(hiddenSize) : 0,
@@ -55,6 +61,9 @@ export function planHead(layout: Layout): HeadPlan {
     rows,
     rowBytes,
     at: layout.take("output head", rows * rowBytes),
+    kPad,
+    low: layout.take("output head", fineRows * (kPad / 4)),
+    fineErrors: layout.take("output head", fineRows * 4),
     linear: kind === "ternary" ? layout.linear(rows, hiddenSize, false) : undefined,
     scales: layout.take("output head", coarseBytes),
     errors: layout.take("output head", coarseBytes),
@@ -77,6 +86,9 @@ export interface CodedState {
   readonly norm: number;
   /** ‖x − x̂‖, or more. */
   readonly residual: number;
+  /** Where x̂ and what `prepareScan` says of it are, for `refine`; only `scan` */
+  readonly codes: number;
+  readonly meta: number;
 }
 
 /** Rounding to whole levels, and of the f32 factors that levels are made with. */
@@ -85,8 +97,9 @@ const HALF_LEVEL = 0.505;
 /** That of an output. @param x [hidden] f32 */
 export function codedState(memory: WebAssembly.Memory, plan: SharedPlan, head: HeadPlan, x: number, slot: number): CodedState {
   if (head.kind === "scan") {
-    const [, norm, residual] = new Float32Array(memory.buffer, scannedState(head, slot).meta, 3) as unknown as [number, number, number];
-    return { norm, residual };
+    const { codes, meta } = scannedState(head, slot);
+    const [, norm, residual] = new Float32Array(memory.buffer, meta, 3) as unknown as [number, number, number];
+    return { norm, residual, codes, meta };
   }
   const { hiddenSize } = plan.config;
   const state = new Float32Array(memory.buffer, x, hiddenSize);
@@ -102,7 +115,7 @@ export function codedState(memory: WebAssembly.Memory, plan: SharedPlan, head: H
     const half = Math.max(LEAST_MAX, (HALF_LEVEL / WIDE_LEVELS) * most);
     residual += size * half * half;
   }
-  return { norm: Math.sqrt(norm), residual: Math.sqrt(residual) };
+  return { norm: Math.sqrt(norm), residual: Math.sqrt(residual), codes: 0, meta: 0 };
 }
 
 /** Where an output's hidden state lies for the scan: codes, and what `prepareScan` says of it. */
@@ -111,9 +124,9 @@ function scannedState({ scanned, scannedStride }: HeadPlan, slot: number): { rea
   return { codes, meta: codes + scannedStride - 64 };
 }
 
-/** Levels of the scan's hidden state: what fits into 14 bits, and a sum of products of at most 127 · levels into 32. */
+/** Levels of the scan's hidden state: what fits into 14 bits, and a sum of products of at most 63 · levels into 32. */
 export function scanLevels(hiddenSize: number): number {
-  return Math.min(8191, Math.floor((2 ** 31 - 1) / (127 * hiddenSize)));
+  return Math.min(8191, Math.floor((2 ** 31 - 1) / (63 * hiddenSize)));
 }
 
 /** The last norm and the output head on one thread. */
@@ -226,14 +239,14 @@ export class Head {
     };
     if (thread.alone) prepare(0, thread.thread);
     else thread.each(outputs, (i) => prepare(i, i));
-    const { at, rows, rowBytes, scales, scannedStride: stride, logits, logitsStride } = plan;
+    const { at, rows, rowBytes, kPad, scales, scannedStride: stride, logits, logitsStride } = plan;
     const { codes, meta } = scannedState(plan, thread.slot(0));
     thread.each(Math.ceil(rows / SCAN_ROWS), (chunk) => {
       const first = chunk * SCAN_ROWS;
       const count = Math.min(SCAN_ROWS, rows - first);
       const y = logits + first * 4;
       const { scratch } = thread;
-      kernels.scan(at + first * rowBytes, scales + first * 4, count, hiddenSize, codes, stride, meta, outputs, y, logitsStride, scratch);
+      kernels.scan(at + first * rowBytes, scales + first * 4, count, kPad, codes, stride, meta, outputs, y, logitsStride, scratch);
     });
   }
 }

@@ -19,7 +19,7 @@ export interface LinearPlan {
 }
 
 /**
- * How the output head is kept. `bf16`, `f32`: exact rows. `scan`: 8-bit codes and how far they are from the rows; `ternary`: the rows of a ternary
+ * How the output head is kept. `bf16`, `f32`: exact rows. `scan`: codes and how far they are from the rows; `ternary`: the rows of a ternary
  * table, as a layer's. Both meet a hidden state in codes, so the few rows that can still win are read from the file and computed exactly, and so are
  * all rows where all logits are wanted. `none`: of a model that has no use for one.
  */

@@ -121,7 +121,8 @@ export function load(
   /** The head's rows, exact or coded. */
   const headRows = (tensor: TensorInfo): Job[] => {
     const [vocab, hidden] = tensor.shape as [number, number];
-    const { kind, at, rowBytes, scales, errors } = plan.head;
+    const { kind, at, rowBytes, low, kPad, scales, errors, fineErrors } = plan.head;
+    const scratch = plan.scratch + thread * plan.scratchBytes;
     const table = new TableFile(kernels, read, tensor, staging);
     const most = tablePieceRows(hidden);
     return Array.from({ length: Math.ceil(vocab / most) }, (_, piece) => {
@@ -136,8 +137,8 @@ export function load(
             const id = first + i;
             const row = table.rows + i * hidden * 4;
             if (kind === "scan") {
-              const group = at + (id - (id % ROW_GROUP)) * rowBytes;
-              kernels.packScan(group, id % ROW_GROUP, scales + id * 4, errors + id * 4, row, hidden);
+              const [ofRow, last] = [id * 4, low + id * (kPad / 4)];
+              kernels.packScan(at + id * rowBytes, last, scales + ofRow, errors + ofRow, fineErrors + ofRow, row, hidden, scratch);
             } else if (kind === "bf16") kernels.packBf16(at + id * rowBytes, row, hidden);
             else bytes.copyWithin(at + id * rowBytes, row, row + hidden * 4);
           }

@@ -40,10 +40,11 @@ export const TERNARY_VNNI: usize = 32;
 export const ATTEND_SPAN_K16: usize = 33;
 export const STORE_KEY_VALUE_K16: usize = 34;
 export const SCAN_VNNI: usize = 35;
+export const REFINE: usize = 36;
 /** Outputs computed from lists; from whole rows, because the lists were long; and what the former multiplied. */
-export const LISTED_OUTPUTS: usize = 36;
-export const WHOLE_OUTPUTS: usize = 37;
-export const LISTED_PRODUCTS: usize = 38;
+export const LISTED_OUTPUTS: usize = 37;
+export const WHOLE_OUTPUTS: usize = 38;
+export const LISTED_PRODUCTS: usize = 39;
 
 /** Notes one call. */
 // @ts-ignore: decorator

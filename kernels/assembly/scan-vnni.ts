@@ -1,9 +1,10 @@
 // The scan of several states for processors with AVX-VNNI (see vnni.ts). A state's numbers, of 14 bits, become two of 7 bits without a sign,
-// x + 8192 = 128·h + l, which meet the codes as they are in memory: Σ c·x = 128·Σ c·h + Σ c·l − 8192·Σ c.
+// x + 8192 = 128·h + l. Codes of two groups of rows are unpacked to bytes, c = u − 32, for all states: Σ c·x = 128·Σ c·h + Σ c·l − 8192·Σ c.
 import { SCAN_VNNI, called } from "./count";
 import { opaque } from "./lanes";
-import { logits4, scanWide } from "./scan";
-import { dotAdd } from "./sums";
+import { scanWide } from "./scan";
+import { BLOCK, logits4, rowBytes, seventh, sixth } from "./scan-codes";
+import { dotAdd, total4 } from "./sums";
 
 /** States from which on the scan is limited by arithmetic. */
 const LEAST_STATES: u32 = 3;
@@ -25,15 +26,14 @@ export function scanVnni(codes: usize, scales: usize, rows: u32, n: u32, x: usiz
     called(SCAN_VNNI);
     const groups = rows >> 3;
     const far = <usize>groups << 4; // bytes of logits
-    const last = <usize>(rows - 4);
+    const group = rowBytes(n) << 2;
+    const at = <usize>(rows - 4) << 2;
+    const last = codes + <usize>(rows - 4) * rowBytes(n);
     for (let first: u32 = 0; first < columns; first += SPLIT_STATES) {
       const count = min<u32>(SPLIT_STATES, columns - first);
       for (let i: u32 = 0; i < count; i++) splitState(scratch + SPLIT_SUMS + (<usize>(i * n) << 2), x + <usize>i * xStride, n);
-      statesVnni(codes, codes + far * (<usize>n >> 2), scales, scales + far, groups, n, xStride, meta, count, y, y + far, yStride, scratch);
-      if (rows & 4) {
-        const at = codes + last * n;
-        statesVnni(at, at, scales + (last << 2), scales + (last << 2), 1, n, xStride, meta, count, y + (last << 2), y + (last << 2), yStride, scratch);
-      }
+      statesVnni(codes, codes + <usize>groups * group, scales, scales + far, groups, n, xStride, meta, count, y, y + far, yStride, scratch);
+      if (rows & 4) statesVnni(last, last, scales + at, scales + at, 1, n, xStride, meta, count, y + at, y + at, yStride, scratch);
       x += <usize>SPLIT_STATES * xStride;
       meta += <usize>SPLIT_STATES * xStride;
       y += <usize>SPLIT_STATES * yStride;
@@ -57,23 +57,53 @@ function splitState(out: usize, x: usize, n: u32): void {
 }
 
 /** y and z: logits of `groups` groups at c and d each; two groups of rows meet all states while they are in the first cache. */
-function statesVnni(c: usize, d: usize, scalesC: usize, scalesD: usize, groups: u32, n: u32, xStride: usize, meta: usize, columns: u32, y: usize, z: usize, yStride: usize, sums: usize): void {
+function statesVnni(packedC: usize, packedD: usize, scalesC: usize, scalesD: usize, groups: u32, n: u32, xStride: usize, meta: usize, columns: u32, y: usize, z: usize, yStride: usize, sums: usize): void {
   const bytes = <usize>n << 2;
-  for (const last = y + (<usize>groups << 4); y < last; y += 16, z += 16, scalesC += 16, scalesD += 16, c += bytes, d += bytes) {
+  const packed = rowBytes(n) << 2;
+  const c = sums + SPLIT_SUMS + bytes * SPLIT_STATES;
+  const d = c + bytes;
+  for (const last = y + (<usize>groups << 4); y < last; y += 16, z += 16, scalesC += 16, scalesD += 16, packedC += packed, packedD += packed) {
+    unpackGroup(c, packedC, n);
+    unpackGroup(d, packedD, n);
     sumCodes(c, d, bytes, sums);
     let halves = sums + SPLIT_SUMS;
     let m = meta;
     let out: usize = 0;
     for (let i: u32 = 0; i < columns; i++, halves += bytes, m += xStride, out += yStride) {
       dotCodes(c, d, bytes, halves, sums);
-      const step = v128.load32_splat(m);
-      v128.store(y + out, logits4(whole(sums), whole(sums + 16), whole(sums + 32), whole(sums + 48), step, scalesC));
-      v128.store(z + out, logits4(whole(sums + 64), whole(sums + 80), whole(sums + 96), whole(sums + 112), step, scalesD));
+      v128.store(y + out, logits4(total4(whole(sums), whole(sums + 16), whole(sums + 32), whole(sums + 48)), m, scalesC));
+      v128.store(z + out, logits4(total4(whole(sums + 64), whole(sums + 80), whole(sums + 96), whole(sums + 112)), m, scalesD));
     }
   }
 }
 
-/** Σ of codes of two groups of rows. Memory is read here. */
+/** The codes of a group as int8: byte 64b + 16r + j = row r, column 16b + j. Memory is read here. */
+function unpackGroup(out: usize, packed: usize, n: u32): void {
+  const mask = i16x8.splat(<i16>opaque(63, n)), six = i16x8.splat(<i16>opaque(0x30, n)), seven = i16x8.splat(<i16>opaque(0x3c, n));
+  const offset = i8x16.splat(<i8>opaque(32, n));
+  for (const end = out + (<usize>n << 2); out < end; out += 512, packed += BLOCK) {
+    for (let row: usize = 0; row < 4; row++) {
+      const from = packed + row * rowBytes(n), to = out + (row << 4);
+      const w0 = v128.load(from), h0 = v128.load(from, 16), w1 = v128.load(from, 32), h1 = v128.load(from, 48), w2 = v128.load(from, 64), h2 = v128.load(from, 80);
+      v128.store(to, bytes16(v128.and(w0, mask), v128.and(h0, mask), offset));
+      v128.store(to, bytes16(v128.and(i16x8.shr_u(w0, 6), mask), v128.and(i16x8.shr_u(h0, 6), mask), offset), 64);
+      v128.store(to, bytes16(v128.and(w1, mask), v128.and(h1, mask), offset), 128);
+      v128.store(to, bytes16(v128.and(i16x8.shr_u(w1, 6), mask), v128.and(i16x8.shr_u(h1, 6), mask), offset), 192);
+      v128.store(to, bytes16(v128.and(w2, mask), v128.and(h2, mask), offset), 256);
+      v128.store(to, bytes16(v128.and(i16x8.shr_u(w2, 6), mask), v128.and(i16x8.shr_u(h2, 6), mask), offset), 320);
+      v128.store(to, bytes16(sixth(w0, w1, six), sixth(h0, h1, six), offset), 384);
+      v128.store(to, bytes16(seventh(w1, w2, seven), seventh(h1, h2, seven), offset), 448);
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function bytes16(low: v128, high: v128, offset: v128): v128 {
+  return i8x16.sub(i8x16.narrow_i16x8_u(low, high), offset);
+}
+
+/** Σ of codes of two groups of rows. */
 function sumCodes(c: usize, d: usize, bytes: usize, sums: usize): void {
   const ones = i8x16.splat(<i8>opaque(1, <u32>bytes));
   let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0), a4 = i32x4.splat(0), a5 = i32x4.splat(0), a6 = i32x4.splat(0), a7 = i32x4.splat(0);

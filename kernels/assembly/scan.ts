@@ -1,287 +1,259 @@
-// The coarse pass over the output head: rows as 8-bit codes with a scale each, and how far from the true row they are, so that the true
-// logit is known to lie in a proven interval (engine/network/head-search.ts). Only the rows that can still win are then computed exactly.
-// Rows lie in groups of 4: byte 64b + 16i + j of a group = row i, column 16b + j. A row has n columns, a multiple of 16.
-import { AT_LEAST, BOUNDS, PREPARE_SCAN, SCAN, SCAN_WIDE, called } from "./count";
-import { absMax, opaque, sum8 } from "./lanes";
+// The coarse pass over the output head: rows as codes of 6 bits (scan-codes.ts) and how far they are from the true rows, so that the true
+// logit is known to lie in a proven interval (engine/network/head-search.ts). `refine` narrows it for the rows that can still win; few of those
+// are then computed exactly.
+import { AT_LEAST, BOUNDS, REFINE, SCAN, SCAN_WIDE, called } from "./count";
+import { opaque } from "./lanes";
+import { BLOCK, LOW_BLOCK, logits4, mac, rowBytes, seventh, sixth, sum4 } from "./scan-codes";
 import { half, total4 } from "./sums";
 
-/** √Σx², f32, of squares already summed in 8 lanes. */
-// @ts-ignore: decorator
-@inline
-function root(lo: v128, hi: v128): f32 {
-  return sqrt<f32>(sum8(lo, hi));
-}
-
-/** Adding and taking away 1.5·2^23 rounds an f32 of magnitude < 2^22 to the nearest integer, which the low bits then hold. */
-const ROUNDER_BITS: i32 = 0x4b400000;
-/** Of smaller numbers the inverse leaves f32's range: all codes are 0 then, and the whole row is its distance. */
-const LEAST_STEP: f32 = 1e-30;
+/** Bytes of sums before unpacked codes in the scratch. */
+const SUMS: usize = 256;
 
 /**
- * Codes of one row: round(x / scale), scale = max|x| / 127.
- * @param row 0…3
- * @param x [n] f32
- * @param scale f32
- * @param error f32: √Σ(x − code·scale)², as computed in f32
- */
-export function packScan(group: usize, row: u32, scale: usize, error: usize, x: usize, n: u32): void {
-  const end = x + (<usize>n << 2);
-  const most = absMax(x, <usize>n << 2, 0);
-  const step: f32 = most / 127;
-  const s = f32x4.splat(step);
-  const inverse = f32x4.splat(step > LEAST_STEP ? <f32>1 / step : 0);
-  const rounder = f32x4.splat(reinterpret<f32>(opaque(ROUNDER_BITS, n)));
-  let lo = f32x4.splat(0);
-  let hi = f32x4.splat(0);
-  let out = group + (<usize>row << 4);
-  for (let p = x; p < end; p += 64, out += 64) {
-    const a = v128.load(p), b = v128.load(p, 16), c = v128.load(p, 32), d = v128.load(p, 48);
-    const ra = f32x4.add(f32x4.mul(a, inverse), rounder), rb = f32x4.add(f32x4.mul(b, inverse), rounder);
-    const rc = f32x4.add(f32x4.mul(c, inverse), rounder), rd = f32x4.add(f32x4.mul(d, inverse), rounder);
-    const u = i16x8.narrow_i32x4_s(i32x4.sub(ra, rounder), i32x4.sub(rb, rounder));
-    const v = i16x8.narrow_i32x4_s(i32x4.sub(rc, rounder), i32x4.sub(rd, rounder));
-    v128.store(out, i8x16.narrow_i16x8_s(u, v));
-    const ea = f32x4.sub(a, f32x4.mul(f32x4.sub(ra, rounder), s)), eb = f32x4.sub(b, f32x4.mul(f32x4.sub(rb, rounder), s));
-    const ec = f32x4.sub(c, f32x4.mul(f32x4.sub(rc, rounder), s)), ed = f32x4.sub(d, f32x4.mul(f32x4.sub(rd, rounder), s));
-    lo = f32x4.add(lo, f32x4.add(f32x4.mul(ea, ea), f32x4.mul(eb, eb)));
-    hi = f32x4.add(hi, f32x4.add(f32x4.mul(ec, ec), f32x4.mul(ed, ed)));
-  }
-  store<f32>(scale, step);
-  store<f32>(error, root(lo, hi));
-}
-
-/**
- * A hidden state for `scan`: round(x / step), step = max|x| / levels.
- * @param out [n] int16
- * @param meta out: step, √Σx², √Σ(x − code·step)²; f32
- * @param x [n] f32
- * @param levels at most 8191, and so few that no sum of `scan` overflows
- */
-export function prepareScan(out: usize, meta: usize, x: usize, n: u32, levels: u32): void {
-  called(PREPARE_SCAN);
-  const bytes = <usize>n << 2;
-  const most = absMax(x, bytes, 0);
-  const step: f32 = most / <f32>levels;
-  const s = f32x4.splat(step);
-  const inverse = f32x4.splat(step > LEAST_STEP ? <f32>1 / step : 0);
-  const limit = i32x4.splat(levels);
-  let nlo = f32x4.splat(0), nhi = f32x4.splat(0), elo = f32x4.splat(0), ehi = f32x4.splat(0);
-  for (let i: usize = 0; i < bytes; i += 32) {
-    const a = v128.load(x + i), b = v128.load(x + i, 16);
-    const p = i32x4.max_s(i32x4.min_s(i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(a, inverse))), limit), i32x4.neg(limit));
-    const q = i32x4.max_s(i32x4.min_s(i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(b, inverse))), limit), i32x4.neg(limit));
-    v128.store(out + (i >> 1), i16x8.narrow_i32x4_s(p, q));
-    const ea = f32x4.sub(a, f32x4.mul(f32x4.convert_i32x4_s(p), s)), eb = f32x4.sub(b, f32x4.mul(f32x4.convert_i32x4_s(q), s));
-    nlo = f32x4.add(nlo, f32x4.mul(a, a));
-    nhi = f32x4.add(nhi, f32x4.mul(b, b));
-    elo = f32x4.add(elo, f32x4.mul(ea, ea));
-    ehi = f32x4.add(ehi, f32x4.mul(eb, eb));
-  }
-  store<f32>(meta, step);
-  store<f32>(meta, root(nlo, nhi), 4);
-  store<f32>(meta, root(elo, ehi), 8);
-}
-
-/** Sums of four rows as logits: four f32. */
-// @ts-ignore: decorator
-@inline
-export function logits4(a: v128, b: v128, c: v128, d: v128, step: v128, scales: usize): v128 {
-  return f32x4.mul(f32x4.mul(f32x4.convert_i32x4_s(total4(a, b, c, d)), step), v128.load(scales));
-}
-
-/** 8 codes, widened. */
-// @ts-ignore: decorator
-@inline
-function codes8(codes: usize): v128 {
-  return v128.load_ext<i8>(codes);
-}
-
-/** 8 codes · 8 activations, added to 4 sums. */
-// @ts-ignore: decorator
-@inline
-function dot8(sums: v128, codes: usize, x: v128): v128 {
-  return i32x4.add(sums, i32x4.dot_i16x8_s(codes8(codes), x));
-}
-
-/**
- * Coarse logits of `rows` rows (a multiple of 4) for `columns` hidden states: the sum of codes · codes, times both scales. Two states at a
- * time meet codes that are widened once.
- * @param codes packed rows
+ * Coarse logits of `rows` rows (a multiple of 4) for `columns` hidden states: sums of codes · codes, times both scales.
+ * @param codes upper bits of rows
  * @param scales [rows] f32
+ * @param n columns, whole blocks of 128
  * @param x [columns] of `xStride` bytes, [n] int16 of `prepareScan` each
- * @param meta [columns] of `xStride` bytes, its scale first
+ * @param meta [columns] of `xStride` bytes, what it says of each
  * @param y [columns] of `yStride` bytes, [rows] f32 each
+ * @param scratch `scanScratch` bytes of this thread's own
  */
-export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, _scratch: usize): void {
+export function scan(codes: usize, scales: usize, rows: u32, n: u32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
   called(SCAN);
-  for (; columns > 1; columns -= 2, x += 2 * xStride, meta += 2 * xStride, y += 2 * yStride) {
-    scanPair(codes, scales, rows, n, x, x + xStride, v128.load32_splat(meta), v128.load32_splat(meta + xStride), y, y + yStride);
-  }
-  if (columns > 0) scanOne(codes, scales, rows, n, x, v128.load32_splat(meta), y);
+  scanStates(codes, scales, rows, n, x, xStride, meta, columns, y, yStride, scratch, false);
 }
 
-function scanOne(codes: usize, scales: usize, rows: u32, n: u32, x: usize, step: v128, y: usize): void {
-  const end = x + (<usize>n << 1);
-  for (const last = y + (<usize>rows << 2); y < last; y += 16, scales += 16) {
-    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
-    for (let p = x; p < end; p += 32, codes += 64) {
-      const u = v128.load(p), v = v128.load(p, 16);
-      a0 = dot8(dot8(a0, codes, u), codes + 8, v);
-      a1 = dot8(dot8(a1, codes + 16, u), codes + 24, v);
-      a2 = dot8(dot8(a2, codes + 32, u), codes + 40, v);
-      a3 = dot8(dot8(a3, codes + 48, u), codes + 56, v);
-    }
-    v128.store(y, logits4(a0, a1, a2, a3, step, scales));
-  }
-}
-
-/** y and z: logits of the states x and w. */
-function scanPair(codes: usize, scales: usize, rows: u32, n: u32, x: usize, w: usize, stepX: v128, stepW: v128, y: usize, z: usize): void {
-  const bytes = <usize>n << 1;
-  for (const last = y + (<usize>rows << 2); y < last; y += 16, z += 16, scales += 16) {
-    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
-    let c0 = i32x4.splat(0), c1 = i32x4.splat(0), c2 = i32x4.splat(0), c3 = i32x4.splat(0);
-    for (let i: usize = 0; i < bytes; i += 32, codes += 64) {
-      const u = v128.load(x + i), uh = v128.load(x + i, 16), v = v128.load(w + i), vh = v128.load(w + i, 16);
-      const k0 = codes8(codes + 0), l0 = codes8(codes + 8);
-      a0 = i32x4.add(i32x4.add(a0, i32x4.dot_i16x8_s(k0, u)), i32x4.dot_i16x8_s(l0, uh));
-      c0 = i32x4.add(i32x4.add(c0, i32x4.dot_i16x8_s(k0, v)), i32x4.dot_i16x8_s(l0, vh));
-      const k1 = codes8(codes + 16), l1 = codes8(codes + 24);
-      a1 = i32x4.add(i32x4.add(a1, i32x4.dot_i16x8_s(k1, u)), i32x4.dot_i16x8_s(l1, uh));
-      c1 = i32x4.add(i32x4.add(c1, i32x4.dot_i16x8_s(k1, v)), i32x4.dot_i16x8_s(l1, vh));
-      const k2 = codes8(codes + 32), l2 = codes8(codes + 40);
-      a2 = i32x4.add(i32x4.add(a2, i32x4.dot_i16x8_s(k2, u)), i32x4.dot_i16x8_s(l2, uh));
-      c2 = i32x4.add(i32x4.add(c2, i32x4.dot_i16x8_s(k2, v)), i32x4.dot_i16x8_s(l2, vh));
-      const k3 = codes8(codes + 48), l3 = codes8(codes + 56);
-      a3 = i32x4.add(i32x4.add(a3, i32x4.dot_i16x8_s(k3, u)), i32x4.dot_i16x8_s(l3, uh));
-      c3 = i32x4.add(i32x4.add(c3, i32x4.dot_i16x8_s(k3, v)), i32x4.dot_i16x8_s(l3, vh));
-    }
-    v128.store(y, logits4(a0, a1, a2, a3, stepX, scales));
-    v128.store(z, logits4(c0, c1, c2, c3, stepW, scales));
-  }
-}
-
-/**
- * The same where pairs of 128-bit operations become 256-bit ones, and as in wide.ts a single state meets two groups of rows at a time.
- * @param scratch 256 bytes of this thread's own
- */
+/** The same on the wide layout, where pairs of 128-bit operations become 256-bit ones. */
 export function scanWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
   called(SCAN_WIDE);
-  for (; columns > 1; columns -= 2, x += 2 * xStride, meta += 2 * xStride, y += 2 * yStride) {
-    scanPairWide(codes, scales, rows, n, x, x + xStride, v128.load32_splat(meta), v128.load32_splat(meta + xStride), y, y + yStride, scratch);
-  }
-  if (columns > 0) scanOneWide(codes, scales, rows, n, x, v128.load32_splat(meta), y, scratch);
+  scanStates(codes, scales, rows, n, x, xStride, meta, columns, y, yStride, scratch, true);
 }
 
-function scanOneWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, step: v128, y: usize, scratch: usize): void {
-  const groups = rows >> 3;
-  const far = <usize>groups << 4; // bytes of logits
-  scanPlaces(codes, codes + far * (<usize>n >> 2), scales, scales + far, groups, n, x, step, y, y + far, scratch);
+/** Two states at a time meet codes that are unpacked once; what is left over, the packed ones. */
+// @ts-ignore: decorator
+@inline
+function scanStates(codes: usize, scales: usize, rows: u32, n: u32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, wide: bool): void {
+  const pairs = columns >> 1;
+  if (pairs > 0) {
+    for (let row: u32 = 0, at = codes; row < rows; row += 4, at += rowBytes(n) << 2) {
+      const unpacked = scratch + SUMS;
+      for (let i: usize = 0; i < 4; i++) {
+        if (wide) unpackWide(unpacked + (i << 5), at + i * rowBytes(n), n);
+        else unpack(unpacked + (i << 5), at + i * rowBytes(n), n);
+      }
+      const first = <usize>row << 2;
+      for (let pair: usize = 0; pair < pairs; pair++) {
+        const from = (pair << 1) * xStride, to = y + first + (pair << 1) * yStride;
+        if (wide) pairWide(unpacked, scales + first, n, x + from, x + from + xStride, meta + from, meta + from + xStride, to, to + yStride, scratch);
+        else pairOf(unpacked, scales + first, n, x + from, x + from + xStride, meta + from, meta + from + xStride, to, to + yStride);
+      }
+    }
+  }
+  if (columns & 1) {
+    const from = <usize>(columns - 1) * xStride;
+    one(codes, scales, rows, n, x + from, meta + from, y + <usize>(columns - 1) * yStride, scratch, wide);
+  }
+}
+
+/** A single state meets rows at two places, half of them apart: see wide.ts. */
+// @ts-ignore: decorator
+@inline
+function one(codes: usize, scales: usize, rows: u32, n: u32, x: usize, meta: usize, y: usize, scratch: usize, wide: bool): void {
+  const count = (rows >> 3) << 2;
+  const far = <usize>count << 2; // bytes of logits
+  places(codes, codes + <usize>count * rowBytes(n), scales, scales + far, count, n, x, meta, y, y + far, scratch, wide);
   if (rows & 4) {
-    const at = <usize>(rows - 4);
-    codes += at * n;
-    scanPlaces(codes, codes, scales + (at << 2), scales + (at << 2), 1, n, x, step, y + (at << 2), y + (at << 2), scratch);
+    const last = codes + <usize>(rows - 4) * rowBytes(n);
+    const at = <usize>(rows - 4) << 2;
+    places(last, last, scales + at, scales + at, 4, n, x, meta, y + at, y + at, scratch, wide);
   }
 }
 
-/** y and z: logits of `groups` groups at c and d each. */
-function scanPlaces(c: usize, d: usize, scalesC: usize, scalesD: usize, groups: u32, n: u32, x: usize, step: v128, y: usize, z: usize, sums: usize): void {
-  const end = x + (<usize>n << 1);
-  for (const last = y + (<usize>groups << 4); y < last; y += 16, z += 16, scalesC += 16, scalesD += 16) {
-    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
-    let a4 = i32x4.splat(0), a5 = i32x4.splat(0), a6 = i32x4.splat(0), a7 = i32x4.splat(0);
-    let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
-    let b4 = i32x4.splat(0), b5 = i32x4.splat(0), b6 = i32x4.splat(0), b7 = i32x4.splat(0);
-    for (let p = x; p < end; p += 32, c += 64, d += 64) {
-      const u = v128.load(p), v = v128.load(p, 16);
-      a0 = dot8(a0, c + 0, u);
-      b0 = dot8(b0, c + 8, v);
-      a1 = dot8(a1, c + 16, u);
-      b1 = dot8(b1, c + 24, v);
-      a2 = dot8(a2, c + 32, u);
-      b2 = dot8(b2, c + 40, v);
-      a3 = dot8(a3, c + 48, u);
-      b3 = dot8(b3, c + 56, v);
-      a4 = dot8(a4, d + 0, u);
-      b4 = dot8(b4, d + 8, v);
-      a5 = dot8(a5, d + 16, u);
-      b5 = dot8(b5, d + 24, v);
-      a6 = dot8(a6, d + 32, u);
-      b6 = dot8(b6, d + 40, v);
-      a7 = dot8(a7, d + 48, u);
-      b7 = dot8(b7, d + 56, v);
+/** y and z: logits of `count` rows at c and d each, a multiple of 4. */
+// @ts-ignore: decorator
+@inline
+function places(c: usize, d: usize, scalesC: usize, scalesD: usize, count: u32, n: u32, x: usize, meta: usize, y: usize, z: usize, sums: usize, wide: bool): void {
+  const bytes = rowBytes(n);
+  const less = v128.load32_splat(meta, 12);
+  for (const last = y + (<usize>count << 2); y < last; y += 16, z += 16, scalesC += 16, scalesD += 16) {
+    for (let i: usize = 0; i < 128; i += 32, c += bytes, d += bytes) {
+      if (wide) twoRowsWide(sums + i, c, d, n, x);
+      else twoRows(sums + i, c, d, n, x);
     }
-    v128.store(sums, a0, 0);
-    v128.store(sums, b0, 16);
-    v128.store(sums, a1, 32);
-    v128.store(sums, b1, 48);
-    v128.store(sums, a2, 64);
-    v128.store(sums, b2, 80);
-    v128.store(sums, a3, 96);
-    v128.store(sums, b3, 112);
-    v128.store(sums, a4, 128);
-    v128.store(sums, b4, 144);
-    v128.store(sums, a5, 160);
-    v128.store(sums, b5, 176);
-    v128.store(sums, a6, 192);
-    v128.store(sums, b6, 208);
-    v128.store(sums, a7, 224);
-    v128.store(sums, b7, 240);
-    v128.store(y, logits4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96), step, scalesC));
-    v128.store(z, logits4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224), step, scalesD));
+    v128.store(y, logits4(i32x4.sub(total4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96)), less), meta, scalesC));
+    v128.store(z, logits4(i32x4.sub(total4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224)), less), meta, scalesD));
   }
 }
 
-/** y and z: logits of the states x and w. */
-function scanPairWide(codes: usize, scales: usize, rows: u32, n: u32, x: usize, w: usize, stepX: v128, stepW: v128, y: usize, z: usize, sums: usize): void {
-  const bytes = <usize>n << 1;
-  for (const last = y + (<usize>rows << 2); y < last; y += 16, z += 16, scales += 16) {
-    let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
-    let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
-    let c0 = i32x4.splat(0), c1 = i32x4.splat(0), c2 = i32x4.splat(0), c3 = i32x4.splat(0);
-    let d0 = i32x4.splat(0), d1 = i32x4.splat(0), d2 = i32x4.splat(0), d3 = i32x4.splat(0);
-    for (let i: usize = 0; i < bytes; i += 32, codes += 64) {
-      const u = v128.load(x + i), uh = v128.load(x + i, 16), v = v128.load(w + i), vh = v128.load(w + i, 16);
-      const k0 = codes8(codes + 0), l0 = codes8(codes + 8);
-      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(k0, u));
-      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(l0, uh));
-      c0 = i32x4.add(c0, i32x4.dot_i16x8_s(k0, v));
-      d0 = i32x4.add(d0, i32x4.dot_i16x8_s(l0, vh));
-      const k1 = codes8(codes + 16), l1 = codes8(codes + 24);
-      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(k1, u));
-      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(l1, uh));
-      c1 = i32x4.add(c1, i32x4.dot_i16x8_s(k1, v));
-      d1 = i32x4.add(d1, i32x4.dot_i16x8_s(l1, vh));
-      const k2 = codes8(codes + 32), l2 = codes8(codes + 40);
-      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(k2, u));
-      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(l2, uh));
-      c2 = i32x4.add(c2, i32x4.dot_i16x8_s(k2, v));
-      d2 = i32x4.add(d2, i32x4.dot_i16x8_s(l2, vh));
-      const k3 = codes8(codes + 48), l3 = codes8(codes + 56);
-      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(k3, u));
-      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(l3, uh));
-      c3 = i32x4.add(c3, i32x4.dot_i16x8_s(k3, v));
-      d3 = i32x4.add(d3, i32x4.dot_i16x8_s(l3, vh));
-    }
-    v128.store(sums, b0, 16);
-    v128.store(sums, a0);
-    v128.store(sums, b1, 48);
-    v128.store(sums, a1, 32);
-    v128.store(sums, b2, 80);
-    v128.store(sums, a2, 64);
-    v128.store(sums, b3, 112);
-    v128.store(sums, a3, 96);
-    v128.store(sums, d0, 144);
-    v128.store(sums, c0, 128);
-    v128.store(sums, d1, 176);
-    v128.store(sums, c1, 160);
-    v128.store(sums, d2, 208);
-    v128.store(sums, c2, 192);
-    v128.store(sums, d3, 240);
-    v128.store(sums, c3, 224);
-    v128.store(y, logits4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96), stepX, scales));
-    v128.store(z, logits4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224), stepW, scales));
+/** Sums of the rows c and d: [8] i32, and as many 128 bytes further on. A loop as short as this keeps what it loads in registers. */
+function twoRows(sums: usize, c: usize, d: usize, n: u32, x: usize): void {
+  const mask = i16x8.splat(<i16>opaque(63, n)), six = i16x8.splat(<i16>opaque(0x30, n)), seven = i16x8.splat(<i16>opaque(0x3c, n));
+  let a = i32x4.splat(0), b = i32x4.splat(0);
+  for (let p = x, end = x + (<usize>n << 1); p < end; p += 128, c += 48, d += 48) {
+    const c0 = v128.load(c), c1 = v128.load(c, 16), c2 = v128.load(c, 32), d0 = v128.load(d), d1 = v128.load(d, 16), d2 = v128.load(d, 32);
+    const x0 = v128.load(p), x1 = v128.load(p, 16), x2 = v128.load(p, 32), x3 = v128.load(p, 48);
+    const x4 = v128.load(p, 64), x5 = v128.load(p, 80), x6 = v128.load(p, 96), x7 = v128.load(p, 112);
+    a = mac(mac(a, v128.and(c0, mask), x0), v128.and(i16x8.shr_u(c0, 6), mask), x1);
+    a = mac(mac(a, v128.and(c1, mask), x2), v128.and(i16x8.shr_u(c1, 6), mask), x3);
+    a = mac(mac(a, v128.and(c2, mask), x4), v128.and(i16x8.shr_u(c2, 6), mask), x5);
+    a = mac(mac(a, sixth(c0, c1, six), x6), seventh(c1, c2, seven), x7);
+    b = mac(mac(b, v128.and(d0, mask), x0), v128.and(i16x8.shr_u(d0, 6), mask), x1);
+    b = mac(mac(b, v128.and(d1, mask), x2), v128.and(i16x8.shr_u(d1, 6), mask), x3);
+    b = mac(mac(b, v128.and(d2, mask), x4), v128.and(i16x8.shr_u(d2, 6), mask), x5);
+    b = mac(mac(b, sixth(d0, d1, six), x6), seventh(d1, d2, seven), x7);
   }
+  v128.store(sums, a);
+  v128.store(sums, i32x4.splat(0), 16);
+  v128.store(sums, b, 128);
+  v128.store(sums, i32x4.splat(0), 144);
+}
+
+/** The same on the wide layout. */
+function twoRowsWide(sums: usize, c: usize, d: usize, n: u32, x: usize): void {
+  const mask = i16x8.splat(<i16>opaque(63, n)), six = i16x8.splat(<i16>opaque(0x30, n)), seven = i16x8.splat(<i16>opaque(0x3c, n));
+  let a = i32x4.splat(0), b = i32x4.splat(0), e = i32x4.splat(0), f = i32x4.splat(0);
+  for (let p = x, end = x + (<usize>n << 1); p < end; p += 256, c += BLOCK, d += BLOCK) {
+    const c0 = v128.load(c), c0h = v128.load(c, 16), c1 = v128.load(c, 32), c1h = v128.load(c, 48), c2 = v128.load(c, 64), c2h = v128.load(c, 80);
+    const d0 = v128.load(d), d0h = v128.load(d, 16), d1 = v128.load(d, 32), d1h = v128.load(d, 48), d2 = v128.load(d, 64), d2h = v128.load(d, 80);
+    const x0 = v128.load(p), x0h = v128.load(p, 16), x1 = v128.load(p, 32), x1h = v128.load(p, 48);
+    const x2 = v128.load(p, 64), x2h = v128.load(p, 80), x3 = v128.load(p, 96), x3h = v128.load(p, 112);
+    const x4 = v128.load(p, 128), x4h = v128.load(p, 144), x5 = v128.load(p, 160), x5h = v128.load(p, 176);
+    const x6 = v128.load(p, 192), x6h = v128.load(p, 208), x7 = v128.load(p, 224), x7h = v128.load(p, 240);
+    a = mac(mac(a, v128.and(c0, mask), x0), v128.and(i16x8.shr_u(c0, 6), mask), x1);
+    e = mac(mac(e, v128.and(c0h, mask), x0h), v128.and(i16x8.shr_u(c0h, 6), mask), x1h);
+    a = mac(mac(a, v128.and(c1, mask), x2), v128.and(i16x8.shr_u(c1, 6), mask), x3);
+    e = mac(mac(e, v128.and(c1h, mask), x2h), v128.and(i16x8.shr_u(c1h, 6), mask), x3h);
+    a = mac(mac(a, v128.and(c2, mask), x4), v128.and(i16x8.shr_u(c2, 6), mask), x5);
+    e = mac(mac(e, v128.and(c2h, mask), x4h), v128.and(i16x8.shr_u(c2h, 6), mask), x5h);
+    a = mac(mac(a, sixth(c0, c1, six), x6), seventh(c1, c2, seven), x7);
+    e = mac(mac(e, sixth(c0h, c1h, six), x6h), seventh(c1h, c2h, seven), x7h);
+    b = mac(mac(b, v128.and(d0, mask), x0), v128.and(i16x8.shr_u(d0, 6), mask), x1);
+    f = mac(mac(f, v128.and(d0h, mask), x0h), v128.and(i16x8.shr_u(d0h, 6), mask), x1h);
+    b = mac(mac(b, v128.and(d1, mask), x2), v128.and(i16x8.shr_u(d1, 6), mask), x3);
+    f = mac(mac(f, v128.and(d1h, mask), x2h), v128.and(i16x8.shr_u(d1h, 6), mask), x3h);
+    b = mac(mac(b, v128.and(d2, mask), x4), v128.and(i16x8.shr_u(d2, 6), mask), x5);
+    f = mac(mac(f, v128.and(d2h, mask), x4h), v128.and(i16x8.shr_u(d2h, 6), mask), x5h);
+    b = mac(mac(b, sixth(d0, d1, six), x6), seventh(d1, d2, seven), x7);
+    f = mac(mac(f, sixth(d0h, d1h, six), x6h), seventh(d1h, d2h, seven), x7h);
+  }
+  v128.store(sums, e, 16);
+  v128.store(sums, a);
+  v128.store(sums, f, 144);
+  v128.store(sums, b, 128);
+}
+
+/** A row's codes as i16: of every 16 columns 32 bytes, 128 bytes apart, so that four rows lie side by side. */
+function unpack(out: usize, row: usize, n: u32): void {
+  const mask = i16x8.splat(<i16>opaque(63, n)), six = i16x8.splat(<i16>opaque(0x30, n)), seven = i16x8.splat(<i16>opaque(0x3c, n));
+  for (const end = out + (<usize>n << 3); out < end; out += 512, row += 48) {
+    const w0 = v128.load(row), w1 = v128.load(row, 16), w2 = v128.load(row, 32);
+    v128.store(out, v128.and(w0, mask));
+    v128.store(out, v128.and(i16x8.shr_u(w0, 6), mask), 16);
+    v128.store(out, v128.and(w1, mask), 128);
+    v128.store(out, v128.and(i16x8.shr_u(w1, 6), mask), 144);
+    v128.store(out, v128.and(w2, mask), 256);
+    v128.store(out, v128.and(i16x8.shr_u(w2, 6), mask), 272);
+    v128.store(out, sixth(w0, w1, six), 384);
+    v128.store(out, seventh(w1, w2, seven), 400);
+  }
+}
+
+/** The same of the wide layout. */
+function unpackWide(out: usize, row: usize, n: u32): void {
+  const mask = i16x8.splat(<i16>opaque(63, n)), six = i16x8.splat(<i16>opaque(0x30, n)), seven = i16x8.splat(<i16>opaque(0x3c, n));
+  for (const end = out + (<usize>n << 3); out < end; out += 1024, row += BLOCK) {
+    const w0 = v128.load(row), h0 = v128.load(row, 16), w1 = v128.load(row, 32), h1 = v128.load(row, 48), w2 = v128.load(row, 64), h2 = v128.load(row, 80);
+    v128.store(out, v128.and(h0, mask), 16);
+    v128.store(out, v128.and(w0, mask));
+    v128.store(out, v128.and(i16x8.shr_u(h0, 6), mask), 144);
+    v128.store(out, v128.and(i16x8.shr_u(w0, 6), mask), 128);
+    v128.store(out, v128.and(h1, mask), 272);
+    v128.store(out, v128.and(w1, mask), 256);
+    v128.store(out, v128.and(i16x8.shr_u(h1, 6), mask), 400);
+    v128.store(out, v128.and(i16x8.shr_u(w1, 6), mask), 384);
+    v128.store(out, v128.and(h2, mask), 528);
+    v128.store(out, v128.and(w2, mask), 512);
+    v128.store(out, v128.and(i16x8.shr_u(h2, 6), mask), 656);
+    v128.store(out, v128.and(i16x8.shr_u(w2, 6), mask), 640);
+    v128.store(out, sixth(h0, h1, six), 784);
+    v128.store(out, sixth(w0, w1, six), 768);
+    v128.store(out, seventh(h1, h2, seven), 912);
+    v128.store(out, seventh(w1, w2, seven), 896);
+  }
+}
+
+/** y and z: logits of the states x and w, of four unpacked rows. */
+function pairOf(codes: usize, scales: usize, n: u32, x: usize, w: usize, metaX: usize, metaW: usize, y: usize, z: usize): void {
+  let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+  let c0 = i32x4.splat(0), c1 = i32x4.splat(0), c2 = i32x4.splat(0), c3 = i32x4.splat(0);
+  for (let i: usize = 0, bytes = <usize>n << 1; i < bytes; i += 32, codes += 128) {
+    const u = v128.load(x + i), uh = v128.load(x + i, 16), v = v128.load(w + i), vh = v128.load(w + i, 16);
+    const k0 = v128.load(codes), l0 = v128.load(codes, 16);
+    a0 = mac(mac(a0, k0, u), l0, uh);
+    c0 = mac(mac(c0, k0, v), l0, vh);
+    const k1 = v128.load(codes, 32), l1 = v128.load(codes, 48);
+    a1 = mac(mac(a1, k1, u), l1, uh);
+    c1 = mac(mac(c1, k1, v), l1, vh);
+    const k2 = v128.load(codes, 64), l2 = v128.load(codes, 80);
+    a2 = mac(mac(a2, k2, u), l2, uh);
+    c2 = mac(mac(c2, k2, v), l2, vh);
+    const k3 = v128.load(codes, 96), l3 = v128.load(codes, 112);
+    a3 = mac(mac(a3, k3, u), l3, uh);
+    c3 = mac(mac(c3, k3, v), l3, vh);
+  }
+  v128.store(y, logits4(i32x4.sub(total4(a0, a1, a2, a3), v128.load32_splat(metaX, 12)), metaX, scales));
+  v128.store(z, logits4(i32x4.sub(total4(c0, c1, c2, c3), v128.load32_splat(metaW, 12)), metaW, scales));
+}
+
+/** The same for the wide tier. */
+function pairWide(codes: usize, scales: usize, n: u32, x: usize, w: usize, metaX: usize, metaW: usize, y: usize, z: usize, sums: usize): void {
+  let a0 = i32x4.splat(0), a1 = i32x4.splat(0), a2 = i32x4.splat(0), a3 = i32x4.splat(0);
+  let b0 = i32x4.splat(0), b1 = i32x4.splat(0), b2 = i32x4.splat(0), b3 = i32x4.splat(0);
+  let c0 = i32x4.splat(0), c1 = i32x4.splat(0), c2 = i32x4.splat(0), c3 = i32x4.splat(0);
+  let d0 = i32x4.splat(0), d1 = i32x4.splat(0), d2 = i32x4.splat(0), d3 = i32x4.splat(0);
+  for (let i: usize = 0, bytes = <usize>n << 1; i < bytes; i += 32, codes += 128) {
+    const u = v128.load(x + i), uh = v128.load(x + i, 16), v = v128.load(w + i), vh = v128.load(w + i, 16);
+    const k0 = v128.load(codes), l0 = v128.load(codes, 16);
+    a0 = mac(a0, k0, u);
+    b0 = mac(b0, l0, uh);
+    c0 = mac(c0, k0, v);
+    d0 = mac(d0, l0, vh);
+    const k1 = v128.load(codes, 32), l1 = v128.load(codes, 48);
+    a1 = mac(a1, k1, u);
+    b1 = mac(b1, l1, uh);
+    c1 = mac(c1, k1, v);
+    d1 = mac(d1, l1, vh);
+    const k2 = v128.load(codes, 64), l2 = v128.load(codes, 80);
+    a2 = mac(a2, k2, u);
+    b2 = mac(b2, l2, uh);
+    c2 = mac(c2, k2, v);
+    d2 = mac(d2, l2, vh);
+    const k3 = v128.load(codes, 96), l3 = v128.load(codes, 112);
+    a3 = mac(a3, k3, u);
+    b3 = mac(b3, l3, uh);
+    c3 = mac(c3, k3, v);
+    d3 = mac(d3, l3, vh);
+  }
+  v128.store(sums, b0, 16);
+  v128.store(sums, a0);
+  v128.store(sums, b1, 48);
+  v128.store(sums, a1, 32);
+  v128.store(sums, b2, 80);
+  v128.store(sums, a2, 64);
+  v128.store(sums, b3, 112);
+  v128.store(sums, a3, 96);
+  v128.store(sums, d0, 144);
+  v128.store(sums, c0, 128);
+  v128.store(sums, d1, 176);
+  v128.store(sums, c1, 160);
+  v128.store(sums, d2, 208);
+  v128.store(sums, c2, 192);
+  v128.store(sums, d3, 240);
+  v128.store(sums, c3, 224);
+  const lessX = v128.load32_splat(metaX, 12), lessW = v128.load32_splat(metaW, 12);
+  v128.store(y, logits4(i32x4.sub(total4(half(sums), half(sums + 32), half(sums + 64), half(sums + 96)), lessX), metaX, scales));
+  v128.store(z, logits4(i32x4.sub(total4(half(sums + 128), half(sums + 160), half(sums + 192), half(sums + 224)), lessW), metaW, scales));
 }
 
 /**
@@ -303,6 +275,49 @@ export function bounds(lower: usize, upper: usize, coarse: usize, scales: usize,
     top = f32x4.pmax(top, least);
   }
   return max<f32>(max<f32>(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)), max<f32>(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)));
+}
+
+/**
+ * The same, closer, for `count` rows: with all bits of their codes.
+ * @param ids [count] u32
+ * @param low lower bits of all rows
+ * @param errors [rows] f32, the distances from all bits
+ * @param x, meta of `prepareScan`; n whole blocks of 128
+ * @param coarse of `scan`
+ */
+export function refine(lower: usize, upper: usize, ids: usize, count: u32, low: usize, scales: usize, errors: usize, x: usize, meta: usize, n: u32, coarse: usize, perError: f32, perScale: f32, slack: f32): void {
+  called(REFINE);
+  const end = x + (<usize>n << 1);
+  const step = load<f32>(meta), middle = load<f32>(meta, 16);
+  const three = i16x8.splat(<i16>opaque(3, n));
+  for (const last = ids + (<usize>count << 2); ids < last; ids += 4) {
+    const id = <usize>load<u32>(ids);
+    const at = id << 2;
+    let a = i32x4.splat(0), b = i32x4.splat(0);
+    for (let p = x, w = low + id * (n >> 2); p < end; p += 256, w += LOW_BLOCK) {
+      a = dotLow(a, v128.load(w), p, three);
+      b = dotLow(b, v128.load(w, 16), p + 16, three);
+    }
+    const scale = load<f32>(scales + at);
+    const logit = load<f32>(coarse + at) + (<f32>sum4(i32x4.add(a, b)) - middle) * step * scale;
+    const bound = perError * load<f32>(errors + at) + perScale * scale + slack;
+    store<f32>(lower + at, logit - bound);
+    store<f32>(upper + at, logit + bound);
+  }
+}
+
+/** Lower bits · a state, of half a block. */
+// @ts-ignore: decorator
+@inline
+function dotLow(sums: v128, w: v128, x: usize, three: v128): v128 {
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(v128.and(w, three), v128.load(x)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(w, 2), three), v128.load(x, 32)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(w, 4), three), v128.load(x, 64)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(w, 6), three), v128.load(x, 96)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(w, 8), three), v128.load(x, 128)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(w, 10), three), v128.load(x, 160)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(w, 12), three), v128.load(x, 192)));
+  return i32x4.add(sums, i32x4.dot_i16x8_s(i16x8.shr_u(w, 14), v128.load(x, 224)));
 }
 
 /** Numbers of the values that are not below `least` (NaN isn't), ascending, u32 at `out`. @param rows a multiple of 4 @returns how many */
