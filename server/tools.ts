@@ -121,16 +121,22 @@ export function checkToolMessages(messages: readonly unknown[], param: string): 
       throw new ApiError(400, `message ${i} ${text}`, { param, code: "invalid_value" });
     };
     if (message.role === "assistant" && Array.isArray(message.tool_calls)) {
+      const own = new Set<string>();
       for (const call of message.tool_calls as unknown[]) {
-        if (!OBJECT.holds(call) || !TEXT.holds(call.id) || call.id === "" || call.type !== "function") {
-          refuse('has tool_calls that are not all { "id": "…", "type": "function", "function": { "name": "…", "arguments": "…" } }');
-        } else if (called.has(call.id)) refuse(`has the tool call ${JSON.stringify(call.id.slice(0, 60))}, whose id an earlier one has`);
-        else called.add(call.id);
+        const isCall = OBJECT.holds(call) && TEXT.holds(call.id) && call.id !== "" && call.type === "function";
+        if (!isCall)
+          return refuse('has tool_calls that are not all { "id": "…", "type": "function", "function": { "name": "…", "arguments": "…" } }');
+        if (own.has(call.id as string)) refuse(`has two tool calls with the id ${shown(call.id as string)}`);
+        own.add(call.id as string);
+        called.add(call.id as string);
       }
     }
     if (message.role !== "tool") continue;
     const { tool_call_id: id } = message;
     if (!TEXT.holds(id)) refuse("is the result of a tool, and must have the tool_call_id of the call");
-    else if (!called.has(id)) refuse(`has the tool_call_id ${JSON.stringify(id.slice(0, 60))}, but no message before it has that call`);
+    else if (!called.has(id)) refuse(`has the tool_call_id ${shown(id)}, but no message before it has that call`);
   }
 }
+
+/** A client's text in a message. */
+const shown = (text: string): string => JSON.stringify(text.slice(0, 60));

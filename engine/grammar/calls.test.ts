@@ -67,8 +67,8 @@ describe("answers held to calls", () => {
         }
       },
     );
-    fc.assert(check, { numRuns: THOROUGH ? 1000 : 60 });
-    expect(found).toBeGreaterThan(10);
+    fc.assert(check, { numRuns: THOROUGH ? 1000 : 30 });
+    expect(found).toBeGreaterThan(5);
   });
 
   it("have the form that the template writes, one call unless several are allowed", () => {
@@ -138,5 +138,8 @@ it("what is no list of tools, and a schema that can't be held to, is refused", (
   expect(() => compile({ properties: { a: { not: {} } } })).toThrow(
     /^the parameters of the tool "f" at #\/properties\/a\/not is the keyword "not"/,
   );
+  const large = { properties: Object.fromEntries(Array.from({ length: 700 }, (_, i) => [`p${i}`, { type: "object" }])) };
+  const many = Array.from({ length: 20 }, (_, i) => tool(`f${i}`, large));
+  expect(() => compileCalls(hermes, { tools: many })).toThrow(/the parameters of the tools have more than 8192 parts/);
   expect(() => compile({ properties: { a: false }, required: ["a"] })).not.toThrow(); // the other tool can be called
 });

@@ -4,6 +4,7 @@ import type { ToolCallForm } from "../text/tool-calls/form.js";
 import { characters, choice, type Expression, nothing, otherThan, repeat, rule, sequence, text, without } from "./expression.js";
 import { compileRules, type Grammar, type Rule } from "./grammar.js";
 import { readSchema, schemaText } from "./json-schema.js";
+import { grammarLimits } from "./limits.js";
 import { isObject } from "./schema-keywords.js";
 
 /** A tool as OpenAI's API writes it; what else it has is for the chat template. */
@@ -78,6 +79,9 @@ export function compileCalls(form: ToolCallForm, format: CallsFormat): Grammar {
   const rules: Rule[] = [{ name: "the calls", expression: nothing }];
   const named = readTools(format).map(({ name, schema }) => {
     const given = readSchema(schema, rules, `the parameters of the tool ${show(name)}`);
+    if (rules.length > grammarLimits.rules) {
+      throw new BitnetError("usage", `the parameters of the tools have more than ${grammarLimits.rules} parts, which is the limit`);
+    }
     return sequence(text(`${JSON.stringify(name)}, "${form.argumentsKey}": `), given);
   });
   const call = rule(
