@@ -43,15 +43,16 @@ export function readTools(body: JsonObject, name: string, model: ServedModel, fu
   const choice = readChoice(body, functionOf, names);
   if (read.length === 0 || choice === "none") return undefined;
   const { chatTemplate } = model;
+  const tools = read.map(({ tool }) => tool);
   const parser = (): ToolCallParser => {
-    const made = model.toolCallParser();
+    const made = model.toolCallParser(tools);
     if (made !== undefined) return made;
     const knowsTools = chatTemplate !== undefined && /\btools\b/.test(chatTemplate.source);
     const why = knowsTools ? "has tools, but writes calls in a form that is not supported" : "knows no tools";
     throw new ApiError(400, `the chat template of ${name} ${why}`, { param: "tools", code: "unsupported" });
   };
   if (chatTemplate !== undefined) parser(); // without one, chat itself says so
-  return { tools: read.map(({ tool }) => tool), parser, format: (schema) => formatOf(read, choice, several, schema) };
+  return { tools, parser, format: (schema) => formatOf(read, choice, several, schema) };
 }
 
 /** What an answer must be held to. A choice is free unless a tool is strict, one call is the most, or the answer has a schema. */
