@@ -216,7 +216,7 @@ describe("refused with one clear sentence", () => {
     [{ input: [{ role: "user", content: [{ type: "input_image" }] }] }, "input", /"input_text" and "output_text" only/],
     [{ input: [{ type: "reasoning" }] }, "input", /a type that is not supported/],
     [{ input: [{ ...call, arguments: {} }] }, "input", /must have call_id, name and arguments/],
-    [{ input: [call, call] }, "input", /input\[1\] has the call_id of an earlier call/],
+    [{ input: [call, call] }, "input", /input\[1\] has the call_id of the call before it/],
     [
       { input: [{ type: "function_call_output", call_id: "b", output: "" }] },
       "input",

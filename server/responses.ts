@@ -102,7 +102,7 @@ function readInput(input: unknown): ChatMessage[] {
         messages.push(readMessage(item, refuse));
         break;
       case "function_call":
-        addCall(messages, readCall(item, called, refuse));
+        addCall(messages, readCall(item, called, refuse), refuse);
         break;
       case "function_call_output":
         messages.push(readResult(item, called, refuse));
@@ -138,16 +138,18 @@ function readCall({ call_id, name, arguments: json }: JsonObject, called: Set<st
   if (typeof call_id !== "string" || typeof name !== "string" || typeof json !== "string") {
     return refuse("is a function_call, and must have call_id, name and arguments, which are strings");
   }
-  if (called.has(call_id)) return refuse("has the call_id of an earlier call");
   called.add(call_id);
   return { id: call_id, type: "function", function: { name, arguments: json } };
 }
 
 /** A call belongs to the assistant's message before it: templates have one message for a turn. */
-function addCall(messages: ChatMessage[], call: Call): void {
+function addCall(messages: ChatMessage[], call: Call, refuse: Refuse): void {
   const last = messages.at(-1);
-  if (last?.role !== "assistant") messages.push({ role: "assistant", content: null, tool_calls: [call] });
-  else messages[messages.length - 1] = { ...last, tool_calls: [...(last.tool_calls ?? []), call] };
+  const isSame = last?.role === "assistant";
+  const before = (isSame && last.tool_calls) || [];
+  if (before.some(({ id }) => id === call.id)) refuse("has the call_id of the call before it");
+  if (isSame) messages[messages.length - 1] = { ...last, tool_calls: [...before, call] };
+  else messages.push({ role: "assistant", content: null, tool_calls: [call] });
 }
 
 function readResult({ call_id, output }: JsonObject, called: ReadonlySet<string>, refuse: Refuse): ChatMessage {

@@ -57,7 +57,7 @@ export async function openToolServer(): Promise<ToolServer> {
   const { tokenizer, chatTemplate, contextLength, stats } = model;
   const scripted: ServedModel = {
     ...{ tokenizer, chatTemplate, contextLength, stats, generate: model.generate.bind(model), embed: model.embed.bind(model) },
-    toolCallParser: () => model.toolCallParser(),
+    toolCallParser: (tools) => model.toolCallParser(tools),
     chat: (messages, options) => {
       heard.push({ messages, options: options as ChatOptions });
       const text = script.shift()!;

@@ -230,7 +230,7 @@ describe("chat", () => {
       "messages",
       /message 1 has tool_calls that are not all/,
     ],
-    ["real", { messages: [user, { role: "assistant", tool_calls: [call("a"), call("a")] }] }, "messages", /whose id an earlier one has/],
+    ["real", { messages: [user, { role: "assistant", tool_calls: [call("a"), call("a")] }] }, "messages", /two tool calls with the id "a"/],
     ["real", { messages: [user, { role: "assistant", tool_calls: "a" }] }, "messages", /tool_calls is "a", not a list/],
     [
       "real",

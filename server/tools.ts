@@ -43,15 +43,16 @@ export function readTools(body: JsonObject, name: string, model: ServedModel, fu
   const choice = readChoice(body, functionOf, names);
   if (read.length === 0 || choice === "none") return undefined;
   const { chatTemplate } = model;
+  const tools = read.map(({ tool }) => tool);
   const parser = (): ToolCallParser => {
-    const made = model.toolCallParser();
+    const made = model.toolCallParser(tools);
     if (made !== undefined) return made;
     const knowsTools = chatTemplate !== undefined && /\btools\b/.test(chatTemplate.source);
     const why = knowsTools ? "has tools, but writes calls in a form that is not supported" : "knows no tools";
     throw new ApiError(400, `the chat template of ${name} ${why}`, { param: "tools", code: "unsupported" });
   };
   if (chatTemplate !== undefined) parser(); // without one, chat itself says so
-  return { tools: read.map(({ tool }) => tool), parser, format: (schema) => formatOf(read, choice, several, schema) };
+  return { tools, parser, format: (schema) => formatOf(read, choice, several, schema) };
 }
 
 /** What an answer must be held to. A choice is free unless a tool is strict, one call is the most, or the answer has a schema. */
@@ -121,16 +122,22 @@ export function checkToolMessages(messages: readonly unknown[], param: string): 
       throw new ApiError(400, `message ${i} ${text}`, { param, code: "invalid_value" });
     };
     if (message.role === "assistant" && Array.isArray(message.tool_calls)) {
+      const own = new Set<string>();
       for (const call of message.tool_calls as unknown[]) {
-        if (!OBJECT.holds(call) || !TEXT.holds(call.id) || call.id === "" || call.type !== "function") {
-          refuse('has tool_calls that are not all { "id": "…", "type": "function", "function": { "name": "…", "arguments": "…" } }');
-        } else if (called.has(call.id)) refuse(`has the tool call ${JSON.stringify(call.id.slice(0, 60))}, whose id an earlier one has`);
-        else called.add(call.id);
+        const isCall = OBJECT.holds(call) && TEXT.holds(call.id) && call.id !== "" && call.type === "function";
+        if (!isCall)
+          return refuse('has tool_calls that are not all { "id": "…", "type": "function", "function": { "name": "…", "arguments": "…" } }');
+        if (own.has(call.id as string)) refuse(`has two tool calls with the id ${shown(call.id as string)}`);
+        own.add(call.id as string);
+        called.add(call.id as string);
       }
     }
     if (message.role !== "tool") continue;
     const { tool_call_id: id } = message;
     if (!TEXT.holds(id)) refuse("is the result of a tool, and must have the tool_call_id of the call");
-    else if (!called.has(id)) refuse(`has the tool_call_id ${JSON.stringify(id.slice(0, 60))}, but no message before it has that call`);
+    else if (!called.has(id)) refuse(`has the tool_call_id ${shown(id)}, but no message before it has that call`);
   }
 }
+
+/** A client's text in a message. */
+const shown = (text: string): string => JSON.stringify(text.slice(0, 60));

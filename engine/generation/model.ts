@@ -3,6 +3,7 @@ import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import type { FilePath } from "../container/path.js";
 import { pathKind } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import { argumentSchemas, type ToolDefinition } from "../grammar/calls.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";
 import { type LinearSource, readWeights } from "../model/weights.js";
@@ -156,9 +157,10 @@ export class Model {
   /**
    * What finds the calls of tools in one answer of `chat` with `template: { tools }`: each answer needs its own. Undefined: the model has no chat
    * template, or one that knows no tools or whose form of calls is not known here.
+   * @param tools those that were offered: some templates write numbers and texts alike, and only the tools' schemas tell which is which
    */
-  toolCallParser(): ToolCallParser | undefined {
-    return this.#callForm && createToolCallParser(this.#callForm);
+  toolCallParser(tools: readonly ToolDefinition[] = []): ToolCallParser | undefined {
+    return this.#callForm && createToolCallParser(this.#callForm, argumentSchemas(tools));
   }
 
   get #callForm(): ToolCallForm | undefined {

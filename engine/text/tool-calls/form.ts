@@ -1,9 +1,10 @@
 import { BitnetError } from "../../errors.js";
 import type { ChatMessage, ChatTemplate } from "../types.js";
 
-/** How a model writes a call of a tool: as a JSON object with the members `name` and `argumentsKey`. */
+/** How a model writes a call of a tool. */
 export interface ToolCallForm {
-  readonly argumentsKey: "arguments" | "parameters";
+  /** The call is a JSON object with the members `name` and this; undefined: it is a `<function=…>` with a `<parameter=…>` for each argument. */
+  readonly argumentsKey: "arguments" | "parameters" | undefined;
   /** What begins a call wherever it stands, and what ends it, if it isn't its JSON. */
   readonly marks: readonly [open: string, close?: string];
   /** A call may begin an answer without a mark. */
@@ -21,6 +22,9 @@ const HERMES: ToolCallForm = {
   isBare: false,
   written: { before: "<tool_call>\n", behind: "\n</tool_call>", between: "\n" },
 };
+
+/** Of Qwen3-Coder and Qwen 3.5. */
+const TAGS: ToolCallForm = { ...HERMES, argumentsKey: undefined };
 
 /** Of LLaMA 3.1 and 3.2, whose templates refuse more than one call in a message. */
 const LLAMA: ToolCallForm = {
@@ -45,6 +49,7 @@ const ARGUMENTS = String.raw`\{\s*"key":\s*"value"\s*\}\s*\}`;
 /** How each form looks where a template has written the call. */
 const FORMS: readonly (readonly [RegExp, ToolCallForm])[] = [
   [new RegExp(String.raw`<tool_call>\s*${BEGINNING}"arguments":\s*${ARGUMENTS}\s*</tool_call>`), HERMES],
+  [/<tool_call>\s*<function=called_tool>\s*<parameter=key>\s*value\s*<\/parameter>\s*<\/function>\s*<\/tool_call>/, TAGS],
   [new RegExp(String.raw`(?:^|\s|\|>)${BEGINNING}"parameters":\s*${ARGUMENTS}`), LLAMA],
 ];
 

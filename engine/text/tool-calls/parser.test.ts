@@ -14,6 +14,7 @@ const fixture = (name: string): ChatTemplate => templateOf(readFileSync(`engine/
 
 const hermes = toolCallForm(fixture("qwen3"))!;
 const llama = toolCallForm(fixture("llama3-tools"))!;
+const tags = toolCallForm(fixture("qwen35"))!;
 
 /** All events of an answer that comes in these pieces, neighbouring texts as one. */
 function events(form: ToolCallForm, ...pieces: readonly string[]): ToolEvent[] {
@@ -35,8 +36,8 @@ describe("the form is that in which the template writes calls", () => {
     ["qwen3", "<tool_call>"],
     ["hermes-tools", "<tool_call>"],
     ["llama3-tools", "<|python_tag|>"],
-    // Calls in XML, in lists, or not at all.
-    ["qwen35", undefined],
+    // Calls in lists, otherwise, or not at all.
+    ["qwen35", "<tool_call>"],
     ["mistral", undefined],
     ["deepseek", undefined],
     ["falcon3", undefined],
@@ -144,16 +145,82 @@ describe("calls as LLaMA writes them", () => {
   });
 });
 
+describe("calls as Qwen 3.5 writes them", () => {
+  const one =
+    "<tool_call>\n<function=f>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>\n</tool_call>";
+  const found = call("f", '{"city": "Rome", "days": 2}');
+  const value = (written: string): string =>
+    `<tool_call>\n<function=f>\n<parameter=v>\n${written}\n</parameter>\n</function>\n</tool_call>`;
+
+  it.each([
+    ["one call", one, [found]],
+    ["several, and text", `Hm.\n${one}\n${one} So.`, [text("Hm.\n"), found, found, text(" So.")]],
+    ["no arguments", "<tool_call><function=now>\n</function></tool_call>", [call("now", "{}")]],
+    ["lines, tags and quotes in a value", value('a\n\n"b" <c></function>\n'), [call("f", '{"v": "a\\n\\n\\"b\\" <c></function>\\n"}')]],
+    ["JSON", value('{"a": [1, "x"]}'), [call("f", '{"v": {"a": [1, "x"]}}')]],
+    ["Python's words", value("True"), [call("f", '{"v": true}')]],
+    ["an empty text", value(""), [call("f", '{"v": ""}')]],
+    ["the end is missing", one.slice(0, -12), [found]],
+  ] as [string, string, ToolEvent[]][])("%s", (_, answer, wanted) => {
+    expect(events(tags, answer)).toEqual(wanted);
+    expect(events(tags, ...answer)).toEqual(wanted);
+  });
+
+  it("a schema tells texts from numbers", () => {
+    const parser = createToolCallParser(tags, new Map([["f", { v: { type: "string" } }]]));
+    expect(parser.push(value("12"))).toEqual([call("f", '{"v": "12"}')]);
+    expect(parser.push(value("True"))).toEqual([call("f", '{"v": "True"}')]);
+  });
+
+  it.each([
+    "<tool_call>\n<function=f>\n<parameter=city>\nRome\n</parameter>\n",
+    "<tool_call><function=f>so</function></tool_call>",
+    "<tool_call><function=f><parameter=a>1</parameter> so <parameter=b>1</parameter></function></tool_call>",
+    "<tool_call><function=f><parameter=a>1</parameter><parameter=a>2</parameter></function></tool_call>",
+    "<tool_call><function=></function></tool_call>",
+    '<tool_call>{"name": "f", "arguments": {}}</tool_call>',
+    "<function=f></function>",
+  ])("what is no call is text: %s", (answer) => {
+    expect(events(tags, answer)).toEqual([text(answer)]);
+    expect(events(tags, ...answer)).toEqual([text(answer)]);
+  });
+
+  it("gives what the template was given, whatever the values are", () => {
+    const values = fc.dictionary(fc.stringMatching(/^[a-z_]{1,8}$/), fc.jsonValue({ maxDepth: 2 }), { noNullPrototype: true });
+    fc.assert(
+      fc.property(values, fc.array(fc.nat(400)), (some, cuts) => {
+        const given = JSON.parse(JSON.stringify(some)) as typeof some; // −0 is 0
+        fc.pre(!JSON.stringify(given).includes("</parameter>"));
+        const asked = { role: "assistant", content: "", tool_calls: [{ function: { name: "f", arguments: given } }] };
+        const written = fixture("qwen35").compose([{ role: "user", content: "-" }, asked], { addGenerationPrompt: false }).text;
+        const answer = written.slice(written.indexOf("<tool_call>"), written.lastIndexOf("<|im_end|>"));
+        const schemas = Object.fromEntries(
+          Object.entries(given).map(([key, one]) => [key, typeof one === "string" ? { type: "string" } : {}]),
+        );
+        const places = [...new Set(cuts.map((cut) => cut % (answer.length + 1)))].toSorted((a, b) => a - b);
+        const parser = createToolCallParser(tags, new Map([["f", schemas]]));
+        const pieces = [0, ...places].map((place, i) => answer.slice(place, places[i]));
+        const [event, ...others] = [...pieces.flatMap((piece) => parser.push(piece)), ...parser.end()];
+        expect(others).toEqual([]);
+        expect(event).toMatchObject({ type: "tool-call", name: "f" });
+        if (event?.type === "tool-call") expect(JSON.parse(event.arguments)).toEqual(given);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
 it("however an answer is cut into pieces, the events are the same, and nothing of it is lost", () => {
   const parts = [
     ...["<tool_call>", "</tool_call>", "<|python_tag|>", "{", "}", "[", "]", '"', "\\", ";", ":", ",", "\n", " ", "a", "<", "1"],
     ...['<tool_call>{"name": "g", "arguments": {"z": [1]}}', '<|python_tag|>{"name": "g", "parameters": {"z": [1]}}'],
+    ...["<function=f>", "<parameter=a>", "</parameter>", "</function>", "<tool_call><function=f><parameter=a>x</parameter></function>"],
     ...['{"name": "f", "arguments": {"x": "y"}}', '{"name": "f", "parameters": {}}', '"name":', '"arguments":'],
   ];
   let calls = 0;
   const answers = fc.array(fc.constantFrom(...parts), { maxLength: 20 });
   fc.assert(
-    fc.property(fc.constantFrom(hermes, llama), answers, fc.array(fc.nat(200)), (form, answer, cuts) => {
+    fc.property(fc.constantFrom(hermes, llama, tags), answers, fc.array(fc.nat(200)), (form, answer, cuts) => {
       const whole = answer.join("");
       const places = [...new Set(cuts.map((cut) => cut % (whole.length + 1)))].toSorted((a, b) => a - b);
       const pieces = [0, ...places].map((place, i) => whole.slice(place, places[i]));
@@ -163,6 +230,7 @@ it("however an answer is cut into pieces, the events are the same, and nothing o
       const written = seen.map((event) => {
         if (event.type === "text") return literal(event.text);
         calls++;
+        if (form === tags) return String.raw`\s*<tool_call>\s*<function=f>[^]*?</function>\s*(?:</tool_call>)?\s*`;
         return String.raw`[\s;]*(?:<tool_call>|<\|python_tag\|>)?\s*\{[^{}]*${literal(event.arguments)}[^{}]*\}\s*(?:</tool_call>)?\s*`;
       });
       expect(whole).toMatch(new RegExp(`^${written.join("")}$`));

@@ -1,6 +1,7 @@
 import { beginningLength } from "../beginning.js";
 import type { ToolCallForm } from "./form.js";
 import { JsonScanner, jsonMembers } from "./json-scanner.js";
+import { type ArgumentSchemas, readTags, TagScanner } from "./tag-scanner.js";
 
 /** What an answer is made of: text, and calls of tools; `arguments` is the JSON text of an object, as the model wrote it. */
 export type ToolEvent =
@@ -25,9 +26,10 @@ const LEADING_SPACE = /^[ \t\r\n]*/;
 /**
  * A parser of calls in this form. How an answer is cut into pieces makes no difference but to the pieces of its text. White space at the
  * beginning of an answer before a call, between calls and behind the last one is dropped; everything else that is no whole call is text.
+ * @param schemas tell texts from other values, where arguments are not JSON
  */
-export function createToolCallParser(form: ToolCallForm): ToolCallParser {
-  return new Parser(form);
+export function createToolCallParser(form: ToolCallForm, schemas: ArgumentSchemas = new Map()): ToolCallParser {
+  return new Parser(form, schemas);
 }
 
 /**
@@ -41,17 +43,21 @@ type State = "start" | "text" | "call" | "closing" | "between" | "separated";
 
 class Parser implements ToolCallParser {
   readonly #form: ToolCallForm;
+  readonly #schemas: ArgumentSchemas;
   #state: State = "start";
   /** Not looked at to its end: white space and the beginning of a mark, at most. */
   #waiting = "";
   /** All of a call so far, with what stands before it. */
   #call: string[] = [];
   #callLength = 0;
-  #scanner: JsonScanner | undefined;
+  /** Where the call itself begins in it. */
+  #bodyAt = 0;
+  #scanner: JsonScanner | TagScanner | undefined;
   #events: ToolEvent[] = [];
 
-  constructor(form: ToolCallForm) {
+  constructor(form: ToolCallForm, schemas: ArgumentSchemas) {
     this.#form = form;
+    this.#schemas = schemas;
   }
 
   push(text: string): ToolEvent[] {
@@ -150,16 +156,17 @@ class Parser implements ToolCallParser {
   #stepInCall(): boolean {
     if (this.#scanner === undefined) {
       const space = LEADING_SPACE.exec(this.#waiting)![0].length;
-      const isJson = this.#waiting[space] === "{";
-      if (!this.#hold(space) || (this.#waiting !== "" && !isJson)) return this.#fail();
-      if (!isJson) return false;
-      this.#scanner = new JsonScanner();
+      const isTags = this.#form.argumentsKey === undefined;
+      const isBody = this.#waiting[space] === (isTags ? "<" : "{");
+      if (!this.#hold(space) || (this.#waiting !== "" && !isBody)) return this.#fail();
+      if (!isBody) return false;
+      this.#bodyAt = this.#callLength;
+      this.#scanner = isTags ? new TagScanner() : new JsonScanner();
     }
     const read = this.#scanner.push(this.#waiting);
     if (!this.#hold(read) || this.#scanner.state === "broken") return this.#fail();
     if (this.#scanner.state === "open") return false;
-    const text = this.#call.join("");
-    const call = readCall(text.slice(text.indexOf("{")), this.#form);
+    const call = readCall(this.#call.join("").slice(this.#bodyAt), this.#form, this.#schemas);
     if (call === undefined) return this.#fail();
     this.#clearCall();
     this.#events.push(call);
@@ -182,8 +189,12 @@ class Parser implements ToolCallParser {
   }
 }
 
-/** The call that a JSON object is. */
-function readCall(json: string, { argumentsKey }: ToolCallForm): ToolEvent | undefined {
+/** The call that a text is. */
+function readCall(json: string, { argumentsKey }: ToolCallForm, schemas: ArgumentSchemas): ToolEvent | undefined {
+  if (argumentsKey === undefined) {
+    const tags = readTags(json, schemas);
+    return tags && { type: "tool-call", name: tags.name, arguments: tags.json };
+  }
   let value: unknown;
   try {
     value = JSON.parse(json);
