@@ -34,8 +34,8 @@ describe("a JSON Schema", () => {
     });
     const runs = THOROUGH ? 2000 : 15;
     fc.assert(check, { numRuns: runs });
-    expect(refused).toBeLessThan(runs / 4);
-    expect(whole).toBeGreaterThan(2 * runs);
+    expect(refused).toBeLessThan(runs / 2); // an eighth, in the long run
+    expect(whole).toBeGreaterThan(runs);
   });
 
   it("takes no value that it doesn't allow, and values of its own in order", () => {
