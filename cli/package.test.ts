@@ -72,6 +72,8 @@ it("has what a user needs, and nothing else", () => {
       "dist/engine/index.d.cts",
       "dist/hub/index.d.ts",
       "dist/hub/index.d.cts",
+      "dist/ai/index.d.ts",
+      "dist/ai/index.d.cts",
       "dist/server/index.d.ts",
       "dist/server/index.d.cts",
       "dist/kernels/plain.wasm",
@@ -82,7 +84,7 @@ it("has what a user needs, and nothing else", () => {
     expect(paths).toContain(path);
   }
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/(?:engine|hub|server)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.]+|dist\/kernels\/\w+\.wasm|dist\/(?:ai|engine|hub|server)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
   expect(paths.filter((path) => !allowed.test(path) || path.includes(".test."))).toEqual([]);
   const manifest = JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).not.toHaveProperty("dependencies");
@@ -130,6 +132,7 @@ it.runIf(THOROUGH)("validates itself: green, and it says what only a clone could
 const REQUIRED = `const { loadModel, BitnetError } = require("bitnet-ts");
 const { findModel } = require("bitnet-ts/hub");
 const { createHandler } = require("bitnet-ts/server");
+const { languageModel } = require("bitnet-ts/ai");
 const unknown = () => { try { findModel("o/n", { cache: "none" }); } catch (error) { return error instanceof BitnetError && error.code; } };
 (async () => {
   const model = await loadModel(undefined, { threads: 1 });
@@ -139,9 +142,11 @@ const unknown = () => { try { findModel("o/n", { cache: "none" }); } catch (erro
   const post = { method: "POST", headers: { "content-type": "application/json" } };
   const answer = await ask(new Request("http://localhost/v1/completions", { ...post, body: JSON.stringify(request) }));
   const { usage } = await answer.json();
+  const prompt = [{ role: "user", content: [{ type: "text", text: "Hi" }] }];
+  const { finishReason } = await languageModel(model).doGenerate({ prompt, maxOutputTokens: 4 });
   await model.close();
   const wrong = await loadModel("none.gguf").catch((error) => error);
-  console.log(JSON.stringify([ids.length, usage.completion_tokens, wrong instanceof BitnetError && wrong.code, unknown()]));
+  console.log(JSON.stringify([ids.length, usage.completion_tokens, finishReason.raw, wrong instanceof BitnetError && wrong.code, unknown()]));
 })();
 `;
 
@@ -162,7 +167,7 @@ it("npm refuses to pack a tree that is not built, or has changed since it was bu
 
 it("can be required", () => {
   writeFileSync(join(user, "required.cjs"), REQUIRED);
-  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,8,"usage","usage"]\n', stderr: "" });
+  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,8,"length","usage","usage"]\n', stderr: "" });
 });
 
 it("an uncaught error shows short lines", () => {

@@ -133,16 +133,18 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
   if (targetArea === "server" && area !== "server" && area !== "cli" && !(area === "bench" && target === "server/index.ts"))
     return wrong("only cli knows server, and bench its public API");
   if (area === "server" && targetArea !== "server" && targetArea !== "engine") return wrong("server stands on the engine alone");
+  if (area === "ai" && targetArea !== "ai" && targetArea !== "engine") return wrong("ai stands on the engine alone");
+  if (targetArea === "ai" && area !== "ai") return wrong("nobody knows ai");
   if (area === "validation" && targetArea === "validation" && !mayImport(path, target))
     return wrong("against the order of validation's rooms");
-  const usesPublic = area === "cli" || area === "server";
+  const usesPublic = area === "cli" || area === "server" || area === "ai";
   if (usesPublic && targetArea === "engine" && !/^engine\/(index|errors|system-reason)\.ts$/.test(target))
     return wrong(`${area} uses the public API`);
   return [];
 }
 
 function sourceFiles(): string[] {
-  return ["engine", "hub", "server", "cli", "validation", "bench"].flatMap((area) =>
+  return ["ai", "engine", "hub", "server", "cli", "validation", "bench"].flatMap((area) =>
     readdirSync(area, { recursive: true, encoding: "utf8" })
       .map((name) => posix.join(area, name.replaceAll("\\", "/")))
       .filter((path) => path.endsWith(".ts") && !/\/(node_modules|fixtures|peers)\//.test(path)),

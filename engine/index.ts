@@ -19,6 +19,7 @@ export type { InspectionCheck } from "./generation/inspect-checks.js";
 export { describeModel, loadModel, type Model, type OpenTokenizer, openTokenizer, type ScoreOptions } from "./generation/model.js";
 export { type Probe, type ProbeReading, probeModel } from "./generation/probe.js";
 export type { FileOptions, LoadOptions } from "./generation/runner.js";
+export { type OfferedTool, type ToolChoice, toolFormat } from "./generation/tool-choice.js";
 export type { GenerationTrace, TraceSettings, TraceStep } from "./generation/trace-types.js";
 export type {
   AnswerFormat,

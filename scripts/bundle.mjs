@@ -1,6 +1,6 @@
 // Bundles what tsc made into dist/bundle/, the part of dist/ that is published: the command line (bitnet.cjs, and validation.cjs, which it loads
 // when a command validates), the library (index.js; index.cjs for require()) with what gets models for it (hub.js, hub.cjs) and what
-// answers OpenAI's API (server.js, server.cjs), and the programs that they start: worker threads (worker.cjs), speed
+// answers OpenAI's API (server.js, server.cjs) and the AI SDK (ai.js, ai.cjs), and the programs that they start: worker threads (worker.cjs), speed
 // (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them.
 // What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it came from. Development and most
 // tests use tsc's modules.
@@ -133,6 +133,7 @@ const libraries = [
   ["engine/index.js", "index"],
   ["hub/index.js", "hub"],
   ["server/index.js", "server"],
+  ["ai/index.js", "ai"],
 ].flatMap(([path, name]) => [
   [path, `${name}.js`],
   [path, `${name}.cjs`],
@@ -140,7 +141,7 @@ const libraries = [
 for (const [path, name] of [...libraries, ...Object.entries(programs)]) {
   // Jest runs CommonJS in a context that has no import().
   const output = { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false, dynamicImportInCjs: false };
-  const beside = /^(?:hub|server)(\.c?js)$/.exec(name);
+  const beside = /^(?:ai|hub|server)(\.c?js)$/.exec(name);
   await write(path, output, name === "perf.js" ? [published] : beside ? [besides(`./index${beside[1]}`)] : []);
 }
 
@@ -174,7 +175,7 @@ if (names.join() !== "bitnet.cjs,validation.cjs" || loaded.length > 0)
   );
 
 // Declarations for require(): those of the modules that each index.d.ts leads to, under names that say CommonJS.
-for (const room of ["engine", "hub", "server"]) {
+for (const room of ["ai", "engine", "hub", "server"]) {
   for (const name of readdirSync(join(dist, room), { recursive: true })) {
     if (name.endsWith(".d.cts")) rmSync(join(dist, room, name));
   }
@@ -187,7 +188,7 @@ function declare(path) {
   writeFileSync(path.replace(/\.ts$/, ".cts"), text.replace(/(from "|import\(")(\.[^"]+)\.js"/g, '$1$2.cjs"'));
   for (const [, specifier] of text.matchAll(/(?:from "|import\(")(\.[^"]+)\.js"/g)) declare(resolve(dirname(path), `${specifier}.d.ts`));
 }
-for (const room of ["engine", "hub", "server"]) declare(join(dist, room, "index.d.ts"));
+for (const room of ["ai", "engine", "hub", "server"]) declare(join(dist, room, "index.d.ts"));
 
 const licenses = [...packages].sort().map((path) => {
   const { name, version } = JSON.parse(readFileSync(join(path, "package.json"), "utf8"));

@@ -1,4 +1,12 @@
-import type { AnswerFormat, ChatMessage, ToolCallParser, ToolDefinition } from "../engine/index.js";
+import {
+  type AnswerFormat,
+  type ChatMessage,
+  type OfferedTool,
+  type ToolCallParser,
+  type ToolChoice,
+  type ToolDefinition,
+  toolFormat,
+} from "../engine/index.js";
 import type { JsonObject } from "./body.js";
 import { ApiError, badField } from "./errors.js";
 import { field, OBJECT, oneOf, TEXT, TRUE_OR_FALSE } from "./fields.js";
@@ -21,9 +29,6 @@ const NAME = /^[\w-]{1,64}$/;
 
 /** A tool's fields, wherever an endpoint has them. */
 export type ReadTool = (tool: JsonObject) => JsonObject | undefined;
-
-/** What `tool_choice` asks for: a mode, or the name of a tool. */
-type Choice = "auto" | "none" | "required" | { readonly name: string };
 
 /**
  * `tools`, `tool_choice` and `parallel_tool_calls`; undefined: no tools are offered.
@@ -52,32 +57,10 @@ export function readTools(body: JsonObject, name: string, model: ServedModel, fu
     throw new ApiError(400, `the chat template of ${name} ${why}`, { param: "tools", code: "unsupported" });
   };
   if (chatTemplate !== undefined) parser(); // without one, chat itself says so
-  return { tools, parser, format: (schema) => formatOf(read, choice, several, schema) };
+  return { tools, parser, format: (schema) => toolFormat(read, choice, several, schema) };
 }
 
-/** What an answer must be held to. A choice is free unless a tool is strict, one call is the most, or the answer has a schema. */
-function formatOf(read: readonly Read[], choice: Choice, several: boolean, schema: Schema | undefined): AnswerFormat | undefined {
-  const tools = read.map(({ tool }) => tool);
-  if (typeof choice === "object") return { calls: { tools: tools.filter((tool) => tool.function.name === choice.name) } };
-  if (choice === "required") return { calls: { tools, several } };
-  if (several && schema === undefined && !read.some(({ isStrict }) => isStrict)) return undefined;
-  // Only strict tools are held to their schema: others may have one that can't be.
-  const held = read.map(({ tool, isStrict }) => (isStrict ? tool : withAnyArguments(tool)));
-  return { calls: { tools: held, several, otherwise: schema ?? "text" } };
-}
-
-const withAnyArguments = ({ type, function: { name } }: ToolDefinition): ToolDefinition => ({
-  type,
-  function: { name, parameters: { type: "object" } },
-});
-
-/** A tool, and whether its calls must fit its schema. */
-interface Read {
-  readonly tool: ToolDefinition;
-  readonly isStrict: boolean;
-}
-
-function readTool(own: JsonObject | undefined, index: number): Read {
+function readTool(own: JsonObject | undefined, index: number): OfferedTool {
   const param = `tools[${index}]`;
   const wrong = (wanted: string): ApiError => badField(param, wanted);
   if (own === undefined) throw wrong('{ "type": "function", "function": { "name": "…", "parameters": { … } } }');
@@ -95,7 +78,7 @@ function readTool(own: JsonObject | undefined, index: number): Read {
   return { tool: { type: "function", function: { name, ...described } }, isStrict: strict === true };
 }
 
-function readChoice(body: JsonObject, functionOf: ReadTool, names: ReadonlySet<string>): Choice {
+function readChoice(body: JsonObject, functionOf: ReadTool, names: ReadonlySet<string>): ToolChoice | "none" {
   const { tool_choice: given } = body;
   if (OBJECT.holds(given)) {
     const name = given.type === "function" ? functionOf(given)?.name : undefined;

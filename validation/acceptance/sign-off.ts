@@ -131,7 +131,7 @@ async function render(context: Context): Promise<Finding> {
 }
 
 /** Rooms whose sources are scanned. */
-const ROOMS = ["engine", "kernels", "hub", "server", "validation", "cli", "bench", "scripts"];
+const ROOMS = ["engine", "kernels", "hub", "server", "ai", "validation", "cli", "bench", "scripts"];
 
 /** The sources of each run's clone, parsed once. */
 const parsed = new WeakMap<Context, ReadonlyMap<string, Source>>();
@@ -181,6 +181,8 @@ async function built({ root, clone, quick, signal }: Context): Promise<Finding> 
 
 /** What must be in dist/bundle. */
 const BUNDLE = [
+  "ai.cjs",
+  "ai.js",
   "bitnet.cjs",
   "hub.cjs",
   "hub.js",
