@@ -44,6 +44,7 @@ export function readChat(models: Models, body: JsonObject): Asked {
       seed: writing.seed(i),
       signal,
       date,
+      remember: false, // an answer depends on its request alone
       ...(tools && { template: { tools } }),
       ...(format && { format }),
     };
