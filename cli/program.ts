@@ -79,7 +79,7 @@ Exit codes:
   10  not enough memory
   11  a damaged or truncated file
   12  a replay differs (replay, verify)
-  13  a server can't be reached, refused or broke off (pull)
+  13  a server can't be reached, refused or broke off (pull, batch, worker)
   14  some requests have errors; all results are there (batch)
   130 interrupted`;
 

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadModel, type Model } from "../../engine/index.js";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import { createHandler, type Handler } from "../handler.js";
 import { answerLine } from "./answer.js";
 import { BITNET, requestLines, sha256, start } from "./batch.test.helper.js";
@@ -46,7 +47,7 @@ describe("with the embedded model", () => {
     const requests = newFile(`${lines.join("\n")}\n`);
     const out = newFile();
     let killed = 0;
-    for (let run = 0; run < 4; run++) {
+    for (let run = 0; run < (THOROUGH ? 6 : 3); run++) {
       const before = existsSync(out) ? statSync(out).size : 0;
       const { child, ended } = start(BITNET, "batch", requests, "--out", out, "--threads", "1");
       while (child.exitCode === null && !(existsSync(out) && statSync(out).size > before)) await sleep(2);

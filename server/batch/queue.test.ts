@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { THOROUGH } from "../../engine/thorough.test.helper.js";
 import { BITNET, requestLines, type Started, sha256, start } from "./batch.test.helper.js";
 
 /** The server of the queue, if this machine has one. */
@@ -58,7 +59,7 @@ describe.skipIf(SERVER === undefined)("through a queue (skipped where there is n
     const first = produce();
     while (size() === 0 && first.child.exitCode === null) await sleep(5);
     let cuts = 0;
-    for (let kills = 0; kills < 3; kills++) {
+    for (let kills = 0; kills < (THOROUGH ? 4 : 2); kills++) {
       await sleep(100 + 200 * Math.random());
       cuts += Number(await client.call("CLIENT", "KILL", "TYPE", "normal"));
       const one = workers.splice(Math.floor(3 * Math.random()), 1)[0]!;

@@ -21,7 +21,7 @@ const MAX_EVENTS = 100;
 const FIRST_LOOK_MS = 20;
 const LAST_LOOK_MS = 1_000;
 /** Milliseconds for which the queue's server is looked for at the start. */
-const CONNECT_MS = 10_000;
+const CONNECT_MS = 3_000;
 /** Milliseconds between two tries to reach it when it has gone, at first and at most. */
 const RECONNECT_MS = 100;
 const MAX_RECONNECT_MS = 2_000;
