@@ -81,7 +81,7 @@ describe.skipIf(SERVER === undefined)("through a queue (skipped where there is n
     expect(sha256(out)).toBe(sha256(here));
     // Nothing of the requests is left on the queue's server.
     expect((await client.keys("bull:bitnet-batch:batch_req_*")).filter((key) => !key.endsWith(":lock"))).toEqual([]);
-  });
+  }, 180_000); // it waits for processes: if all workers were lost, for ever
 
   it("a worker that is told to stop ends with 0", async () => {
     const worker = start(BITNET, "worker", "--queue", url, "--threads", "1");
