@@ -103,7 +103,7 @@ it("has help with an example for every command", () => {
   ]);
   const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
   expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
-    ...["Use a model", 7, "Model files", 6, "Validate", 8, "Help", 1],
+    ...["Use a model", 9, "Model files", 6, "Validate", 8, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";
