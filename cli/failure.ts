@@ -21,6 +21,9 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
 /** Exit code of `inspect --gate` where a check fails. */
 export const SUSPICIOUS = 8;
 
+/** Exit code of `batch` where all results are there, and some are errors. */
+export const SOME_FAILED = 14;
+
 /** Exit code after an interrupt: 128 + SIGINT, as shells count. */
 export const INTERRUPTED = 130;
 

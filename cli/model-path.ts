@@ -14,10 +14,15 @@ export interface NamedModel {
   readonly path: string;
 }
 
+/** What a model is called that has no other name: its file or folder. */
+export function nameOf(path: string): string {
+  return basename(resolve(path)).replace(/\.(?:gguf|safetensors)$/, "");
+}
+
 /** The same as `modelPath` for a flag that can be repeated, with names. */
 export function namedModels(text: string, before: NamedModel[] | undefined): NamedModel[] {
   const path = modelPath(text);
-  const name = path === text ? basename(resolve(path)).replace(/\.(?:gguf|safetensors)$/, "") : text.replace(/^hf:/, "");
+  const name = path === text ? nameOf(path) : text.replace(/^hf:/, "");
   return [...(before ?? []), { name, path }];
 }
 

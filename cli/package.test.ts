@@ -49,6 +49,7 @@ it("has what a user needs, and nothing else", () => {
       "README.md",
       "LICENSE",
       "CHANGELOG.md",
+      "docs/batch.md",
       "docs/cli.md",
       "docs/server.md",
       "docs/release.md",

@@ -63,6 +63,8 @@ describe("usage errors name the flag", () => {
     [["run", "--prompt", "x", "--stop", ""], /--stop <text>' argument '' is invalid. It must not be empty/],
     [["run", "--prompt", "x", "--model", ""], /--model <path>' argument '' is invalid. It must not be empty/],
     [["run", "--prompt", "x", "--tier", "fast"], /--tier <tier>' argument 'fast' is invalid. Allowed choices are auto, plain, relaxed/],
+    [["batch", "requests.jsonl"], /required option '--out <file>'/],
+    [["worker", "--queue", "localhost:6379"], /--queue <url>' .* such as redis:\/\/localhost:6379/],
     [["serve", "--port", "65536"], /--port <n>' argument '65536' is invalid/],
     [["serve", "--host", ""], /--host <address>' argument '' is invalid/],
     [["serve", "--cors", "http://localhost:3000/"], /--cors <origin>' .* such as http:\/\/localhost:3000, without a path/],
@@ -98,13 +100,13 @@ describe("usage errors name the flag", () => {
 it("has help with an example for every command", () => {
   const program = buildProgram();
   expect(program.commands.map((command) => command.name())).toEqual([
-    ...["run", "chat", "serve", "score", "embed", "tokenize", "bench"],
+    ...["run", "chat", "serve", "batch", "worker", "score", "embed", "tokenize", "bench"],
     ...["pull", "list", "rm", "info", "inspect", "convert"],
     ...["eval", "parity", "replay", "verify", "perf", "add-model", "validate", "release"],
   ]);
   const [, ...groups] = program.helpInformation().split(/\n(Use a model|Model files|Validate|Help):\n/);
   expect(groups.map((text) => text.match(/^ {2}[a-z-]+/gm)?.length ?? text)).toEqual([
-    ...["Use a model", 7, "Model files", 6, "Validate", 8, "Help", 1],
+    ...["Use a model", 9, "Model files", 6, "Validate", 8, "Help", 1],
   ]);
   for (const command of program.commands) {
     let help = "";

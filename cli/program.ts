@@ -1,5 +1,6 @@
 import { Command, Option } from "commander";
 import type { AddModelFlags } from "./add-model.js";
+import type { BatchFlags, WorkerFlags } from "./batch.js";
 import type { BenchFlags } from "./bench.js";
 import type { ChatFlags } from "./chat.js";
 import type { ConvertFlags } from "./convert.js";
@@ -33,7 +34,19 @@ import type { ServeFlags } from "./serve.js";
 import { addTemplateFlag } from "./template-vars.js";
 import type { TokenizeFlags } from "./tokenize.js";
 import type { ValidateFlags } from "./validate.js";
-import { decimal, integer, integers, MAX_THREADS, nonEmpty, parseIds, parseLanes, parseOrigin, plainName, repeatable } from "./values.js";
+import {
+  decimal,
+  integer,
+  integers,
+  MAX_THREADS,
+  nonEmpty,
+  parseIds,
+  parseLanes,
+  parseOrigin,
+  parseQueue,
+  plainName,
+  repeatable,
+} from "./values.js";
 import type { VerifyFlags } from "./verify.js";
 import { version } from "./version.js";
 
@@ -66,7 +79,8 @@ Exit codes:
   10  not enough memory
   11  a damaged or truncated file
   12  a replay differs (replay, verify)
-  13  a server can't be reached, refused or broke off (pull)
+  13  a server can't be reached, refused or broke off (pull, batch, worker)
+  14  some requests have errors; all results are there (batch)
   130 interrupted`;
 
 /** The commands and their flags. What a command does is loaded only when it is called, so that `--help` costs nothing. */
@@ -86,6 +100,8 @@ export function buildProgram(): Command {
   addRun(program);
   addChat(program);
   addServe(program);
+  addBatch(program);
+  addWorker(program);
   addScore(program);
   addEmbed(program);
   addTokenize(program);
@@ -163,6 +179,31 @@ function addServe(program: Command): void {
     .option("--log", "write a line of JSON on each request to standard error: times, tokens, status, and nothing of what was said")
     .action(async (flags: ServeFlags) => (await import("./serve.js")).serve(flags));
   addEngineFlags(serve);
+}
+
+function addBatch(program: Command): void {
+  const batch = command(
+    program,
+    "batch <requests>",
+    "answer a file of requests, in OpenAI's batch format",
+    "bitnet batch requests.jsonl --out results.jsonl",
+  )
+    .requiredOption("--out <file>", "file of results; if it is there, go on where it ends", nonEmpty)
+    .option("--queue <url>", "let workers compute, over this Redis or Valkey server: redis://host:port", parseQueue)
+    .action(async (requests: string, flags: BatchFlags) => (await import("./batch.js")).batch(requests, flags));
+  addEngineFlags(batch);
+}
+
+function addWorker(program: Command): void {
+  const worker = command(
+    program,
+    "worker",
+    "answer requests of bitnet batch --queue, on any number of machines",
+    "bitnet worker --queue redis://localhost:6379 --model model.gguf",
+  )
+    .requiredOption("--queue <url>", "the Redis or Valkey server of the batch: redis://host:port", parseQueue)
+    .action(async (flags: WorkerFlags) => (await import("./batch.js")).worker(flags));
+  addEngineFlags(worker);
 }
 
 function addScore(program: Command): void {

@@ -65,6 +65,12 @@ export function parseOrigin(text: string): string {
     : fail('It must be an origin such as http://localhost:3000, without a path, or "*".');
 }
 
+/** The address of a Redis or Valkey server, maybe with a user, a password and a database. */
+export function parseQueue(text: string): string {
+  const isRight = URL.canParse(text) && /^rediss?:$/.test(new URL(text).protocol) && new URL(text).host !== "";
+  return isRight ? text : fail("It must be a URL such as redis://localhost:6379, or rediss:// for TLS.");
+}
+
 /** Token ids separated by commas or white space: `1,2,3`. */
 export function parseIds(text: string): number[] {
   const parts = text.trim().split(/\s*,\s*|\s+/);

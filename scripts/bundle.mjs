@@ -100,8 +100,8 @@ async function write(path, output, plugins = []) {
     checks,
     resolve: { symlinks: false },
     platform: "node",
-    // An optional peer, loaded when it is asked for.
-    external: [/^node:/, "sigstore"],
+    // Optional peers, loaded when they are asked for.
+    external: [/^node:/, "sigstore", "bullmq", "ioredis"],
     plugins: [relocate, withoutProcesses, checksVersion, ...plugins],
   };
   const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });

@@ -27,6 +27,7 @@ export function conversation(
       seed: writing.seed(i),
       signal,
       date,
+      remember: false, // an answer depends on its request alone
       ...(offered && { template: { tools: offered.tools } }),
       ...(held && { format: held.format }),
     };

@@ -174,12 +174,13 @@ const CHAT_OPTIONS: Rules<ChatOptions> = {
   template: ANYTHING,
   date: ANYTHING,
   continueFinalMessage: TRUE_OR_FALSE,
+  remember: TRUE_OR_FALSE,
 };
 
 /** Options of `chat()`: what is asked of the conversation's text, and of the answer. Throws a `usage` error as `resolveOptions` does. */
-export function readChatOptions(given: Given<ChatOptions> | undefined): { asked: Asked; writing: GenerateOptions } {
-  const { template, date, continueFinalMessage, ...writing } = readOptions<ChatOptions>("chat()", given, CHAT_OPTIONS);
-  return { asked: { template, date, continueFinalMessage }, writing };
+export function readChatOptions(given: Given<ChatOptions> | undefined): { asked: Asked; remember: boolean; writing: GenerateOptions } {
+  const { template, date, continueFinalMessage, remember = true, ...writing } = readOptions<ChatOptions>("chat()", given, CHAT_OPTIONS);
+  return { asked: { template, date, continueFinalMessage }, remember, writing };
 }
 
 /** The biases that a caller gave, without those that do nothing. @throws BitnetError usage: no id of the vocabulary, or no number in range */

@@ -138,8 +138,8 @@ export class Model {
   chat(messages: readonly ChatMessage[], options?: Given<ChatOptions>): Generation {
     this.#requireWriter();
     if (!this.#memory) throw noTemplate(this.#checkpoint.path);
-    const memory = this.#memory;
-    const { asked, writing } = readChatOptions(options);
+    const { asked, remember, writing } = readChatOptions(options);
+    const memory = remember ? this.#memory : new ChatMemory(this.tokenizer, this.chatTemplate!, this.contextLength);
     const resolved = this.#answerOptions(writing, "chat()");
     const compose = memory.later(messages, asked);
     let prompt: ChatPrompt;

@@ -51,6 +51,11 @@ export interface ChatOptions extends GenerateOptions, Pick<ChatRenderOptions, "t
    * assistant's.
    */
   readonly continueFinalMessage?: boolean;
+  /**
+   * Whether replies that this model wrote before keep the token ids they had, so that nothing of them is computed again. false: they are encoded
+   * from their text, and the answer depends on the messages alone. Default: true.
+   */
+  readonly remember?: boolean;
 }
 
 /**
