@@ -529,3 +529,17 @@ describe("bitnet convert", () => {
     );
   });
 });
+
+describe("bitnet batch", () => {
+  it("answers a file of requests, and tells by its exit code that some have an error", () => {
+    const [requests, out] = [join(folder, "requests.jsonl"), join(folder, "results.jsonl")];
+    const body = { input: "The dog", max_output_tokens: 4 };
+    writeFileSync(requests, `${JSON.stringify({ custom_id: "a", method: "POST", url: "/v1/responses", body })}\nno JSON\n`);
+    const { code, stderr } = bitnet(["batch", requests, "--out", out]);
+    expect({ code, stderr }).toEqual({ code: 14, stderr: `1 answered, 1 with an error: ${out}\n` });
+    const [right, wrong] = readFileSync(out, "utf8")
+      .split("\n")
+      .map((line) => line && JSON.parse(line));
+    expect([right.response.status_code, right.response.body.object, wrong.error.code]).toEqual([200, "response", "invalid_line"]);
+  });
+});

@@ -168,7 +168,11 @@ it("npm refuses to pack a tree that is not built, or has changed since it was bu
 
 it("can be required", () => {
   writeFileSync(join(user, "required.cjs"), REQUIRED);
-  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({ status: 0, stdout: '[8,8,"length","usage","usage"]\n', stderr: "" });
+  expect(run(process.execPath, ["required.cjs"], user)).toMatchObject({
+    status: 0,
+    stdout: '[8,8,"length","usage","usage"]\n',
+    stderr: "",
+  });
 });
 
 it("an uncaught error shows short lines", () => {

@@ -117,6 +117,7 @@ const REACHED: Readonly<Record<number, readonly [file: string, text: string]>> =
   11: ["cli/main.test.ts", "[truncated, 11]"],
   12: ["validation/receipts/receipt.test.ts", "toEqual({ code: 12,"],
   13: ["cli/pull.test.ts", "expect(refused.status).toBe(13)"],
+  14: ["cli/main.test.ts", "toEqual({ code: 14,"],
   130: ["cli/main.test.ts", "expect(code).toBe(130)"],
 };
 

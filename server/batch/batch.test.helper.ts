@@ -9,6 +9,7 @@ export function requestLines(count: number): string[] {
     (i) => ["/v1/completions", { prompt: `The ${i} cats`, max_tokens: 8, n: 1 + (i % 2) }],
     (i) => ["/v1/completions", { prompt: "Once upon a time", max_tokens: 6, seed: i, temperature: 1 }],
     (i) => ["/v1/embeddings", { input: `number ${i}`, encoding_format: "base64" }],
+    (i) => ["/v1/responses", { input: `A bird sang ${i} times.`, max_output_tokens: 5 + (i % 3) }],
     () => ["/v1/completions", { prompt: 5 }],
   ];
   return Array.from({ length: count }, (_, i) => {
