@@ -40,7 +40,7 @@ export function biased(
 
 function fullMask(ids: number): TokenMask {
   const mask = new Uint32Array(Math.ceil(ids / 32)).fill(0xffffffff);
-  if (ids % 32 !== 0) mask[mask.length - 1] = 2 ** (ids % 32) - 1;
+  if (ids % 32 !== 0) mask[mask.length - 1] = (1 << (ids % 32)) - 1; // 31 bits at most
   return mask;
 }
 
