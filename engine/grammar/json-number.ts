@@ -117,8 +117,9 @@ function fixedPoint(low: bigint, high: bigint, fraction: number): Expression {
 function magnitudes(low: bigint, high: bigint, fraction: number): Expression {
   const unit = power(fraction);
   const [lowWhole, highWhole] = [low / unit, high / unit];
+  if (fraction === 0) return wholes(low, high);
   const padded = (units: bigint): string => (units % unit).toString().padStart(fraction, "0");
-  const [lowRest, highRest] = fraction === 0 ? ["", ""] : [padded(low), padded(high)];
+  const [lowRest, highRest] = [padded(low), padded(high)];
   if (lowWhole === highWhole) return sequence(text(`${lowWhole}`), fractions(lowRest, highRest));
   return choice(
     sequence(text(`${lowWhole}`), fractions(lowRest, "9".repeat(fraction))),
@@ -129,7 +130,6 @@ function magnitudes(low: bigint, high: bigint, fraction: number): Expression {
 
 /** A point and digits from `low` to `high`, which have the same number of digits, those left out being zeros; without a point where `low` is zero. */
 function fractions(low: string, high: string): Expression {
-  if (low === "") return nothing;
   const withPoint = sequence(point, tails(low, high, true));
   return /^0*$/.test(low) ? choice(nothing, withPoint) : withPoint;
 }
@@ -158,9 +158,17 @@ function wholes(low: bigint, high: bigint): Expression {
   const options: Expression[] = [];
   for (let from = low; from <= high; ) {
     const length = `${from}`.length;
-    const top = power(length) - 1n;
-    const to = top < high ? top : high;
-    options.push(sameLength(`${from}`, `${to}`));
+    let to = power(length) - 1n;
+    if (from === power(length - 1) && to <= high) {
+      // All numbers of some lengths: in one, since each length on its own would take states of its own for each remainder of multipleOf.
+      let longest = length;
+      while (power(longest + 1) - 1n <= high) longest++;
+      options.push(sequence(digit(1, 9), repeat(anyDigit, length - 1, longest - 1)));
+      to = power(longest) - 1n;
+    } else {
+      if (to > high) to = high;
+      options.push(sameLength(`${from}`, `${to}`));
+    }
     from = to + 1n;
   }
   return choice(...options);

@@ -131,6 +131,14 @@ describe("a JSON Schema", () => {
     fc.assert(check, { numRuns: THOROUGH ? 3000 : 60 });
   });
 
+  it("holds many multiples within its limits", () => {
+    const price = { type: "integer", minimum: 0, multipleOf: 100 };
+    const names = Array.from({ length: 20 }, (_, i) => `p${i}`);
+    const grammar = compileSchema({ type: "object", properties: Object.fromEntries(names.map((name) => [name, price])), required: names });
+    const valueOf = (last: number): string => JSON.stringify(Object.fromEntries(names.map((name, i) => [name, i < 19 ? 100 * i : last])));
+    expect([0, 1_234_500, -100, 150].map((last) => has(grammar, valueOf(last)))).toEqual([true, true, false, false]);
+  });
+
   it("has properties in the schema's order, and others only where it says so", () => {
     const properties = { b: { type: "integer" }, a: { type: "null" } };
     const strict = compileSchema({ type: "object", properties, required: ["b"] });
