@@ -61,7 +61,7 @@ const patterned = some({ minLength: fc.nat(3), maxLength: fc.integer({ min: 3, m
 export const numbers = some({ minimum: bound, maximum: bound, exclusiveMinimum: bound, exclusiveMaximum: bound });
 const multiples = some({ multipleOf: fc.integer({ min: 1, max: 60 }), minimum: small, maximum: fc.integer({ min: 0, max: 5000 }) });
 // Not with these names: ajv's comparison asks the values themselves for them.
-const json = (maxDepth: number) =>
+export const json = (maxDepth: number) =>
   fc.jsonValue({ maxDepth }).filter((value) => !/"(constructor|toString|valueOf)":/.test(JSON.stringify(value)));
 const scalar = fc.oneof(
   strings.map((keywords) => ({ type: "string", ...keywords })),
