@@ -3,7 +3,7 @@ import { existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, tru
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { writeAtomic } from "../engine/container/source.js";
+import { writeAtomic } from "#host/files.js";
 import { replayRow } from "../validation/parity/replay.js";
 import { verifyReceipt } from "../validation/receipts/verify.js";
 import { writeWhole } from "../validation/records/files.js";

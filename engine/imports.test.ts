@@ -3,8 +3,8 @@ import { dirname, posix } from "node:path";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
 
-// The way of the data: file → container → model → packing → compute → network → sampling → text → grammar → generation → conversion → index. Imports run backwards only.
-const ROOMS = ["container", "model", "packing", "compute", "network", "sampling", "text", "grammar", "generation", "conversion"];
+// The way of the data: host → container → model → packing → compute → network → sampling → text → grammar → generation → conversion → index. Imports run backwards only.
+const ROOMS = ["host", "container", "model", "packing", "compute", "network", "sampling", "text", "grammar", "generation", "conversion"];
 
 /** Validation's rooms: each imports from those before it only. The files beside them stand on all. */
 const VALIDATION_ROOMS = ["statistics", "records", "performance", "receipts", "evaluation", "parity", "acceptance", "release"];
@@ -15,6 +15,10 @@ const TESTS_ONLY = "end-to-end";
 
 /** `compute/step.ts` carries sampling's settings to the workers, so it names their type. */
 const TYPE_ONLY_EXCEPTION = { from: "engine/compute/step.ts", to: "engine/sampling/types.ts" };
+
+/** The room of what differs between hosts, and the folders of each. Everything else imports their modules as `#host/…`. */
+const HOST = "engine/host/";
+const HOSTS = [`${HOST}node/`, `${HOST}web/`];
 
 interface Import {
   readonly specifier: string;
@@ -84,8 +88,9 @@ function faults(path: string, source: string): readonly string[] {
   return examine(path, source).faults;
 }
 
-/** The file that a relative import means. */
+/** The file that a relative import means, or one of a host: Node's. */
 function targetOf(path: string, specifier: string): string {
+  if (specifier.startsWith("#host/")) return `${HOSTS[0]}${specifier.slice("#host/".length).replace(/\.js$/, ".ts")}`;
   return posix.join(dirname(path), specifier).replace(/\.js$/, ".ts");
 }
 
@@ -108,17 +113,18 @@ function circles(imports: ReadonlyMap<string, readonly string[]>): string[] {
 }
 
 function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
-  const [area, room] = path.split("/");
+  const [area] = path.split("/");
   const wrong = (why: string): string[] => [`${path} imports ${specifier}: ${why}`];
   if (!specifier.startsWith(".")) {
     if (area !== "engine") return [];
-    if (specifier.startsWith("node:")) {
-      return path === "engine/container/source.ts" || room === "compute" ? [] : wrong("node:* belongs to container/source.ts and compute/");
-    }
+    if (specifier.startsWith("#host/")) return rank(path) > rank(HOST) ? [] : wrong("it runs against the way of the data");
+    if (specifier.startsWith("node:")) return path.startsWith(`${HOST}node/`) ? [] : wrong("node:* belongs to host/node/");
     return wrong("the engine is our own");
   }
   const target = targetOf(path, specifier);
   const [targetArea] = target.split("/");
+  const host = HOSTS.find((folder) => target.startsWith(folder));
+  if (host !== undefined && !path.startsWith(host)) return wrong("what is of one host is imported as #host/…, and chosen by a condition");
   if (target.includes(".test.")) return wrong("a test must not be imported");
   if (area === "engine") {
     if (targetArea !== "engine") return wrong("the engine knows only itself");
@@ -178,7 +184,7 @@ describe("the rules of the house", () => {
 
   it("no files import each other in a circle, not even for types", () => {
     const graph = [...sources].map(([path, { imports }]): [string, string[]] => {
-      const relative = imports.filter(({ specifier }) => specifier.startsWith("."));
+      const relative = imports.filter(({ specifier }) => /^(?:\.|#host\/)/.test(specifier));
       return [path, relative.map(({ specifier }) => targetOf(path, specifier))];
     });
     expect(graph.flatMap(([, targets]) => targets).length).toBeGreaterThan(files.length);
@@ -193,6 +199,14 @@ describe("the checker", () => {
     ["engine/compute/pool.ts", 'const a = await import("../network/forward.js");', /against the way/],
     ["engine/packing/i2s.ts", 'let a: import("../compute/arena.js").Arena;', /against the way/],
     ["engine/errors.ts", 'import { a } from "./container/source.js";', /against the way/],
+    ["engine/errors.ts", 'import { a } from "#host/files.js";', /against the way/],
+    ["engine/host/files.ts", 'import { a } from "#host/files.js";', /against the way/],
+    ["engine/host/node/files.ts", 'import { a } from "../../container/source.js";', /against the way/],
+    ["engine/host/web/files.ts", 'import { a } from "../node/files.js";', /of one host/],
+    ["engine/host/web/files.ts", 'import { a } from "node:path";', /node:\*/],
+    ["engine/compute/pool.ts", 'import type { a } from "../host/node/threads.js";', /of one host/],
+    ["engine/compute/pool.ts", 'import { Worker } from "node:worker_threads";', /node:\*/],
+    ["server/node.ts", 'import { a } from "../engine/host/node/files.js";', /of one host/],
     ["engine/generation/model.ts", 'import { a } from "../index.js";', /against the way/],
     ["engine/compute/step.ts", 'import { SamplingOptions } from "../sampling/types.js";', /against the way/],
     ["engine/compute/pool.ts", 'import type { SamplingOptions } from "../sampling/types.js";', /against the way/],
@@ -243,8 +257,12 @@ describe("the checker", () => {
     ],
     ["engine/index.ts", 'export { a } from "./generation/model.js";'],
     ["engine/compute/step.ts", 'import type { SamplingOptions } from "../sampling/types.js";'],
-    ["engine/container/source.ts", 'import { open } from "node:fs/promises";'],
-    ["engine/compute/pool.ts", 'import { Worker } from "node:worker_threads";'],
+    [
+      "engine/host/node/files.ts",
+      'import { open } from "node:fs/promises"; import { a } from "../files.js"; import { b } from "./digest.js";',
+    ],
+    ["engine/host/web/files.ts", 'import { a } from "../files.js"; import { b } from "../../errors.js";'],
+    ["engine/compute/pool.ts", 'import { a } from "#host/threads.js"; import type { b } from "../host/threads.js";'],
     ["engine/compute/pool.test.ts", 'import { a } from "../network/reference.js"; import { readFileSync } from "node:fs"; console.log(1);'],
     ["hub/pull.ts", 'import { a } from "./store.js"; import { b } from "../engine/errors.js"; import { c } from "node:fs";'],
     ["cli/pull.ts", 'import { a } from "../hub/index.js";'],

@@ -1,7 +1,7 @@
 /** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
 
 export type { KernelCalls, SkippedProducts } from "./compute/counters.js";
-export type { FilePath } from "./container/path.js";
+export type { FilePath, WebFile, WebHandle } from "./host/files.js";
 export { convertModel } from "./conversion/convert.js";
 export type { Rounding } from "./conversion/tensors.js";
 export type { Conversion, ConversionType, ConvertOptions, EmbeddingType } from "./conversion/types.js";

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { revectorizeFlag } from "../engine/compute/v8-flags.js";
+import { revectorizeFlag } from "#host/v8-flags.js";
 
 // What makes the kernels fast must be in what the compilers emit: in AssemblyScript's text, and in V8's code where it makes 256 bits of it.
 

@@ -16,9 +16,17 @@ const programs = {
   "engine/generation/worker.js": "worker.cjs",
   "validation/performance/program.js": "perf.js",
 };
+/** The same of a web page. */
+const webPrograms = {
+  "engine/generation/worker.js": "web-worker.js",
+  "engine/host/web/store-worker.js": "web-store.js",
+};
 
-/** Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and programs are the bundled ones. */
-const relocate = {
+/**
+ * Files are found relative to the module that needs them; in the bundle that is dist/bundle/, and programs are the bundled ones.
+ * @param {Readonly<Record<string, string>>} programs
+ */
+const relocate = (programs) => ({
   name: "relocate",
   transform(code, id) {
     if (!id.startsWith(join(dist, sep))) return null;
@@ -32,7 +40,7 @@ const relocate = {
       throw new Error(`${id}: in the bundle, only new URL("…", import.meta.url) leads to the right place`);
     return moved.replaceAll("__moduleUrl", "import.meta.url");
   },
-};
+});
 
 /** Commander runs other programs for subcommands that are files of their own; here there are none, and the module takes long to load. */
 const withoutProcesses = {
@@ -102,7 +110,7 @@ async function write(path, output, plugins = []) {
     platform: "node",
     // Optional peers, loaded when they are asked for.
     external: [/^node:/, "sigstore", "bullmq", "ioredis"],
-    plugins: [relocate, withoutProcesses, checksVersion, ...plugins],
+    plugins: [relocate(programs), withoutProcesses, checksVersion, ...plugins],
   };
   const bundle = await rolldown({ ...shared, input: { bitnet: join(dist, path) }, preserveEntrySignatures: "allow-extension" });
   const written = await bundle.write({ ...output, minify, comments: false });
@@ -143,6 +151,18 @@ for (const [path, name] of [...libraries, ...Object.entries(programs)]) {
   const output = { file: join(out, name), format: name.endsWith(".cjs") ? "cjs" : "esm", codeSplitting: false, dynamicImportInCjs: false };
   const beside = /^(?:ai|hub|server)(\.c?js)$/.exec(name);
   await write(path, output, name === "perf.js" ? [published] : beside ? [besides(`./index${beside[1]}`)] : []);
+}
+
+// For web pages: small, since they download it.
+for (const [path, name] of [["engine/web.js", "web.js"], ...Object.entries(webPrograms)]) {
+  const bundle = await rolldown({
+    input: join(dist, path),
+    platform: "browser",
+    resolve: { symlinks: false, conditionNames: ["browser", "import"] },
+    plugins: [relocate(webPrograms)],
+  });
+  await bundle.write({ file: join(out, name), format: "esm", codeSplitting: false, minify: true, comments: false });
+  await bundle.close();
 }
 
 // The command line is two files: what validates, with its packages, would make every start slower. Commands that use validation/ are with it.

@@ -1,5 +1,5 @@
+import { addressLimit } from "#host/limits.js";
 import { BitnetError } from "../errors.js";
-import { addressLimit } from "./limits.js";
 
 /** The size of a WebAssembly page. */
 const PAGE = 65536;

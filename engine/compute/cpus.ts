@@ -1,5 +1,4 @@
-import { availableParallelism } from "node:os";
-import { cgroupLimits } from "./limits.js";
+import { cpuQuota, processors } from "#host/limits.js";
 
 /** More threads than this wait for each other longer than they help: a token of a 2B model has some 300 barriers. */
 const MOST_THREADS = 16;
@@ -13,7 +12,7 @@ export interface Cpus {
 }
 
 function ownCpus(): Cpus {
-  return { processors: availableParallelism(), quota: cgroupLimits().cpus };
+  return { processors: processors(), quota: cpuQuota() };
 }
 
 /**

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
+import { addressLimit } from "#host/limits.js";
+import { deathOf } from "#host/threads.js";
 import { ArenaPlan, allocate, refused } from "./arena.js";
-import { addressLimit } from "./limits.js";
 import { fromPlain, toPlain } from "./messages.js";
-import { deathOf } from "./pool.js";
 
 test("the limit of addresses, from /proc/self/limits", () => {
   const line = (soft: string) =>

@@ -1,58 +1,42 @@
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { startTeam } from "#host/threads.js";
 import { BitnetError } from "../errors.js";
-import { systemReason } from "../system-reason.js";
-import { kernelFiles } from "./kernel-files.js";
-import { fromPlain, type Reply, type Request, type WorkerRole } from "./messages.js";
+import type { Team } from "../host/threads.js";
+import { fromPlain, type Reply, type Request } from "./messages.js";
 
 /**
  * The worker threads, seen from the main thread: requests go to the leader, which drives the others. The main thread holds neither the
  * module nor the memory, so ending the workers frees both at once. Any error ends the pool: threads that wait for a lost one can't go on.
  */
 export class WorkerPool {
-  readonly #workers: Worker[] = [];
+  readonly #team: Team;
   readonly #onEvent: (value: unknown) => void;
   readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: BitnetError) => void }>();
   #nextId = 0;
   #end: { readonly error: BitnetError; readonly done: Promise<void> } | undefined;
 
   /**
-   * @param entry path of the program of every worker; it calls `serveWorker`
+   * @param entry where the program of every worker is; it calls `serveWorker`
    * @param onEvent what the leader tells unasked
    */
   constructor(entry: string, threads: number, onEvent: (value: unknown) => void) {
     this.#onEvent = onEvent;
-    const channels = Array.from({ length: threads - 1 }, () => new MessageChannel());
-    const kernels = kernelFiles();
-    for (let thread = 0; thread < threads; thread++) {
-      const ports: MessagePort[] = thread === 0 ? channels.map((channel) => channel.port1) : [channels[thread - 1]!.port2];
-      const role: WorkerRole = { thread, threads };
-      try {
-        // The process's own flags are for its main program: --input-type, say, would keep a worker from starting.
-        const worker = new Worker(entry, {
-          workerData: { role, ports, kernels },
-          transferList: ports,
-          execArgv: [],
-          name: `bitnet ${thread}`,
-        });
-        worker.on("message", (reply: Reply) => this.#receive(reply));
-        worker.on("error", (cause) => void this.#finish(deathOf(thread, threads, cause)));
-        worker.on("exit", (code) => void this.#finish(new BitnetError("internal", `worker ${thread} ended with code ${code}`)));
-        this.#workers.push(worker);
-      } catch (cause) {
-        void this.#finish(deathOf(thread, threads, cause as Error)); // requests reject with it
-        return;
-      }
-    }
+    this.#team = startTeam(entry, threads, {
+      take: (reply) => this.#receive(reply as Reply),
+      died: (error) => void this.#finish(error), // requests reject with it
+    });
   }
 
-  /** Asks the leader; its answer. Rejects with the leader's error, after which the pool is closed. */
-  request<T>(kind: string, payload: unknown): Promise<T> {
+  /**
+   * Asks the leader; its answer. Rejects with the leader's error, after which the pool is closed.
+   * @param files paths of open files that the threads read for it, now or later
+   */
+  request<T>(kind: string, payload: unknown, files?: readonly string[]): Promise<T> {
     if (this.#end) return Promise.reject(this.#end.error);
     const id = this.#nextId++;
     const request: Request = { id, kind, payload };
     return new Promise<T>((resolve, reject) => {
       this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.#workers[0]!.postMessage(request);
+      this.#team.post(request, files);
     });
   }
 
@@ -77,48 +61,10 @@ export class WorkerPool {
 
   #finish(error: BitnetError): Promise<void> {
     if (!this.#end) {
-      const done = Promise.all(this.#workers.map((worker) => worker.terminate())).then(() => undefined);
-      this.#end = { error, done };
+      this.#end = { error, done: this.#team.end() };
       for (const { reject } of this.#pending.values()) reject(error);
       this.#pending.clear();
     }
     return this.#end.done;
-  }
-}
-
-/** Why a worker died, as an error for the user. */
-export function deathOf(thread: number, threads: number, cause: Error & { readonly code?: unknown }): BitnetError {
-  switch (cause.code) {
-    case "ERR_WORKER_OUT_OF_MEMORY":
-      return new BitnetError(
-        "memory",
-        "a worker ran out of the JavaScript memory that Node gives a thread: start Node with more (NODE_OPTIONS=--max-old-space-size=4096, in MiB)",
-        {},
-        { cause },
-      );
-    case "ERR_WORKER_INIT_FAILED":
-      return new BitnetError(
-        "memory",
-        `the system refused to start thread ${thread + 1} of ${threads}: choose fewer threads (threads, --threads), or raise the limit on processes (ulimit -u), open files (ulimit -n) or memory`,
-        {},
-        { cause },
-      );
-    case "ERR_ACCESS_DENIED":
-      return new BitnetError(
-        "io",
-        "Node's permission model does not allow workers, and the kernels run in them: start Node with --allow-worker",
-        {},
-        { cause },
-      );
-    case "EMFILE":
-    case "ENFILE":
-      return new BitnetError(
-        "io",
-        `worker ${thread + 1} of ${threads} can't read its program: ${systemReason(cause)} (ulimit -n)`,
-        {},
-        { cause },
-      );
-    default:
-      return new BitnetError("internal", `worker ${thread} died: ${cause.message}`, {}, { cause });
   }
 }

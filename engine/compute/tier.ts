@@ -1,11 +1,10 @@
-import { setFlagsFromString } from "node:v8";
+import { readModule } from "#host/kernel-files.js";
+import { addsProducts, canRevectorize, relaxedSimdFlag, revectorizeFlag, setFlag } from "#host/v8-flags.js";
 import { BitnetError } from "../errors.js";
 import { allocate } from "./arena.js";
 import { COUNTER_BYTES } from "./counters.js";
-import { readModule } from "./kernel-files.js";
 import { instantiate, type Kernels, ROW_GROUP, TIERS, type Tier, ternaryScratch } from "./kernels.js";
 import { SELF_TEST_BYTES, selfTest } from "./self-test.js";
-import { addsProducts, canRevectorize, relaxedSimdFlag, revectorizeFlag } from "./v8-flags.js";
 
 /** Compiled kernels and why these. */
 export interface ChosenKernels {
@@ -89,14 +88,14 @@ function compile(tier: Tier, setFlags: boolean): WebAssembly.Module | undefined 
   if (tier === "plain") return compileModule("plain");
   requireWebAssembly();
   const bytes = readModule("relaxed");
-  if (setFlags && !WebAssembly.validate(bytes)) setFlag(relaxedSimdFlag());
+  if (setFlags && !WebAssembly.validate(bytes)) setIfAny(relaxedSimdFlag());
   if (!WebAssembly.validate(bytes)) return undefined;
-  if (tier === "wide" || tier === "vnni") setFlag(revectorizeFlag());
+  if (tier === "wide" || tier === "vnni") setIfAny(revectorizeFlag());
   return new WebAssembly.Module(bytes);
 }
 
-function setFlag(flag: string | undefined): void {
-  if (flag !== undefined) setFlagsFromString(flag);
+function setIfAny(flag: string | undefined): void {
+  if (flag !== undefined) setFlag(flag);
 }
 
 function plain(why: string): ChosenKernels {

@@ -1,5 +1,4 @@
-import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { type KernelFiles, useKernelFiles } from "./kernel-files.js";
+import { enterTeam } from "#host/threads.js";
 import { type Reply, type Request, toPlain, type WorkerRole } from "./messages.js";
 
 /** What the program of the workers does. */
@@ -27,30 +26,30 @@ export interface Answer {
 
 /** Runs this thread's part of the program until the main thread ends it. */
 export function serveWorker(program: WorkerProgram): void {
-  const main = parentPort!;
-  const { role, ports, kernels } = workerData as { role: WorkerRole; ports: MessagePort[]; kernels: KernelFiles };
-  useKernelFiles(kernels);
-  const post = (reply: Reply, transfer: ArrayBuffer[] = []): void => main.postMessage(reply, transfer);
-
-  if (role.thread > 0) {
-    ports[0]!.on("message", (message: unknown) => {
+  enterTeam(({ thread, threads, main, others }) => {
+    const role: WorkerRole = { thread, threads };
+    const post = (reply: Reply, transfer?: ArrayBuffer[]): void => main.post(reply, transfer);
+    if (thread > 0) {
+      others[0]!.receive((message) => {
+        try {
+          program.follow(message, role);
+        } catch (error) {
+          post({ kind: "error", id: undefined, error: toPlain(error) });
+        }
+      });
+      return;
+    }
+    const send = (message: unknown): void => {
+      for (const other of others) other.post(message);
+    };
+    main.receive((message) => {
+      const request = message as Request;
       try {
-        program.follow(message, role);
+        const { value, transfer } = program.lead(request, role, send, (event) => post({ kind: "event", value: event }));
+        post({ kind: "done", id: request.id, value }, transfer);
       } catch (error) {
-        post({ kind: "error", id: undefined, error: toPlain(error) });
+        post({ kind: "error", id: request.id, error: toPlain(error) });
       }
     });
-    return;
-  }
-  const send = (message: unknown): void => {
-    for (const port of ports) port.postMessage(message);
-  };
-  main.on("message", (request: Request) => {
-    try {
-      const { value, transfer } = program.lead(request, role, send, (event) => post({ kind: "event", value: event }));
-      post({ kind: "done", id: request.id, value }, transfer);
-    } catch (error) {
-      post({ kind: "error", id: request.id, error: toPlain(error) });
-    }
   });
 }

@@ -3,10 +3,11 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/pr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openSource } from "#host/files.js";
 import { BitnetError } from "../errors.js";
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "./checkpoint.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
-import { openSource, readPieces } from "./source.js";
+import { readPieces } from "./source.js";
 
 const GGUF = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
 const PACKED = "models/bitnet-stories-4m/packed";

@@ -1,4 +1,6 @@
+import { directoryOf, fileName, inDirectory, openSource, pathKind } from "#host/files.js";
 import { BitnetError } from "../errors.js";
+import type { ByteSource, FileStamp } from "../host/files.js";
 import { chooseFile, indexOfShard } from "./directory.js";
 import { readGguf } from "./gguf.js";
 import { countOf, metadataOf, openParts } from "./gguf-parts.js";
@@ -6,7 +8,7 @@ import { isPlainName } from "./names.js";
 import { quote } from "./quote.js";
 import { readSafetensors, readSafetensorsIndex } from "./safetensors.js";
 import { OTHER_FORMATS, SAVE_ANEW, sniff } from "./sniff.js";
-import { type ByteSource, directoryOf, type FileStamp, fileName, inDirectory, openSource, pathKind, readText, sha256 } from "./source.js";
+import { readText, sha256 } from "./source.js";
 import type { MetadataValue, TensorInfo } from "./tensor.js";
 
 export type { ListValue, MetadataValue, NewTensor, NumberList, TensorInfo, TensorType } from "./tensor.js";

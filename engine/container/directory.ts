@@ -1,9 +1,11 @@
 /** Which file to open where a directory is named, or a part of a model. */
+
+import { directoryOf, fileName, inDirectory, listDirectory } from "#host/files.js";
 import { BitnetError } from "../errors.js";
 import { firstPart } from "./gguf-parts.js";
 import { quote } from "./quote.js";
 import { INDEX_SUFFIX, OTHER_FORMATS, SAVE_ANEW } from "./sniff.js";
-import { directoryOf, fileName, inDirectory, kindIfAny, listDirectory, readText } from "./source.js";
+import { kindIfAny, readText } from "./source.js";
 
 /** Names that a message lists. */
 const MAX_LISTED = 12;

@@ -3,11 +3,11 @@ import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, u
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openSource } from "#host/files.js";
 import { BitnetError } from "../errors.js";
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "./checkpoint.js";
 import { type GgufEntry, readGguf } from "./gguf.js";
 import { writeGguf } from "./gguf-writer.js";
-import { openSource } from "./source.js";
 
 const WHOLE = "models/bitnet-stories-4m/ggml-model-i2_s.gguf";
 

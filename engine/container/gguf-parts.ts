@@ -1,8 +1,9 @@
+import { directoryOf, fileName, inDirectory, openSource } from "#host/files.js";
 import { BitnetError } from "../errors.js";
+import type { ByteSource } from "../host/files.js";
 import { type GgufEntry, type GgufFile, readGguf } from "./gguf.js";
 import { quote, show } from "./quote.js";
 import { sniff } from "./sniff.js";
-import { type ByteSource, directoryOf, fileName, inDirectory, openSource } from "./source.js";
 import type { MetadataValue, TensorInfo } from "./tensor.js";
 
 /** All parts are open at once, and systems allow a process some 1,000 files. */

@@ -1,7 +1,7 @@
 import { BitnetError } from "../errors.js";
+import type { ByteSource } from "../host/files.js";
 import { GGML_TYPES, type GgmlType, ggmlSpan, OTHER_MEANINGS } from "./ggml-types.js";
 import { quote } from "./quote.js";
-import type { ByteSource } from "./source.js";
 import type { TensorInfo } from "./tensor.js";
 
 /** A tensor as the header has it. */

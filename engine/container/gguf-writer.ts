@@ -1,3 +1,4 @@
+import { writeAtomic } from "#host/files.js";
 import { BitnetError } from "../errors.js";
 import type { NewTensor } from "./checkpoint.js";
 import { GGML_TYPES_BY_NAME, ggmlSpan } from "./ggml-types.js";
@@ -13,7 +14,6 @@ import {
 import { alignUp } from "./gguf-spans.js";
 import { firstDuplicate } from "./names.js";
 import { quote } from "./quote.js";
-import { writeAtomic } from "./source.js";
 
 /** What integer types hold. */
 const INTEGER_RANGES: Readonly<Partial<Record<GgufValueType, readonly [min: number | bigint, max: number | bigint]>>> = {

@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { GGMLQuantizationType, gguf as oracle } from "@huggingface/gguf";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openSource, openSourceSync } from "#host/files.js";
 import { BitnetError } from "../errors.js";
 import { THOROUGH } from "../thorough.test.helper.js";
 import { openCheckpoint } from "./checkpoint.js";
 import { GGML_TYPES, GGML_TYPES_BY_NAME, ggmlSpan } from "./ggml-types.js";
 import { GGUF_VALUE_TYPES, type GgufEntry, type GgufFile, readGguf } from "./gguf.js";
 import { writeGguf } from "./gguf-writer.js";
-import { openSource, openSourceSync, readPieces } from "./source.js";
+import { readPieces } from "./source.js";
 import { StringList } from "./string-list.js";
 
 const FIXTURES = [

@@ -1,9 +1,10 @@
+import { isUtf8 } from "#host/files.js";
 import { BitnetError } from "../errors.js";
+import type { ByteSource } from "../host/files.js";
 import { GGML_TYPES, unknownType } from "./ggml-types.js";
 import { alignUp, placeTensors, type UnplacedTensor } from "./gguf-spans.js";
 import { firstDuplicate } from "./names.js";
 import { quote, show } from "./quote.js";
-import { type ByteSource, isUtf8 } from "./source.js";
 import { StringList } from "./string-list.js";
 import type { ListValue, MetadataValue, TensorInfo } from "./tensor.js";
 

@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openSource } from "#host/files.js";
 import { BitnetError } from "../errors.js";
 import { readSafetensors, readSafetensorsIndex, type SafetensorsFile, writeSafetensors } from "./safetensors.js";
-import { openSource, readPieces } from "./source.js";
+import { readPieces } from "./source.js";
 
 const FIXTURES = ["models/bitnet-stories-4m/packed/model.safetensors", "validation/fixtures/safetensors-bf16/model.safetensors"];
 

@@ -1,8 +1,9 @@
+import { writeAtomic } from "#host/files.js";
 import { BitnetError } from "../errors.js";
+import type { ByteSource } from "../host/files.js";
 import { JsonReader } from "./json.js";
 import { firstDuplicate, isPlainName } from "./names.js";
 import { quote } from "./quote.js";
-import { type ByteSource, writeAtomic } from "./source.js";
 import type { NewTensor, TensorInfo } from "./tensor.js";
 
 /** Bits of one element of each dtype, as the reference implementation has them. */

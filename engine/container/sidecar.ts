@@ -1,8 +1,9 @@
+import { directoryOf, fileName, inDirectory, pathKind } from "#host/files.js";
 import { BitnetError } from "../errors.js";
 import { MAX_SIDECAR_BYTES } from "./checkpoint.js";
 import { MAX_JSON_VALUES } from "./json.js";
 import { insteadOfJson } from "./sniff.js";
-import { directoryOf, fileName, inDirectory, pathKind, readText } from "./source.js";
+import { readText } from "./source.js";
 
 /** A JSON object of unknown content. Names that come from a file are looked up with `Object.hasOwn` only. */
 export type JsonObject = Readonly<Record<string, unknown>>;

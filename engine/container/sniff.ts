@@ -1,7 +1,7 @@
 /** What a file is by its first bytes, and what is often taken for a model. */
 import { BitnetError } from "../errors.js";
+import type { ByteSource } from "../host/files.js";
 import { GGUF_MAGIC } from "./gguf.js";
-import type { ByteSource } from "./source.js";
 
 /** Enough of a file to tell what it is. A tar archive says so at byte 257. */
 const SNIFF_BYTES = 512;

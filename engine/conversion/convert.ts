@@ -1,6 +1,8 @@
+import { directoryOf, inDirectory, isSame, listDirectory, openSource, writeDirectory } from "#host/files.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
-import { type FilePath, pathFrom } from "../container/path.js";
-import { directoryOf, inDirectory, isSame, kindIfAny, listDirectory, openSource, writeDirectory } from "../container/source.js";
+import { pathFrom } from "#host/paths.js";
+import type { FilePath } from "../host/files.js";
+import { kindIfAny } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { allLinears } from "../model/layers.js";
 import { type Given, readOptions } from "../options.js";

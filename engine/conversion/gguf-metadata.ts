@@ -1,6 +1,6 @@
+import { openSource } from "#host/files.js";
 import type { Checkpoint } from "../container/checkpoint.js";
 import { type GgufEntry, readGguf } from "../container/gguf.js";
-import { openSource } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import type { ModelConfig } from "../model/config.js";
 import { YARN_FAST, YARN_SLOW, yarnAttention } from "../rope.js";

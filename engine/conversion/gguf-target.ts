@@ -1,9 +1,9 @@
+import { directoryName } from "#host/files.js";
 import type { NewTensor, TensorInfo, TensorType } from "../container/checkpoint.js";
 import { GGML_TYPES_BY_NAME } from "../container/ggml-types.js";
 import type { GgufEntry } from "../container/gguf.js";
 import { writeGguf } from "../container/gguf-writer.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
-import { directoryName } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { asMultipliers } from "../model/layers.js";
 import { tensorNames } from "../model/names.js";

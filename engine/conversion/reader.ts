@@ -1,5 +1,6 @@
+import { openSource } from "#host/files.js";
 import type { TensorInfo } from "../container/checkpoint.js";
-import { type ByteSource, openSource } from "../container/source.js";
+import type { ByteSource } from "../host/files.js";
 import { throwIfAborted } from "../options.js";
 import type { Read } from "./layer.js";
 import type { ConvertOptions } from "./types.js";

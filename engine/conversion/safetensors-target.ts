@@ -1,7 +1,7 @@
+import { inDirectory, writeAtomic } from "#host/files.js";
 import type { NewTensor, TensorType } from "../container/checkpoint.js";
 import { writeSafetensors } from "../container/safetensors.js";
 import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
-import { inDirectory, writeAtomic } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { tensorNames } from "../model/names.js";
 import { encodeFloats, isExactIn } from "../packing/float-encode.js";

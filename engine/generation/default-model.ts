@@ -1,5 +1,6 @@
-import { type FilePath, pathFrom } from "../container/path.js";
-import { packageFile } from "../container/source.js";
+import { packageFile } from "#host/files.js";
+import { pathFrom } from "#host/paths.js";
+import type { FilePath } from "../host/files.js";
 
 /** The model in the package: small, trained to tell short stories. */
 function embedded(): string {

@@ -1,7 +1,8 @@
+import { prepareKernels } from "#host/kernel-files.js";
+import { pathKind } from "#host/files.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
-import type { FilePath } from "../container/path.js";
-import { pathKind } from "../container/source.js";
+import type { FilePath } from "../host/files.js";
 import { BitnetError } from "../errors.js";
 import { argumentSchemas, type ToolDefinition } from "../grammar/calls.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
@@ -356,6 +357,7 @@ export async function describeModel(path?: FilePath | null, given?: Given<Descri
     const template = await loadChatTemplate(checkpoint, tokenizer, files);
     const defaults = await generationDefaults(checkpoint, tokenizer);
     const weightBytes = linears.reduce((sum, { rows, columns }) => sum + (rows * columns) / 4, 0);
+    await prepareKernels();
     const kernels = chooseKernels(options.tier ?? "auto", options.v8Flags ?? false, weightBytes);
     return await describe(
       checkpoint,

@@ -1,5 +1,5 @@
 import { openCheckpoint } from "../container/checkpoint.js";
-import type { FilePath } from "../container/path.js";
+import type { FilePath } from "../host/files.js";
 import { BitnetError } from "../errors.js";
 import { readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";

@@ -1,10 +1,11 @@
+import { packageFile } from "#host/files.js";
 import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepRunner } from "../compute/step.js";
-import { PATH } from "../container/path.js";
-import { type FileStamp, packageFile } from "../container/source.js";
+import { PATH } from "#host/paths.js";
 import { BitnetError } from "../errors.js";
+import type { FileStamp } from "../host/files.js";
 import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, MAX_POSITIONS, type ModelConfig } from "../model/config.js";
 import { I2S_LAYOUTS, type NetworkSources, type WeightOptions } from "../model/weights.js";
 import { sequenceStateBytes } from "../network/delta.js";
@@ -209,7 +210,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
       reference: reference ? { activationQuant } : undefined,
       firstAddress: options.firstAddress,
     };
-    const loaded = await pool.request<Loaded>("load", request);
+    const loaded = await pool.request<Loaded>("load", request, [...stamps.keys()]);
     let { counters } = loaded;
     const runner: StepRunner = {
       limits: loaded.limits,

@@ -1,14 +1,15 @@
 /** The program of every worker thread: loads the network into memory, then computes steps. */
+
+import { memoryLeft } from "#host/limits.js";
 import { ArenaPlan, allocate } from "../compute/arena.js";
 import { COUNTER_BYTES, type Counters, readCounters } from "../compute/counters.js";
 import { sha256Hex } from "../compute/digest.js";
 import { instantiate, type Kernels, type Tier } from "../compute/kernels.js";
-import { memoryLeft } from "../compute/limits.js";
 import type { WorkerRole } from "../compute/messages.js";
 import type { RowOutput, StepBatch, StepLimits, StepOutput } from "../compute/step.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Answer, serveWorker } from "../compute/worker.js";
-import type { FileStamp } from "../container/source.js";
+import type { FileStamp } from "../host/files.js";
 import type { ModelConfig } from "../model/config.js";
 import type { NetworkSources } from "../model/weights.js";
 import { Forward, type Tables } from "../network/forward.js";

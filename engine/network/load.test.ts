@@ -3,10 +3,10 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openSource } from "#host/files.js";
 import { openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
 import { type GgufEntry, readGguf } from "../container/gguf.js";
 import { writeGguf } from "../container/gguf-writer.js";
-import { openSource } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import { loadModel } from "../generation/model.js";
 import type { LoadOptions } from "../generation/runner.js";

@@ -1,6 +1,7 @@
+import { openSourceSync } from "#host/files.js";
 import type { TensorInfo } from "../container/checkpoint.js";
-import { type FileStamp, openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import type { FileStamp } from "../host/files.js";
 import type { ModelConfig } from "../model/config.js";
 import { allLinears, asMultipliers, type FloatRole, mapLayer } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";

@@ -1,6 +1,7 @@
+import { openSourceSync } from "#host/files.js";
 import { type Kernels, ROW_GROUP } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
-import { type FileStamp, openSourceSync, type SyncSource } from "../container/source.js";
+import type { FileStamp, SyncSource } from "../host/files.js";
 import { floatBytes, notFinite } from "../packing/dense.js";
 import { PIECE_BYTES } from "../packing/packing.js";
 

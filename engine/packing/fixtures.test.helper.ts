@@ -1,6 +1,6 @@
 import { expect } from "vitest";
+import { openSourceSync } from "#host/files.js";
 import type { TensorInfo } from "../container/checkpoint.js";
-import { openSourceSync } from "../container/source.js";
 import { BitnetError } from "../errors.js";
 import type { I2sLayout, LinearSource } from "../model/weights.js";
 import { ternarisation } from "./dense.js";

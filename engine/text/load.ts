@@ -1,5 +1,6 @@
 import type { Checkpoint } from "../container/checkpoint.js";
-import { type FilePath, pathFrom } from "../container/path.js";
+import { pathFrom } from "#host/paths.js";
+import type { FilePath } from "../host/files.js";
 import { openSidecars, type SidecarFiles } from "../container/sidecar.js";
 import { checked } from "./checked.js";
 import { readGgufIds, readGgufVocabulary } from "./gguf-vocabulary.js";

@@ -6,11 +6,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openSource } from "#host/files.js";
 import { openCheckpoint, type TensorInfo } from "../../engine/container/checkpoint.js";
 import { type GgufEntry, readGguf } from "../../engine/container/gguf.js";
 import { writeGguf } from "../../engine/container/gguf-writer.js";
 import { readSafetensors, writeSafetensors } from "../../engine/container/safetensors.js";
-import { openSource } from "../../engine/container/source.js";
 import { attentionOf } from "../../engine/model/attention.test.helper.js";
 import { readConfig } from "../../engine/model/config.js";
 import type { Layer as ModelLayer } from "../../engine/model/layers.js";

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openSource } from "#host/files.js";
 import { makeModel } from "../../bench/make-model.js";
 import { openCheckpoint } from "../../engine/container/checkpoint.js";
-import { openSource } from "../../engine/container/source.js";
 import { inspectModel, type ModelInspection, type TensorInspection } from "../../engine/generation/inspect.js";
 import { checksOf } from "../../engine/generation/inspect-checks.js";
 import { type Probe, probeModel } from "../../engine/generation/probe.js";

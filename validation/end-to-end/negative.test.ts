@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openSource } from "#host/files.js";
 import type { Kernels } from "../../engine/compute/kernels.js";
 import { openCheckpoint } from "../../engine/container/checkpoint.js";
 import { readGguf } from "../../engine/container/gguf.js";
 import { writeGguf } from "../../engine/container/gguf-writer.js";
-import { openSource } from "../../engine/container/source.js";
 import { attentionOf } from "../../engine/model/attention.test.helper.js";
 import { readConfig } from "../../engine/model/config.js";
 import { allLinears } from "../../engine/model/layers.js";

@@ -1,7 +1,7 @@
+import { openSource } from "#host/files.js";
 import type { TensorInfo } from "../../engine/container/checkpoint.js";
 import { type GgufEntry, readGguf } from "../../engine/container/gguf.js";
 import { writeGguf } from "../../engine/container/gguf-writer.js";
-import { openSource } from "../../engine/container/source.js";
 
 /** What a tensor shall be in its place; undefined: what it is. */
 export type Change = (tensor: TensorInfo, bytes: Uint8Array) => { readonly type?: string; readonly data: Uint8Array } | undefined;

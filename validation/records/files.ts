@@ -3,7 +3,8 @@ import { existsSync } from "node:fs";
 import { mkdir, open, readdir, realpath, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { readBytes, requireReplaceable } from "../../engine/container/source.js";
+import { requireReplaceable } from "#host/files.js";
+import { readBytes } from "../../engine/container/source.js";
 import { BitnetError } from "../../engine/errors.js";
 import { systemReason } from "../../engine/system-reason.js";
 

@@ -96,7 +96,7 @@ describe("pretended computation", () => {
 
   it.each<readonly [path: string, text: string]>([
     ["engine/generation/jobs.ts", "const start = performance.now();"],
-    ["engine/container/source.ts", `const { randomUUID } = await import("node:crypto");`],
+    ["engine/host/node/files.ts", `const { randomUUID } = await import("node:crypto");`],
     ["engine/numerics.ts", "const y = Math.fround(Math.sqrt(x)); const n = 2 ** 31;"],
     ["engine/generation/model.ts", "const perplexity = Math.exp(nll); // no logit hangs on it"],
     ["engine/text/messages.ts", "const day = new Date(year, 1);"],

@@ -1,12 +1,23 @@
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { type CgroupLimits, NO_LIMITS, readCgroupLimits } from "./cgroup.js";
 
 let cgroup: CgroupLimits | undefined;
 
 /** What the cgroups of this process allow, as it was at the first call. */
-export function cgroupLimits(): CgroupLimits {
+function cgroupLimits(): CgroupLimits {
   cgroup ??= process.platform === "linux" ? readCgroupLimits(readIfPossible) : NO_LIMITS;
   return cgroup;
+}
+
+/** Processors that this process may use, its affinity considered. */
+export function processors(): number {
+  return availableParallelism();
+}
+
+/** CPU time per time that its cgroups allow; Infinity: no quota. */
+export function cpuQuota(): number {
+  return cgroupLimits().cpus;
 }
 
 /** Bytes of memory that its cgroups leave to this process, beyond what it has; Infinity: no limit. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { defaultThreads, usefulThreads } from "../../compute/cpus.js";
 import { readCgroupLimits } from "./cgroup.js";
-import { defaultThreads, usefulThreads } from "./cpus.js";
 
 const V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
 const V1 = [

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { setFlagsFromString } from "node:v8";
 
 /** What V8's flags depend on. */
 export interface V8Host {
@@ -54,4 +55,9 @@ export function revectorizeFlag(of = ownHost()): string | undefined {
   if (!canRevectorize(of)) return undefined;
   if (of.v8! <= EXPERIMENTAL_REVECTORIZER) return "--experimental-wasm-revectorize";
   return /^ *(--(?:experimental-)?wasm-revectorize)\b/m.exec(of.listFlags())?.[1];
+}
+
+/** Sets a flag of this process. */
+export function setFlag(flag: string): void {
+  setFlagsFromString(flag);
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { packageFile } from "../container/source.js";
+import { packageFile } from "./files.js";
 
 /** Paths of the compiled kernels. The main program finds them: a bundler moves the workers' program away from the files beside it. */
 export type KernelFiles = Readonly<Record<"plain" | "relaxed" | "products", string>>;
@@ -10,9 +10,9 @@ let found: KernelFiles | undefined;
 export function kernelFiles(): KernelFiles {
   // Written out, each a literal: bundlers find files so.
   found ??= {
-    plain: packageFile("its kernels", () => new URL("../../kernels/plain.wasm", import.meta.url)),
-    relaxed: packageFile("its kernels", () => new URL("../../kernels/relaxed.wasm", import.meta.url)),
-    products: packageFile("its kernels", () => new URL("../../kernels/products.wasm", import.meta.url)),
+    plain: packageFile("its kernels", () => new URL("../../../kernels/plain.wasm", import.meta.url)),
+    relaxed: packageFile("its kernels", () => new URL("../../../kernels/relaxed.wasm", import.meta.url)),
+    products: packageFile("its kernels", () => new URL("../../../kernels/products.wasm", import.meta.url)),
   };
   return found;
 }
@@ -26,3 +26,6 @@ export function useKernelFiles(files: KernelFiles): void {
 export function readModule(name: keyof KernelFiles): Uint8Array<ArrayBuffer> {
   return new Uint8Array(readFileSync(kernelFiles()[name]));
 }
+
+/** Before `readModule`: here files can be read at once. */
+export async function prepareKernels(): Promise<void> {}

@@ -2,7 +2,8 @@ import { appendFile, chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openSource, openSourceSync, readPieces, readText, sha256, writeAtomic } from "./source.js";
+import { readPieces, readText, sha256 } from "../../container/source.js";
+import { openSource, openSourceSync, writeAtomic } from "./files.js";
 
 let directory = "";
 let path = "";

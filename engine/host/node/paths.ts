@@ -1,9 +1,6 @@
-import { BitnetError } from "../errors.js";
-import { classOf, type FileUrl, type Rule, shown } from "../options.js";
-import { pathOfUrl } from "./source.js";
-
-/** Where a file is: a path, or a file: URL, as an object or as the text that `import.meta.resolve` gives. */
-export type FilePath = string | FileUrl;
+import { BitnetError } from "../../errors.js";
+import { classOf, type Rule, shown } from "../../options.js";
+import { pathOfUrl } from "./files.js";
 
 const isUrl = (value: unknown): value is URL => classOf(value) === "URL";
 

@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
-import { pathFrom } from "./path.js";
+import { pathFrom } from "./paths.js";
 
 test("a path is a string, or a file: URL as an object or as a string", () => {
   const path = process.platform === "win32" ? "C:\\models\\a b.gguf" : "/models/a b.gguf";
