@@ -26,10 +26,10 @@ export const BUILD_FILE = "dist/build.json";
 
 /** Files outside the rooms that decide what is built. */
 const SETTINGS = ["package.json", "package-lock.json", "tsconfig.json", "scripts/build.mjs", "scripts/bundle.mjs"];
-const ROOMS = ["engine", "kernels", "hub", "validation", "server", "cli"];
+const ROOMS = ["engine", "kernels", "hub", "server", "ai", "validation", "cli"];
 
 /** Published files of dist/. */
-export const BUILT = /^dist\/(?:bundle\/.+|kernels\/[^/]+\.wasm|(?:engine|hub)\/.+\.d\.c?ts)$/;
+export const BUILT = /^dist\/(?:bundle\/.+|kernels\/[^/]+\.wasm|(?:engine|hub|server|ai)\/.+\.d\.c?ts)$/;
 
 const isTest = (path: string): boolean => path.includes(".test.");
 
