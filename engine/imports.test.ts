@@ -19,6 +19,14 @@ const TYPE_ONLY_EXCEPTION = { from: "engine/compute/step.ts", to: "engine/sampli
 /** The room of what differs between hosts, and the folders of each. Everything else imports their modules as `#host/…`. */
 const HOST = "engine/host/";
 const HOSTS = [`${HOST}node/`, `${HOST}web/`];
+/** The public API in a page: that of everywhere, and what only pages have. */
+const WEB_INDEX = "engine/web.ts";
+/** What only some hosts have. */
+const OF_HOSTS = new Set(
+  "process Buffer require __dirname window document navigator location self Worker MessageChannel fetch XMLHttpRequest Blob File FileReader localStorage indexedDB".split(
+    " ",
+  ),
+);
 
 interface Import {
   readonly specifier: string;
@@ -28,6 +36,7 @@ interface Import {
 /** Place in the order; the engine's root files are the ground that all stand on, its index the roof. */
 function rank(path: string): number {
   if (path === "engine/index.ts") return ROOMS.length + 1;
+  if (path === WEB_INDEX) return ROOMS.length + 2;
   const [, room, inside] = path.split("/");
   return inside === undefined ? 0 : ROOMS.indexOf(room ?? "") + 1;
 }
@@ -78,10 +87,30 @@ function examine(path: string, source: string): { readonly imports: readonly Imp
     ts.forEachChild(node, visit);
   };
   visit(file);
+  if (!isTest && path.startsWith("engine/") && !path.startsWith(HOST)) {
+    for (const name of foreignNames(file)) fault(name, `names ${name.text}, which not every host has: it belongs to host/`);
+  }
 
   // Tests may look at whatever they test against.
   if (!isTest) for (const imported of imports) found.push(...importFaults(path, imported));
   return { imports, faults: found };
+}
+
+/** Identifiers that mean what only some hosts have: not those of properties, nor what the file itself declares. */
+function foreignNames(file: ts.SourceFile): ts.Identifier[] {
+  const found: ts.Identifier[] = [];
+  const declared = new Set<string>();
+  const visit = (node: ts.Node): void => {
+    if (ts.isIdentifier(node)) {
+      const { parent } = node;
+      const named = (parent as { readonly name?: ts.Node }).name === node;
+      if (named && !ts.isPropertyAccessExpression(parent)) declared.add(node.text);
+      if (OF_HOSTS.has(node.text) && !named && !(ts.isQualifiedName(parent) && parent.right === node)) found.push(node);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(file);
+  return found.filter(({ text }) => !declared.has(text));
 }
 
 function faults(path: string, source: string): readonly string[] {
@@ -124,7 +153,8 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
   const target = targetOf(path, specifier);
   const [targetArea] = target.split("/");
   const host = HOSTS.find((folder) => target.startsWith(folder));
-  if (host !== undefined && !path.startsWith(host)) return wrong("what is of one host is imported as #host/…, and chosen by a condition");
+  if (host !== undefined && !path.startsWith(host) && !(path === WEB_INDEX && host === HOSTS[1]))
+    return wrong("what is of one host is imported as #host/…, and chosen by a condition");
   if (target.includes(".test.")) return wrong("a test must not be imported");
   if (area === "engine") {
     if (targetArea !== "engine") return wrong("the engine knows only itself");
@@ -141,6 +171,8 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
   if (area === "server" && targetArea !== "server" && targetArea !== "engine") return wrong("server stands on the engine alone");
   if (area === "ai" && targetArea !== "ai" && targetArea !== "engine") return wrong("ai stands on the engine alone");
   if (targetArea === "ai" && area !== "ai") return wrong("nobody knows ai");
+  if (area === "web" && targetArea !== "web" && target !== WEB_INDEX) return wrong("the page uses the public API of pages");
+  if (targetArea === "web" && area !== "web") return wrong("nobody knows the page");
   if (area === "validation" && targetArea === "validation" && !mayImport(path, target))
     return wrong("against the order of validation's rooms");
   const usesPublic = area === "cli" || area === "server" || area === "ai";
@@ -150,7 +182,7 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
 }
 
 function sourceFiles(): string[] {
-  return ["ai", "engine", "hub", "server", "cli", "validation", "bench"].flatMap((area) =>
+  return ["ai", "engine", "hub", "server", "cli", "validation", "bench", "web"].flatMap((area) =>
     readdirSync(area, { recursive: true, encoding: "utf8" })
       .map((name) => posix.join(area, name.replaceAll("\\", "/")))
       .filter((path) => path.endsWith(".ts") && !/\/(node_modules|fixtures|peers)\//.test(path)),
@@ -234,6 +266,8 @@ describe("the checker", () => {
     ["validation/statistics/summary.ts", 'import { a } from "../attic/files.js";', /order of validation/],
     ["validation/attic/files.ts", 'import { a } from "../statistics/summary.js";', /order of validation/],
     ["cli/run.ts", 'import { a } from "../engine/network/forward.js";', /public API/],
+    ["web/main.ts", 'import { a } from "../engine/index.js";', /public API of pages/],
+    ["bench/peers.ts", 'import { a } from "../web/isolation.js";', /nobody knows the page/],
     ["server/chat.ts", 'import type { a } from "../engine/text/types.js";', /public API/],
     ["server/chat.ts", 'import { a } from "../validation/records/records.js";', /engine alone/],
     ["server/chat.ts", 'import { a } from "../cli/values.js";', /only cli knows cli/],
@@ -245,6 +279,9 @@ describe("the checker", () => {
     ["engine/errors.ts", "export function f(x: any): void {}", /`any`/],
     ["engine/errors.test.ts", "const a = x as Record<string, any>;", /`any`/],
     ["engine/errors.ts", "export enum A { b }", /enum/],
+    ["engine/compute/cpus.ts", "const n = navigator.hardwareConcurrency;", /names navigator/],
+    ["engine/container/gguf.ts", "const text = Buffer.from(bytes).toString();", /names Buffer/],
+    ["engine/text/bpe.ts", "const of = process.env;", /names process/],
   ];
   it.each(offences)("reports %s: %s", (path, source, message) => {
     expect(faults(path, source)).toEqual([expect.stringMatching(message)]);
@@ -275,6 +312,9 @@ describe("the checker", () => {
     ["validation/add-model.ts", 'import { a } from "./release/release.js"; import { b } from "./statistics/summary.js";'],
     ["validation/families/outputs.ts", 'import { a } from "./model.js"; import { b } from "../statistics/kendall.js";'],
     ["validation/records/records.test.ts", 'import { a } from "../release/release.js";'],
+    ["engine/compute/cpus.ts", "const { process } = a; a.fetch(); class B { private document(): void {} }"],
+    ["engine/host/web/limits.ts", "const n = navigator.hardwareConcurrency;"],
+    ["engine/web.ts", 'export { a } from "./host/web/store.js"; export type * from "./index.js";'],
     ["engine/errors.ts", "switch (a) { default: break; } /* any console.log */ const b = 'export default any';"],
   ];
   it.each(allowed)("lets pass %s: %s", (path, source) => {

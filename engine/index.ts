@@ -1,7 +1,6 @@
 /** bitnet-ts: run ternary (1.58-bit) language models. The public API; everything else is internal. */
 
 export type { KernelCalls, SkippedProducts } from "./compute/counters.js";
-export type { FilePath, WebFile, WebHandle } from "./host/files.js";
 export { convertModel } from "./conversion/convert.js";
 export type { Rounding } from "./conversion/tensors.js";
 export type { Conversion, ConversionType, ConvertOptions, EmbeddingType } from "./conversion/types.js";
@@ -35,6 +34,7 @@ export type {
   StopReason,
 } from "./generation/types.js";
 export type { CallsFormat, ToolDefinition } from "./grammar/calls.js";
+export type { FilePath, WebFile, WebHandle } from "./host/files.js";
 export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
 export type { FileUrl, Given, Signal } from "./options.js";

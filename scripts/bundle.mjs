@@ -4,7 +4,7 @@
 // (perf.js). Each is one file, with the packages it needs: to find and parse some hundred small modules takes three threads longer than to run them.
 // What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it came from. Development and most
 // tests use tsc's modules.
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -163,6 +163,25 @@ for (const [path, name] of [["engine/web.js", "web.js"], ...Object.entries(webPr
   });
   await bundle.write({ file: join(out, name), format: "esm", codeSplitting: false, minify: true, comments: false });
   await bundle.close();
+}
+
+// The page that shows it, beside the package's own files as `npm run web` serves them. It is no part of the package.
+if (existsSync(join(dist, "web/main.js"))) {
+  const site = join(dist, "site");
+  rmSync(site, { recursive: true, force: true });
+  const page = await rolldown({
+    input: join(dist, "web/main.js"),
+    platform: "browser",
+    plugins: [
+      {
+        name: "the-package",
+        resolveId: (source) => (source === "../engine/web.js" ? { id: "./dist/bundle/web.js", external: true } : null),
+      },
+    ],
+  });
+  await page.write({ file: join(site, "main.js"), format: "esm", codeSplitting: false, minify: true, comments: false });
+  await page.close();
+  for (const name of ["index.html", "page.css", "isolate.js"]) copyFileSync(join(dist, "../web", name), join(site, name));
 }
 
 // The command line is two files: what validates, with its packages, would make every start slower. Commands that use validation/ are with it.

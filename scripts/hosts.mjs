@@ -1,4 +1,4 @@
-// Tries the package as npm publishes it, in an empty folder, on every host that the docs promise: Node's versions, Bun, Deno, bundlers, Jest,
+// Tries the package as npm publishes it, in an empty folder, on every host that the docs promise: Node's versions, Bun, Deno, bundlers, pages, Jest,
 // TypeScript's module resolutions, an install from git. Each gives the results of Node's import, or the one sentence that says why not. Prints a table; ends with code 1
 // if a row is not as promised. What it tries with comes from the registry, into a temporary folder.
 import { execFileSync, spawnSync } from "node:child_process";
@@ -259,6 +259,39 @@ write("module.mjs", `${IMPORT + BODY}export { main };\n`);
 works("Vite, SSR in development", run(node, ["vite.mjs"]));
 works("Vite, SSR build", run(node, ["out/vite/main.mjs"]));
 says("Vite, SSR build, noExternal: true", BUNDLED, run(node, ["out/vite-all/main.mjs"]));
+
+// ---- Pages
+
+const { CHROMIUM, Pages } = await import("../dist/engine/web.test.helper.js");
+write("page.mjs", `${IMPORT + BODY}globalThis.main = main;\n`);
+write("page.html", '<script type="module" src="page.mjs"></script>\n');
+write(
+  "pages.mjs",
+  `import { build } from "vite";
+import webpack from "webpack";
+await build({ configFile: false, logLevel: "error", base: "./", build: { rollupOptions: { input: "page.html", output: { entryFileNames: "page.js" } }, outDir: "out/vite-page" } });
+const config = { mode: "production", entry: "./page.mjs", output: { path: "${work}/out/webpack-page", filename: "page.js", publicPath: "/" }, performance: { hints: false } };
+const stats = await new Promise((resolve, reject) => webpack(config, (error, done) => (error ? reject(error) : resolve(done))));
+if (stats.hasErrors() || stats.hasWarnings()) throw new Error(stats.toString());
+`,
+);
+if (CHROMIUM === undefined) process.stdout.write("skipped: pages of Vite and webpack, since there is no Chromium here\n");
+else {
+  must(node, ["pages.mjs"]);
+  const places = { "Vite, page": "out/vite-page", "webpack, page": "out/webpack-page", "no bundler, page": "" };
+  for (const [name, folder] of Object.entries(places)) {
+    const pages = await Pages.open({ isolated: true, root: join(work, folder) });
+    // Without a bundler a page says itself where packages are.
+    const direct = `const { BitnetError, loadModel } = await import("/node_modules/bitnet-ts/dist/bundle/web.js"); ${BODY} globalThis.main = main;`;
+    const told = await pages
+      .run(CHROMIUM, `${folder === "" ? direct : 'await import("/page.js");'} return await globalThis.main();`)
+      .catch((error) => error.message);
+    pages.close();
+    const refused = /"refused":\[true,"usage","http:[^"]*none\.gguf: there is no such file on the server"\]/;
+    const same = told.replace(refused, "") === wanted.replace(/"refused":.*\](?=\})/, "");
+    report(name, "works", same && refused.test(told) ? undefined : told.slice(0, 1500));
+  }
+}
 
 // ---- Jest
 

@@ -79,7 +79,7 @@ function* sources(directory) {
 }
 
 function sourceHash() {
-  const folders = ["engine", "kernels", "hub", "server", "ai", "cli", "validation", "bench"]
+  const folders = ["engine", "kernels", "hub", "server", "ai", "cli", "validation", "bench", "web"]
     .map((name) => join(root, name))
     .filter((path) => existsSync(path));
   const single = ["tsconfig.json", "package.json", "package-lock.json", "scripts/build.mjs", "scripts/bundle.mjs"].map((name) =>

@@ -1,5 +1,5 @@
 import { readModule } from "#host/kernel-files.js";
-import { addsProducts, canRevectorize, relaxedSimdFlag, revectorizeFlag, setFlag } from "#host/v8-flags.js";
+import { addsProducts, canRevectorize, HOST_NAME, relaxedSimdFlag, revectorizeFlag, setFlag } from "#host/v8-flags.js";
 import { BitnetError } from "../errors.js";
 import { allocate } from "./arena.js";
 import { COUNTER_BYTES } from "./counters.js";
@@ -47,7 +47,7 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
     if (module === undefined) {
       throw new BitnetError(
         "usage",
-        `this Node has no relaxed SIMD, which the ${wanted} tier requires: use the tier auto or plain (tier, --tier)`,
+        `this ${HOST_NAME} has no relaxed SIMD, which the ${wanted} tier requires: use the tier auto or plain (tier, --tier)`,
       );
     }
     const wrong = faultOf(module, wanted);
@@ -61,10 +61,12 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
   const module = compile(mayWide ? "wide" : "relaxed", setFlags);
   if (module === undefined) {
     return plain(
-      setFlags ? "this Node has no relaxed SIMD" : "relaxed SIMD needs a V8 flag on this Node, and setting flags was not allowed (v8Flags)",
+      relaxedSimdFlag() === undefined || setFlags
+        ? `this ${HOST_NAME} has no relaxed SIMD`
+        : "relaxed SIMD needs a V8 flag on this Node, and setting flags was not allowed (v8Flags)",
     );
   }
-  let why = "the fastest this Node can run";
+  let why = `the fastest this ${HOST_NAME} can run`;
   if (mayWide) {
     const gain = gainOf(module, "relaxed", "wide", 1, WIDE_GAIN, LATEST_WIDE_MS);
     const times = `256 bits were ${gain.toFixed(2)} times as fast as 128 bits in a short test`;

@@ -1,9 +1,9 @@
 import { directoryOf, inDirectory, isSame, listDirectory, openSource, writeDirectory } from "#host/files.js";
-import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { pathFrom } from "#host/paths.js";
-import type { FilePath } from "../host/files.js";
+import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
 import { kindIfAny } from "../container/source.js";
 import { BitnetError } from "../errors.js";
+import type { FilePath } from "../host/files.js";
 import { allLinears } from "../model/layers.js";
 import { type Given, readOptions } from "../options.js";
 import { writeAsGguf } from "./gguf-target.js";

@@ -1,7 +1,7 @@
 /** What each tensor of a model contains: where, in which encoding, and whether its values are plausible. */
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../container/checkpoint.js";
-import type { FilePath } from "../host/files.js";
 import { BitnetError } from "../errors.js";
+import type { FilePath } from "../host/files.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { layerFloats, layerLinears } from "../model/layers.js";
 import { isFrequencies, type LinearSource, type NetworkSources, readWeights } from "../model/weights.js";

@@ -1,10 +1,10 @@
-import { prepareKernels } from "#host/kernel-files.js";
 import { pathKind } from "#host/files.js";
+import { prepareKernels } from "#host/kernel-files.js";
 import { chooseKernels } from "../compute/tier.js";
 import { type Checkpoint, openCheckpoint } from "../container/checkpoint.js";
-import type { FilePath } from "../host/files.js";
 import { BitnetError } from "../errors.js";
 import { argumentSchemas, type ToolDefinition } from "../grammar/calls.js";
+import type { FilePath } from "../host/files.js";
 import { type ModelConfig, readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";
 import { type LinearSource, readWeights } from "../model/weights.js";
@@ -35,7 +35,16 @@ import { pathOf } from "./default-model.js";
 import { type GenerationDefaults, generationDefaults, readChatOptions, resolveOptions } from "./defaults.js";
 import { configNotes, describe, type ModelDescription } from "./describe.js";
 import { EMBED_OPTIONS, type EmbedOptions, embed, type Pooling, statedPooling, TEXTS } from "./embed.js";
-import { FILE_OPTIONS, type FileOptions, LOAD_OPTIONS, type LoadOptions, type RunningKernels, startRunner, threadsOf } from "./runner.js";
+import {
+  FILE_OPTIONS,
+  type FileOptions,
+  LOAD_OPTIONS,
+  type LoadOptions,
+  type RunningKernels,
+  startRunner,
+  threadsOf,
+  withThreads,
+} from "./runner.js";
 import { type Admission, Scheduler } from "./scheduler.js";
 import { type AnswerOptions, generate } from "./stream.js";
 import { checkTextLength } from "./text-length.js";
@@ -365,7 +374,7 @@ export async function describeModel(path?: FilePath | null, given?: Given<Descri
       tokenizer,
       template,
       defaults,
-      { tier: kernels.tier, why: kernels.why },
+      { tier: kernels.tier, why: withThreads(kernels.why) },
       threadsOf(options),
       await refusalOf(linears, checkpoint),
     );

@@ -1,6 +1,6 @@
 import { openCheckpoint } from "../container/checkpoint.js";
-import type { FilePath } from "../host/files.js";
 import { BitnetError } from "../errors.js";
+import type { FilePath } from "../host/files.js";
 import { readConfig } from "../model/config.js";
 import { allLinears } from "../model/layers.js";
 import { I2S_LAYOUTS, readWeights } from "../model/weights.js";

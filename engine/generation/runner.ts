@@ -1,9 +1,10 @@
 import { packageFile } from "#host/files.js";
+import { whyOneThread } from "#host/limits.js";
+import { PATH } from "#host/paths.js";
 import { defaultThreads, usefulThreads } from "../compute/cpus.js";
 import { TIERS, type Tier } from "../compute/kernels.js";
 import { WorkerPool } from "../compute/pool.js";
 import type { StepBatch, StepRunner } from "../compute/step.js";
-import { PATH } from "#host/paths.js";
 import { BitnetError } from "../errors.js";
 import type { FileStamp } from "../host/files.js";
 import { ACTIVATION_NAMES, ACTIVATIONS_NAMES, type ConfigOptions, MAX_POSITIONS, type ModelConfig } from "../model/config.js";
@@ -157,6 +158,12 @@ export function threadsOf({ threads, crowded = false }: { readonly threads?: num
   return crowded ? threads : usefulThreads(threads);
 }
 
+/** Why these kernels, and why no more than one thread where the host allows none. */
+export function withThreads(why: string): string {
+  const threads = whyOneThread();
+  return threads === undefined ? why : `${why}; ${threads}`;
+}
+
 /**
  * Starts the workers, and has them load the network when its header is there: both take their time. The options have been read.
  * @throws BitnetError, what `header` rejects with, or the signal's reason; no worker is left running
@@ -225,7 +232,7 @@ export async function startRunner(header: Promise<NetworkHeader>, options: LoadO
       close: () => pool.close(),
     };
     if (stopped) throw stopped.by; // in the same breath as the answer came
-    return { runner, tier: loaded.tier, why: loaded.why, memoryBytes: loaded.memoryBytes, threads, activationQuant };
+    return { runner, tier: loaded.tier, why: withThreads(loaded.why), memoryBytes: loaded.memoryBytes, threads, activationQuant };
   } catch (error) {
     await pool.close();
     throw stopped ? stopped.by : error;

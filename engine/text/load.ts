@@ -1,7 +1,7 @@
-import type { Checkpoint } from "../container/checkpoint.js";
 import { pathFrom } from "#host/paths.js";
-import type { FilePath } from "../host/files.js";
+import type { Checkpoint } from "../container/checkpoint.js";
 import { openSidecars, type SidecarFiles } from "../container/sidecar.js";
+import type { FilePath } from "../host/files.js";
 import { checked } from "./checked.js";
 import { readGgufIds, readGgufVocabulary } from "./gguf-vocabulary.js";
 import { readJsonVocabulary } from "./json-vocabulary.js";

@@ -192,11 +192,14 @@ const BUNDLE = [
   "server.cjs",
   "server.js",
   "validation.cjs",
+  "web-store.js",
+  "web-worker.js",
+  "web.js",
   "worker.cjs",
 ];
 
 /** Those that hold nothing but the engine. */
-const ENGINE = ["index.cjs", "index.js", "worker.cjs"];
+const ENGINE = ["index.cjs", "index.js", "web-store.js", "web-worker.js", "web.js", "worker.cjs"];
 
 function scanBundle({ root, clone }: Context): Finding {
   const missing = BUNDLE.find((name) => !existsSync(join(root, "dist/bundle", name)));

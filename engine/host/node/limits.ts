@@ -15,6 +15,11 @@ export function processors(): number {
   return availableParallelism();
 }
 
+/** Why no more than one thread can run, if the host is why. */
+export function whyOneThread(): string | undefined {
+  return undefined;
+}
+
 /** CPU time per time that its cgroups allow; Infinity: no quota. */
 export function cpuQuota(): number {
   return cgroupLimits().cpus;

@@ -1,7 +1,9 @@
 import type { Sha256 } from "../digest.js";
 
 /** Prime numbers up to the 64th. */
-const PRIMES = Array.from({ length: 312 }, (_, n) => n).filter((n) => n > 1 && !Array.from({ length: n }, (_, d) => d).some((d) => d > 1 && n % d === 0));
+const PRIMES = Array.from({ length: 312 }, (_, n) => n).filter(
+  (n) => n > 1 && !Array.from({ length: n }, (_, d) => d).some((d) => d > 1 && n % d === 0),
+);
 
 /** The first 32 bits of the fraction of ⁿ√p, exactly: the whole number r with rⁿ ≤ p · 2^(32·n) < (r + 1)ⁿ, without its upper bits. */
 function fraction(prime: number, n: bigint): number {

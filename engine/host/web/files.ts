@@ -63,7 +63,9 @@ async function find(path: string): Promise<Mounted | undefined> {
 
 /** A File of a list, or those that are in a folder of it. */
 function inMap(files: ReadonlyMap<string, Blob>, path: string): Mounted | undefined {
-  const inside = [...files].filter(([name]) => name.startsWith(`${path}/`)).map(([name, file]) => [name.slice(path.length + 1), file] as const);
+  const inside = [...files]
+    .filter(([name]) => name.startsWith(`${path}/`))
+    .map(([name, file]) => [name.slice(path.length + 1), file] as const);
   return files.get(path) ?? (inside.length > 0 ? new Map(inside) : undefined);
 }
 

@@ -8,6 +8,11 @@ export function processors(): number {
   return canShare() ? (navigator.hardwareConcurrency ?? 1) : 1;
 }
 
+/** Why no more than one thread can run, if the host is why. */
+export function whyOneThread(): string | undefined {
+  return canShare() ? undefined : "on one thread, since the page is not cross-origin isolated";
+}
+
 /** No page is told of one. */
 export function cpuQuota(): number {
   return Infinity;

@@ -85,7 +85,12 @@ export async function removeEntry(directory: FileSystemDirectoryHandle, url: str
       removed = true;
     } catch (cause) {
       if ((cause as Error).name === "NotFoundError") continue;
-      throw new BitnetError("io", `${url} can't be removed: it is in use; close the models that were loaded from it`, { file: url }, { cause });
+      throw new BitnetError(
+        "io",
+        `${url} can't be removed: it is in use; close the models that were loaded from it`,
+        { file: url },
+        { cause },
+      );
     }
   }
   return removed;

@@ -68,7 +68,8 @@ async function downloadFile(url: string): Promise<Entry> {
       done = 0;
       response = await get(url, 0);
     }
-    if (!response.ok) throw new Failure(`the server answers ${response.status}`, response.status >= 500 || response.status === 429, response.status);
+    if (!response.ok)
+      throw new Failure(`the server answers ${response.status}`, response.status >= 500 || response.status === 429, response.status);
     // The browser itself unpacks a compressed body: its length is not the file's.
     const length = response.headers.has("content-encoding") ? null : response.headers.get("content-length");
     const size = length === null ? undefined : done + Number(length);
@@ -131,7 +132,10 @@ async function requireRoom(size: number | undefined, done: number): Promise<void
   const [needed, left] = [size - done, quota - usage - SPARE_BYTES];
   if (needed <= left) return;
   const mib = (bytes: number): number => Math.max(0, Math.floor(bytes / 2 ** 20));
-  throw new Failure(`it needs ${mib(needed)} MiB more, and the browser gives this page only ${mib(left)} MiB; remove other downloads, or free space on the disk`, false);
+  throw new Failure(
+    `it needs ${mib(needed)} MiB more, and the browser gives this page only ${mib(left)} MiB; remove other downloads, or free space on the disk`,
+    false,
+  );
 }
 
 async function* chunks(response: Response): AsyncGenerator<Uint8Array> {

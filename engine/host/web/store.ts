@@ -1,6 +1,16 @@
 /** Files of the web that were downloaded into the storage of the page's origin (OPFS): they are there the next time, without a network too. */
 import { BitnetError } from "../../errors.js";
-import { CALLBACK, checkArgument, type Given, LIVE_SIGNAL, type Rules, readOptions, type Signal, TEXT, throwIfAborted } from "../../options.js";
+import {
+  CALLBACK,
+  checkArgument,
+  type Given,
+  LIVE_SIGNAL,
+  type Rules,
+  readOptions,
+  type Signal,
+  TEXT,
+  throwIfAborted,
+} from "../../options.js";
 import { type Entry, entriesOf, folder, nameOf, readEntry, removeEntry } from "./store-folder.js";
 import type { Order, Report } from "./store-worker.js";
 
@@ -46,7 +56,11 @@ export async function download(url: string, given?: Given<DownloadOptions>): Pro
   checkArgument("url", url, TEXT);
   const options = readOptions<DownloadOptions>("download()", given, OPTIONS);
   const directory = await folder();
-  if (directory === undefined) throw new BitnetError("unsupported", "this browser gives the page no storage of its own (OPFS): load the model from a File, or from the URL each time");
+  if (directory === undefined)
+    throw new BitnetError(
+      "unsupported",
+      "this browser gives the page no storage of its own (OPFS): load the model from a File, or from the URL each time",
+    );
   return downloadInto(directory, absolute(url), options);
 }
 
@@ -83,11 +97,20 @@ async function fetchBlob(url: string): Promise<Blob> {
 
 function refusal(url: string, status: number): BitnetError {
   const missing = status === 404 || status === 410;
-  return new BitnetError(missing ? "usage" : "io", `${url}: ${missing ? "there is no such file on the server" : `the server answers ${status}`}`, { file: url });
+  return new BitnetError(
+    missing ? "usage" : "io",
+    `${url}: ${missing ? "there is no such file on the server" : `the server answers ${status}`}`,
+    { file: url },
+  );
 }
 
 const unreachable = (url: string, why: string, cause?: unknown): BitnetError =>
-  new BitnetError("io", `${url} can't be downloaded: ${why}; check the address and the connection, and that the server lets this page read it (CORS)`, { file: url }, { cause });
+  new BitnetError(
+    "io",
+    `${url} can't be downloaded: ${why}; check the address and the connection, and that the server lets this page read it (CORS)`,
+    { file: url },
+    { cause },
+  );
 
 /** One page at a time downloads a file; the others wait, and find it. */
 async function downloadInto(directory: FileSystemDirectoryHandle, url: string, options: DownloadOptions): Promise<Download> {
@@ -102,16 +125,23 @@ async function downloadInto(directory: FileSystemDirectoryHandle, url: string, o
   return checked(directory, entry, options);
 }
 
-async function checked(directory: FileSystemDirectoryHandle, { url, size, done, sha256 }: Entry, options: DownloadOptions): Promise<Download> {
+async function checked(
+  directory: FileSystemDirectoryHandle,
+  { url, size, done, sha256 }: Entry,
+  options: DownloadOptions,
+): Promise<Download> {
   if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256) {
     await removeEntry(directory, url);
-    throw new BitnetError("file", `${url} has the SHA-256 ${sha256}, not ${options.sha256}: it is another file, and was removed`, { file: url });
+    throw new BitnetError("file", `${url} has the SHA-256 ${sha256}, not ${options.sha256}: it is another file, and was removed`, {
+      file: url,
+    });
   }
   return { url, size, done, sha256 };
 }
 
 async function attempts(url: string, options: DownloadOptions): Promise<Entry> {
-  await navigator.storage.persist?.().catch(() => false); // a browser that doesn't may remove files when the disk is full
+  // So that the browser removes nothing when the disk is full. Not awaited: Firefox asks the user.
+  navigator.storage.persist?.().catch(() => false);
   let last = -1;
   for (let attempt = 1, pause = FIRST_PAUSE_MS; ; attempt++, pause *= 2) {
     throwIfAborted(options.signal);

@@ -1,7 +1,7 @@
 import { BitnetError } from "../../errors.js";
 import type { Place, Port, Team, TeamEvents } from "../threads.js";
 import { type OpenFile, openFiles, prepareFiles } from "./files.js";
-import { fetchKernels, type KernelBytes, useKernels } from "./kernel-files.js";
+import { type KernelFiles, useKernels, usualKernels } from "./kernel-files.js";
 import { canShare } from "./limits.js";
 import { scope } from "./worker-scope.js";
 
@@ -13,7 +13,7 @@ interface Start {
 }
 
 /** The others: what the worker needs, or what the engine posts. */
-type Message = { readonly kernels: KernelBytes } | { readonly files: ReadonlyMap<string, OpenFile> } | { readonly value: unknown };
+type Message = { readonly kernels: KernelFiles } | { readonly files: ReadonlyMap<string, OpenFile> } | { readonly value: unknown };
 
 const NOT_ISOLATED =
   "more than one thread requires a page that is cross-origin isolated: serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp";
@@ -44,7 +44,7 @@ export function startTeam(entry: string, threads: number, { take, died }: TeamEv
     const error = cause instanceof BitnetError ? cause : new BitnetError("io", why, {}, { cause });
     queueMicrotask(() => died(error)); // when who started it has it
   }
-  const ready = fetchKernels().then((kernels) => tell({ kernels }));
+  const ready = usualKernels().then((kernels) => tell({ kernels }));
   ready.catch(died);
   return {
     async post(value, files = []) {
@@ -82,12 +82,14 @@ export function enterTeam(begin: (place: Place) => void): void {
         takeFromMain = take;
       },
     };
-    const others = ports.map((port): Port => ({
-      post: (value, transfer = []) => port.postMessage(value, transfer),
-      receive: (take) => {
-        port.onmessage = ({ data }) => void files.then(() => take(data)).catch(reportError);
-      },
-    }));
+    const others = ports.map(
+      (port): Port => ({
+        post: (value, transfer = []) => port.postMessage(value, transfer),
+        receive: (take) => {
+          port.onmessage = ({ data }) => void files.then(() => take(data)).catch(reportError);
+        },
+      }),
+    );
     begin({ thread, threads, main, others });
   };
 }

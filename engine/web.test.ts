@@ -1,0 +1,127 @@
+import { createHash } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { beforeAll, describe, expect, it } from "vitest";
+import { loadModel } from "./index.js";
+import { CHROMIUM, FIREFOX, Pages } from "./web.test.helper.js";
+
+// The package as it is published in real browsers, with and without the headers that let workers share memory: the same bits as here.
+
+const MODEL = "/models/bitnet-stories-4m/ggml-model-i2_s.gguf";
+const PACKED = "models/bitnet-stories-4m/packed";
+const IDS = Array.from({ length: 64 }, (_, i) => (i * 7919) % 4000);
+const WRITING = { maxTokens: 40, temperature: 0.8, topK: 20, seed: 7, trace: true };
+const TALK = [{ role: "user", content: "Tell me a story about a dog." }];
+
+/** What a model says, as it can be compared. */
+interface Outcome {
+  readonly logits: string;
+  readonly text: string;
+  readonly chain: string;
+  readonly chat: string;
+}
+
+interface Case {
+  readonly source: "package" | "blob" | "opfs" | "files" | "directory";
+  readonly options: { readonly threads?: number; readonly tier?: string; readonly kv?: string };
+}
+
+/** The embedded model, and the same weights as a SafeTensors directory, whose logits are the same. */
+async function outcomeHere(kv: "f32" | "q8"): Promise<Outcome> {
+  const model = await loadModel(undefined, { kv });
+  try {
+    const logits = await model.logits(IDS);
+    const { text, trace } = await model.generate("Once upon a time", WRITING).result();
+    const chat = await model.chat(TALK, { maxTokens: 30, temperature: 0 }).result();
+    const bytes = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
+    return { logits: createHash("sha256").update(bytes).digest("hex"), text, chain: trace!.chain, chat: chat.text };
+  } finally {
+    await model.close();
+  }
+}
+
+/** The same in a page. */
+const program = (cases: readonly Case[]): string => `
+  const { loadModel } = await import("/dist/bundle/web.js");
+  const blob = await (await fetch("${MODEL}")).blob();
+  const names = ${JSON.stringify(readdirSync(PACKED))};
+  const files = await Promise.all(names.map(async (name) => new File([await (await fetch("/${PACKED}/" + name)).blob()], name)));
+  const root = await navigator.storage.getDirectory();
+  const directory = await root.getDirectoryHandle("packed", { create: true });
+  const write = async (folder, file, name) => {
+    const handle = await folder.getFileHandle(name, { create: true });
+    const writable = await handle.createWritable();
+    await writable.write(file);
+    await writable.close();
+    return handle;
+  };
+  for (const file of files) await write(directory, file, file.name);
+  const sources = { package: undefined, blob, files, directory, opfs: await write(root, blob, "model.gguf") };
+  const outcomes = [];
+  for (const { source, options } of ${JSON.stringify(cases)}) {
+    const model = await loadModel(sources[source], options);
+    const { kernels, threads } = await model.describe();
+    const logits = await model.logits(${JSON.stringify(IDS)});
+    const { text, trace } = await model.generate("Once upon a time", ${JSON.stringify(WRITING)}).result();
+    const chat = await model.chat(${JSON.stringify(TALK)}, { maxTokens: 30, temperature: 0 }).result();
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", logits));
+    const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    outcomes.push({ tier: kernels.tier, threads, outcome: { logits: hex, text, chain: trace.chain, chat: chat.text } });
+    await model.close();
+  }
+  return outcomes;
+`;
+
+async function outcomesIn(browser: string, cases: readonly Case[], isolated: boolean) {
+  const pages = await Pages.open({ isolated });
+  try {
+    return (await pages.run<{ tier: string; threads: number; outcome: Outcome }[]>(browser, program(cases)))!;
+  } finally {
+    pages.close();
+  }
+}
+
+const expected = {} as Record<"f32" | "q8", Outcome>;
+beforeAll(async () => {
+  for (const kv of ["f32", "q8"] as const) expected[kv] = await outcomeHere(kv);
+});
+
+// Without a browser there is nothing to run it in; CI installs both.
+describe.each([
+  ["Chromium", CHROMIUM],
+  ["Firefox", FIREFOX],
+] as const)("in %s", (_, browser) => {
+  it.runIf(browser !== undefined)(
+    "with shared memory: the same bits from every source, on 1 and 2 threads, on both tiers, with both caches",
+    async () => {
+      const cases: Case[] = [
+        { source: "package", options: {} },
+        { source: "blob", options: { threads: 1, tier: "plain" } },
+        { source: "opfs", options: { threads: 2, tier: "plain", kv: "q8" } },
+        { source: "files", options: { threads: 2, tier: "relaxed" } },
+        { source: "directory", options: { threads: 1, tier: "relaxed", kv: "q8" } },
+      ];
+      const outcomes = await outcomesIn(browser!, cases, true);
+      expect(outcomes.map(({ outcome }) => outcome)).toEqual(cases.map(({ options }) => expected[options.kv === "q8" ? "q8" : "f32"]));
+      expect(outcomes.map(({ tier, threads }) => [tier, threads])).toEqual([
+        ["relaxed", expect.any(Number)],
+        ["plain", 1],
+        ["plain", 2],
+        ["relaxed", 2],
+        ["relaxed", 1],
+      ]);
+    },
+  );
+
+  it.runIf(browser !== undefined)("without it: the same bits on one thread", async () => {
+    const cases: Case[] = [
+      { source: "package", options: {} },
+      { source: "opfs", options: { threads: 2, tier: "plain", kv: "q8" } },
+    ];
+    const outcomes = await outcomesIn(browser!, cases, false);
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual([expected.f32, expected.q8]);
+    expect(outcomes.map(({ tier, threads }) => [tier, threads])).toEqual([
+      ["relaxed", 1],
+      ["plain", 1],
+    ]);
+  });
+});
