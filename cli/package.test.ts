@@ -65,6 +65,7 @@ it("has what a user needs, and nothing else", () => {
       "server.js",
       "server.cjs",
       "web.js",
+      "web-chat.js",
       "web-worker.js",
       "web-store.js",
       "worker.cjs",

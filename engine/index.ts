@@ -39,7 +39,7 @@ export type { ModelConfig } from "./model/config.js";
 export { NUMERICS_VERSION } from "./numerics.js";
 export type { FileUrl, Given, Signal } from "./options.js";
 export type { LogProbability, TokenLogprob } from "./sampling/types.js";
-export { encodeChat } from "./text/chat-template.js";
+export { encodeChat } from "./text/encode-chat.js";
 export type { ToolCallParser, ToolEvent } from "./text/tool-calls/parser.js";
 export type {
   ChatMessage,

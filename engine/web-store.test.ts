@@ -82,7 +82,7 @@ describe.runIf(CHROMIUM !== undefined)("downloads in Chromium", () => {
   const whole = expect.objectContaining({ size: BYTES.length, done: BYTES.length, sha256: SHA256 });
 
   it("go on where a cut connection ended", async () => {
-    habits = { cutAfter: 1_000_000 };
+    habits = { cutAfter: 1_000_000, pause: 5 };
     expect(await run(DOWNLOAD)).toEqual(whole);
     expect(asked.length).toBeGreaterThan(2);
     expect(asked).toEqual(asked.toSorted((a, b) => a - b));

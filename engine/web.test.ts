@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
 import { loadModel } from "./index.js";
 import { CHROMIUM, FIREFOX, Pages } from "./web.test.helper.js";
@@ -124,4 +125,11 @@ describe.each([
       ["plain", 1],
     ]);
   });
+});
+
+it("takes at most 150 kB that a page downloads before a model", () => {
+  // Chat templates come later, and the kernels for browsers without relaxed SIMD are smaller.
+  const files = ["bundle/web.js", "bundle/web-worker.js", "bundle/web-store.js", "kernels/relaxed.wasm"];
+  const sizes = files.map((name) => gzipSync(readFileSync(`dist/${name}`), { level: 9 }).length);
+  expect(sizes.reduce((sum, size) => sum + size)).toBeLessThan(150_000);
 });

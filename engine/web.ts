@@ -8,4 +8,4 @@ export { toolFormat } from "./generation/tool-choice.js";
 export { type Download, type DownloadOptions, download, listDownloads, removeDownload } from "./host/web/store.js";
 export type * from "./index.js";
 export { NUMERICS_VERSION } from "./numerics.js";
-export { encodeChat } from "./text/chat-template.js";
+export { encodeChat } from "./text/encode-chat.js";

@@ -159,9 +159,19 @@ for (const [path, name] of [["engine/web.js", "web.js"], ...Object.entries(webPr
     input: join(dist, path),
     platform: "browser",
     resolve: { symlinks: false, conditionNames: ["browser", "import"] },
+    preserveEntrySignatures: "allow-extension",
+    checks: { ineffectiveDynamicImport: false },
     plugins: [relocate(webPrograms)],
   });
-  await bundle.write({ file: join(out, name), format: "esm", codeSplitting: false, minify: true, comments: false });
+  // Chat templates are a file of their own, which is loaded when a model has one.
+  const late = /[\\/]text[\\/](?:jinja[\\/]|(?:chat-template|placeholder)\.js$)/;
+  const groups = [
+    { name: "chat", test: late, priority: 2 },
+    { name: "web", test: (id) => !late.test(id), priority: 1 },
+  ];
+  const files = { dir: out, entryFileNames: name, chunkFileNames: "web-[name].js" };
+  const codeSplitting = name === "web.js" && { includeDependenciesRecursively: false, groups };
+  await bundle.write({ ...files, format: "esm", codeSplitting, minify: true, comments: false });
   await bundle.close();
 }
 

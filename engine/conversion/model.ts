@@ -8,7 +8,7 @@ import { type ModelConfig, readConfig } from "../model/config.js";
 import { type FloatRole, layerFloats, layerLinears, ROTATED } from "../model/layers.js";
 import type { TensorNames } from "../model/names.js";
 import { type NetworkSources, readWeights } from "../model/weights.js";
-import { loadChatTemplate } from "../text/chat-template.js";
+import { loadChatTemplate } from "../text/find-template.js";
 import { openTokenizerFiles, readVocabulary } from "../text/load.js";
 import { createTokenizer } from "../text/tokenizer.js";
 import type { Tokenizer } from "../text/types.js";

@@ -1,6 +1,6 @@
 import { BitnetError } from "../errors.js";
 import type { Given } from "../options.js";
-import { encodeRendered } from "../text/chat-template.js";
+import { encodeRendered } from "../text/encode-chat.js";
 import { dateFrom, readMessages, readVariables } from "../text/messages.js";
 import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "../text/types.js";
 import { mostCharacters } from "./text-length.js";

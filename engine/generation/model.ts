@@ -24,7 +24,7 @@ import {
   throwIfAborted,
 } from "../options.js";
 import { requireTernary } from "../packing/dense.js";
-import { loadChatTemplate } from "../text/chat-template.js";
+import { loadChatTemplate } from "../text/find-template.js";
 import { loadTokenizer, openTokenizerFiles } from "../text/load.js";
 import { type ToolCallForm, toolCallForm } from "../text/tool-calls/form.js";
 import { createToolCallParser, type ToolCallParser } from "../text/tool-calls/parser.js";

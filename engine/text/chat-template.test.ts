@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../container/checkpoint.js";
-import { createChatTemplate, encodeChat, loadChatTemplate } from "./chat-template.js";
+import { createChatTemplate } from "./chat-template.js";
+import { encodeChat } from "./encode-chat.js";
+import { loadChatTemplate } from "./find-template.js";
 import { errorOf, fakeCheckpoint, readJson, smallVocabulary, storiesGguf, storiesPacked } from "./fixtures.test.helper.js";
 import { loadTokenizer } from "./load.js";
 import { createTokenizer } from "./tokenizer.js";

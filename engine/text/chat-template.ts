@@ -1,8 +1,7 @@
-import type { Checkpoint } from "../container/checkpoint.js";
 import { inOneLine } from "../container/quote.js";
-import { isObject, readJsonSidecar, type SidecarFiles } from "../container/sidecar.js";
 import { BitnetError } from "../errors.js";
-import { ANYTHING, checkArgument, type Given, type Rules, readOptions, TRUE_OR_FALSE, wholeNumber } from "../options.js";
+import { type Rules, readOptions, wholeNumber } from "../options.js";
+import { RENDER_OPTIONS } from "./encode-chat.js";
 import { type Data, toValue } from "./jinja/data.js";
 import { TemplateFault } from "./jinja/fault.js";
 import type { Limits, Meter } from "./jinja/meter.js";
@@ -10,73 +9,14 @@ import { Template } from "./jinja/template.js";
 import { type Marks, sliceMarks, spaceEnds, Text, trimmed } from "./jinja/text.js";
 import { dictOf, List, type Value } from "./jinja/values.js";
 import { type Amount, type DataObject, type MessageData, maxChat, readDate, readMessages, readVariables } from "./messages.js";
-import { bitnetTemplate, bitnetTurnEnd, isPlaceholder, keptPlaceholderNote, placeholderNote } from "./placeholder.js";
-import { fileTokens, ggufTokens, type NamedTokens, tokenizerTokens } from "./special-tokens.js";
-import type { ChatMessage, ChatRenderOptions, ChatTemplate, RenderedChat, Tokenizer } from "./types.js";
+import { type NamedTokens, tokenizerTokens } from "./special-tokens.js";
+import type { ChatRenderOptions, ChatTemplate, Tokenizer } from "./types.js";
 
 /** Templates of one model, by what they are for. */
-interface Sources {
+export interface TemplateSources {
   readonly default: string;
   /** For conversations with tools, if they have one of their own. */
   readonly tools?: string | undefined;
-}
-
-/**
- * The chat template in the model's files: GGUF's `tokenizer.chat_template`; else `chat_template.jinja`, else tokenizer_config.json's
- * `chat_template`, of several the one named "default", and with tools the one named "tool_use" (a file of its own beside chat_template.jinja); one beside a tokenizer that was given instead of the
- * model's comes before them all. Undefined if there is none. It is parsed when it is first rendered, so a broken one does not keep a model from
- * running. Throws a BitnetError `tokenizer` if it is no text.
- */
-export async function loadChatTemplate(
-  checkpoint: Checkpoint,
-  tokenizer: Tokenizer,
-  files?: SidecarFiles,
-): Promise<ChatTemplate | undefined> {
-  const given = files && (await readSidecarTemplate(files));
-  if (given) return withoutPlaceholder(given, files.path, tokenizer, await fileTokens(files, tokenizer));
-  const isGguf = checkpoint.format === "gguf";
-  const found = isGguf ? readGgufTemplate(checkpoint) : await readSidecarTemplate(checkpoint);
-  if (!found) return undefined;
-  const named = isGguf ? ggufTokens(checkpoint, tokenizer) : await fileTokens(checkpoint, tokenizer);
-  return withoutPlaceholder(found, checkpoint.path, tokenizer, named);
-}
-
-/** A chat template; in place of one that is known to be a placeholder, the model's own, with a note. */
-function withoutPlaceholder(found: Sources, file: string, tokenizer: Tokenizer, named: NamedTokens): ChatTemplate {
-  if (!isPlaceholder(found.default)) return createChatTemplate(found, file, tokenizer, named);
-  const canReplace = tokenizer.idOf(bitnetTurnEnd) !== undefined;
-  const used = canReplace ? { default: bitnetTemplate } : found;
-  return createChatTemplate(used, file, tokenizer, named, [canReplace ? placeholderNote : keptPlaceholderNote]);
-}
-
-function text(found: unknown, file: string): string {
-  if (typeof found === "string") return found;
-  throw new BitnetError("tokenizer", `${file}: the chat template is not a string`, { file });
-}
-
-function readGgufTemplate({ metadata, path }: Checkpoint): Sources | undefined {
-  const found = metadata.get("tokenizer.chat_template");
-  if (found === undefined || found === null) return undefined;
-  const tools = metadata.get("tokenizer.chat_template.tool_use");
-  return { default: text(found, path), tools: typeof tools === "string" ? tools : undefined };
-}
-
-/** Where Hugging Face's transformers keeps the template for tools since version 4.52; the usual one is chat_template.jinja. */
-const toolsFile = "additional_chat_templates/tool_use.jinja";
-
-async function readSidecarTemplate(files: SidecarFiles): Promise<Sources | undefined> {
-  const jinja = await files.sidecar("chat_template.jinja");
-  if (jinja !== undefined) return { default: jinja, tools: await files.sidecar(toolsFile) };
-  const template = (await readJsonSidecar(files, "tokenizer_config.json", "tokenizer"))?.chat_template;
-  if (template === undefined || template === null) return undefined;
-  if (!Array.isArray(template)) return { default: text(template, files.path) };
-  const named = (name: string): unknown => {
-    const one: unknown = template.find((item: unknown) => isObject(item) && item.name === name);
-    return isObject(one) ? one.template : undefined;
-  };
-  const [usual, tools] = [named("default"), named("tool_use")];
-  if (usual === undefined || usual === null) return undefined;
-  return { default: text(usual, files.path), tools: typeof tools === "string" ? tools : undefined };
 }
 
 /** Characters of a template; the longest known have 50,000. */
@@ -106,17 +46,9 @@ function messageValues(messages: readonly MessageData[], meter: Meter): List {
   return new List(messages.map(valued));
 }
 
-const RENDER_OPTIONS: Rules<ChatRenderOptions> = {
-  addGenerationPrompt: TRUE_OR_FALSE,
-  continueFinalMessage: TRUE_OR_FALSE,
-  template: ANYTHING, // checked as the messages are
-  date: ANYTHING,
-};
 const COMPOSE_OPTIONS: Rules<ComposeOptions> = { ...RENDER_OPTIONS, maxLength: wholeNumber(0, Number.MAX_SAFE_INTEGER) };
-const ENCODE_CHAT_OPTIONS: Rules<EncodeChatOptions> = { ...RENDER_OPTIONS, special: TRUE_OR_FALSE };
 
 type ComposeOptions = ChatRenderOptions & { readonly maxLength?: number };
-type EncodeChatOptions = ChatRenderOptions & { readonly special?: boolean };
 
 /**
  * A chat template from its Jinja source, of one or for several purposes; `file` is for messages, `named` are the special tokens that it knows by
@@ -124,7 +56,7 @@ type EncodeChatOptions = ChatRenderOptions & { readonly special?: boolean };
  * wants a date that is not given; `tokenizer` where it is broken, or would take more steps or memory than it may.
  */
 export function createChatTemplate(
-  sources: string | Sources,
+  sources: string | TemplateSources,
   file: string,
   tokenizer: Tokenizer,
   named: NamedTokens = tokenizerTokens(tokenizer),
@@ -250,32 +182,4 @@ function failure({ kind, message }: TemplateFault, file: string): BitnetError {
     default:
       return new BitnetError("tokenizer", `${file}: the chat template fails: ${reason}`, { file });
   }
-}
-
-/**
- * A conversation as the ids a model is to go on from. A template that writes BOS itself gets no second one; one that doesn't gets it
- * where the tokenizer adds BOS. Special tokens are recognised in what the template writes, and not in the messages' text, unless `special` is true, which is how
- * Hugging Face reads it. Errors: as `ChatTemplate.render`.
- */
-export async function encodeChat(
-  tokenizer: Tokenizer,
-  template: ChatTemplate,
-  messages: readonly ChatMessage[],
-  options?: Given<EncodeChatOptions>,
-): Promise<{ prompt: string; ids: number[] }> {
-  const { special = false, ...how } = readOptions<EncodeChatOptions>("encodeChat()", options, ENCODE_CHAT_OPTIONS);
-  checkArgument("tokenizer", tokenizer, { wanted: "a model's tokenizer", holds: (value) => has(value, "encode") });
-  checkArgument("template", template, { wanted: "a model's chatTemplate", holds: (value) => has(value, "compose") });
-  const { text: prompt, literal } = template.compose(messages, how);
-  return { prompt, ids: encodeRendered(tokenizer, { text: prompt, literal: special ? [] : literal }) };
-}
-
-const has = (value: unknown, method: string): boolean =>
-  typeof value === "object" && value !== null && typeof (value as Record<string, unknown>)[method] === "function";
-
-/** A rendered chat as ids. */
-export function encodeRendered(tokenizer: Tokenizer, { text: prompt, literal }: RenderedChat): number[] {
-  const ids = tokenizer.encode(prompt, { bos: false, literal });
-  if (tokenizer.addsBos && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId!);
-  return ids;
 }

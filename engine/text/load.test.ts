@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { MetadataValue } from "../container/checkpoint.js";
-import { loadChatTemplate } from "./chat-template.js";
+import { loadChatTemplate } from "./find-template.js";
 import { byteCharacters, errorOf, fakeCheckpoint } from "./fixtures.test.helper.js";
 import { loadTokenizer, openTokenizerFiles } from "./load.js";
 import { splitPatterns } from "./pretokenize.js";

@@ -192,6 +192,7 @@ const BUNDLE = [
   "server.cjs",
   "server.js",
   "validation.cjs",
+  "web-chat.js",
   "web-store.js",
   "web-worker.js",
   "web.js",
@@ -199,7 +200,7 @@ const BUNDLE = [
 ];
 
 /** Those that hold nothing but the engine. */
-const ENGINE = ["index.cjs", "index.js", "web-store.js", "web-worker.js", "web.js", "worker.cjs"];
+const ENGINE = ["index.cjs", "index.js", "web-chat.js", "web-store.js", "web-worker.js", "web.js", "worker.cjs"];
 
 function scanBundle({ root, clone }: Context): Finding {
   const missing = BUNDLE.find((name) => !existsSync(join(root, "dist/bundle", name)));

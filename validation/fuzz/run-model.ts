@@ -21,7 +21,7 @@ import { StepMemory } from "../../engine/network/step-memory.js";
 import { ModelFiles, TableFile } from "../../engine/network/table-file.js";
 import { KV_TYPES, type KvType, SCALE_GROUP } from "../../engine/numerics.js";
 import { logNll, sampleToken } from "../../engine/sampling/sampler.js";
-import { loadChatTemplate } from "../../engine/text/chat-template.js";
+import { loadChatTemplate } from "../../engine/text/find-template.js";
 import { loadTokenizer } from "../../engine/text/load.js";
 import type { Random } from "./random.js";
 

@@ -85,16 +85,19 @@ async function downloadFile(url: string): Promise<Entry> {
       at += got;
     }
     let told = 0;
-    for await (const bytes of chunks(response)) {
-      for (let written = 0; written < bytes.length; ) written += access.write(bytes.subarray(written), { at: done + written });
-      hash.update(bytes);
-      done += bytes.length;
-      if (performance.now() - told < PROGRESS_INTERVAL) continue;
-      told = performance.now();
-      tell({ kind: "progress", done, total: size });
+    try {
+      for await (const bytes of chunks(response)) {
+        for (let written = 0; written < bytes.length; ) written += access.write(bytes.subarray(written), { at: done + written });
+        hash.update(bytes);
+        done += bytes.length;
+        if (performance.now() - told < PROGRESS_INTERVAL) continue;
+        told = performance.now();
+        tell({ kind: "progress", done, total: size });
+      }
+    } finally {
+      access.flush();
+      tell({ kind: "progress", done, total: size }); // what an attempt got decides whether there is another
     }
-    access.flush();
-    tell({ kind: "progress", done, total: size });
     if (size !== undefined && done !== size) throw new Failure(`the connection ended after ${done} of ${size} bytes`, true);
     const entry = { url, size: done, tag, sha256: hash.hex() };
     await writeEntry(directory, entry);
