@@ -166,4 +166,14 @@ describe.runIf(CHROMIUM !== undefined)("downloads in Chromium", () => {
     expect(part.done).toBeGreaterThan(500_000);
     expect(part.size).toBe(BYTES.length);
   });
+
+  it("can be removed as soon as the model that was loaded from them is closed, and not before", async () => {
+    const result = await run(`const { loadModel, listDownloads, removeDownload } = await import("/dist/bundle/web.js");
+      const model = await loadModel("/models/bitnet-stories-4m/ggml-model-i2_s.gguf", { head: "two-stage" });
+      const { path } = model;
+      const early = await removeDownload(path).catch(({ message }) => message);
+      await model.close();
+      return { early, removed: await removeDownload(path), left: await listDownloads() };`);
+    expect(result).toEqual({ early: expect.stringMatching(/ can't be removed: it is in use; close the models /), removed: true, left: [] });
+  });
 });

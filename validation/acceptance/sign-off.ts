@@ -200,7 +200,15 @@ const BUNDLE = [
 ];
 
 /** Those that hold nothing but the engine. */
-const ENGINE = ["index.cjs", "index.js", "web-chat.js", "web-store.js", "web-worker.js", "web.js", "worker.cjs"];
+const ENGINE: Readonly<Record<string, "node" | "web">> = {
+  "index.cjs": "node",
+  "index.js": "node",
+  "web-chat.js": "web",
+  "web-store.js": "web",
+  "web-worker.js": "web",
+  "web.js": "web",
+  "worker.cjs": "node",
+};
 
 function scanBundle({ root, clone }: Context): Finding {
   const missing = BUNDLE.find((name) => !existsSync(join(root, "dist/bundle", name)));
@@ -212,7 +220,7 @@ function scanBundle({ root, clone }: Context): Finding {
   for (const name of BUNDLE) {
     const text = readFileSync(join(root, "dist/bundle", name), "utf8");
     bytes += text.length;
-    found.push(...pretencesInBundle(new Source(typescript, `dist/bundle/${name}`, text), ENGINE.includes(name)));
+    found.push(...pretencesInBundle(new Source(typescript, `dist/bundle/${name}`, text), ENGINE[name]));
   }
   return found.length > 0 ? faults(found) : { status: "PASS", figures: { files: BUNDLE.length, bytes } };
 }

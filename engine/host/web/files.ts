@@ -130,7 +130,8 @@ export async function openSource(path: string, _lasting?: boolean): Promise<Byte
       isOpen = false;
       if (--own.uses > 0) return;
       open.delete(path);
-      release(path);
+      const root = `${path.split("/")[0]}/`;
+      if (![...open.keys()].some((other) => `${other}/`.startsWith(root))) release(path);
     },
   };
 }

@@ -1,35 +1,42 @@
 /** What a page gave to be opened, by name: the engine knows files by their paths. */
 
-/** A file or directory as the page gave it. */
-export type Mounted = Blob | FileSystemFileHandle | FileSystemDirectoryHandle | ReadonlyMap<string, Blob>;
+type Handle = FileSystemFileHandle | FileSystemDirectoryHandle;
+/** What a page may give. */
+type Given = Blob | Handle | readonly Blob[];
+/** The same, as it is looked into: Files of a directory by their paths in it. */
+export type Mounted = Blob | Handle | ReadonlyMap<string, Blob>;
 
-/**
- * A Blob may hold gigabytes of memory: once it was opened and closed, it is kept only as long as the page keeps it. All else is small.
- */
-const mounted = new Map<string, Mounted | WeakRef<Blob>>();
+/** By name. Blobs may hold gigabytes of memory: once they were opened and closed, they are kept only as long as the page keeps what it gave. */
+const mounted = new Map<string, Mounted | WeakRef<Blob | readonly Blob[]>>();
+/** The names of what was given, and what they mean. */
 const names = new WeakMap<object, string>();
+const origins = new Map<string, WeakRef<Blob | readonly Blob[]>>();
 
 /** Not `instanceof`: a file may be of another window. */
 const classOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 export const isBlob = (value: unknown): value is Blob => ["Blob", "File"].includes(classOf(value));
-export const isHandle = (value: unknown): value is FileSystemFileHandle | FileSystemDirectoryHandle =>
-  ["FileSystemFileHandle", "FileSystemDirectoryHandle"].includes(classOf(value));
+export const isHandle = (value: unknown): value is Handle => ["FileSystemFileHandle", "FileSystemDirectoryHandle"].includes(classOf(value));
+const isFiles = (value: Given): value is readonly Blob[] => Array.isArray(value);
 
+/** Where a File was in the directory that the user chose, that directory first; undefined: it was chosen alone. */
+const placeOf = (file: Blob): string | undefined => (file as Partial<File>).webkitRelativePath || undefined;
 const nameOf = (file: Blob): string => (file as Partial<File>).name ?? "";
-/** Where a File was in a directory that the user chose, without that directory's name. */
-const pathIn = (file: Blob): string => ((file as Partial<File>).webkitRelativePath || nameOf(file)).replace(/^[^/]*\/(?=.)/, "");
+
+function lookedInto(given: Blob | readonly Blob[]): Mounted {
+  if (!isFiles(given)) return given;
+  return new Map(given.map((file) => [placeOf(file)?.replace(/^[^/]*\//, "") ?? nameOf(file), file]));
+}
 
 /** The path of what was given: its name, with a number where something else has that name. The same thing has the same path. */
-export function mount(given: Blob | FileSystemFileHandle | FileSystemDirectoryHandle | readonly Blob[]): string {
+export function mount(given: Given): string {
   const known = names.get(given);
   if (known !== undefined && isMounted(known)) return known;
-  const first = Array.isArray(given) ? (given[0] as Blob) : undefined;
-  const relative = first && (first as Partial<File>).webkitRelativePath;
-  const wanted = (first ? relative?.split("/")[0] : isBlob(given) ? nameOf(given) : (given as FileSystemHandle).name) || "model";
-  const plain = wanted.replace(/[/:]/g, "_");
+  const wanted = isHandle(given) ? given.name : isFiles(given) ? placeOf(given[0]!)?.split("/")[0] : nameOf(given);
+  const plain = (wanted || "model").replace(/[/:]/g, "_");
   let name = plain;
-  for (let i = 2; mounted.has(name); i++) name = `${plain} (${i})`;
-  mounted.set(name, first ? new Map((given as readonly Blob[]).map((file) => [pathIn(file), file])) : (given as Mounted));
+  for (let i = 2; isMounted(name); i++) name = `${plain} (${i})`;
+  mounted.set(name, isHandle(given) ? given : lookedInto(given));
+  if (!isHandle(given)) origins.set(name, new WeakRef(given));
   names.set(given, name);
   return name;
 }
@@ -38,18 +45,23 @@ export function mount(given: Blob | FileSystemFileHandle | FileSystemDirectoryHa
 export function mountedAt(path: string): { readonly mounted: Mounted; readonly rest: readonly string[] } | undefined {
   const [name = "", ...rest] = path.split("/");
   const found = mounted.get(name);
-  const what = found instanceof WeakRef ? found.deref() : found;
-  if (what !== undefined) return { mounted: what, rest };
-  mounted.delete(name);
-  return undefined;
+  if (found instanceof WeakRef) {
+    const given = found.deref();
+    if (given !== undefined) return { mounted: lookedInto(given), rest };
+    mounted.delete(name);
+    origins.delete(name);
+    return undefined;
+  }
+  return found && { mounted: found, rest };
 }
 
 export function isMounted(path: string): boolean {
   return mountedAt(path) !== undefined;
 }
 
-/** A file was closed. */
+/** Nothing that is mounted under the first part of this path is open any more. */
 export function release(path: string): void {
-  const what = mounted.get(path);
-  if (isBlob(what)) mounted.set(path, new WeakRef(what));
+  const [name = ""] = path.split("/");
+  const given = origins.get(name);
+  if (given !== undefined) mounted.set(name, given);
 }

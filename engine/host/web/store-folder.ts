@@ -14,6 +14,9 @@ export interface Entry {
 
 const FOLDER = "bitnet-ts";
 const ENTRY = ".json";
+/** A browser gives a file free some time after the worker that read it has ended. */
+const FREE_AFTER_MS = 3000;
+const PAUSE_MS = 100;
 
 /** The folder of downloads in the storage of this origin; undefined: the browser gives none, in a private window say. */
 export async function folder(): Promise<FileSystemDirectoryHandle | undefined> {
@@ -78,20 +81,26 @@ export async function entriesOf(directory: FileSystemDirectoryHandle): Promise<O
 /** @returns whether there was something @throws BitnetError io: it is in use */
 export async function removeEntry(directory: FileSystemDirectoryHandle, url: string): Promise<boolean> {
   const name = nameOf(url);
-  let removed = false;
-  for (const one of [name, name + ENTRY]) {
+  const removed = await removeFile(directory, name, url);
+  return (await removeFile(directory, name + ENTRY, url)) || removed;
+}
+
+async function removeFile(directory: FileSystemDirectoryHandle, name: string, url: string): Promise<boolean> {
+  const latest = performance.now() + FREE_AFTER_MS;
+  for (;;) {
     try {
-      await directory.removeEntry(one);
-      removed = true;
+      await directory.removeEntry(name);
+      return true;
     } catch (cause) {
-      if ((cause as Error).name === "NotFoundError") continue;
-      throw new BitnetError(
-        "io",
-        `${url} can't be removed: it is in use; close the models that were loaded from it`,
-        { file: url },
-        { cause },
-      );
+      if ((cause as Error).name === "NotFoundError") return false;
+      if (performance.now() > latest)
+        throw new BitnetError(
+          "io",
+          `${url} can't be removed: it is in use; close the models that were loaded from it`,
+          { file: url },
+          { cause },
+        );
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   }
-  return removed;
 }

@@ -9,10 +9,12 @@ const isEngine = (path: string): boolean => isShipped(path) && /^(?:engine|kerne
 const isExact = (path: string): boolean =>
   isEngine(path) && /^(?:kernels|engine\/(?:packing|compute|network|sampling)|engine\/[^/]+$)/.test(path);
 /** Files whose business it is. */
-const MAY_TIME = /^engine\/(?:generation\/(?:worker|model|jobs)|compute\/tier|container\/source)\.ts$/;
-const MAY_WAIT = /^engine\/container\/source\.ts$/;
-const MAY_DRAW = /^engine\/container\/source\.ts$/; // names of temporary files
-const MAY_START = /^engine\/(?:compute|container)\//;
+const MAY_TIME = /^engine\/(?:generation\/(?:worker|model|jobs)|compute\/tier|host\/node\/files|host\/web\/store-\w+)\.ts$/;
+const MAY_WAIT = /^engine\/host\/(?:node\/files|web\/store(?:-\w+)?)\.ts$/;
+const MAY_DRAW = /^engine\/host\/node\/files\.ts$/; // names of temporary files
+const MAY_START = /^engine\/host\/node\//;
+/** A page's files are at URLs. */
+const MAY_ASK = /^engine\/host\/web\/(?:files|kernel-files|store|store-worker)\.ts$/;
 
 const INEXACT = /^Math\.(?:a?(?:sin|cos|tan)h?|atan2|exp|expm1|log|log2|log10|log1p|pow|cbrt|hypot)$/;
 const CHANCE =
@@ -25,7 +27,7 @@ const COMPILES = /^(?:eval|Function|globalThis\.(?:eval|Function))$/;
 /** Modules of Node that answer in place of the engine, or run what nobody reads. */
 const MODULES = /^(?:node:)?(?:https?2?|net|tls|dgram|dns|vm|inspector|repl|child_process|timers(?:\/promises)?)(?:$|\/)/;
 const MAY_IMPORT: ReadonlyMap<string, RegExp> = new Map([
-  ["node:child_process", /^engine\/compute\/v8-flags\.ts$/], // asks Node for its flags
+  ["node:child_process", /^engine\/host\/node\/v8-flags\.ts$/], // asks Node for its flags
   ["node:timers/promises", MAY_WAIT],
 ]);
 
@@ -76,8 +78,11 @@ export function pretences(source: Source): Fault[] {
   return found;
 }
 
-/** The same in a bundle, where rooms are mixed: what no part of it may have. `engine`: there is nothing but the engine in it. */
-export function pretencesInBundle(source: Source, engine: boolean): Fault[] {
+/**
+ * The same in a bundle, where rooms are mixed: what no part of it may have.
+ * @param engine there is nothing but the engine in it, for Node or for web pages, which fetch their files
+ */
+export function pretencesInBundle(source: Source, engine: "node" | "web" | undefined): Fault[] {
   const { ts } = source;
   const found: Fault[] = [];
   for (const node of source.nodes()) {
@@ -86,7 +91,8 @@ export function pretencesInBundle(source: Source, engine: boolean): Fault[] {
     if (!engine) continue;
     const name = isWhole(source, node) ? source.dotted(node) : undefined;
     if (name === "Math.random") found.push(source.fault(node, `leaves it to chance: ${name}`));
-    if (COMPILES.test(name ?? "") || REMOTE.test(name ?? "")) found.push(source.fault(node, `runs what nobody can read here: ${name}`));
+    if (COMPILES.test(name ?? "") || (engine === "node" && REMOTE.test(name ?? "")))
+      found.push(source.fault(node, `runs what nobody can read here: ${name}`));
     if (ts.isStringLiteralLike(node) && HASH.test(node.text)) found.push(source.fault(node, "knows a hash"));
   }
   return found;
@@ -135,7 +141,7 @@ function global(source: Source, node: ts.Node): string | undefined {
   if (CHANCE.test(name) && !MAY_DRAW.test(path)) return `leaves it to chance: ${name}`;
   if (CLOCK.test(name) && !MAY_TIME.test(path)) return `hangs on the clock: ${name}`;
   if (WAIT.test(name) && !MAY_WAIT.test(path)) return `waits: ${name}`;
-  if (REMOTE.test(name)) return `asks somebody else: ${name}`;
+  if (REMOTE.test(name) && !MAY_ASK.test(path)) return `asks somebody else: ${name}`;
   if (MACHINE.test(name) && !(name === "process.execArgv" && MAY_START.test(path))) return `hangs on the machine: ${name}`;
   if (COMPILES.test(name)) return `runs what nobody can read here: ${name}`;
   if (name === "globalThis" && ts.isElementAccessExpression(node.parent)) return "takes a global by a computed name";
@@ -160,7 +166,7 @@ function imported(source: Source, node: ts.Node): string | undefined {
 function answer(source: Source, node: ts.Node): string | undefined {
   const { ts } = source;
   if (ts.isRegularExpressionLiteral(node))
-    return SENTENCE.test(node.text) && /^engine\/(?!compute|container)/.test(source.path)
+    return SENTENCE.test(node.text) && /^engine\/(?!compute|container|host)/.test(source.path)
       ? `knows a prompt: ${node.text.slice(0, 40)}`
       : undefined;
   const known = source.constant(node);
