@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html",
+  ".css": "text/css",
   ".js": "text/javascript",
   ".json": "application/json",
   ".wasm": "application/wasm",
@@ -88,7 +89,7 @@ export class Pages {
     const told = new Promise<Told<T>>((resolve) => {
       this.#tell = resolve as (told: Told<unknown>) => void;
     });
-    const child = start(browser, folder, `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/`);
+    const child = start(browser, folder, `${this.url}/`);
     const ended = new Promise<Told<T>>((resolve) => {
       child.once("exit", (code) => resolve({ error: `the browser ended with ${code}` }));
     });
@@ -106,6 +107,11 @@ export class Pages {
       await stop(child);
       if (profile === undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     }
+  }
+
+  /** Without a slash at its end. */
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   close(): void {

@@ -127,6 +127,30 @@ describe.each([
       ["plain", 1],
     ]);
   });
+
+  // Without a browser there is nothing to run it in; CI installs both.
+  it.runIf(browser !== undefined)("in a module worker, too", async () => {
+    const pages = await Pages.open({ isolated: true });
+    try {
+      const chain = await pages.run<string>(
+        browser!,
+        `const code = \`
+          import { loadModel } from "\${location.origin}/dist/bundle/web.js";
+          const model = await loadModel(undefined, { threads: 2 });
+          const { trace } = await model.generate("Once upon a time", ${JSON.stringify(WRITING)}).result();
+          await model.close();
+          postMessage(trace.chain);\`;
+        const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), { type: "module" });
+        return new Promise((resolve, reject) => {
+          worker.onmessage = ({ data }) => resolve(data);
+          worker.onerror = (event) => reject(new Error(event.message));
+        });`,
+      );
+      expect(chain).toBe(expected.f32.chain);
+    } finally {
+      pages.close();
+    }
+  });
 });
 
 /** What is hostile or goes wrong, in one page: it must live on. */

@@ -335,7 +335,7 @@ describe("hostile clients over a connection", () => {
     ["a header within a header", get("/health", "Host: localhost\r\nX-Request-Id: a\rSet-Cookie: b\r\n"), 400],
     ["OPTIONS", get("/v1/models", "Host: localhost\r\n", "OPTIONS"), 405],
     ["DELETE", get("/v1/models", "Host: localhost\r\n", "DELETE"), 405],
-    ["a method that there is not", get("/v1/models", "Host: localhost\r\n", "HACK"), 400],
+    ["a method that there is not", get("/v1/models", "Host: localhost\r\n", "BREW"), 400],
     ["CONNECT", get("localhost:80", "Host: localhost\r\n", "CONNECT"), 0],
     ["two slashes", get("//v1/models"), 404],
     ["an encoded zero", get("/v1/models/%00"), 404],

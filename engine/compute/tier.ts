@@ -1,5 +1,6 @@
 import { readModule } from "#host/kernel-files.js";
-import { addsProducts, canRevectorize, HOST_NAME, relaxedSimdFlag, revectorizeFlag, setFlag } from "#host/v8-flags.js";
+import { HOST_NAME } from "#host/name.js";
+import { addsProducts, canRevectorize, relaxedSimdFlag, revectorizeFlag, setFlag } from "#host/v8-flags.js";
 import { BitnetError } from "../errors.js";
 import { allocate } from "./arena.js";
 import { COUNTER_BYTES } from "./counters.js";

@@ -21,9 +21,6 @@ const REVECTORIZER_WORKS = 13.6;
 /** The last V8 that is known to call it experimental. */
 const EXPERIMENTAL_REVECTORIZER = 14.6;
 
-/** What messages call the host. */
-export const HOST_NAME: string = "Node";
-
 let host: V8Host | undefined;
 
 function ownHost(): V8Host {

@@ -1,6 +1,3 @@
-/** What messages call the host. */
-export const HOST_NAME: string = "browser";
-
 /** A page can't set an engine's flags. */
 export function relaxedSimdFlag(): undefined {
   return undefined;
