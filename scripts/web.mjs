@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-const { values } = parseArgs({ options: { port: { type: "string", default: "8321" }, out: { type: "string" } } });
+const usage = "usage: npm run web -- [--port 8321] [--out FOLDER]";
+const options = { port: { type: "string", default: "8321" }, out: { type: "string" }, help: { type: "boolean", default: false } };
 const types = {
   ".html": "text/html",
   ".css": "text/css",
@@ -76,9 +77,22 @@ function serve(port) {
   server.listen(port, "127.0.0.1", () => console.log(`http://localhost:${server.address().port} (end with Ctrl-C)`));
 }
 
-if (values.out !== undefined) write(values.out);
-else if (/^\d{1,5}$/.test(values.port)) serve(Number(values.port));
-else {
-  console.error("error: --port is a number");
-  process.exitCode = 2;
+function main() {
+  let values;
+  try {
+    ({ values } = parseArgs({ options }));
+  } catch (error) {
+    console.error(`error: ${error.message}\n${usage}`);
+    process.exitCode = 2;
+    return;
+  }
+  if (values.help) console.log(usage);
+  else if (values.out !== undefined) write(values.out);
+  else if (/^\d{1,5}$/.test(values.port) && Number(values.port) < 65536) serve(Number(values.port));
+  else {
+    console.error(`error: --port is a number from 0 to 65535\n${usage}`);
+    process.exitCode = 2;
+  }
 }
+
+main();
