@@ -74,12 +74,19 @@ interface Engine {
   /** From which rows are read while it computes; undefined: all is in memory. */
   readonly files?: ModelFiles;
   compute(batch: StepBatch): void;
-  /** Of an output of the batch: all, or −Infinity for those that can't be chosen. */
-  logits(index: number, output: RowOutput): Float32Array;
+  /** Of an output of the batch. */
+  logits(index: number, output: RowOutput): Logits;
   /** An output's hidden state behind the last norm, of which logits are made, [hidden] f32. */
   hidden(index: number): Float32Array;
   /** What was counted so far, on all threads. */
   counters(): Counters;
+}
+
+/** Logits, [vocab] f32. */
+interface Logits {
+  readonly all: Float32Array;
+  /** Ascending: only these can be chosen, and the others are −Infinity. Left out: all can. */
+  readonly among?: readonly number[] | undefined;
 }
 
 /** What the leader sends to the followers. */
@@ -148,12 +155,13 @@ serveWorker({
 
 function answer(output: RowOutput, from: Engine, index: number): StepOutput {
   if (output.want === "state") return { state: from.hidden(index).slice() };
-  const logits = from.logits(index, output);
+  const { all: logits, among } = from.logits(index, output);
   switch (output.want) {
     case "sample": {
       const { options, seen, counts, ids, allowed, logprobs } = output;
       const scores = logits.subarray(0, ids);
-      const id = sampleToken(allowed ? masked(scores, allowed) : scores, options, output.index, seen, counts);
+      const [few, masking] = allowed && among ? [among.filter((id) => isAllowed(allowed, id)), undefined] : [among, allowed];
+      const id = sampleToken(masking ? masked(scores, masking) : scores, options, output.index, seen, counts, few);
       return {
         id,
         ...(logprobs !== undefined && { logprobs: logprobsOf(logits, id, logprobs, ids) }),
@@ -280,11 +288,11 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
     logits(index, output) {
       const place = places[index]!;
       const allowed = few[index];
-      if (search !== undefined && allowed !== undefined) return search.exactly(allowed, headInput(place));
-      if (step.full || search === undefined || output.want !== "sample") return all(place);
+      if (search !== undefined && allowed !== undefined) return { all: search.exactly(allowed, headInput(place)), among: allowed };
+      if (step.full || search === undefined || output.want !== "sample") return { all: all(place) };
       const { options, seen, counts, ids, allowed: mask } = output;
       const x = headInput(place);
-      return search.best(
+      const best = search.best(
         all(place),
         x,
         codedState(memory, plan, plan.head, x, place),
@@ -293,6 +301,7 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
         ids,
         mask && ((id) => isAllowed(mask, id)),
       );
+      return { all: best, among: search.computed };
     },
     hidden: (index) => new Float32Array(memory.buffer, stateOf(places[index]!), plan.config.hiddenSize),
     counters: () => readCounters(memory, plan.counters, plan.threads, plan.config.ffnSize),
@@ -302,7 +311,13 @@ function kernelEngine(kernels: Kernels, memory: WebAssembly.Memory, plan: Networ
 function leadReference(request: LoadRequest, activationQuant: boolean): { loaded: Omit<Loaded, "counters">; ready: Engine } {
   const { config, sources, stamps, contextLength, cacheTokens, kv, states } = request;
   const run = new ReferenceRun(config, loadReference(sources, config, stamps), activationQuant, contextLength, kv, states, cacheTokens);
-  return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, requested", memoryBytes: 0 }, ready: run };
+  const ready: Engine = {
+    compute: (batch) => run.compute(batch),
+    logits: (index) => ({ all: run.logits(index) }),
+    hidden: (index) => run.hidden(index),
+    counters: () => run.counters(),
+  };
+  return { loaded: { limits: run.limits, tier: "none", why: "scalar TypeScript, requested", memoryBytes: 0 }, ready };
 }
 
 function loadBytes(needs: LoadNeeds, sources: NetworkSources): number {

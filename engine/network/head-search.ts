@@ -24,9 +24,10 @@ const TINY = 1e-15;
  *
  * With e a row, ê its codes, x the hidden state and x̂ its codes, |e·x − ê·x̂| ≤ ‖e − ê‖·‖x‖ + ‖ê‖·‖x − x̂‖ (Cauchy–Schwarz), plus the
  * rounding of both f32 sums, at most (n/8 + 40)·2^-24·‖e‖·‖x‖ in all, of a ternary head, whose groups are summed too, (n/4 + 40)·2^-24·‖e‖·‖x‖.
- * So each logit has a lower and an upper bound. A row whose upper bound is below `count` lower bounds can't be among the `count` best. Of the
- * others, which are few, the scan's ê is refined by the lower bits of the codes. The `count` rows with the best lower bounds are then read and
- * computed as the exact head does. All others whose upper bound isn't below the least of these exact logits are computed, too.
+ * So each logit has a lower and an upper bound. A row whose upper bound is below `count` lower bounds can't be among the `count` best. The scan's
+ * ê is refined by the lower bits of the codes: first of the `count` rows with the best lower bounds, which rise by that and rule out most rows, then
+ * of those that are left. The `count` rows with the best lower bounds are then read and computed as the exact head does. All others whose upper
+ * bound isn't below the least of these exact logits are computed, too.
  */
 export class HeadSearch {
   readonly #kernels: Kernels;
@@ -56,8 +57,8 @@ export class HeadSearch {
     new Float32Array(memory.buffer, errors, rows).fill(3e38, vocabSize);
   }
 
-  /** Rows that the last search computed exactly. */
-  computed = 0;
+  /** The rows that the last search computed exactly, ascending; undefined: none, and all logits are NaN. */
+  computed: readonly number[] | undefined;
 
   /**
    * @param coarse [vocab] f32 from the scan
@@ -81,7 +82,10 @@ export class HeadSearch {
     const { norm, residual } = state;
     const result = this.#result;
     // Not finite, in f32: the exact logits aren't either, and the sampler says so.
-    if (!Number.isFinite(Math.fround(norm))) return result.fill(Number.NaN);
+    if (!Number.isFinite(Math.fround(norm))) {
+      this.computed = undefined;
+      return result.fill(Number.NaN);
+    }
     const kernels = this.#kernels;
     const { kind, rows, kPad, low, scales, errors, fineErrors } = this.#plan.head;
     const perError = norm * NORM_SLACK;
@@ -107,10 +111,12 @@ export class HeadSearch {
       for (let id = 0; id < ids; id++) if (!isAllowed(id)) upper[id] = lower[id] = Number.NEGATIVE_INFINITY;
     }
     if (adjust || isAllowed || count > 1 || ids < vocabSize) least = kthLargest(lower.subarray(0, ids), count);
-    let found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, upper.byteOffset, rows, least));
-    const beyond = found.findIndex((id) => id >= ids);
-    if (beyond >= 0) found = found.subarray(0, beyond);
-    if (kind === "scan" && found.length > count) {
+    const foundIn = (values: Float32Array): Uint32Array => {
+      const found = this.#found.subarray(0, kernels.atLeast(this.#found.byteOffset, values.byteOffset, rows, least));
+      const beyond = found.findIndex((id) => id >= ids);
+      return beyond < 0 ? found : found.subarray(0, beyond);
+    };
+    const refine = (found: Uint32Array): void => {
       kernels.refine(
         lower.byteOffset,
         upper.byteOffset,
@@ -127,14 +133,15 @@ export class HeadSearch {
         perScale,
         perError * TINY,
       );
-      // Those of other rows, which are changed twice, are not looked at any more.
-      adjust?.(lower);
-      adjust?.(upper);
+      if (adjust) for (const values of [lower, upper]) this.#adjusted(adjust, values, found);
       least = kthLargest(
         Float32Array.from(found, (id) => lower[id]!),
         count,
       );
-    }
+    };
+    if (kind === "scan") refine(foundIn(lower));
+    const found = foundIn(upper);
+    if (kind === "scan" && found.length > count) refine(found);
     result.fill(Number.NEGATIVE_INFINITY);
     const best: number[] = []; // `count`, and any that tie
     const others: number[] = [];
@@ -145,19 +152,28 @@ export class HeadSearch {
     const worst = best.length < count ? Number.NEGATIVE_INFINITY : best.reduce((least, id) => Math.min(least, logits[id]!), Infinity);
     const rest = others.filter((id) => !(upper[id]! < worst));
     this.#compute(rest, x);
-    this.computed = best.length + rest.length;
+    this.computed = [...best, ...rest].sort((a, b) => a - b);
     return result;
+  }
+
+  /** Adjusts some values in place, and no others. */
+  #adjusted(adjust: Adjust, values: Float32Array, ids: Uint32Array): void {
+    const all = this.#result; // what it holds is not needed any more, or not yet
+    for (const id of ids) all[id] = values[id]!;
+    adjust(all);
+    for (const id of ids) values[id] = all[id]!;
   }
 
   /**
    * The exact logits of some tokens, without a scan.
+   * @param tokens ascending
    * @param x the hidden state, [hidden] f32
    * @returns [vocab] f32: −Infinity for the others; overwritten by the next call
    */
   exactly(tokens: readonly number[], x: number): Float32Array {
     this.#result.fill(Number.NEGATIVE_INFINITY);
     this.#compute(tokens, x);
-    this.computed = tokens.length;
+    this.computed = tokens;
     return this.#result;
   }
 

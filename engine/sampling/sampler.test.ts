@@ -279,7 +279,15 @@ describe("a mask of tokens", () => {
           { ...neutral, minP: 0.2 },
         ]) {
           const few = { ...options, seed };
-          const chosen = sampleToken(masked(logits, maskOf(ids!, values.length)), few, index % 1000, none);
+          const rest = masked(logits, maskOf(ids!, values.length));
+          const chosen = sampleToken(rest, few, index % 1000, none);
+          // Told which are left, it looks at no others.
+          for (const penalty of [1, 1.4]) {
+            const penalised = { ...few, repetitionPenalty: penalty };
+            const seen = Int32Array.from(values.keys()).filter((id) => id % 3 === 0);
+            const all = sampleToken(rest, penalised, index % 1000, seen);
+            expect(sampleToken(rest, penalised, index % 1000, seen, undefined, sorted)).toBe(all);
+          }
           const among = sampleToken(
             Float32Array.from(sorted, (id) => logits[id]!),
             few,

@@ -13,6 +13,9 @@ const FIRST_SELECTION = 256;
 /** Beyond these a penalty could push a float32 logit to infinity; useful ones lie between 0.8 and 2. */
 const PENALTY_RANGE = [0.01, 100] as const;
 
+/** So many are sorted as they are. */
+const FEW = 4096;
+
 /** Tokens by the upper 16 bits of their logit, counted again in each selection. */
 const histogram = new Uint32Array(0x10000);
 
@@ -106,13 +109,13 @@ function falling(bits: number): number {
 
 /**
  * The ids of the `count` highest logits (finite or −Infinity), highest first, ties by lower id: the first `count` of a full sort.
- * A histogram of the logits' upper bits says which can be among them; only those are sorted.
+ * Of many, a histogram of the logits' upper bits says which can be among them; only those are sorted.
  */
 function selectBest(logits: Float32Array, count: number): Int32Array {
   const bits = new Int32Array(logits.buffer, logits.byteOffset, logits.length);
   let bucket = 0xffff; // the last one that is needed
   let members = bits.length;
-  if (count < bits.length) {
+  if (count < bits.length && bits.length > FEW) {
     histogram.fill(0);
     for (let id = 0; id < bits.length; id++) histogram[falling(bits[id]!) >>> 16]!++;
     bucket = 0;
@@ -141,7 +144,8 @@ export function bestNeeded({ temperature, topK }: SamplingOptions): number | und
 }
 
 /**
- * Chooses a token. logits [vocab] f32, not changed; `index`: how many tokens of the answer were drawn before; `seen` and `counts` as of `adjusting`.
+ * Chooses a token. logits [vocab] f32, not changed; `index`: how many tokens of the answer were drawn before; `seen` and `counts` as of `adjusting`;
+ * `among`, ascending: the others' logits are −Infinity and need not be looked at.
  *
  * In this order, vLLM's up to temperature and then Hugging Face's: what may not be chosen at all is −Infinity before (`masked`); logit bias →
  * repetition penalty → frequency and presence penalty → temperature → top-k → top-p (of what top-k left) → min-p, then the `index`-th random
@@ -149,31 +153,46 @@ export function bestNeeded({ temperature, topK }: SamplingOptions): number | und
  * w = exp((logit − max) / temperature), and are summed in that order; only the sum over a whole vocabulary, of which just the head is
  * put in order, runs by id. Top-k keeps exactly k: unlike there, ties at the k-th place go to the lower ids.
  */
-export function sampleToken(logits: Float32Array, options: SamplingOptions, index: number, seen: Int32Array, counts?: Int32Array): number {
+export function sampleToken(
+  logits: Float32Array,
+  options: SamplingOptions,
+  index: number,
+  seen: Int32Array,
+  counts?: Int32Array,
+  among?: readonly number[],
+): number {
   const vocab = logits.length;
   if (vocab > MAX_VOCAB) throw new BitnetError("internal", `a vocabulary of ${vocab} is more than the sampler can take (${MAX_VOCAB})`);
-  const { temperature, topP, minP } = options;
   const adjust = adjusting(options, seen, counts);
-  const scores = adjust ? logits.slice() : logits;
-  adjust?.(scores);
+  const adjusted = adjust ? logits.slice() : logits;
+  adjust?.(adjusted);
+  if (!among) return choose(adjusted, vocab, options, index);
+  const scores = Float32Array.from(among, (id) => adjusted[id]!);
+  return among[choose(scores, vocab, options, index)]!;
+}
+
+/** The place of the chosen one in `scores`, which are those of a whole vocabulary, but for some that can't be chosen. */
+function choose(scores: Float32Array, vocab: number, options: SamplingOptions, index: number): number {
+  const { temperature, topK, topP, minP } = options;
   const max = highest(scores);
   if (temperature === 0) return scores.indexOf(max);
 
   const weight = (id: number) => exp64((scores[id]! - max) / temperature);
-  const limit = options.topK === 0 ? vocab : Math.min(options.topK, vocab);
-  let best = selectBest(scores, limit < vocab ? limit : Math.min(FIRST_SELECTION, vocab));
+  const isCut = topK > 0 && topK < vocab;
+  const limit = Math.min(isCut ? topK : vocab, scores.length);
+  let best = selectBest(scores, isCut ? limit : Math.min(FIRST_SELECTION, limit));
   /** The id at a rank of the full order; more of it is sorted where needed. */
   const ranked = (rank: number): number => {
-    if (rank >= best.length) best = selectBest(scores, Math.min(best.length * 16, vocab));
+    if (rank >= best.length) best = selectBest(scores, Math.min(best.length * 16, scores.length));
     return best[rank]!;
   };
 
-  const cut = topP < 1 || minP > 0;
+  const isTrimmed = topP < 1 || minP > 0;
   let kept = limit;
   let mass = 0; // of the kept
-  if (limit < vocab) for (const id of best) mass += weight(id);
-  else if (topP < 1 || !cut) for (let id = 0; id < vocab; id++) mass += weight(id);
-  if (cut) {
+  if (isCut) for (const id of best) mass += weight(id);
+  else if (topP < 1 || !isTrimmed) for (let id = 0; id < scores.length; id++) mass += weight(id);
+  if (isTrimmed) {
     const enough = topP < 1 ? topP * mass : Infinity;
     mass = 0;
     for (kept = 0; kept < limit; kept++) {
