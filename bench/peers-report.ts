@@ -52,8 +52,8 @@ export function bytesPerToken(shape: Shape, depth: number, { kv = "f32", head = 
   const headDim = hidden / heads;
   const kvSize = kvHeads * headDim;
   const ternary = (layers * (2 * hidden * hidden + 2 * kvSize * hidden + 3 * hidden * ffn)) / 4;
-  // Two-stage: codes of 8 bits, a scale and an error a row (the few rows that are read exactly are left out); exact: bf16.
-  const table = vocab * (head === "exact" ? hidden * 2 : hidden + 8);
+  // Two-stage: the upper 6 bits of codes, a scale and an error a row (what is read of the few rows that can win is left out); exact: bf16.
+  const table = vocab * (head === "exact" ? hidden * 2 : hidden * 0.75 + 8);
   return ternary + table + (depth * layers * kvHeads * cacheHeadBytes(kv, headDim)) / KV_BLOCK;
 }
 

@@ -68,6 +68,7 @@ it("has what a user needs, and nothing else", () => {
       "web-chat.js",
       "web-worker.js",
       "web-store.js",
+      "workerd.js",
       "worker.cjs",
       "perf.js",
       "LICENSES.txt",
@@ -75,6 +76,7 @@ it("has what a user needs, and nothing else", () => {
     ...[
       "dist/engine/index.d.ts",
       "dist/engine/web.d.ts",
+      "dist/engine/workerd.d.ts",
       "dist/engine/index.d.cts",
       "dist/hub/index.d.ts",
       "dist/hub/index.d.cts",

@@ -115,17 +115,22 @@ function summary({ promptIds, ids, text, stopReason, timings }: GenerationResult
 /** Writes how the text came about, unless it was given up. */
 async function writeReceipt(path: string, flags: RunFlags, model: Model, result: GenerationResult): Promise<void> {
   if (result.stopReason === "aborted") return;
-  const [{ makeReceipt }, { writeRecord }] = await Promise.all([
+  const [{ makeReceipt }, { provenance }, { writeRecord }] = await Promise.all([
     import("../validation/receipts/receipt.js"),
+    import("../validation/records/provenance.js"),
     import("../validation/records/records.js"),
   ]);
   const { head, kv } = flags;
   const receipt = await makeReceipt(model, result as GenerationResult & Required<Pick<GenerationResult, "trace">>, {
     path: flags.model,
     load: { ...fileOptions(flags), ...(head !== undefined && { head }), ...(kv !== undefined && { kv }) },
-    cliArgs: process.argv.slice(2),
-    deterministic: process.env.BITNET_DETERMINISTIC === "1",
-    date: new Date(),
+    provenance: (ran) =>
+      provenance({
+        ...ran,
+        cliArgs: process.argv.slice(2),
+        deterministic: process.env.BITNET_DETERMINISTIC === "1",
+        date: new Date(),
+      }),
   });
   await writeRecord(path, "receipt", receipt);
 }

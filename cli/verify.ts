@@ -21,8 +21,9 @@ export async function verify(path: string, flags: VerifyFlags): Promise<void> {
     await writeJson({ verdict: "match", steps: receipt.steps.length, tier, threads, replayed, claimed });
     return;
   }
-  const { kernel_tier, node } = receipt.provenance;
-  const written = `written on Node ${node}, ${on(kernel_tier ?? "none", receipt.provenance.threads ?? 0)}`;
+  const { provenance } = receipt;
+  const where = "node" in provenance ? `on Node ${provenance.node}` : `in a page (${provenance.user_agent})`;
+  const written = `written ${where}, ${on(provenance.kernel_tier ?? "none", provenance.threads ?? 0)}`;
   await write(`match: ${receipt.steps.length} steps, ${printable(written)}; replayed on Node ${process.version}, ${on(tier, threads)}\n`);
   await write(`replayed: ${replayed.join(", ")}\n`);
   await write(`only claimed: ${claimed.join(", ")}\n`);

@@ -18,15 +18,23 @@ const TYPE_ONLY_EXCEPTION = { from: "engine/compute/step.ts", to: "engine/sampli
 
 /** The room of what differs between hosts, and the folders of each. Everything else imports their modules as `#host/…`. */
 const HOST = "engine/host/";
-const HOSTS = [`${HOST}node/`, `${HOST}web/`];
+const HOSTS = [`${HOST}node/`, `${HOST}web/`, `${HOST}inline/`];
 /** The public API in a page: that of everywhere, and what only pages have. */
 const WEB_INDEX = "engine/web.ts";
+/** The same where one thread is all there is. */
+const INLINE_INDEX = "engine/workerd.ts";
 /** What only some hosts have. */
 const OF_HOSTS = new Set(
   "process Buffer require __dirname window document navigator location self Worker MessageChannel fetch XMLHttpRequest Blob File FileReader localStorage indexedDB".split(
     " ",
   ),
 );
+
+/** What makes and replays receipts, on any host: the page uses it, too. */
+const RECEIPTS = new Set([
+  ...["receipts/calls.ts", "receipts/receipt.ts", "receipts/replay.ts"].map((path) => `validation/${path}`),
+  ...["records/hashes.ts", "records/origin.ts", "records/plausible.ts", "records/tokenizer-hash.ts"].map((path) => `validation/${path}`),
+]);
 
 interface Import {
   readonly specifier: string;
@@ -36,7 +44,7 @@ interface Import {
 /** Place in the order; the engine's root files are the ground that all stand on, its index the roof. */
 function rank(path: string): number {
   if (path === "engine/index.ts") return ROOMS.length + 1;
-  if (path === WEB_INDEX) return ROOMS.length + 2;
+  if (path === WEB_INDEX || path === INLINE_INDEX) return ROOMS.length + 2;
   const [, room, inside] = path.split("/");
   return inside === undefined ? 0 : ROOMS.indexOf(room ?? "") + 1;
 }
@@ -145,15 +153,18 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
   const [area] = path.split("/");
   const wrong = (why: string): string[] => [`${path} imports ${specifier}: ${why}`];
   if (!specifier.startsWith(".")) {
+    if (RECEIPTS.has(path) && !specifier.startsWith("#host/")) return wrong("receipts are of no host");
     if (area !== "engine") return [];
     if (specifier.startsWith("#host/")) return rank(path) > rank(HOST) ? [] : wrong("it runs against the way of the data");
     if (specifier.startsWith("node:")) return path.startsWith(`${HOST}node/`) ? [] : wrong("node:* belongs to host/node/");
     return wrong("the engine is our own");
   }
+  if (specifier.endsWith(".wasm")) return path.startsWith(HOSTS[2]!) ? [] : wrong("only a host that compiles modules itself imports them");
   const target = targetOf(path, specifier);
   const [targetArea] = target.split("/");
   const host = HOSTS.find((folder) => target.startsWith(folder));
-  if (host !== undefined && !path.startsWith(host) && !(path === WEB_INDEX && host === HOSTS[1]))
+  const mayUseWeb = path === WEB_INDEX || path.startsWith(HOSTS[2]!);
+  if (host !== undefined && !path.startsWith(host) && !(mayUseWeb && host === HOSTS[1]))
     return wrong("what is of one host is imported as #host/…, and chosen by a condition");
   if (target.includes(".test.")) return wrong("a test must not be imported");
   if (area === "engine") {
@@ -171,8 +182,11 @@ function importFaults(path: string, { specifier, typeOnly }: Import): string[] {
   if (area === "server" && targetArea !== "server" && targetArea !== "engine") return wrong("server stands on the engine alone");
   if (area === "ai" && targetArea !== "ai" && targetArea !== "engine") return wrong("ai stands on the engine alone");
   if (targetArea === "ai" && area !== "ai") return wrong("nobody knows ai");
-  if (area === "web" && targetArea !== "web" && target !== WEB_INDEX) return wrong("the page uses the public API of pages");
+  if (area === "web" && targetArea !== "web" && target !== WEB_INDEX && !RECEIPTS.has(target))
+    return wrong("the page uses the public API of pages, and what receipts need of no host");
   if (targetArea === "web" && area !== "web") return wrong("nobody knows the page");
+  const ofNode = targetArea === "validation" ? !RECEIPTS.has(target) : target === "engine/index.ts";
+  if (RECEIPTS.has(path) && !typeOnly && ofNode) return wrong("receipts are of no host");
   if (area === "validation" && targetArea === "validation" && !mayImport(path, target))
     return wrong("against the order of validation's rooms");
   const usesPublic = area === "cli" || area === "server" || area === "ai";
@@ -236,6 +250,9 @@ describe("the checker", () => {
     ["engine/host/node/files.ts", 'import { a } from "../../container/source.js";', /against the way/],
     ["engine/host/web/files.ts", 'import { a } from "../node/files.js";', /of one host/],
     ["engine/host/web/files.ts", 'import { a } from "node:path";', /node:\*/],
+    ["engine/host/web/files.ts", 'import { a } from "../inline/files.js";', /of one host/],
+    ["engine/host/inline/files.ts", 'import { a } from "../node/files.js";', /of one host/],
+    ["engine/host/web/kernel-files.ts", 'import a from "../../../kernels/plain.wasm";', /compiles modules itself/],
     ["engine/compute/pool.ts", 'import type { a } from "../host/node/threads.js";', /of one host/],
     ["engine/compute/pool.ts", 'import { Worker } from "node:worker_threads";', /node:\*/],
     ["server/node.ts", 'import { a } from "../engine/host/node/files.js";', /of one host/],
@@ -267,6 +284,10 @@ describe("the checker", () => {
     ["validation/attic/files.ts", 'import { a } from "../statistics/summary.js";', /order of validation/],
     ["cli/run.ts", 'import { a } from "../engine/network/forward.js";', /public API/],
     ["web/main.ts", 'import { a } from "../engine/index.js";', /public API of pages/],
+    ["web/prove.ts", 'import { a } from "../validation/receipts/verify.js";', /public API of pages/],
+    ["validation/receipts/receipt.ts", 'import { a } from "node:crypto";', /of no host/],
+    ["validation/receipts/replay.ts", 'import { a } from "../records/provenance.js";', /of no host/],
+    ["validation/receipts/replay.ts", 'import { a } from "../../engine/index.js";', /of no host/],
     ["bench/peers.ts", 'import { a } from "../web/isolation.js";', /nobody knows the page/],
     ["server/chat.ts", 'import type { a } from "../engine/text/types.js";', /public API/],
     ["server/chat.ts", 'import { a } from "../validation/records/records.js";', /engine alone/],
@@ -314,7 +335,11 @@ describe("the checker", () => {
     ["validation/records/records.test.ts", 'import { a } from "../release/release.js";'],
     ["engine/compute/cpus.ts", "const { process } = a; a.fetch(); class B { private document(): void {} }"],
     ["engine/host/web/limits.ts", "const n = navigator.hardwareConcurrency;"],
+    ["engine/host/inline/files.ts", 'export { a } from "../web/files.js"; import b from "../../../kernels/plain.wasm";'],
+    ["engine/workerd.ts", 'import "./generation/worker.js"; export type * from "./index.js";'],
     ["engine/web.ts", 'export { a } from "./host/web/store.js"; export type * from "./index.js";'],
+    ["web/prove.ts", 'import { a } from "../validation/receipts/replay.js"; import { b } from "../engine/web.js";'],
+    ["validation/receipts/replay.ts", 'import type { a } from "../records/provenance.js"; import { b } from "../records/hashes.js";'],
     ["engine/errors.ts", "switch (a) { default: break; } /* any console.log */ const b = 'export default any';"],
   ];
   it.each(allowed)("lets pass %s: %s", (path, source) => {

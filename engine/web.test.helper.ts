@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { createReadStream, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createReadStream, existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -19,6 +19,16 @@ const TYPES: Readonly<Record<string, string>> = {
 /** Browsers that this machine has. */
 export const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path));
 export const FIREFOX = ["/usr/bin/firefox-esr", "/usr/bin/firefox"].find((path) => existsSync(path));
+
+/** WebKitGTK's own small browser, which needs a display: xvfb-run gives it one. */
+export const WEBKIT = existsSync("/usr/bin/xvfb-run")
+  ? readdirSync("/usr/lib", { recursive: false, encoding: "utf8" })
+      .filter((folder) => folder.endsWith("-linux-gnu"))
+      .flatMap((folder) =>
+        ["webkitgtk-6.0", "webkit2gtk-4.1", "webkit2gtk-4.0"].map((name) => join("/usr/lib", folder, name, "MiniBrowser")),
+      )
+      .find((path) => existsSync(path))
+  : undefined;
 
 /** A started browser takes longer on a busy machine; a page that says nothing for so long says nothing any more, ms. */
 const MOST_MS = 240_000;
@@ -129,6 +139,10 @@ function start(browser: string, profile: string, url: string): ChildProcess {
       'user_pref("browser.shell.checkDefaultBrowser", false);\nuser_pref("datareporting.policy.dataSubmissionEnabled", false);\n',
     );
     return spawn(browser, ["--headless", "--no-remote", "--profile", profile, url], options);
+  }
+  if (browser === WEBKIT) {
+    const env = { ...process.env, HOME: profile, XDG_DATA_HOME: profile, XDG_CACHE_HOME: profile, XDG_CONFIG_HOME: profile };
+    return spawn("/usr/bin/xvfb-run", ["-a", browser, url], { ...options, env });
   }
   const flags = [
     "--headless",

@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
 import { loadModel } from "./index.js";
 import { THOROUGH } from "./thorough.test.helper.js";
-import { CHROMIUM, FIREFOX, Pages } from "./web.test.helper.js";
+import { CHROMIUM, FIREFOX, Pages, WEBKIT } from "./web.test.helper.js";
 
 // The package as it is published in real browsers, with and without the headers that let workers share memory: the same bits as here.
 
@@ -47,8 +47,7 @@ const program = (cases: readonly Case[]): string => `
   const blob = await (await fetch("${MODEL}")).blob();
   const names = ${JSON.stringify(readdirSync(PACKED))};
   const files = await Promise.all(names.map(async (name) => new File([await (await fetch("/${PACKED}/" + name)).blob()], name)));
-  const root = await navigator.storage.getDirectory();
-  const directory = await root.getDirectoryHandle("packed", { create: true });
+  const root = () => navigator.storage.getDirectory();
   const write = async (folder, file, name) => {
     const handle = await folder.getFileHandle(name, { create: true });
     const writable = await handle.createWritable();
@@ -56,11 +55,20 @@ const program = (cases: readonly Case[]): string => `
     await writable.close();
     return handle;
   };
-  for (const file of files) await write(directory, file, file.name);
-  const sources = { package: undefined, blob, files, directory, opfs: await write(root, blob, "model.gguf") };
+  const sources = {
+    package: () => undefined,
+    blob: () => blob,
+    files: () => files,
+    opfs: async () => write(await root(), blob, "model.gguf"),
+    directory: async () => {
+      const directory = await (await root()).getDirectoryHandle("packed", { create: true });
+      for (const file of files) await write(directory, file, file.name);
+      return directory;
+    },
+  };
   const outcomes = [];
   for (const { source, options } of ${JSON.stringify(cases)}) {
-    const model = await loadModel(sources[source], options);
+    const model = await loadModel(await sources[source](), options);
     const { kernels, threads } = await model.describe();
     const logits = await model.logits(${JSON.stringify(IDS)});
     const { text, trace } = await model.generate("Once upon a time", ${JSON.stringify(WRITING)}).result();
@@ -86,6 +94,21 @@ const expected = {} as Record<"f32" | "q8", Outcome>;
 beforeAll(async () => {
   for (const kv of ["f32", "q8"] as const) expected[kv] = await outcomeHere(kv);
 });
+
+// WebKitGTK has no relaxed SIMD, and its workers share no memory, even where a page is isolated. Without it there is nothing to run it in; CI installs it.
+it.runIf(WEBKIT !== undefined).each([true, false])(
+  "in WebKitGTK: the same bits, plain kernels, one thread (isolated: %s)",
+  async (isolated) => {
+    const cases: Case[] = [
+      { source: "package", options: {} },
+      { source: "blob", options: { threads: 2, kv: "q8" } },
+      { source: "files", options: {} },
+    ];
+    const outcomes = await outcomesIn(WEBKIT!, cases, isolated);
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual([expected.f32, expected.q8, expected.f32]);
+    expect(outcomes.map(({ tier, threads }) => [tier, threads])).toEqual(cases.map(() => ["plain", 1]));
+  },
+);
 
 describe.each([
   ["Chromium", CHROMIUM],
@@ -172,6 +195,11 @@ const hostile = `
     await model.close();
   }
   const none = await loadModel(new Blob([new Uint8Array(5000)])).catch(told);
+  const gigabytes = Array(32).fill(new Uint8Array(2 ** 26)); // two
+  const large = await loadModel(new Blob(gigabytes)).catch(told);
+  const padded = await loadModel(new Blob([blob, ...gigabytes]), { threads: 1 });
+  const begun = (await padded.generate("The", { maxTokens: 2, temperature: 0 }).result()).ids;
+  await padded.close();
   const writing = await loadModel(blob);
   const ended = writing.generate("Once upon a time", { maxTokens: 2000, ignoreEos: true }).result().then(() => "ended", told);
   await new Promise((resolve) => setTimeout(resolve, 200));
@@ -182,7 +210,7 @@ const hostile = `
     await model.close();
   }
   const { bytes } = await performance.measureUserAgentSpecificMemory();
-  return { templates, none, ended: await ended, bytes };
+  return { templates, none, large, begun, ended: await ended, bytes };
 `;
 
 // A model takes 18 MB: of those that are closed nothing may stay. Only Chromium tells what a page takes, and takes a minute for it: CI alone asks.
@@ -196,6 +224,8 @@ it.runIf(THOROUGH && CHROMIUM !== undefined)(
       expect(result).toMatchObject({
         templates: [limit, limit, limit],
         none: { code: "file", message: expect.stringContaining("model") },
+        large: { code: "file", message: expect.stringContaining("model") },
+        begun: [expect.any(Number), expect.any(Number)],
         ended: { code: "closed" },
       });
       expect(result!.bytes).toBeLessThan(15e6);

@@ -89,6 +89,42 @@ describe.each(TIERS)("ternary product, %s", (tier) => {
     }
   });
 
+  it("is right where the sums of neighbours just fit into 16 bits, and where they just don't", () => {
+    const k = 8640;
+    const kPad = Math.ceil(k / 128) * 128;
+    const columns = 10; // a batch that is unpacked
+    const bench = new Bench(tier, 3 << 20);
+    const weights = bench.packedRows(new Uint8Array(ROWS * k).fill(2), ROWS, k, kPad);
+    const xBytes = kPad * activationBytes(tier);
+    const [x, meta, y] = [bench.take(columns * xBytes), bench.take(columns * 8), bench.take(columns * ROWS * 4)];
+    const scratch = bench.take(ternaryScratch(kPad));
+    const values = columns * kPad;
+    const activations =
+      activationBytes(tier) === 2 ? new Int16Array(bench.memory.buffer, x, values) : new Int8Array(bench.memory.buffer, x, values);
+    const sums = new Int32Array(bench.memory.buffer, meta, columns * 2);
+    for (const pair of [0, 7, 8, 15]) {
+      for (const sign of [1, -1]) {
+        for (const total of [16383, 16384, 16385, 40000]) {
+          activations.fill(0);
+          let left = total;
+          for (let step = 0; left > 0; step += 32) {
+            for (const i of [2 * pair, 2 * pair + 1]) {
+              const magnitude = Math.min(left, 127);
+              activations[3 * kPad + step + i] = sign * magnitude;
+              left -= magnitude;
+            }
+          }
+          sums.fill(0);
+          sums[2 * 3] = sign * total;
+          for (let c = 0; c < columns; c++) bench.f32(meta + c * 8 + 4, 1)[0] = 127;
+          bench.kernels.ternary(weights, ROWS, kPad, 1, x, xBytes, meta, columns, y, ROWS * 4, scratch);
+          const right = Float32Array.from({ length: columns * ROWS }, (_, i) => (Math.floor(i / ROWS) === 3 ? sign * total : 0));
+          expect(bench.f32(y, columns * ROWS), `${sign * total} in pair ${pair}`).toEqual(right);
+        }
+      }
+    }
+  });
+
   it("works beyond 2 GiB", () => {
     const k = 256;
     const codes = Uint8Array.from({ length: ROWS * k }, (_, i) => i % 3);

@@ -5,7 +5,7 @@
 // What Node starts itself is CommonJS, which it starts sooner. Lines stay lines: an uncaught error shows the one it came from. Development and most
 // tests use tsc's modules.
 import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, extname, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
 
@@ -53,7 +53,7 @@ const withoutProcesses = {
   },
 };
 
-const { engines } = JSON.parse(readFileSync(join(dist, "../package.json"), "utf8"));
+const { engines, version } = JSON.parse(readFileSync(join(dist, "../package.json"), "utf8"));
 const oldest = engines.node
   .match(/^>=(\d+)\.(\d+)$/)
   .slice(1)
@@ -175,6 +175,23 @@ for (const [path, name] of [["engine/web.js", "web.js"], ...Object.entries(webPr
   await bundle.close();
 }
 
+// For runtimes without workers that compile modules themselves: they are imports.
+const inline = await rolldown({
+  input: join(dist, "engine/workerd.js"),
+  platform: "browser",
+  resolve: { symlinks: false, conditionNames: ["workerd", "browser", "import"] },
+  checks: { ineffectiveDynamicImport: false },
+  plugins: [
+    relocate({}),
+    {
+      name: "modules",
+      resolveId: (source) => (source.endsWith(".wasm") ? { id: `../kernels/${basename(source)}`, external: "relative" } : null),
+    },
+  ],
+});
+await inline.write({ file: join(out, "workerd.js"), format: "esm", codeSplitting: false, minify: true, comments: false });
+await inline.close();
+
 // The page that shows it, beside the package's own files as `npm run web` serves them. It is no part of the package.
 if (existsSync(join(dist, "web/main.js"))) {
   const site = join(dist, "site");
@@ -182,10 +199,13 @@ if (existsSync(join(dist, "web/main.js"))) {
   const page = await rolldown({
     input: join(dist, "web/main.js"),
     platform: "browser",
+    resolve: { conditionNames: ["browser", "import"] },
+    transform: { define: { PACKAGE_VERSION: JSON.stringify(version) } },
     plugins: [
       {
+        // Its errors are one class with those of the package, whoever threw them.
         name: "the-package",
-        resolveId: (source) => (source === "../engine/web.js" ? { id: "./dist/bundle/web.js", external: true } : null),
+        resolveId: (source) => (/(?:^|\/)engine\/(?:web|errors)\.js$/.test(source) ? { id: "./dist/bundle/web.js", external: true } : null),
       },
     ],
   });

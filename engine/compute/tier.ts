@@ -90,11 +90,12 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
 function compile(tier: Tier, setFlags: boolean): WebAssembly.Module | undefined {
   if (tier === "plain") return compileModule("plain");
   requireWebAssembly();
-  const bytes = readModule("relaxed");
-  if (setFlags && !WebAssembly.validate(bytes)) setIfAny(relaxedSimdFlag());
-  if (!WebAssembly.validate(bytes)) return undefined;
+  const code = readModule("relaxed");
+  if (code instanceof WebAssembly.Module) return code;
+  if (setFlags && !WebAssembly.validate(code)) setIfAny(relaxedSimdFlag());
+  if (!WebAssembly.validate(code)) return undefined;
   if (tier === "wide" || tier === "vnni") setIfAny(revectorizeFlag());
-  return new WebAssembly.Module(bytes);
+  return new WebAssembly.Module(code);
 }
 
 function setIfAny(flag: string | undefined): void {
@@ -108,14 +109,15 @@ function plain(why: string): ChosenKernels {
 /** A compiled module of the package that every engine can have. @throws BitnetError usage, unsupported: this one has no WebAssembly, or no SIMD in it */
 export function compileModule(name: "plain" | "products"): WebAssembly.Module {
   requireWebAssembly();
-  const bytes = readModule(name);
-  if (!WebAssembly.validate(bytes)) {
+  const code = readModule(name);
+  if (code instanceof WebAssembly.Module) return code;
+  if (!WebAssembly.validate(code)) {
     throw new BitnetError(
       "unsupported",
       "WebAssembly has no SIMD here, but all kernels require it: use a processor with SSE4.1 (x64) or NEON (ARM64), without V8 flags that turn it off",
     );
   }
-  return new WebAssembly.Module(bytes);
+  return new WebAssembly.Module(code);
 }
 
 function requireWebAssembly(): void {

@@ -24,9 +24,10 @@ export interface Answer {
   readonly transfer?: ArrayBuffer[];
 }
 
-/** Runs this thread's part of the program until the main thread ends it. */
-export function serveWorker(program: WorkerProgram): void {
+/** Runs this thread's part of a program until the main thread ends it. @param create makes the program: a thread without others may be in several teams */
+export function serveWorker(create: () => WorkerProgram): void {
   enterTeam(({ thread, threads, main, others }) => {
+    const program = create();
     const role: WorkerRole = { thread, threads };
     const post = (reply: Reply, transfer?: ArrayBuffer[]): void => main.post(reply, transfer);
     if (thread > 0) {

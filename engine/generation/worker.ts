@@ -104,53 +104,54 @@ const MOST_ROWS = 256;
 /** Progress events come at most this often, ms. */
 const PROGRESS_INTERVAL = 50;
 
-let engine: Engine | undefined;
-
-serveWorker({
-  lead({ kind, payload }, role, send, tell): Answer {
-    if (kind === "load") {
-      const request = payload as LoadRequest;
-      const { loaded, ready } = request.reference
-        ? leadReference(request, request.reference.activationQuant)
-        : leadKernels(request, role, send, tell);
-      engine = ready;
-      return { value: { ...loaded, counters: ready.counters() } satisfies Loaded };
-    }
-    const batch = payload as StepBatch;
-    const from = engine!;
-    const work = (): StepOutput[] => {
-      from.compute(batch);
-      return batch.outputs.map((output, i) => answer(output, from, i));
-    };
-    const outputs = from.files ? from.files.checked(work) : work();
-    const arrays = outputs.flatMap(({ logits, state }) => [logits ?? [], state ?? []].flat());
-    return {
-      value: { outputs, counters: from.counters() } satisfies Computed,
-      transfer: arrays.map(({ buffer }) => buffer as ArrayBuffer),
-    };
-  },
-
-  follow(message, role) {
-    const { module, memory, plan, sources, stamps } = message as Start;
-    const kernels = instantiate(module, memory, plan.tier, plan.counters + role.thread * COUNTER_BYTES);
-    const needs = loadNeeds(sources);
-    const files = new ModelFiles(memory, stamps);
-    if (files.checked(() => load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {})) !== "loaded") {
-      files.close();
-      return;
-    }
-    const step = new StepMemory(memory, plan);
-    const forward = new Forward(kernels, memory, plan, step, tablesOf(kernels, plan, sources, files, role.thread), role.thread);
-    try {
-      for (;;) {
-        kernels.barrier(plan.control, plan.threads);
-        if (step.operation === Operation.exit) return;
-        forward.run();
+serveWorker(() => {
+  let engine: Engine | undefined;
+  return {
+    lead({ kind, payload }, role, send, tell): Answer {
+      if (kind === "load") {
+        const request = payload as LoadRequest;
+        const { loaded, ready } = request.reference
+          ? leadReference(request, request.reference.activationQuant)
+          : leadKernels(request, role, send, tell);
+        engine = ready;
+        return { value: { ...loaded, counters: ready.counters() } satisfies Loaded };
       }
-    } finally {
-      files.check();
-    }
-  },
+      const batch = payload as StepBatch;
+      const from = engine!;
+      const work = (): StepOutput[] => {
+        from.compute(batch);
+        return batch.outputs.map((output, i) => answer(output, from, i));
+      };
+      const outputs = from.files ? from.files.checked(work) : work();
+      const arrays = outputs.flatMap(({ logits, state }) => [logits ?? [], state ?? []].flat());
+      return {
+        value: { outputs, counters: from.counters() } satisfies Computed,
+        transfer: arrays.map(({ buffer }) => buffer as ArrayBuffer),
+      };
+    },
+
+    follow(message, role) {
+      const { module, memory, plan, sources, stamps } = message as Start;
+      const kernels = instantiate(module, memory, plan.tier, plan.counters + role.thread * COUNTER_BYTES);
+      const needs = loadNeeds(sources);
+      const files = new ModelFiles(memory, stamps);
+      if (files.checked(() => load(kernels, memory, plan, sources, needs, files.read, role.thread, () => {})) !== "loaded") {
+        files.close();
+        return;
+      }
+      const step = new StepMemory(memory, plan);
+      const forward = new Forward(kernels, memory, plan, step, tablesOf(kernels, plan, sources, files, role.thread), role.thread);
+      try {
+        for (;;) {
+          kernels.barrier(plan.control, plan.threads);
+          if (step.operation === Operation.exit) return;
+          forward.run();
+        }
+      } finally {
+        files.check();
+      }
+    },
+  };
 });
 
 function answer(output: RowOutput, from: Engine, index: number): StepOutput {

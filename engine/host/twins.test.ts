@@ -1,5 +1,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
+import * as inlineDigest from "./inline/digest.js";
+import * as inlineFiles from "./inline/files.js";
+import type * as inlineKernels from "./inline/kernel-files.js";
+import * as inlineLimits from "./inline/limits.js";
+import * as inlineName from "./inline/name.js";
+import * as inlinePaths from "./inline/paths.js";
+import * as inlineThreads from "./inline/threads.js";
+import * as inlineFlags from "./inline/v8-flags.js";
 import * as nodeDigest from "./node/digest.js";
 import * as nodeFiles from "./node/files.js";
 import * as nodeKernels from "./node/kernel-files.js";
@@ -17,7 +25,7 @@ import * as webPaths from "./web/paths.js";
 import * as webThreads from "./web/threads.js";
 import * as webFlags from "./web/v8-flags.js";
 
-// The compiler sees the engine with Node's modules alone. Those of pages must take and give the same.
+// The compiler sees the engine with Node's modules alone. Those of other hosts must take and give the same.
 
 /** What the engine takes of a module, by the module's name. */
 function taken(): Map<string, Set<string>> {
@@ -33,21 +41,27 @@ function taken(): Map<string, Set<string>> {
   return found;
 }
 
-/** The compiler refuses a module of pages whose functions take or give something else than Node's of the same names. */
-function twins<Node extends object, Web extends Pick<Node, keyof Node & keyof Web>>(node: Node, web: Web): [Set<string>, Set<string>] {
-  return [new Set(Object.keys(node)), new Set(Object.keys(web))];
+type Alike<Node, Other> = Pick<Node, keyof Node & keyof Other>;
+
+/** The compiler refuses a module of another host whose functions take or give something else than Node's of the same names. */
+function twins<Node extends object, Web extends Alike<Node, Web>, Inline extends Alike<Node, Inline>>(
+  node: Node,
+  web: Web,
+  inline: Inline,
+) {
+  return [node, web, inline].map((module) => new Set(Object.keys(module)));
 }
 
 it("the hosts' modules have one shape, and each has what the engine takes of it", () => {
   const modules = {
-    digest: twins(nodeDigest, webDigest),
-    files: twins(nodeFiles, webFiles),
-    "kernel-files": twins(nodeKernels, webKernels),
-    limits: twins(nodeLimits, webLimits),
-    name: twins(nodeName, webName),
-    paths: twins(nodePaths, webPaths),
-    threads: twins(nodeThreads, webThreads),
-    "v8-flags": twins(nodeFlags, webFlags),
+    digest: twins(nodeDigest, webDigest, inlineDigest),
+    files: twins(nodeFiles, webFiles, inlineFiles),
+    "kernel-files": twins(nodeKernels, webKernels, nodeKernels as typeof inlineKernels),
+    limits: twins(nodeLimits, webLimits, inlineLimits),
+    name: twins(nodeName, webName, inlineName),
+    paths: twins(nodePaths, webPaths, inlinePaths),
+    threads: twins(nodeThreads, webThreads, inlineThreads),
+    "v8-flags": twins(nodeFlags, webFlags, inlineFlags),
   };
   const wanted = taken();
   expect([...wanted.keys()].toSorted()).toEqual(Object.keys(modules));

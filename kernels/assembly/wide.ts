@@ -104,14 +104,89 @@ function gemvTwo(w: usize, v: usize, groups: u32, kPad: u32, scale: f32, x: usiz
   }
 }
 
-// A step is 32 columns and adds at most 512 in magnitude to a 16-bit lane: 64 steps.
+// A step is 32 columns and adds at most 512 in magnitude to a 16-bit lane: 64 steps. Activations of real models stay far below that, so that all
+// steps fit at once.
 const GEMM_STEPS: u32 = 64;
+
+/** Steps whose sums 16 bits hold with two columns of activations, whatever the codes are: all, or GEMM_STEPS. */
+// @ts-ignore: decorator
+@inline
+function stepsTogether(a: usize, b: usize, steps: u32): u32 {
+  // What each lane's activations add up to without their signs, twice because codes go to 2. Saturated sums are not safe either.
+  let a0 = i16x8.splat(0), a1 = i16x8.splat(0), b0 = i16x8.splat(0), b1 = i16x8.splat(0);
+  for (const end = a + (<usize>steps << 5); a < end; a += 32, b += 32) {
+    a0 = i16x8.add_sat_u(a0, neighbours(a));
+    a1 = i16x8.add_sat_u(a1, neighbours(a + 16));
+    b0 = i16x8.add_sat_u(b0, neighbours(b));
+    b1 = i16x8.add_sat_u(b1, neighbours(b + 16));
+  }
+  const most = i16x8.max_u(i16x8.max_u(a0, a1), i16x8.max_u(b0, b1));
+  return v128.any_true(i16x8.gt_u(most, i16x8.splat(16383))) ? min<u32>(GEMM_STEPS, steps) : steps;
+}
+
+/** Sums of two neighbours' magnitudes, [8] u16; that of −128 is right as unsigned. */
+// @ts-ignore: decorator
+@inline
+function neighbours(x: usize): v128 {
+  return i16x8.extadd_pairwise_i8x16_u(i8x16.abs(v128.load(x)));
+}
+
+/** [2 columns][4 rows][8] i32 sums of steps that 16 bits hold. V8 makes 256-bit code of stores whose places are constants. */
+function tile(s: usize, steps: u32, xa: usize, xb: usize, sums: usize): void {
+  const ones = i16x8.splat(<i16>opaque(1, steps));
+  let a0 = i16x8.splat(0), a1 = i16x8.splat(0), a2 = i16x8.splat(0), a3 = i16x8.splat(0);
+  let b0 = i16x8.splat(0), b1 = i16x8.splat(0), b2 = i16x8.splat(0), b3 = i16x8.splat(0);
+  let c0 = i16x8.splat(0), c1 = i16x8.splat(0), c2 = i16x8.splat(0), c3 = i16x8.splat(0);
+  let d0 = i16x8.splat(0), d1 = i16x8.splat(0), d2 = i16x8.splat(0), d3 = i16x8.splat(0);
+  for (const end = s + (<usize>steps << 7); s < end; s += 128, xa += 32, xb += 32) {
+    const u = v128.load(xa), uh = v128.load(xa, 16), v = v128.load(xb), vh = v128.load(xb, 16);
+    const w0 = v128.load(s), w0h = v128.load(s, 16), w1 = v128.load(s, 32), w1h = v128.load(s, 48);
+    const w2 = v128.load(s, 64), w2h = v128.load(s, 80), w3 = v128.load(s, 96), w3h = v128.load(s, 112);
+    a0 = i16x8.add(a0, dot7(u, w0));
+    b0 = i16x8.add(b0, dot7(uh, w0h));
+    c0 = i16x8.add(c0, dot7(v, w0));
+    d0 = i16x8.add(d0, dot7(vh, w0h));
+    a1 = i16x8.add(a1, dot7(u, w1));
+    b1 = i16x8.add(b1, dot7(uh, w1h));
+    c1 = i16x8.add(c1, dot7(v, w1));
+    d1 = i16x8.add(d1, dot7(vh, w1h));
+    a2 = i16x8.add(a2, dot7(u, w2));
+    b2 = i16x8.add(b2, dot7(uh, w2h));
+    c2 = i16x8.add(c2, dot7(v, w2));
+    d2 = i16x8.add(d2, dot7(vh, w2h));
+    a3 = i16x8.add(a3, dot7(u, w3));
+    b3 = i16x8.add(b3, dot7(uh, w3h));
+    c3 = i16x8.add(c3, dot7(v, w3));
+    d3 = i16x8.add(d3, dot7(vh, w3h));
+  }
+  v128.store(sums, i32x4.dot_i16x8_s(b0, ones), 16);
+  v128.store(sums, i32x4.dot_i16x8_s(a0, ones));
+  v128.store(sums, i32x4.dot_i16x8_s(b1, ones), 48);
+  v128.store(sums, i32x4.dot_i16x8_s(a1, ones), 32);
+  v128.store(sums, i32x4.dot_i16x8_s(b2, ones), 80);
+  v128.store(sums, i32x4.dot_i16x8_s(a2, ones), 64);
+  v128.store(sums, i32x4.dot_i16x8_s(b3, ones), 112);
+  v128.store(sums, i32x4.dot_i16x8_s(a3, ones), 96);
+  v128.store(sums, i32x4.dot_i16x8_s(d0, ones), 144);
+  v128.store(sums, i32x4.dot_i16x8_s(c0, ones), 128);
+  v128.store(sums, i32x4.dot_i16x8_s(d1, ones), 176);
+  v128.store(sums, i32x4.dot_i16x8_s(c1, ones), 160);
+  v128.store(sums, i32x4.dot_i16x8_s(d2, ones), 208);
+  v128.store(sums, i32x4.dot_i16x8_s(c2, ones), 192);
+  v128.store(sums, i32x4.dot_i16x8_s(d3, ones), 240);
+  v128.store(sums, i32x4.dot_i16x8_s(c3, ones), 224);
+}
 
 function gemmWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
   const mask = i8x16.splat(<i8>opaque(3, kPad));
-  const ones = i16x8.splat(<i16>opaque(1, kPad));
   const steps = kPad >> 5;
   const sums = scratch + (<usize>kPad << 2); // [2 columns][4 rows][8] i32
+  const more = sums + 256; // the same, of further steps
+  const pairs = more + 256; // [pairs of columns] u32: steps together
+  for (let column: u32 = 0; column < columns; column += 2) {
+    const at = x + <usize>column * xStride;
+    store<u32>(pairs + (<usize>column << 1), stepsTogether(at, at + xStride, steps));
+  }
   for (let row: u32 = 0; row < rows; row += 4, y += 16) {
     // Unpack the group: [step][4 rows][32] bytes.
     let s = scratch;
@@ -129,45 +204,13 @@ function gemmWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride:
       }
     }
     for (let column: u32 = 0; column < columns; column += 2) {
-      let xa = x + <usize>column * xStride;
-      let xb = xa + xStride;
-      clear(sums);
-      clear(sums + 128);
-      s = scratch;
-      for (let done: u32 = 0; done < steps; done += GEMM_STEPS) {
-        let a0 = i16x8.splat(0), a1 = i16x8.splat(0), a2 = i16x8.splat(0), a3 = i16x8.splat(0);
-        let b0 = i16x8.splat(0), b1 = i16x8.splat(0), b2 = i16x8.splat(0), b3 = i16x8.splat(0);
-        let c0 = i16x8.splat(0), c1 = i16x8.splat(0), c2 = i16x8.splat(0), c3 = i16x8.splat(0);
-        let d0 = i16x8.splat(0), d1 = i16x8.splat(0), d2 = i16x8.splat(0), d3 = i16x8.splat(0);
-        for (const end = s + (<usize>min<u32>(GEMM_STEPS, steps - done) << 7); s < end; s += 128, xa += 32, xb += 32) {
-          const u = v128.load(xa), uh = v128.load(xa, 16), v = v128.load(xb), vh = v128.load(xb, 16);
-          const w0 = v128.load(s), w0h = v128.load(s, 16), w1 = v128.load(s, 32), w1h = v128.load(s, 48);
-          const w2 = v128.load(s, 64), w2h = v128.load(s, 80), w3 = v128.load(s, 96), w3h = v128.load(s, 112);
-          a0 = i16x8.add(a0, dot7(u, w0));
-          b0 = i16x8.add(b0, dot7(uh, w0h));
-          c0 = i16x8.add(c0, dot7(v, w0));
-          d0 = i16x8.add(d0, dot7(vh, w0h));
-          a1 = i16x8.add(a1, dot7(u, w1));
-          b1 = i16x8.add(b1, dot7(uh, w1h));
-          c1 = i16x8.add(c1, dot7(v, w1));
-          d1 = i16x8.add(d1, dot7(vh, w1h));
-          a2 = i16x8.add(a2, dot7(u, w2));
-          b2 = i16x8.add(b2, dot7(uh, w2h));
-          c2 = i16x8.add(c2, dot7(v, w2));
-          d2 = i16x8.add(d2, dot7(vh, w2h));
-          a3 = i16x8.add(a3, dot7(u, w3));
-          b3 = i16x8.add(b3, dot7(uh, w3h));
-          c3 = i16x8.add(c3, dot7(v, w3));
-          d3 = i16x8.add(d3, dot7(vh, w3h));
-        }
-        flush(sums, a0, b0, ones);
-        flush(sums + 32, a1, b1, ones);
-        flush(sums + 64, a2, b2, ones);
-        flush(sums + 96, a3, b3, ones);
-        flush(sums + 128, c0, d0, ones);
-        flush(sums + 160, c1, d1, ones);
-        flush(sums + 192, c2, d2, ones);
-        flush(sums + 224, c3, d3, ones);
+      const xa = x + <usize>column * xStride, xb = xa + xStride;
+      const together = load<u32>(pairs + (<usize>column << 1));
+      tile(scratch, together, xa, xb, sums);
+      for (let done = together; done < steps; done += together) {
+        const at = <usize>done << 5;
+        tile(scratch + (at << 2), min<u32>(together, steps - done), xa + at, xb + at, more);
+        for (let i: usize = 0; i < 256; i += 16) v128.store(sums + i, i32x4.add(v128.load(sums + i), v128.load(more + i)));
       }
       const m = meta + (<usize>column << 3);
       const out = y + <usize>column * yStride;

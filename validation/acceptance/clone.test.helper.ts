@@ -65,7 +65,7 @@ const read = (path) => readFileSync(path, "utf8");
 const code = read("engine/index.ts") + read("engine/network/feed-forward.ts");
 const kernel = read("kernels/assembly/ternary.ts");
 for (const folder of ["bundle", "kernels", "engine"]) mkdirSync("dist/" + folder, { recursive: true });
-for (const name of ["ai.cjs", "ai.js", "bitnet.cjs", "hub.cjs", "hub.js", "index.cjs", "index.js", "perf.js", "server.cjs", "server.js", "validation.cjs", "web-chat.js", "web-store.js", "web-worker.js", "web.js", "worker.cjs"]) writeFileSync("dist/bundle/" + name, code);
+for (const name of ["ai.cjs", "ai.js", "bitnet.cjs", "hub.cjs", "hub.js", "index.cjs", "index.js", "perf.js", "server.cjs", "server.js", "validation.cjs", "web-chat.js", "web-store.js", "web-worker.js", "web.js", "worker.cjs", "workerd.js"]) writeFileSync("dist/bundle/" + name, code);
 for (const name of ["plain", "products", "relaxed"]) writeFileSync("dist/kernels/" + name + ".wasm", kernel);
 writeFileSync("dist/engine/index.d.ts", code);
 if (code.includes("=;")) throw new Error("engine/index.ts: Syntax error");

@@ -22,11 +22,12 @@ import { runParity } from "../parity/parity.js";
 import { EMBEDDED_FOLDER, openSide, outputsOf } from "../parity/sides.js";
 import { TEXTS } from "../parity/texts.js";
 import type { LaneReport, OutputLane, ParityReport, WeightsReport } from "../parity/types.js";
-import { makeReceipt } from "../receipts/receipt.js";
+import { makeReceipt, type Ran } from "../receipts/receipt.js";
 import { verifyReceipt } from "../receipts/verify.js";
 import { temporaryPath } from "../records/files.js";
-import { tokenizerSha256 } from "../records/provenance.js";
+import { provenance } from "../records/provenance.js";
 import { writeRecord } from "../records/records.js";
+import { tokenizerSha256 } from "../records/tokenizer-hash.js";
 import type { Check, Context, Finding, Run } from "./check.js";
 import { environmentFault } from "./environment.js";
 
@@ -351,7 +352,8 @@ async function receipt({ models: [, path], files, kernels, signal, record, out }
     };
     if (figures.steps === 0 || figures.ternary_calls === 0)
       return fail("the answer was not computed by the kernels: their counters did not change", figures);
-    await writeRecord(file, "receipt", await makeReceipt(model, { ...result, trace: result.trace }, { ...record, path, load: files }));
+    const written = { path, load: files, provenance: (ran: Ran) => provenance({ ...record, ...ran }) };
+    await writeRecord(file, "receipt", await makeReceipt(model, { ...result, trace: result.trace }, written));
     await model.close();
     await verifyReceipt(file, { load: { threads: threads === 1 ? 2 : 1, crowded: true, ...(signal && { signal }) } });
     return pass(figures);

@@ -197,6 +197,7 @@ const BUNDLE = [
   "web-worker.js",
   "web.js",
   "worker.cjs",
+  "workerd.js",
 ];
 
 /** Those that hold nothing but the engine. */
@@ -208,6 +209,7 @@ const ENGINE: Readonly<Record<string, "node" | "web">> = {
   "web-worker.js": "web",
   "web.js": "web",
   "worker.cjs": "node",
+  "workerd.js": "web",
 };
 
 function scanBundle({ root, clone }: Context): Finding {

@@ -1,8 +1,9 @@
 import { dirname, join } from "node:path";
 import { BitnetError } from "../../engine/errors.js";
 import { type FileOptions, openTokenizer } from "../../engine/index.js";
-import { type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/provenance.js";
+import { type ProvenanceOptions, provenance } from "../records/provenance.js";
 import { writeRecord, writeRows } from "../records/records.js";
+import { tokenizerSha256 } from "../records/tokenizer-hash.js";
 import { TIE } from "../statistics/kendall.js";
 import { compare, greedyOf, type Outputs } from "./figures.js";
 import { defaultGate, embeddedGate, judge, type MeasuredLane, type MeasuredPrompt, weightsRows } from "./gates.js";

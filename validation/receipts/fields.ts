@@ -40,6 +40,8 @@ export const RECEIPT_FIELDS = {
   "provenance/git_commit": "claimed",
   "provenance/git_dirty": "claimed",
   "provenance/cli_args": "claimed",
+  "provenance/user_agent": "claimed",
+  "provenance/cores": "claimed",
   "provenance/deterministic": "claimed",
   "model/path": "claimed",
   "model/tokenizer": "claimed",

@@ -11,7 +11,7 @@ import { usefulThreads } from "../../engine/compute/cpus.js";
 import type { BitnetError, LoadOptions } from "../../engine/index.js";
 import { some } from "../../engine/thorough.test.helper.js";
 import { EMBEDDED } from "../end-to-end/derive.test.helper.js";
-import { kernelSha256 } from "../records/provenance.js";
+import { kernelSha256, type Provenance } from "../records/provenance.js";
 import { RECEIPT_FIELDS } from "./fields.js";
 import { canonicalJson, type Receipt, receiptDigest } from "./receipt.js";
 import { verifyReceipt } from "./verify.js";
@@ -116,7 +116,7 @@ describe("bitnet verify", () => {
     expect(said.replayed).toEqual(expect.arrayContaining(["kernel_calls", "provenance/kernel_tier", "provenance/threads", "model/head"]));
     expect([...said.replayed, ...said.claimed].sort()).toEqual(
       Object.keys(RECEIPT_FIELDS)
-        .filter((path) => path !== "model/activations")
+        .filter((path) => !["model/activations", "provenance/user_agent", "provenance/cores"].includes(path))
         .sort(),
     );
   });
@@ -224,7 +224,8 @@ describe("the fields of a receipt", () => {
     type Schema = { readonly properties: Readonly<Record<string, Schema>> };
     const read = (name: string): Schema => JSON.parse(readFileSync(`schemas/${name}.v1.schema.json`, "utf8")) as Schema;
     const { properties } = read("receipt");
-    const inside: Record<string, Schema> = { provenance: read("provenance"), model: properties.model! };
+    const provenance = { properties: { ...read("provenance").properties, ...read("page-provenance").properties } };
+    const inside: Record<string, Schema> = { provenance, model: properties.model! };
     const paths = Object.keys(properties).flatMap((key) =>
       inside[key] === undefined ? [key] : Object.keys(inside[key].properties).map((name) => `${key}/${name}`),
     );
@@ -296,7 +297,7 @@ describe("a receipt altered in any field does not verify", () => {
     ],
     [
       "a machine too small",
-      () => provenance({ threads: 9, platform: { ...receipt.provenance.platform, cores: 8 } }),
+      () => provenance({ threads: 9, platform: { ...(receipt.provenance as Provenance).platform, cores: 8 } }),
       /^provenance\/threads is 9, but/,
     ],
     ["the tier", () => provenance({ kernel_tier: "plain" }), /^kernel_calls (contains ternaryRelaxed|lacks ternaryPlain)/],

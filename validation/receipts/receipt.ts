@@ -1,12 +1,14 @@
-import { createHash } from "node:crypto";
+import { sha256Hex } from "../../engine/compute/digest.js";
 import type { GenerationResult, GenerationTrace, KernelCalls, LoadOptions, Model, TraceSettings, TraceStep } from "../../engine/index.js";
 import { DEFAULT_KV } from "../../engine/numerics.js";
-import { type Provenance, type ProvenanceOptions, provenance, tokenizerSha256 } from "../records/provenance.js";
+import type { PageProvenance } from "../records/origin.js";
+import type { Provenance } from "../records/provenance.js";
+import { tokenizerSha256 } from "../records/tokenizer-hash.js";
 
 /** How a text was written. Fields as in `schemas/receipt.v1.schema.json`. */
 export interface Receipt {
   readonly kind: "receipt";
-  readonly provenance: Provenance;
+  readonly provenance: Provenance | PageProvenance;
   readonly model: {
     /** As it was given; null: the embedded model. */
     readonly path: string | null;
@@ -50,10 +52,18 @@ interface ReceiptSettings {
 export type ReceiptLoad = Pick<LoadOptions, "tokenizer" | "activation" | "activations" | "i2sLayout" | "kv" | "head">;
 
 /** What only the caller knows. */
-export interface ReceiptOptions extends Omit<ProvenanceOptions, "model" | "seed"> {
+export interface ReceiptOptions {
   /** undefined: the embedded model. */
   readonly path: string | undefined;
   readonly load: ReceiptLoad;
+  /** Where the receipt comes from, of what ran. */
+  readonly provenance: (ran: Ran) => Promise<Receipt["provenance"]>;
+}
+
+/** What wrote an answer. */
+export interface Ran {
+  readonly seed: number;
+  readonly model: { readonly sha256: string; readonly tokenizerSha256: string; readonly tier: string; readonly threads: number };
 }
 
 /** The receipt of an answer that was traced. Reads the whole model file once, for its hash. */
@@ -62,13 +72,12 @@ export async function makeReceipt(
   result: GenerationResult & { readonly trace: GenerationTrace },
   options: ReceiptOptions,
 ): Promise<Receipt> {
-  const { path, load } = options;
+  const { path, load, provenance } = options;
   const { settings, steps, chain, kernelCalls } = result.trace;
   const { sha256, kernels, threads } = await model.describe();
   const receipt = {
     kind: "receipt" as const,
     provenance: await provenance({
-      ...options,
       seed: settings.seed,
       model: { sha256, tokenizerSha256: tokenizerSha256(model.tokenizer), tier: kernels.tier, threads },
     }),
@@ -108,7 +117,7 @@ export function receiptSettings(settings: TraceSettings): ReceiptSettings {
 /** SHA-256 of a receipt without its digest, in canonical form. */
 export function receiptDigest(receipt: object): string {
   const { digest: _own, ...rest } = receipt as { readonly digest?: unknown };
-  return createHash("sha256").update(canonicalJson(rest)).digest("hex");
+  return sha256Hex(new TextEncoder().encode(canonicalJson(rest)));
 }
 
 /** JSON without spaces, keys sorted by their UTF-16 units: equal values give equal texts. */

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { placeIn, temporaryFolder } from "./files.js";
+import { hashOfContents } from "./hashes.js";
 import { checkRecord, readRecord } from "./records.js";
 import { failureLine, runProgram } from "./run.js";
 
@@ -139,12 +140,7 @@ export async function rebuildFault(root: string, signal: AbortSignal | undefined
 
 /** One hash for several files of a folder: see `hashOfHashes`. */
 export function hashOfFiles(folder: string, names: readonly string[]): string {
-  return hashOfHashes(names.map((name) => [name, sha256(readFileSync(join(folder, name)))]));
-}
-
-/** SHA-256 of the lines `sha256  name`. */
-export function hashOfHashes(files: readonly (readonly [name: string, sha256: string])[]): string {
-  return sha256(files.map(([name, hash]) => `${hash}  ${name}\n`).join(""));
+  return hashOfContents(names.map((name) => [name, readFileSync(join(folder, name))]));
 }
 
 /** Hash of dist/bundle; null if there is none, as when tsc's modules run directly. */

@@ -4,9 +4,10 @@ import { expect, it } from "vitest";
 import { openTokenizer, type Tokenizer } from "../../engine/index.js";
 import { bannerText, platformBanner } from "./banner.js";
 import { bundleSha256, modulesSha256 } from "./build.js";
-import { isWsl, kernelSha256, provenance, tokenizerSha256 } from "./provenance.js";
+import { isWsl, kernelSha256, provenance } from "./provenance.js";
 import { checkRecord } from "./records.js";
 import { EXAMPLES, PROVENANCE } from "./records.test.helper.js";
+import { tokenizerSha256 } from "./tokenizer-hash.js";
 
 const asked = { cliArgs: ["perf"], seed: 7, deterministic: true, date: new Date("2026-01-02T03:04:05.678Z") };
 

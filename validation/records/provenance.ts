@@ -1,26 +1,19 @@
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, version as kernelVersion, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
-import { NUMERICS_VERSION, type Tokenizer } from "../../engine/index.js";
+import { NUMERICS_VERSION } from "../../engine/index.js";
 import { bundleSha256, hashOfFiles, modulesSha256 } from "./build.js";
 import { gitState } from "./git.js";
+import { KERNEL_FILES } from "./hashes.js";
+import type { Origin } from "./origin.js";
 import { PACKAGE_FILE } from "./package.js";
 
 /** Where a record comes from: part of every record. Fields as in `schemas/provenance.v1.schema.json`. */
-export interface Provenance {
-  readonly schema_version: 1;
+export interface Provenance extends Origin {
   /** Short id of HEAD; null outside of a clone. */
   readonly git_commit: string | null;
   /** Whether a tracked file differs from HEAD; null where that can't be told. */
   readonly git_dirty: boolean | null;
-  /** The first 16 digits of `model_sha256`. */
-  readonly model_hash: string | null;
-  readonly model_sha256: string | null;
-  /** See `tokenizerSha256`. */
-  readonly tokenizer_sha256: string | null;
-  /** See `kernelSha256`. */
-  readonly kernel_sha256: string;
   /** See `modulesSha256`. Missing in older records. */
   readonly modules_sha256?: string;
   /** See `bundleSha256`. */
@@ -37,16 +30,8 @@ export interface Provenance {
   };
   readonly node: string;
   readonly v8: string;
-  /** `none`: the scalar reference. null: nothing was computed. */
-  readonly kernel_tier: string | null;
-  readonly threads: number | null;
-  readonly seed: number | null;
   /** BITNET_DETERMINISTIC=1 */
   readonly deterministic: boolean;
-  readonly numerics_version: number;
-  readonly package_version: string;
-  /** ISO 8601, UTC. */
-  readonly date: string;
 }
 
 /** What only the caller knows. */
@@ -118,22 +103,5 @@ export function packageVersion(): string {
 
 /** SHA-256 of the lines `sha256  name` of the kernels' modules: one value, whichever tier is chosen. Performance depends on these alone. */
 export function kernelSha256(): string {
-  return hashOfFiles(join(dirname(PACKAGE_FILE), "dist/kernels"), ["plain.wasm", "relaxed.wasm"]);
-}
-
-/** Texts whose ids depend on splits, merges, spaces, digits, scripts and bytes. */
-const SAMPLE = "The quick brown fox's  12345 naïve cafés — don't!\n\tif (x >= 10) { y += 0.5; } Привет, мир. 你好，世界 こんにちは 🙂";
-
-/**
- * SHA-256 of what a tokenizer does: its size, special ids, the bytes of each token, and the ids of a fixed text. The same for both formats of a
- * model.
- */
-export function tokenizerSha256(tokenizer: Tokenizer): string {
-  const { size, bosId, eosIds, addsBos } = tokenizer;
-  const hash = createHash("sha256").update(
-    JSON.stringify({ size, bosId: bosId ?? null, eosIds, addsBos, sample: tokenizer.encode(SAMPLE) }),
-  );
-  for (let id = 0; id < size; id++)
-    hash.update(`\n${tokenizer.isSpecial(id) ? "!" : " "}`).update(tokenizer.decodeBytes([id], { after: id }));
-  return hash.digest("hex");
+  return hashOfFiles(join(dirname(PACKAGE_FILE), "dist/kernels"), KERNEL_FILES);
 }

@@ -1,5 +1,6 @@
-import { BUILD_FILE, BUILT, type BuildRecord, hashOfHashes, sourceHash } from "../records/build.js";
+import { BUILD_FILE, BUILT, type BuildRecord, sourceHash } from "../records/build.js";
 import { CHANGELOG_FILE, changelogFault } from "../records/changelog.js";
+import { hashOfHashes } from "../records/hashes.js";
 import { parseRecord } from "../records/records.js";
 import { integrity, type NpmPackage } from "./npm.js";
 import type { PackageDigest } from "./pack.js";

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { ModuleCode } from "../modules.js";
 import { packageFile } from "./files.js";
 
 /** Paths of the compiled kernels. The main program finds them: a bundler moves the workers' program away from the files beside it. */
@@ -23,7 +24,7 @@ export function useKernelFiles(files: KernelFiles): void {
 }
 
 /** A compiled module, as bytes. */
-export function readModule(name: keyof KernelFiles): Uint8Array<ArrayBuffer> {
+export function readModule(name: keyof KernelFiles): ModuleCode {
   return new Uint8Array(readFileSync(kernelFiles()[name]));
 }
 

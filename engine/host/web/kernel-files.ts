@@ -1,4 +1,5 @@
 import { BitnetError } from "../../errors.js";
+import type { ModuleCode } from "../modules.js";
 
 type Name = "plain" | "relaxed" | "products";
 
@@ -64,7 +65,7 @@ export function useKernels(files: KernelFiles): void {
 }
 
 /** A compiled module, as bytes; a worker fetches what is not here, and waits for it. @throws BitnetError io */
-export function readModule(name: Name): Uint8Array<ArrayBuffer> {
+export function readModule(name: Name): ModuleCode {
   const { urls, bytes } = ownFiles();
   bytes[name] ??= fetchNow(urls[name]);
   return bytes[name];

@@ -10,7 +10,7 @@ const isExact = (path: string): boolean =>
   isEngine(path) && /^(?:kernels|engine\/(?:packing|compute|network|sampling)|engine\/[^/]+$)/.test(path);
 /** Files whose business it is. */
 const MAY_TIME = /^engine\/(?:generation\/(?:worker|model|jobs)|compute\/tier|host\/node\/files|host\/web\/store-\w+)\.ts$/;
-const MAY_WAIT = /^engine\/host\/(?:node\/files|web\/store(?:-\w+)?)\.ts$/;
+const MAY_WAIT = /^engine\/host\/(?:inline\/threads|node\/files|web\/store(?:-\w+)?)\.ts$/;
 const MAY_DRAW = /^engine\/host\/node\/files\.ts$/; // names of temporary files
 const MAY_START = /^engine\/host\/node\//;
 /** A page's files are at URLs. */

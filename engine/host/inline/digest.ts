@@ -1,0 +1,1 @@
+export { startSha256 } from "../web/digest.js";

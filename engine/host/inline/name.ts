@@ -1,0 +1,2 @@
+/** What messages call the host. */
+export const HOST_NAME: string = "runtime";

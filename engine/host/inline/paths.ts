@@ -1,0 +1,1 @@
+export { PATH, pathFrom } from "../web/paths.js";

@@ -1,0 +1,1 @@
+export { addsProducts, canRevectorize, relaxedSimdFlag, revectorizeFlag, setFlag } from "../web/v8-flags.js";
