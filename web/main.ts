@@ -148,6 +148,7 @@ function offerProof(under: HTMLElement, result: Traced): void {
     button.disabled = false;
   });
   under.append(button);
+  button.scrollIntoView({ block: "end" });
 }
 
 /** A new conversation. */
