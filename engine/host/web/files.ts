@@ -159,6 +159,27 @@ async function handleOf(file: FileSystemFileHandle): Promise<SyncAccess | undefi
   }
 }
 
+/** To read of a Blob takes some milliseconds, however little it is: so much is read at once where weights are loaded, piece by piece. */
+const AHEAD_BYTES = 2 ** 23;
+/** Shorter reads are single rows of a table. */
+const LEAST_PIECE = 2 ** 16;
+
+/** Reads parts of a Blob while the worker waits. */
+function blobReader(blob: Blob): (offset: number, length: number) => Uint8Array {
+  const reader = syncReader();
+  const bytesOf = (from: number, to: number): Uint8Array => new Uint8Array(reader.readAsArrayBuffer(blob.slice(from, to)));
+  let start = 0;
+  let ahead = new Uint8Array(0); // from `start` on
+  return (offset, length) => {
+    if (length < LEAST_PIECE) return bytesOf(offset, offset + length);
+    if (offset < start || offset + length > start + ahead.length) {
+      start = offset;
+      ahead = bytesOf(offset, offset + Math.max(length, AHEAD_BYTES)) as Uint8Array<ArrayBuffer>;
+    }
+    return ahead.subarray(offset - start, offset - start + length);
+  };
+}
+
 /** `openSource` for a worker, which may block: of files that `prepareFiles` was told. */
 export function openSourceSync(path: string, stamp?: FileStamp): SyncSource {
   const entry = readable.get(path);
@@ -166,7 +187,7 @@ export function openSourceSync(path: string, stamp?: FileStamp): SyncSource {
   const { blob, handle } = entry;
   const { size } = blob;
   if (stamp !== undefined && (stamp.size !== size || stamp.modified !== stampOf(blob).modified)) throw changed(path, "");
-  const reader = handle ? undefined : syncReader();
+  const read = handle ? undefined : blobReader(blob);
   let isOpen = true;
   return {
     path,
@@ -174,7 +195,7 @@ export function openSourceSync(path: string, stamp?: FileStamp): SyncSource {
     readInto(target, offset) {
       requireRange(path, size, offset, target.length, isOpen);
       try {
-        if (reader) return target.set(new Uint8Array(reader.readAsArrayBuffer(blob.slice(offset, offset + target.length))));
+        if (read) return target.set(read(offset, target.length));
         for (let done = 0; done < target.length; ) {
           const got = handle!.read(done === 0 ? target : target.subarray(done), { at: offset + done });
           if (got === 0) throw changed(path, `, and now ends at byte ${offset + done}`, offset + done);
