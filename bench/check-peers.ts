@@ -10,7 +10,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { convertModel } from "../engine/conversion/convert.js";
 import type { ConversionType } from "../engine/conversion/types.js";
 import type { LoadOptions } from "../engine/generation/runner.js";
@@ -29,6 +28,7 @@ import { makeQwen35, QWEN35_SHAPES, QWEN35_TYPES, writeQwen35 } from "../validat
 import { FLOAT, familyLogits } from "../validation/families/run.js";
 import { type FamilyType, typesOf, writeFamilyGguf } from "../validation/families/write-gguf.js";
 import { writeFamilySafetensors } from "../validation/families/write-safetensors.js";
+import { readFlags } from "./flags.js";
 
 /** What a lane may differ by from llama.cpp: the mean of |ΔNLL| over positions, and the mean ΔNLL of a window. */
 interface Gate {
@@ -108,7 +108,7 @@ function line(
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { write: { type: "boolean", default: false } } });
+  const { values } = readFlags("npm run check:peers -- [--write]", { write: { type: "boolean", default: false } });
   const directory = mkdtempSync(join(tmpdir(), "bitnet-"));
   const models: Record<string, Manifest["models"][string]> = {};
   let engine = "";

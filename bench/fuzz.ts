@@ -8,8 +8,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import type { Job, Said } from "../validation/fuzz/child.js";
+import { readFlags } from "./flags.js";
 import { FuzzReport } from "./fuzz-report.js";
 
 const CHILDREN = 2;
@@ -70,13 +70,11 @@ function runChild(job: Job, report: FuzzReport): Promise<number | undefined> {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      cases: { type: "string", default: "10000" },
-      seed: { type: "string", default: "1" },
-      case: { type: "string" },
-      of: { type: "string" },
-    },
+  const { values } = readFlags("npm run fuzz -- [--cases 10000] [--seed 1] | --case SEED:INDEX [--of PATTERN]", {
+    cases: { type: "string", default: "10000" },
+    seed: { type: "string", default: "1" },
+    case: { type: "string" },
+    of: { type: "string" },
   });
   const [only, index] = values.case?.split(":").map(Number) ?? [];
   const [seed, cases] = [only ?? Number(values.seed), Number(values.cases)];

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { readFlags } from "./flags.js";
 import type { GrowthPoint, GrowthSeries, Rate } from "./growth-report.js";
 import { makeModel, SHAPES } from "./make-model.js";
 import { beginRecord } from "./record.js";
@@ -30,14 +30,15 @@ interface Bench {
 /** Tokens that are timed at each depth. */
 const DECODE = 32;
 
-const { values, positionals: flags } = parseArgs({
-  allowPositionals: true,
-  options: {
+const { values, positionals: flags } = readFlags(
+  "node dist/bench/growth.js [--shapes 125m,0.7b,2b4t] [--lengths 256,512] [--repetitions 3] [-- further flags of bitnet bench]",
+  {
     shapes: { type: "string", default: "125m,0.7b,2b4t" },
     lengths: { type: "string", default: "256,512,1024,2048,4000" },
     repetitions: { type: "string", default: "3" },
   },
-});
+  true,
+);
 
 function bench(path: string): Bench {
   const cli = fileURLToPath(new URL("../cli/main.js", import.meta.url));

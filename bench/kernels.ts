@@ -4,13 +4,13 @@
  */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { ArenaPlan, allocate } from "../engine/compute/arena.js";
 import { COUNTER_BYTES } from "../engine/compute/counters.js";
 import { instantiate, type Kernels, TIERS, type Tier } from "../engine/compute/kernels.js";
 import { chooseKernels } from "../engine/compute/tier.js";
 import { CHUNK } from "./bandwidth.js";
+import { readFlags } from "./flags.js";
 import { KERNEL_CASES, type KernelCase } from "./kernel-cases.js";
 import { type KernelResult, kernelsTable, type Limits } from "./kernels-report.js";
 import { probes, ROUND } from "./machine.js";
@@ -112,13 +112,11 @@ function runAll(flags: readonly string[]): KernelResults {
   };
 }
 
-const { values } = parseArgs({
-  options: {
-    json: { type: "boolean", default: false },
-    tier: { type: "string" },
-    only: { type: "string", default: "" },
-    time: { type: "string", default: "300" },
-  },
+const { values } = readFlags("node dist/bench/kernels.js [--json] [--tier plain] [--only PART-OF-A-NAME] [--time MILLISECONDS]", {
+  json: { type: "boolean", default: false },
+  tier: { type: "string" },
+  only: { type: "string", default: "" },
+  time: { type: "string", default: "300" },
 });
 const cases = KERNEL_CASES.filter(({ name }) => name.includes(values.only));
 const tier = TIERS.find((one) => one === values.tier);

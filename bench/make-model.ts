@@ -2,10 +2,10 @@
  * Writes a GGUF model of a named shape with random ternary weights and a vocabulary of the real size: its text is nonsense, its cost is the
  * real one. `node dist/bench/make-model.js --shape 2b4t --type i2_s --out /tmp/2b4t.gguf`
  */
-import { parseArgs } from "node:util";
 import type { NewTensor } from "../engine/container/checkpoint.js";
 import type { GgufEntry, GgufValueType } from "../engine/container/gguf.js";
 import { writeGguf } from "../engine/container/gguf-writer.js";
+import { readFlags } from "./flags.js";
 import { BONSAI_SHAPES, type BonsaiType, makeBonsai } from "./make-bonsai.js";
 import { f16Rows, i2s, ones, q6k, Random, ShiftedGates, tq2, vocabulary } from "./random-weights.js";
 
@@ -104,15 +104,16 @@ export async function makeModel(
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
+  const { values } = readFlags(
+    "node dist/bench/make-model.js --shape 2b4t [--type i2_s] [--embedding f16] [--zeros 0.8] --out model.gguf",
+    {
       shape: { type: "string", default: "2b4t" },
       type: { type: "string" },
       embedding: { type: "string", default: "f16" },
       zeros: { type: "string" },
       out: { type: "string" },
     },
-  });
+  );
   const [shape, bonsai] = [SHAPES[values.shape], BONSAI_SHAPES[values.shape]];
   const { embedding, out } = values;
   const type = values.type ?? (bonsai ? bonsai.types[0] : "i2_s");

@@ -6,7 +6,7 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { readFlags } from "./flags.js";
 import { baseline } from "./mutate/baseline.js";
 import { runFixed } from "./mutate/fixed.js";
 import { checkCompiler } from "./mutate/kernels.js";
@@ -20,15 +20,13 @@ const WORKERS = 2;
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const OUTCOMES_FILE = "dist/mutate/outcomes.jsonl";
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string", default: "1" },
-    count: { type: "string", default: "200" },
-    room: { type: "string" },
-    json: { type: "string" },
-    thorough: { type: "boolean", default: false },
-    fixed: { type: "boolean", default: false },
-  },
+const { values } = readFlags("npm run mutate -- [--count 200] [--seed 1] [--room engine/text] [--json FILE] [--thorough] | --fixed", {
+  seed: { type: "string", default: "1" },
+  count: { type: "string", default: "200" },
+  room: { type: "string" },
+  json: { type: "string" },
+  thorough: { type: "boolean", default: false },
+  fixed: { type: "boolean", default: false },
 });
 
 const say = (text: string): boolean => process.stderr.write(`mutate: ${text}\n`);

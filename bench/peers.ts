@@ -7,15 +7,15 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { BitnetError } from "../engine/errors.js";
 import { KV_TYPES } from "../engine/numerics.js";
 import { ReadBandwidth } from "./bandwidth.js";
 import { embedPeers } from "./embed-peers.js";
+import { readFlags } from "./flags.js";
 import { LlamaBench } from "./llama-bench.js";
 import { BONSAI_SHAPES, makeBonsai } from "./make-bonsai.js";
 import { makeModel, SHAPES } from "./make-model.js";
@@ -33,7 +33,7 @@ class ForkedPeer implements PeerProcess {
   constructor(script: URL, node: string, request: object) {
     this.#child = fork(fileURLToPath(script), [JSON.stringify(request)], { execPath: node, execArgv: [] });
     this.#failed = once(this.#child, "exit").then(([code]) => {
-      throw new Error(`${fileURLToPath(script)} ended with ${String(code)}: see its message above`);
+      throw new BitnetError("internal", `${fileURLToPath(script)} ended with ${String(code)}: see its message above`);
     });
     this.#failed.catch(() => {}); // it ends when all is done, too
   }
@@ -57,8 +57,9 @@ class ForkedPeer implements PeerProcess {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
+  const { values } = readFlags(
+    "npm run bench:peers -- [--shape 2b4t] [--node PATH]… [--ours FILE] [--peer FILE] [--bitnet-cpp PATH] [--rounds 5] [--threads 2] [--kv f32|k16|q8] [--head exact|two-stage] [--depth 2048]… [--sequences 2,4,8] [--json] | --embed",
+    {
       shape: { type: "string", default: "2b4t" },
       node: { type: "string", multiple: true, default: [process.execPath] },
       ours: { type: "string" },
@@ -73,7 +74,7 @@ async function main(): Promise<void> {
       json: { type: "boolean", default: false },
       embed: { type: "boolean", default: false },
     },
-  });
+  );
   const { shape, head, "bitnet-cpp": bitnetCpp } = values;
   const kv = KV_TYPES.find((type) => type === values.kv);
   const [rounds, threads] = [Number(values.rounds), Number(values.threads)];
@@ -128,6 +129,8 @@ async function main(): Promise<void> {
     const others: Engine[] = [];
     if (bitnetCpp !== undefined)
       others.push(await start(new LlamaBench(bitnetCpp, await file(undefined, "bitnet.cpp"), "I2_S, Q6_K", threads)));
+    if (!existsSync(fileURLToPath(new URL("../../bench/peers/node_modules/node-llama-cpp", import.meta.url))))
+      throw new BitnetError("usage", "node-llama-cpp is not installed: npm run bench:peers installs it");
     const peer = await forked("../../bench/peers/node-llama-cpp.mjs", process.execPath, {
       path: await file(values.peer, "peer"),
       threads,

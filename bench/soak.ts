@@ -10,8 +10,8 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { Agent, request } from "node:http";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { uniform } from "../engine/sampling/rng.js";
+import { readFlags } from "./flags.js";
 import type { Held } from "./soak-server.js";
 
 /** Bytes that memory may grow by in a whole phase: what V8 compiles, and the cache of recent conversations. */
@@ -176,12 +176,10 @@ async function phase(name: string, server: ChildProcess, count: number, work: ()
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      aborted: { type: "string", default: "10000" },
-      small: { type: "string", default: "100000" },
-      seed: { type: "string", default: "1" },
-    },
+  const { values } = readFlags("npm run soak -- [--aborted 10000] [--small 100000] [--seed 1]", {
+    aborted: { type: "string", default: "10000" },
+    small: { type: "string", default: "100000" },
+    seed: { type: "string", default: "1" },
   });
   const [aborted, smalls, seed] = [Number(values.aborted), Number(values.small), Number(values.seed)];
   if (![aborted, smalls, seed].every((number) => Number.isInteger(number) && number >= 0)) {

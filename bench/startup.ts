@@ -6,8 +6,8 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { median } from "../validation/statistics/summary.js";
+import { readFlags } from "./flags.js";
 import { beginRecord, reportOf } from "./record.js";
 import { type LoadRate, startTable } from "./startup-report.js";
 
@@ -50,14 +50,12 @@ async function firstText(node: string, threads: number): Promise<number> {
   return milliseconds;
 }
 
-const { values } = parseArgs({
-  options: {
-    model: { type: "string" },
-    node: { type: "string", multiple: true, default: [process.execPath] },
-    runs: { type: "string", default: "15" },
-    threads: { type: "string", default: "2" },
-    json: { type: "boolean", default: false },
-  },
+const { values } = readFlags("node dist/bench/startup.js [--model model.gguf] [--node PATH]… [--runs 15] [--threads 2] [--json]", {
+  model: { type: "string" },
+  node: { type: "string", multiple: true, default: [process.execPath] },
+  runs: { type: "string", default: "15" },
+  threads: { type: "string", default: "2" },
+  json: { type: "boolean", default: false },
 });
 const [runs, threads] = [Number(values.runs), Number(values.threads)];
 const versions = values.node.map((node) => spawnSync(node, ["--version"], { encoding: "utf8" }).stdout.trim());

@@ -7,8 +7,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { summarize } from "../validation/statistics/summary.js";
+import { readFlags } from "./flags.js";
 import type { Rate } from "./growth-report.js";
 import { makeModel, SHAPES } from "./make-model.js";
 import { beginRecord } from "./record.js";
@@ -26,14 +26,15 @@ interface Bench {
 
 const TOKENS = { prefill: 512, decode: 64 };
 
-const { values, positionals: flags } = parseArgs({
-  allowPositionals: true,
-  options: {
+const { values, positionals: flags } = readFlags(
+  "node dist/bench/zeros.js [--shape 2b4t] [--zeros 0.67,0.8,0.9] [--rounds 5] [-- further flags of bitnet bench]",
+  {
     shape: { type: "string", default: "2b4t" },
     zeros: { type: "string", default: "0.67,0.8,0.9" },
     rounds: { type: "string", default: "5" },
   },
-});
+  true,
+);
 
 /** One round of one model, behind a repetition that isn't counted. */
 function measure(path: string): Bench["runs"][0] {

@@ -92,7 +92,7 @@ it("has what a user needs, and nothing else", () => {
     expect(paths).toContain(path);
   }
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.-]+|dist\/kernels\/\w+\.wasm|dist\/(?:ai|engine|hub|server)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|svg))$/;
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/build\.json|dist\/bundle\/[\w.-]+|dist\/kernels\/\w+\.wasm|dist\/(?:ai|engine|hub|server)\/[\w./-]+\.d\.c?ts|models\/.+|schemas\/[\w.-]+\.json|docs\/[\w-]+\.(?:md|png|svg))$/;
   expect(paths.filter((path) => !allowed.test(path) || path.includes(".test."))).toEqual([]);
   const manifest = JSON.parse(readFileSync(join(user, "node_modules/bitnet-ts/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).not.toHaveProperty("dependencies");

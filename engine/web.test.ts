@@ -195,9 +195,9 @@ const hostile = `
     await model.close();
   }
   const none = await loadModel(new Blob([new Uint8Array(5000)])).catch(told);
-  const gigabytes = Array(32).fill(new Uint8Array(2 ** 26)); // two
-  const large = await loadModel(new Blob(gigabytes)).catch(told);
-  const padded = await loadModel(new Blob([blob, ...gigabytes]), { threads: 1 });
+  const withGigabytes = (first) => new Blob([...first, ...Array(32).fill(new Uint8Array(2 ** 26))]); // two
+  const large = await loadModel(withGigabytes([])).catch(told);
+  const padded = await loadModel(withGigabytes([blob]), { threads: 1 });
   const begun = (await padded.generate("The", { maxTokens: 2, temperature: 0 }).result()).ids;
   await padded.close();
   const writing = await loadModel(blob);
