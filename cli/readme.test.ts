@@ -7,7 +7,12 @@ import { buildProgram } from "./program.js";
 // What users read is true: its example runs, its story is told, its links lead somewhere, its flags and limits are those of the code.
 
 const README = readFileSync("README.md", "utf8");
-const PAGES = ["README.md", ...readdirSync("docs").map((name) => `docs/${name}`)];
+const PAGES = [
+  "README.md",
+  ...readdirSync("docs")
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
+];
 
 /** Fenced blocks of a language, in order. */
 function blocks(language: string): string[] {
