@@ -1,7 +1,7 @@
 // Measures the package in Chromium beside Node, turn by turn, on 128-bit code and as many threads: `npm run bench:pages -- --model model.gguf`. Every turn is a
 // process of its own, which loads the model and warms up first. In the page the model is a download, in the storage of its origin.
 import { spawnSync } from "node:child_process";
-import { createReadStream, mkdtempSync, rmSync, statSync } from "node:fs";
+import { createReadStream, existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -94,7 +94,8 @@ function settings() {
 
 const asked = settings();
 if (asked.help === true) console.log(usage);
-else if (!asked.model || !CHROMIUM) {
-  console.error(asked.model ? "error: there is no Chromium here: install it first" : usage);
+else if (!asked.model || !existsSync(asked.model) || !CHROMIUM) {
+  const missing = CHROMIUM ? `there is no file ${asked.model}` : "there is no Chromium here: install it first";
+  console.error(asked.model ? `error: ${missing}` : usage);
   process.exitCode = 2;
 } else await main(asked);

@@ -80,8 +80,8 @@ async function open(source: FilePath | undefined): Promise<void> {
     if (receipt) return await showReplay(receipt, opened, signal);
     model = opened;
     modelPath = source === undefined ? undefined : opened.path;
-    const { kernels, threads } = await model.describe();
-    about = `${threads === 1 ? "1 thread" : `${threads} threads`}, ${kernels.tier} kernels, ${megabytes(model.memoryBytes)} of memory`;
+    const { tier, threads } = model.kernels; // not `describe()`: its hash of a large file takes many seconds
+    about = `${threads === 1 ? "1 thread" : `${threads} threads`}, ${tier} kernels, ${megabytes(model.memoryBytes)} of memory`;
     choose.hidden = true;
     for (const element of [log, chat, change, fresh]) element.hidden = false;
     begin();
@@ -134,6 +134,7 @@ function offerProof(under: HTMLElement, result: Traced): void {
   button.textContent = "Prove it";
   button.addEventListener("click", async () => {
     button.disabled = true;
+    say("making the receipt: the whole model is read for its hash");
     try {
       const receipt = await prove(of, result, path);
       const link = document.createElement("a");

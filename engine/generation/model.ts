@@ -240,6 +240,12 @@ export class Model {
     return this.#scheduler.stats;
   }
 
+  /** What computes, without reading the file as `describe` does: its `kernels` and `threads`. */
+  get kernels(): ModelDescription["kernels"] & Pick<ModelDescription, "threads"> {
+    const { tier, why, threads } = this.#running;
+    return { tier, why, threads };
+  }
+
   /** What the file contains and how it runs here. Reads the whole file once, for its hash. */
   describe(): Promise<ModelDescription> {
     const { tier, why, threads } = this.#running;

@@ -31,7 +31,9 @@ export function startTeam(_entry: string, threads: number, { take, died }: TeamE
       try {
         for (const [path, file] of openFiles(files)) {
           const blob = "getFile" in file ? await file.getFile() : file;
-          keepBytes(path, new Uint8Array(await blob.arrayBuffer()));
+          const bytes = new Uint8Array(await blob.arrayBuffer());
+          if (isEnded) return; // nobody would drop them any more
+          keepBytes(path, bytes);
           if (!held.has(path)) readers.set(path, (readers.get(path) ?? 0) + 1);
           held.add(path);
         }
