@@ -11,7 +11,7 @@ import {
   sparseScratch,
   type Tier,
   ternaryScratch,
-  tileColumnBytes,
+  tileRows,
 } from "../engine/compute/kernels.js";
 import {
   attend,
@@ -122,7 +122,7 @@ function ternary(rows: number, k: number, columns: number): KernelCase {
   };
 }
 
-/** As `ternary` of a batch, of which two thirds are 0 and left out. What is left out counts as multiplied, to compare with the whole product. */
+/** As `ternary`, of activations of which two thirds are 0 and left out. What is left out counts as multiplied, to compare with the whole product. */
 function sparse(rows: number, k: number, columns: number): KernelCase {
   const { slabBytes, scalar, ...whole } = ternary(rows, k, columns);
   return {
@@ -138,13 +138,13 @@ function sparse(rows: number, k: number, columns: number): KernelCase {
       const weights = take(slabs * bytes);
       const third = floats(k).map((value, i) => ((Math.imul(i, 2654435761) >>> 0) % 3 === 0 ? value : 0));
       const { x, stride, meta } = activations(setting, k, columns, third);
-      const y = take((columns + 1) * ROWS * 4);
-      const scratch = take(Math.max(ternaryScratch(k), sparseScratch(columns)));
+      const y = take(columns * ROWS * 4);
+      const scratch = take(sparseScratch(tier, columns, k));
       const lists = take(columns * listBytes(k));
-      for (let i = 0; i < columns; i++) kernels.listColumns!(lists + i * listBytes(k), x + i * stride, k, tileColumnBytes(tier));
+      for (let i = 0; i < columns; i++) kernels.listColumns!(lists + i * listBytes(k), x + i * stride, k, tileRows(tier) / 4);
       return (slab) => {
         const from = weights + slab * bytes;
-        kernels.ternarySparse!(from, ROWS, k, 0.01, x, stride, meta, columns, y, ROWS * 4, scratch, lists, listBytes(k));
+        kernels.ternarySparse!(from, ROWS, k, 0.01, meta, columns, y, ROWS * 4, scratch, lists, listBytes(k));
       };
     },
   };
@@ -334,8 +334,8 @@ const packing: KernelCase = {
 /** All that is measured. A new kernel is a new line. */
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...LAYERS.map(([rows, k]) => ternary(rows, k, 1)),
-  ...LAYERS.map(([rows, k]) => ternary(rows, k, TILE)),
-  sparse(HIDDEN, FFN, TILE),
+  ...[2, 4, 8, TILE].flatMap((columns) => LAYERS.map(([rows, k]) => ternary(rows, k, columns))),
+  ...[1, 2, 4, 8, TILE].map((columns) => sparse(HIDDEN, FFN, columns)),
   ...[1, TILE].flatMap((columns) => [groups(HIDDEN, HIDDEN, columns, "int8"), groups(HIDDEN, HIDDEN, columns, "float")]),
   head,
   scan(1),

@@ -35,7 +35,7 @@ describe.each(TIERS)("kernels count their calls, %s", (tier) => {
 
   it("those that compute a network do", () => {
     // `listColumns` belongs to the product that it is for.
-    const loading = /^(listColumns|barrier|nextChunk|unpack\w+|repackI2s|packRow|packLane|packBf16|packScan|widen)$/;
+    const loading = /^(listColumns|turnTile|barrier|nextChunk|unpack\w+|repackI2s|packRow|packLane|packBf16|packScan|widen)$/;
     expect(names.filter(([name]) => nameOf(name, tier) === undefined && !loading.test(name))).toEqual([]);
   });
 });

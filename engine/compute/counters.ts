@@ -45,8 +45,8 @@ export const COUNTED_KERNELS = [
 /** How often kernels were called; those that were not are left out. */
 export type KernelCalls = Readonly<Partial<Record<(typeof COUNTED_KERNELS)[number], number>>>;
 
-/** Counters behind those of the kernels: outputs from lists of what isn't 0, outputs from whole rows, products of the former. */
-const LIST_COUNTERS = 3;
+/** Counters behind those of the kernels: outputs from lists of what isn't 0, and their products. */
+const LIST_COUNTERS = 2;
 
 const COUNTERS = COUNTED_KERNELS.length + LIST_COUNTERS;
 
@@ -79,8 +79,8 @@ export function readCounters(memory: WebAssembly.Memory, at: number, threads: nu
     const own = new BigUint64Array(memory.buffer, at + thread * COUNTER_BYTES, COUNTERS);
     for (const [counter, value] of own.entries()) sums[counter]! += Number(value);
   }
-  const [listed, whole, products] = sums.splice(COUNTED_KERNELS.length) as [number, number, number];
-  return { calls: sums, sparseProducts: (listed + whole) * inputs, skippedProducts: listed * inputs - products };
+  const [outputs, products] = sums.splice(COUNTED_KERNELS.length) as [number, number];
+  return { calls: sums, sparseProducts: outputs * inputs, skippedProducts: outputs * inputs - products };
 }
 
 /** The calls between two readings; of the scalar path, which has no counters, none. */

@@ -76,10 +76,24 @@ export interface Kernels {
     yStride: number,
     scratch: number,
   ): void;
-  /** For `ternarySparse`; neither is in the plain tier, which has no layout of columns. */
+  /** The product of activations that are mostly 0, on tiles of columns. The plain tier has none, nor the two below. */
+  ternarySparse:
+    | ((
+        w: number,
+        rows: number,
+        kPad: number,
+        scale: number,
+        meta: number,
+        columns: number,
+        y: number,
+        yStride: number,
+        scratch: number,
+        lists: number,
+        listStride: number,
+      ) => void)
+    | undefined;
   listColumns: ((out: number, x: number, kPad: number, bytes: number) => void) | undefined;
-  /** `ternary` of a batch that is mostly 0. */
-  ternarySparse: ((...product: [...Parameters<Kernels["ternary"]>, lists: number, listStride: number]) => void) | undefined;
+  turnTile: ((w: number, from: number, kPad: number, scratch: number) => void) | undefined;
   quantizeGroups(
     out: number,
     outGroup: number,
@@ -244,14 +258,22 @@ export function listBytes(kPad: number): number {
   return 4 * kPad + 64;
 }
 
-/** Bytes of a column in a tile of `ternarySparse`. */
-export function tileColumnBytes(tier: Tier): number {
-  return isWide(tier) ? 32 : 16;
+/**
+ * Least rows of activations from which on `ternarySparse` is faster than `ternary`. A single one of these leaves gaps of memory that 256-bit
+ * code would wait for.
+ */
+export function leastSparse(tier: Tier): number {
+  return isWide(tier) ? 2 : 1;
 }
 
-/** Bytes of a thread's own scratch for `ternarySparse`, besides what `ternary` needs if that takes over. */
-export function sparseScratch(columns: number): number {
-  return 33280 + 4 * columns;
+/** Rows of a tile of `ternarySparse`. */
+export function tileRows(tier: Tier): number {
+  return isWide(tier) ? 128 : 64;
+}
+
+/** Bytes of a thread's own scratch for `ternarySparse` of so many columns of activations, and for `turnTile`. */
+export function sparseScratch(tier: Tier, columns: number, kPad: number): number {
+  return 512 + Math.max(4 * columns, (tileRows(tier) / 4) * kPad);
 }
 
 /**
@@ -272,6 +294,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
     ternaryVnni,
     ternarySparseWide,
     ternarySparseVnni,
+    turnTileWide,
     ternaryGroupsWide,
     packRowWide,
     repackI2sWide,
@@ -285,6 +308,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       ...kernels,
       ternary: tier === "vnni" ? ternaryVnni : ternaryWide,
       ternarySparse: tier === "vnni" ? ternarySparseVnni : ternarySparseWide,
+      turnTile: turnTileWide,
       ternaryGroups: ternaryGroupsWide,
       packRow: packRowWide,
       repackI2s: repackI2sWide,
@@ -292,7 +316,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       scan: tier === "vnni" ? scanVnni : scanWide,
     };
   }
-  const missing = { listColumns: undefined, ternarySparse: undefined, repackI2s: undefined, packLane: undefined };
+  const missing = { listColumns: undefined, ternarySparse: undefined, turnTile: undefined, repackI2s: undefined, packLane: undefined };
   return tier === "plain" ? { ...kernels, ...missing } : kernels;
 }
 
@@ -302,6 +326,7 @@ interface Wide {
   readonly ternaryVnni: Kernels["ternary"];
   readonly ternarySparseWide: Kernels["ternarySparse"];
   readonly ternarySparseVnni: Kernels["ternarySparse"];
+  readonly turnTileWide: Kernels["turnTile"];
   readonly ternaryGroupsWide: Kernels["ternaryGroups"];
   readonly packRowWide: Kernels["packRow"];
   readonly repackI2sWide: Kernels["repackI2s"];

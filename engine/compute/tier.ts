@@ -18,12 +18,16 @@ export interface ChosenKernels {
 const WIDE_GAIN = 1.15;
 /** Where the instruction is missing, what stands for it is slower: any gain shows that it is there. */
 const VNNI_GAIN = 1.05;
+/** More is not to be had by twice the width: then V8 has optimised one of the two alone. */
+const MOST_GAIN = 4;
 /** Packed weights from which 256 bits are worth the time to measure them: smaller models are in the caches anyway. */
 const WORTH_WIDE_BYTES = 64 * 2 ** 20;
 const MEASURE_MS = 25;
-/** V8 optimises on other threads, late where all processors are busy: until then a tier can show that it is faster. */
+/** V8 optimises on other threads: until then a tier can show that it is faster. */
 const LATEST_WIDE_MS = 150;
 const LATEST_VNNI_MS = 50; // much less is lost than with 256 bits
+/** A turn of the measurement takes less; what is more went to other programs, which also delay V8's threads, and doesn't count. */
+const LONGEST_TURN_MS = 1;
 /** Rows of the batch in which `vnni` is measured: it has a product of its own for batches. */
 const BATCH = 16;
 const NO_WIDE = "256-bit code needs Node 24 or newer on x64";
@@ -75,7 +79,7 @@ export function chooseKernels(wanted: Tier | "auto", setFlags: boolean, weightBy
     const wrong = faultOf(module, "wide");
     if (gain >= WIDE_GAIN && wrong === undefined) {
       const more = gainOf(module, "wide", "vnni", BATCH, VNNI_GAIN, LATEST_VNNI_MS);
-      if (more >= VNNI_GAIN && faultOf(module, "vnni") === undefined)
+      if (more >= VNNI_GAIN && more <= MOST_GAIN && faultOf(module, "vnni") === undefined)
         return { tier: "vnni", why: `${times}, and AVX-VNNI ${more.toFixed(2)} times as fast as other 256 bits`, module };
       return { tier: "wide", why: times, module };
     }
@@ -141,7 +145,7 @@ function memoryOf(bytes: number): WebAssembly.Memory {
 /**
  * How many times as fast `fast` multiplies as `slow`, in the cache, both of the same module.
  * @param columns of the product
- * @param least measuring ends when this is reached, or after `latest` ms
+ * @param least measuring ends when this is reached, and not more than can be, or after `latest` ms of this thread's own
  * @internal
  */
 export function gainOf(module: WebAssembly.Module, slow: Tier, fast: Tier, columns: number, least: number, latest: number): number {
@@ -156,15 +160,18 @@ export function gainOf(module: WebAssembly.Module, slow: Tier, fast: Tier, colum
   const kernels: readonly Kernels[] = [instantiate(module, memory, slow, 0), instantiate(module, memory, fast, 0)];
   const calls = columns === 1 ? BATCH : 1;
   const best = [Infinity, Infinity];
-  const begun = performance.now();
   const gain = (): number => best[0]! / best[1]!;
   // Long enough for V8 to have both optimised; the fastest of many is what they can do.
-  for (let passed = 0; passed < MEASURE_MS || (passed < latest && gain() < least); passed = performance.now() - begun) {
+  let last = performance.now();
+  for (let passed = 0; passed < MEASURE_MS || (passed < latest && (gain() < least || gain() > MOST_GAIN)); ) {
     kernels.forEach(({ ternary }, i) => {
       const start = performance.now();
       for (let call = 0; call < calls; call++) ternary(weights, rows, k, 1, x, k, meta, columns, y, rows * 4, scratch);
       best[i] = Math.min(best[i]!, performance.now() - start);
     });
+    const now = performance.now();
+    passed += Math.min(now - last, LONGEST_TURN_MS);
+    last = now;
   }
   return gain();
 }

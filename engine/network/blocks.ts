@@ -29,7 +29,10 @@ export function planLayers(layout: Layout): LayerPlan[] {
     const parts = makeLayer(
       config,
       index,
-      (role, rows, columns) => layout.linear(rows, columns, config.rotation?.linears[index]?.has(role) ?? false),
+      (role, rows, columns) => {
+        const rotated = config.rotation?.linears[index]?.has(role) ?? false;
+        return layout.linear(rows, columns, rotated, role === "down" && layout.sparseDown);
+      },
       (_, shape) => layout.floats(shape),
     );
     return { mixer: planMixer(parts.mixer), feedForward: feedForward(parts.feedForward) };

@@ -1,15 +1,15 @@
-import { columnBlock, type Kernels, listBytes, sparseScratch, tileColumnBytes } from "../compute/kernels.js";
+import { columnBlock, type Kernels, leastSparse, listBytes, sparseScratch, tileRows } from "../compute/kernels.js";
 import type { Activation } from "../model/architectures.js";
 import type { Block } from "../model/layers.js";
 import { floatStride, type Layout, type LinearPlan, up } from "./layout.js";
-import { type ColumnLists, type ForwardThread, type Projection, projection, type SideBySide, sideBySide } from "./thread.js";
+import { type ColumnLists, type ForwardThread, inTiles, type Projection, projection, type SideBySide, sideBySide } from "./thread.js";
 
 /** What all feed-forward blocks of a network share. */
 interface FeedForwardMemory {
   /** [rows + 1][gate | up] f32 */
   readonly gateUp: number;
   readonly gateUpStride: number;
-  /** Of the down projection's input, if it is mostly 0. */
+  /** Of the down projections' input, if it is mostly 0. */
   readonly lists: ColumnLists | undefined;
 }
 
@@ -23,17 +23,14 @@ export function planFeedForward(layout: Layout): (weights: Block<"feedForward", 
   return (weights) => ({ ...weights, memory });
 }
 
-/** After relu² most of the down projection's input is 0, in eight bits: its columns are listed, which the plain tier has no product for. */
 function planLists(layout: Layout): ColumnLists | undefined {
-  const { config, options, limits } = layout;
-  if (config.activation !== "relu2" || options.scaleBlock !== undefined || options.tier === "plain") return undefined;
-  layout.needScratch(sparseScratch(limits.maxRows));
-  const stride = listBytes(up(config.ffnSize, columnBlock(options.tier)));
+  const { tier } = layout.options;
+  if (!layout.sparseDown) return undefined;
+  const kPad = up(layout.config.ffnSize, columnBlock(tier));
+  layout.needScratch(sparseScratch(tier, layout.limits.maxRows, kPad));
+  const stride = listBytes(kPad);
   return { at: layout.perSlot(stride), stride };
 }
-
-/** Rows from which on it pays to turn the weights into columns. */
-const LEAST_LISTED = 12;
 
 /** The kernels of activation(gate) · up. */
 const GATED = { relu2: "reluSquaredMul", silu: "siluMul", gelu_tanh: "geluMul" } as const satisfies Readonly<
@@ -46,6 +43,7 @@ export class FeedForward {
   readonly #block: FeedForwardPlan;
   readonly #gateUp: Projection;
   readonly #down: SideBySide;
+  readonly #downTiles: SideBySide;
 
   constructor(thread: ForwardThread, block: FeedForwardPlan) {
     this.#thread = thread;
@@ -58,6 +56,7 @@ export class FeedForward {
       thread.plan,
     );
     this.#down = sideBySide([block.down], thread.plan);
+    this.#downTiles = inTiles(block.down, thread.plan);
   }
 
   /** From the block's input to what is added to the residual stream. Ends behind a barrier. */
@@ -68,7 +67,7 @@ export class FeedForward {
     const { ffnSize, activation } = thread.config;
     const gated = kernels[GATED[activation]];
     const { tier, quantized, quantizedStride } = thread.plan;
-    const lists = rows >= LEAST_LISTED && down.signs === 0 ? memory.lists : undefined; // a rotation leaves no zeros
+    const lists = down.tiles !== 0 && rows >= leastSparse(tier) ? memory.lists : undefined;
 
     thread.project(this.#gateUp, memory.gateUp, memory.gateUpStride, rows);
     thread.eachRow(rows, (row, slot) => {
@@ -78,9 +77,10 @@ export class FeedForward {
       thread.normAndQuantize(slot, product, ffnSubNorm, ffnSize, down.signs);
       if (lists) {
         const list = lists.at + slot * lists.stride;
-        kernels.listColumns!(list, quantized + slot * quantizedStride, down.kPad, tileColumnBytes(tier));
+        kernels.listColumns!(list, quantized + slot * quantizedStride, down.kPad, tileRows(tier) / 4);
       }
     });
-    thread.linears(this.#down, thread.plan.delta, thread.hiddenStride, rows, lists);
+    if (lists) thread.sparse(this.#downTiles, lists, thread.plan.delta, thread.hiddenStride, rows);
+    else thread.linears(this.#down, thread.plan.delta, thread.hiddenStride, rows);
   }
 }

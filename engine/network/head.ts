@@ -64,7 +64,7 @@ export function planHead(layout: Layout): HeadPlan {
     kPad,
     low: layout.take("output head", fineRows * (kPad / 4)),
     fineErrors: layout.take("output head", fineRows * 4),
-    linear: kind === "ternary" ? layout.linear(rows, hiddenSize, false) : undefined,
+    linear: kind === "ternary" ? layout.linear(rows, hiddenSize, false, false) : undefined,
     scales: layout.take("output head", coarseBytes),
     errors: layout.take("output head", coarseBytes),
     scanned: layout.take("activations", (kind === "scan" ? layout.slots : 0) * scannedStride),

@@ -1,5 +1,5 @@
 import type { ArenaPlan } from "../compute/arena.js";
-import { columnBlock, ROW_GROUP, rowGroup, type Tier } from "../compute/kernels.js";
+import { columnBlock, leastSparse, ROW_GROUP, rowGroup, type Tier, tileRows } from "../compute/kernels.js";
 import type { StepLimits } from "../compute/step.js";
 import type { ModelConfig } from "../model/config.js";
 import { KV_BLOCK, type KvType } from "../numerics.js";
@@ -12,6 +12,8 @@ export interface LinearPlan {
   readonly kPad: number;
   /** Packed rows, in groups of `rowGroup`; kPad/4 bytes a row. */
   readonly weights: number;
+  /** If its input is mostly 0, the same in tiles of `tileRows` rows, of which columns are read as lists say: instead of the rows or besides. 0: none. */
+  readonly tiles: number;
   /** f32; with `scaleBlock`, [row groups][kPad/scaleBlock][rows of a group] f32 */
   readonly scales: number;
   /** Its input is rotated by these, [columns] 1 or −1 f32; 0: it isn't. */
@@ -91,6 +93,11 @@ export class Layout {
     this.limits = { maxRows, maxOutputs: MAX_OUTPUTS, blockSize: KV_BLOCK, blocks, contextLength, states };
   }
 
+  /** After relu² most of the down projections' input is 0, in eight bits. The plain tier has no product for it. */
+  get sparseDown(): boolean {
+    return this.config.activation === "relu2" && this.options.scaleBlock === undefined && this.options.tier !== "plain";
+  }
+
   /** Columns of the widest row that goes into a ternary layer, of those handed out so far. */
   get widest(): number {
     return this.#widest;
@@ -144,14 +151,22 @@ export class Layout {
     return at;
   }
 
-  /** @param rotated its input is */
-  linear(rows: number, columns: number, rotated: boolean): LinearPlan {
+  /** @param rotated its input is @param sparse its input is mostly 0, unless it is rotated */
+  linear(rows: number, columns: number, rotated: boolean, sparse: boolean): LinearPlan {
     const { scaleBlock, tier } = this.options;
     const kPad = up(columns, this.#columnBlock);
-    const packedRows = up(rows, rowGroup(tier, scaleBlock !== undefined));
+    const tiled = sparse && !rotated;
+    const packedRows = up(rows, tiled ? tileRows(tier) : rowGroup(tier, scaleBlock !== undefined));
     const scaleBytes = scaleBlock === undefined ? 4 : packedRows * (kPad / scaleBlock) * 4;
     this.#widest = Math.max(this.#widest, columns);
-    const weights = this.take("weights", (packedRows * kPad) / 4);
-    return { rows, columns, kPad, weights, scales: this.take("scales", scaleBytes), signs: rotated ? this.signs(columns) : 0 };
+    const bytes = (packedRows * kPad) / 4;
+    const weights = this.take("weights", bytes);
+    const instead = leastSparse(tier) === 1;
+    return {
+      ...{ rows, columns, kPad, weights },
+      tiles: !tiled ? 0 : instead ? weights : this.take("weights", bytes),
+      scales: this.take("scales", scaleBytes),
+      signs: rotated ? this.signs(columns) : 0,
+    };
   }
 }

@@ -1,4 +1,4 @@
-import { columnBlock, type Kernels, ROW_GROUP, rowGroup } from "../compute/kernels.js";
+import { columnBlock, type Kernels, ROW_GROUP, rowGroup, tileRows } from "../compute/kernels.js";
 import type { TensorInfo } from "../container/checkpoint.js";
 import { allLinears, asMultipliers, type FloatRole, layerFloats } from "../model/layers.js";
 import type { LinearSource, NetworkSources } from "../model/weights.js";
@@ -332,6 +332,14 @@ export function load(
       });
     }
   });
+  const ofTile = tileRows(tier);
+  const scratch = plan.scratch + thread * plan.scratchBytes;
+  for (const { tiles, weights, rows, kPad } of places) {
+    for (let row = 0; tiles !== 0 && row < rows; row += ofTile) {
+      const at = (row / 4) * kPad;
+      third.push({ bytes: 0, run: () => kernels.turnTile!(tiles + at, weights + at, kPad, scratch) });
+    }
+  }
   each(first);
   if (Atomics.load(shared, INEXACT) !== 0) return "f32 head";
   each(second);

@@ -1,4 +1,4 @@
-import { columnBlock, type Kernels } from "../compute/kernels.js";
+import { columnBlock, type Kernels, tileRows } from "../compute/kernels.js";
 import type { ModelConfig } from "../model/config.js";
 import { floatStride, type LinearPlan } from "./layout.js";
 import type { SharedPlan } from "./shared-plan.js";
@@ -145,9 +145,8 @@ export class ForwardThread {
 
   /**
    * Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`.
-   * @param lists of the rows, where they are mostly 0
    */
-  linears(chunks: SideBySide, out: number, outStride: number, rows: number, lists?: ColumnLists): void {
+  linears(chunks: SideBySide, out: number, outStride: number, rows: number): void {
     const { plan } = this;
     const slot = this.slot(0);
     const { scaleBlock, quantizedStride: xStride, quantizedGroup: xGroup, metaStride, metaGroup } = plan;
@@ -159,9 +158,7 @@ export class ForwardThread {
       const y = out + chunk.offset;
       if (scaleBlock === undefined) {
         const scale = this.#scales[scales / 4]!;
-        const product = [weights, chunk.rows, kPad, scale, x, xStride, meta, rows, y, outStride, this.scratch] as const;
-        if (lists) this.kernels.ternarySparse!(...product, lists.at, lists.stride);
-        else this.kernels.ternary(...product);
+        this.kernels.ternary(weights, chunk.rows, kPad, scale, x, xStride, meta, rows, y, outStride, this.scratch);
       } else {
         const wide = this.#wide;
         const { scratch } = this;
@@ -182,6 +179,18 @@ export class ForwardThread {
           scratch,
         );
       }
+    });
+  }
+
+  /** As `linears`, of tiles and the lists of the rows. */
+  sparse(chunks: SideBySide, lists: ColumnLists, out: number, outStride: number, rows: number): void {
+    const slot = this.slot(0);
+    const meta = this.plan.meta + slot * this.plan.metaStride;
+    const list = lists.at + slot * lists.stride;
+    this.each(chunks.length, (item) => {
+      const { weights, rows: count, kPad, scales, offset } = chunks[item]!;
+      const scale = this.#scales[scales / 4]!;
+      this.kernels.ternarySparse!(weights, count, kPad, scale, meta, rows, out + offset, outStride, this.scratch, list, lists.stride);
     });
   }
 
@@ -248,4 +257,14 @@ export function sideBySide(linears: readonly LinearPlan[], { threads, scaleBlock
     offset += rows * 4;
   }
   return chunks;
+}
+
+/** Splits a layer's tiles, if it has any, into chunks that threads take one by one: single ones, so that they are shared as evenly as can be. */
+export function inTiles({ tiles, rows, kPad, scales }: LinearPlan, { tier }: SharedPlan): SideBySide {
+  if (tiles === 0) return [];
+  const size = tileRows(tier);
+  return Array.from({ length: Math.ceil(rows / size) }, (_, tile): LinearChunk => {
+    const row = tile * size;
+    return { weights: tiles + row * (kPad / 4), rows: Math.min(size, rows - row), kPad, scales, offset: row * 4 };
+  });
 }

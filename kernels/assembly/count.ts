@@ -1,6 +1,6 @@
 // How often each kernel was called, as the kernels themselves note it: [kernels] u64, this thread's own, in the order of COUNTED_KERNELS
-// (engine/compute/counters.ts). The names say which build of a product ran, and in which layout. Behind them: [3] u64 of what products of lists
-// (sparse.ts) left out.
+// (engine/compute/counters.ts). The names say which build of a product ran, and in which layout. Behind them: [2] u64 of what products of lists
+// (sparse.ts) computed.
 
 // @ts-ignore: decorator
 @external("env", "counters")
@@ -41,10 +41,9 @@ export const ATTEND_SPAN_K16: usize = 33;
 export const STORE_KEY_VALUE_K16: usize = 34;
 export const SCAN_VNNI: usize = 35;
 export const REFINE: usize = 36;
-/** Outputs computed from lists; from whole rows, because the lists were long; and what the former multiplied. */
+/** Outputs computed from lists, and what they multiplied. */
 export const LISTED_OUTPUTS: usize = 37;
-export const WHOLE_OUTPUTS: usize = 38;
-export const LISTED_PRODUCTS: usize = 39;
+export const LISTED_PRODUCTS: usize = 38;
 
 /** Notes one call. */
 // @ts-ignore: decorator

@@ -9,7 +9,7 @@ export { barrier, nextChunk } from "./sync";
 export { atLeast, bounds, refine, scan, scanWide } from "./scan";
 export { packScan, packScanWide, prepareScan } from "./scan-codes";
 export { scanVnni } from "./scan-vnni";
-export { listColumns, ternarySparse, ternarySparseVnni, ternarySparseWide } from "./sparse";
+export { listColumns, ternarySparse, ternarySparseVnni, ternarySparseWide, turnTile, turnTileWide } from "./sparse";
 export { head, packBf16 } from "./table";
 export { packRow, ternary } from "./ternary";
 export { repackI2s, repackI2sWide, unpackHf, unpackI2s, widen } from "./unpack";

@@ -1,33 +1,29 @@
-// The ternary product of a batch whose activations are mostly 0, as relu² leaves them: columns that meet a 0 add nothing to an integer sum,
-// so they are left out, and no bit changes. Each row of activations says once which columns it needs (`listColumns`). The packed rows stay in
-// the layout of the dense product; a tile of rows is turned into columns in scratch, a section of columns at a time, for all activations:
+// The ternary product of activations that are mostly 0, as relu² leaves them: columns that meet a 0 add nothing to an integer sum, so they are
+// neither read nor multiplied, and no bit changes. Each row of activations says once which columns it needs (`listColumns`). The weights lie in
+// tiles of rows, a tile's columns one after the other, which `turnTile` makes of packed rows when they are loaded:
 //
 //   128 bits (64 rows):  byte 16c + 8h + l     = column c, rows 32h + 8k + l in bits 2k (k 0…3, l 0…7, h 0…1)
 //   wide (128 rows):     byte 32c + 16z + 2l + h = column c, rows 64h + 16k + 8z + l in bits 2k (z 0…1)
 //
 // Two listed columns are interleaved, so that one dot of bytes multiplies both. In the wide form that takes masks and shifts alone, which V8
-// makes 256-bit code of.
+// makes 256-bit code of. All activations meet a section of a tile's columns before the next one is read.
 //
 // A list, of columns in ascending order, 2 at a time:
 //
 //   u32 numbers that aren't 0
-//   for each section: runs { u32 pairs (not 0); pairs × { u16 offset of a column in the tile, u16 the other's; i8, i8 their activations } }, u32 0
-import { LISTED_OUTPUTS, LISTED_PRODUCTS, TERNARY, TERNARY_VNNI, TERNARY_WIDE, WHOLE_OUTPUTS, called, counted } from "./count";
+//   for each section: runs { u32 pairs (not 0); pairs × { u16 offset of a column in the section, u16 the other's; i8, i8 their activations } }, u32 0
+import { LISTED_OUTPUTS, LISTED_PRODUCTS, TERNARY, TERNARY_VNNI, TERNARY_WIDE, called, counted } from "./count";
 import { opaque } from "./lanes";
 import { dot7, factor, store4 } from "./sums";
-import { ternary } from "./ternary";
-import { ternaryVnni } from "./vnni";
-import { ternaryWide } from "./wide";
 
 /** Columns of a section; the offsets of their bytes fit 16 bits. */
 const SECTION: usize = 1024;
 const PAIR: usize = 6;
 /** A pair adds at most 2(|a| + |b|) in magnitude to a 16-bit lane: a run ends before Σ |x| passes this, and so a lane 2^15 − 1. */
 const MOST: u32 = 16383;
-/** Numbers that aren't 0, in sixteenths, up to which lists are faster; measured. Rows that a tile lacks count as work. */
-const SHARE: u64 = 8;
-const SHARE_WIDE: u64 = 7;
-const SHARE_VNNI: u64 = 6;
+/** Rows of a tile. */
+const ROWS: u32 = 64;
+const ROWS_WIDE: u32 = 128;
 
 /**
  * Lists the columns that aren't 0.
@@ -99,78 +95,86 @@ function sumAbs(x: v128): u32 {
   return i32x4.extract_lane(halves, 0) + i32x4.extract_lane(halves, 1);
 }
 
-/** Whether the lists are short enough; counts what that leaves out. @param tiled rows of whole tiles */
-function worthwhile(lists: usize, listStride: usize, columns: u32, kPad: u32, rows: u32, tiled: u32, share: u64): bool {
+/**
+ * y = (Σ c·x − Σ x) · r, as `ternary`, from tiles and lists. It counts as that product, so that receipts can compare how often a text calls it.
+ * @param w tiles
+ * @param rows all of them, or up to the last tile's end
+ * @param kPad columns of a tile
+ * @param meta 8 bytes a column of activations, from `quantize`
+ * @param y f32, `yStride` bytes a column of activations
+ * @param scratch 512 bytes and 4 a column of this thread's own
+ * @param lists from `listColumns`, `listStride` bytes a column of activations
+ */
+export function ternarySparse(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    called(TERNARY);
+    tiles(w, rows, kPad, scale, meta, columns, y, yStride, scratch, lists, listStride, false);
+  }
+}
+
+/** As `ternarySparse`, on the wide form. */
+export function ternarySparseWide(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    called(TERNARY_WIDE);
+    tiles(w, rows, kPad, scale, meta, columns, y, yStride, scratch, lists, listStride, true);
+  }
+}
+
+/** As `ternarySparseWide`, beside `ternaryVnni`, which leaves single columns to `ternaryWide`. */
+export function ternarySparseVnni(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    called(columns == 1 ? TERNARY_WIDE : TERNARY_VNNI);
+    tiles(w, rows, kPad, scale, meta, columns, y, yStride, scratch, lists, listStride, true);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function tiles(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize, wide: bool): void {
   let count: u64 = 0;
-  for (const end = lists + <usize>columns * listStride; lists < end; lists += listStride) count += load<u32>(lists);
-  const short = count * tiled * 16 <= <u64>columns * kPad * rows * share;
-  counted(short ? LISTED_OUTPUTS : WHOLE_OUTPUTS, <u64>columns * rows);
-  if (short) counted(LISTED_PRODUCTS, count * rows);
-  return short;
+  for (let column: usize = 0; column < columns; column++) count += load<u32>(lists + column * listStride);
+  counted(LISTED_OUTPUTS, <u64>columns * rows);
+  counted(LISTED_PRODUCTS, count * rows);
+  const most = wide ? ROWS_WIDE : ROWS;
+  for (let row: u32 = 0; row < rows; row += most) {
+    tile(w + <usize>row * (kPad >> 2), min<u32>(most, rows - row), kPad, scale, meta, columns, y + (<usize>row << 2), yStride, scratch, lists, listStride, wide);
+  }
 }
 
 /**
- * As `ternary`, of a batch with lists, and with the same result; the dense product where they are long. Either counts as that: how often a
- * text calls its products, which receipts compare, hangs neither on its zeros nor on the tier.
- * @param lists from `listColumns`, `listStride` bytes a column of activations
- * @param scratch as of `ternary`, and at least 33,280 bytes and 4 a column
+ * Reads a part of a tile, and what lies half a tile further on, into the caches. Lists leave gaps in a tile's lines, of two columns each, and
+ * waiting for one after the other takes longer than reading all; two places at a time: see wide.ts. In the 128-bit form a line has four columns,
+ * so gaps are few.
+ * @param to where something is left of it, so that no compiler leaves it out
  */
-export function ternarySparse(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    if (worthwhile(lists, listStride, columns, kPad, rows, (rows + 63) & ~63, SHARE)) {
-      called(TERNARY);
-      for (let row: u32 = 0; row < rows; row += 64) {
-        tile(w + <usize>row * (kPad >> 2), min<u32>(64, rows - row), kPad, scale, meta, columns, y + (<usize>row << 2), yStride, scratch, lists, listStride, false);
-      }
-    } else ternary(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
+function touch(to: usize, from: usize, end: usize, half: usize): void {
+  let a: i32 = 0, b: i32 = 0;
+  for (; from < end; from += 128) {
+    a |= load<i32>(from) | load<i32>(from + half);
+    b |= load<i32>(from, 64) | load<i32>(from + half, 64);
   }
+  store<i32>(to, a | b);
 }
 
-/** As `ternarySparse`, on the wide layout. */
-export function ternarySparseWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    if (worthwhile(lists, listStride, columns, kPad, rows, (rows + 127) & ~127, SHARE_WIDE)) {
-      called(TERNARY_WIDE);
-      tilesWide(w, rows, kPad, scale, meta, columns, y, yStride, scratch, lists, listStride);
-    } else ternaryWide(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
-  }
-}
-
-/** As `ternarySparseWide`, beside `ternaryVnni`. */
-export function ternarySparseVnni(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    if (worthwhile(lists, listStride, columns, kPad, rows, (rows + 127) & ~127, SHARE_VNNI)) {
-      called(TERNARY_VNNI);
-      tilesWide(w, rows, kPad, scale, meta, columns, y, yStride, scratch, lists, listStride);
-    } else ternaryVnni(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
-  }
-}
-
-function tilesWide(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize): void {
-  for (let row: u32 = 0; row < rows; row += 128) {
-    tile(w + <usize>row * (kPad >> 2), min<u32>(128, rows - row), kPad, scale, meta, columns, y + (<usize>row << 2), yStride, scratch, lists, listStride, true);
-  }
-}
-
-/** One tile of rows with all columns of activations. Sums are kept where the results go. */
+/** One tile with all columns of activations. Sums are kept where the results go. @param rows of it that count */
 // @ts-ignore: decorator
 @inline
 function tile(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize, lists: usize, listStride: usize, wide: bool): void {
-  const lanes = scratch + SECTION * 32; // i16 by row; before that, bytes on their way to columns
-  const cursors = lanes + 512; // where each list goes on
+  const cursors = scratch + 512; // where each list goes on; before that, sums of 16 bits by row
   const bytes = <usize>rows << 2;
   for (let column: usize = 0; column < columns; column++) {
     store<u32>(cursors + (column << 2), <u32>(lists + column * listStride + 4));
     for (let i: usize = 0; i < bytes; i += 16) v128.store(y + column * yStride + i, i32x4.splat(0));
   }
-  for (let first: usize = 0; first < kPad; first += SECTION) {
-    const count = min<usize>(SECTION, <usize>kPad - first);
-    if (wide) turnWide(scratch, lanes, w + first, rows, kPad, count);
-    else turn(scratch, lanes, w + first, rows, kPad, count);
+  const shift: usize = wide ? 5 : 4;
+  const half = (<usize>kPad << shift) >> 1;
+  const middle = w + half;
+  for (const end = w + (<usize>kPad << shift); w < end; w += SECTION << shift) {
+    if (wide && w < middle) touch(scratch, w, min<usize>(w + (SECTION << shift), middle), half);
     for (let column: usize = 0; column < columns; column++) {
       const cursor = cursors + (column << 2);
       const sums = y + column * yStride;
-      const list = wide ? addWide(scratch, load<u32>(cursor), sums, bytes, lanes) : add(scratch, load<u32>(cursor), sums, bytes, lanes);
+      const list = wide ? addWide(w, load<u32>(cursor), sums, bytes, scratch) : add(w, load<u32>(cursor), sums, bytes, scratch);
       store<u32>(cursor, <u32>list);
     }
   }
@@ -182,14 +186,14 @@ function tile(w: usize, rows: u32, kPad: u32, scale: f32, meta: usize, columns: 
 }
 
 /** A section's part of a list: adds to the sums of a tile's rows. Returns where the next section's begins. */
-function add(tile: usize, list: usize, sums: usize, bytes: usize, lanes: usize): usize {
+function add(section: usize, list: usize, sums: usize, bytes: usize, lanes: usize): usize {
   const mask = i8x16.splat(<i8>opaque(3, <u32>bytes));
   for (let pairs = <usize>load<u32>(list); pairs; pairs = <usize>load<u32>(list)) {
     list += 4;
     let a0 = i16x8.splat(0), a1 = i16x8.splat(0), a2 = i16x8.splat(0), a3 = i16x8.splat(0);
     let a4 = i16x8.splat(0), a5 = i16x8.splat(0), a6 = i16x8.splat(0), a7 = i16x8.splat(0);
     for (const end = list + pairs * PAIR; list < end; list += PAIR) {
-      const u = v128.load(tile + load<u16>(list)), v = v128.load(tile + load<u16>(list, 2));
+      const u = v128.load(section + load<u16>(list)), v = v128.load(section + load<u16>(list, 2));
       const x = v128.load16_splat(list, 4);
       const l = v128.shuffle<i8>(u, v, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
       const h = v128.shuffle<i8>(u, v, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
@@ -216,7 +220,7 @@ function add(tile: usize, list: usize, sums: usize, bytes: usize, lanes: usize):
 }
 
 /** As `add`, of a wide tile: each vector of 256 bits is two here, a and b. */
-function addWide(tile: usize, list: usize, sums: usize, bytes: usize, lanes: usize): usize {
+function addWide(section: usize, list: usize, sums: usize, bytes: usize, lanes: usize): usize {
   const mask = i8x16.splat(<i8>opaque(3, <u32>bytes));
   const low = i16x8.splat(<i16>opaque(255, <u32>bytes));
   for (let pairs = <usize>load<u32>(list); pairs; pairs = <usize>load<u32>(list)) {
@@ -226,7 +230,7 @@ function addWide(tile: usize, list: usize, sums: usize, bytes: usize, lanes: usi
     let b0 = i16x8.splat(0), b1 = i16x8.splat(0), b2 = i16x8.splat(0), b3 = i16x8.splat(0);
     let b4 = i16x8.splat(0), b5 = i16x8.splat(0), b6 = i16x8.splat(0), b7 = i16x8.splat(0);
     for (const end = list + pairs * PAIR; list < end; list += PAIR) {
-      const p = tile + load<u16>(list), q = tile + load<u16>(list, 2);
+      const p = section + load<u16>(list), q = section + load<u16>(list, 2);
       const u = v128.load(p), uh = v128.load(p, 16), v = v128.load(q), vh = v128.load(q, 16);
       const x = v128.load16_splat(list, 4);
       const l = v128.or(v128.and(u, low), i16x8.shl(v, 8)), lh = v128.or(v128.and(uh, low), i16x8.shl(vh, 8));
@@ -276,42 +280,46 @@ function widen(sums: usize, bytes: usize, lanes: usize): void {
   for (let i: usize = 0; i < bytes; i += 16) v128.store(sums + i, i32x4.add(v128.load(sums + i), v128.load_ext<i16>(lanes + (i >> 1))));
 }
 
-/** Packed rows at `w`, from a section's first column on, to a tile of `count` columns. @param space 512 bytes */
-function turn(tile: usize, space: usize, w: usize, rows: u32, kPad: u32, count: usize): void {
-  for (let part: u32 = 0; part < 2; part++) {
-    for (let at: usize = 0; at < count; at += 64) {
-      for (let half: u32 = 0; half < 2; half++) turnGroups(space + (<usize>half << 6), 16, w + at, rows, kPad, 8 * part + half, 2, 16);
-      for (let f: usize = 0; f < 4; f++) turnBytes(tile + ((at + (f << 4)) << 4) + (part << 3), 16, space + (f << 7));
-    }
-  }
-}
-
-/** As `turn`, of the wide layout. */
-function turnWide(tile: usize, space: usize, w: usize, rows: u32, kPad: u32, count: usize): void {
-  for (let part: u32 = 0; part < 4; part++) {
-    for (let at: usize = 0; at < count; at += 128) {
-      for (let half: usize = 0; half < 32; half += 16) {
-        for (let h: u32 = 0; h < 2; h++) turnGroups(space + (<usize>h << 4), 32, w + at + half, rows, kPad, 16 * h + part, 4, 32);
-        for (let f: usize = 0; f < 4; f++) turnBytes(tile + ((at + half + (f << 5)) << 5) + (part << 3), 32, space + (f << 7));
+/**
+ * Packed rows, as many as a tile has, to its columns.
+ * @param w may be where the rows are
+ * @param scratch 16·kPad + 512 bytes, twice as many for the wide form
+ */
+export function turnTile(w: usize, from: usize, kPad: u32, scratch: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    const rows = scratch + 512;
+    memory.copy(rows, from, <usize>kPad << 4);
+    for (let part: u32 = 0; part < 2; part++) {
+      for (let at: usize = 0; at < kPad; at += 64) {
+        for (let half: u32 = 0; half < 2; half++) turnGroups(scratch + (<usize>half << 6), 16, rows + at, kPad, 8 * part + half, 2, 16);
+        for (let f: usize = 0; f < 4; f++) turnBytes(w + ((at + (f << 4)) << 4) + (part << 3), 16, scratch + (f << 7));
       }
     }
   }
 }
 
-/** A group of rows. One that isn't there is another: its sums go nowhere. */
-// @ts-ignore: decorator
-@inline
-function group(w: usize, rows: u32, kPad: u32, index: u32): usize {
-  return w + <usize>min<u32>(index, (rows >> 2) - 1) * kPad;
+/** As `turnTile`, of the wide layout. */
+export function turnTileWide(w: usize, from: usize, kPad: u32, scratch: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    const rows = scratch + 512;
+    memory.copy(rows, from, <usize>kPad << 5);
+    for (let part: u32 = 0; part < 4; part++) {
+      for (let at: usize = 0; at < kPad; at += 128) {
+        for (let half: usize = 0; half < 32; half += 16) {
+          for (let h: u32 = 0; h < 2; h++) turnGroups(scratch + (<usize>h << 4), 32, rows + at + half, kPad, 16 * h + part, 4, 32);
+          for (let f: usize = 0; f < 4; f++) turnBytes(w + ((at + half + (f << 5)) << 5) + (part << 3), 32, scratch + (f << 7));
+        }
+      }
+    }
+  }
 }
 
 /** Four groups of rows, from `first` on, `step` apart: 16 bytes of each of their rows through `turnCodes`. */
 // @ts-ignore: decorator
 @inline
-function turnGroups(out: usize, outStep: usize, w: usize, rows: u32, kPad: u32, first: u32, step: u32, rowBytes: usize): void {
+function turnGroups(out: usize, outStep: usize, w: usize, kPad: u32, first: u32, step: u32, rowBytes: usize): void {
   const even = i8x16.splat(<i8>opaque(0x33, kPad)), low = i8x16.splat(<i8>opaque(0x0f, kPad));
-  const g0 = group(w, rows, kPad, first), g1 = group(w, rows, kPad, first + step);
-  const g2 = group(w, rows, kPad, first + 2 * step), g3 = group(w, rows, kPad, first + 3 * step);
+  const g0 = w + <usize>first * kPad, g1 = g0 + <usize>step * kPad, g2 = g1 + <usize>step * kPad, g3 = g2 + <usize>step * kPad;
   for (let row: usize = 0; row < 4 * rowBytes; row += rowBytes, out += outStep) {
     turnCodes(out, v128.load(g0 + row), v128.load(g1 + row), v128.load(g2 + row), v128.load(g3 + row), even, low);
   }

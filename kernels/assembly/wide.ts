@@ -28,13 +28,21 @@ function clear(sums: usize): void {
   for (let i: usize = 0; i < 128; i += 16) v128.store(sums + i, i32x4.splat(0));
 }
 
+// Columns that meet all rows before the next ones do: each group of rows reads them again, so the caches of a core should hold them. Even.
+const GEMM_COLUMNS: u32 = 64;
+
 /** As `ternary`, on the wide layout. */
 export function ternaryWide(w: usize, rows: u32, kPad: u32, scale: f32, x: usize, xStride: usize, meta: usize, columns: u32, y: usize, yStride: usize, scratch: usize): void {
   called(TERNARY_WIDE);
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (columns == 1) gemvWide(w, rows, kPad, scale, x, meta, y, scratch);
     else if (columns <= MOST_COLUMNS) smallWide<i16>(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
-    else gemmWide(w, rows, kPad, scale, x, xStride, meta, columns, y, yStride, scratch);
+    else {
+      for (let column: u32 = 0; column < columns; column += GEMM_COLUMNS) {
+        const at = <usize>column;
+        gemmWide(w, rows, kPad, scale, x + at * xStride, xStride, meta + (at << 3), min<u32>(GEMM_COLUMNS, columns - column), y + at * yStride, yStride, scratch);
+      }
+    }
   }
 }
 

@@ -131,9 +131,7 @@ describe("the trace of an answer", () => {
     expect(skipped / all).toBeGreaterThan(0.7);
     expect(skipped / all).toBeLessThan(0.85);
     const more = await count({ tier: "relaxed", threads: 3, crowded: true });
-    expect(more.sparse).toBe(all);
-    expect(more.skipped).toBeGreaterThan(0);
-    expect(more.skipped).toBeLessThanOrEqual(skipped); // small parts of a layer are computed whole
+    expect(more).toEqual({ sparse, skipped, all });
     for (const load of [{ tier: "plain" }, { reference: true }] as const) expect(await count(load)).toEqual({ sparse: 0, skipped: 0, all });
   });
 });
