@@ -32,16 +32,24 @@ it("what was counted with other threads and tiers is possible", () => {
   for (const a of runs) for (const b of runs) expect(callsImplausible(a, b), `${a.tier} ${b.tier}`).toBeUndefined();
 });
 
-it("with as many threads, another tier must have called its kernels exactly as often", () => {
+it("with as many threads, another tier must have called its kernels exactly as often, and its ternary products nearly so", () => {
   const [plain, relaxed] = runs as [CountedCalls, CountedCalls];
+  const ternary = relaxed.calls.ternaryRelaxed!;
   fc.assert(
     fc.property(fc.constantFrom(...Object.keys(plain.calls)), fc.integer({ min: 1, max: 1e9 }), (name, count) => {
       fc.pre(plain.calls[name as "add"] !== count);
+      fc.pre(name !== "ternaryPlain" || count < ternary / 4 || count > ternary * 4);
       expect(callsImplausible({ ...plain, calls: { ...plain.calls, [name]: count } }, relaxed)).toMatch(
         /^kernel_calls\/\w+\* is \d+, which 1 threads/,
       );
     }),
   );
+});
+
+it("with as many threads, the same tier must have called its ternary products exactly as often", () => {
+  const [, relaxed] = runs as [CountedCalls, CountedCalls];
+  const ternaryRelaxed = relaxed.calls.ternaryRelaxed! + 1;
+  expect(callsImplausible({ ...relaxed, calls: { ...relaxed.calls, ternaryRelaxed } }, relaxed)).toMatch(/^kernel_calls\/ternary\* is/);
 });
 
 it("with other threads, a kernel that was not called, or far too often, is seen", () => {
