@@ -11,7 +11,7 @@ import {
   sparseScratch,
   type Tier,
   ternaryScratch,
-  tileRows,
+  tileColumnBytes,
 } from "../engine/compute/kernels.js";
 import {
   attend,
@@ -141,7 +141,7 @@ function sparse(rows: number, k: number, columns: number): KernelCase {
       const y = take(columns * ROWS * 4);
       const scratch = take(sparseScratch(tier, columns, k));
       const lists = take(columns * listBytes(k));
-      for (let i = 0; i < columns; i++) kernels.listColumns!(lists + i * listBytes(k), x + i * stride, k, tileRows(tier) / 4);
+      for (let i = 0; i < columns; i++) kernels.listColumns!(lists + i * listBytes(k), x + i * stride, k, tileColumnBytes(tier));
       return (slab) => {
         const from = weights + slab * bytes;
         kernels.ternarySparse!(from, ROWS, k, 0.01, meta, columns, y, ROWS * 4, scratch, lists, listBytes(k));

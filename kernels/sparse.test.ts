@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { readCounters } from "../engine/compute/counters.js";
-import { columnBlock, listBytes, sparseScratch, tileRows } from "../engine/compute/kernels.js";
+import { columnBlock, listBytes, sparseScratch, tileColumnBytes, tileRows } from "../engine/compute/kernels.js";
 import { outputFactor, quantize } from "../engine/numerics.js";
 import { Bench, bitsOf, noise, TIERS } from "./harness.test.helper.js";
 
@@ -51,7 +51,7 @@ function run(bench: Bench, rows: number, k: number, codes: Uint8Array, xs: reado
     bench.f32(meta + c * 8 + 4, 1)[0] = c + 0.3;
     const list = lists + c * listBytes(kPad);
     bench.u8(list, listBytes(kPad)).fill(0xff);
-    kernels.listColumns!(list, x + c * kPad, kPad, ofTile / 4);
+    kernels.listColumns!(list, x + c * kPad, kPad, tileColumnBytes(tier));
     expect(bench.u32(list, 1)[0]).toBe(values.reduce((count, value) => count + (value === 0 ? 0 : 1), 0));
   }
   const y = bench.take(columns * rows * 4);
@@ -84,8 +84,7 @@ describe.each(TIERS.filter((tier) => tier !== "plain"))("ternary product of what
     for (const [name, code] of CODES) {
       const codes = Uint8Array.from({ length: rows * k }, (_, i) => code(Math.floor(i / k), i % k, k));
       const xs = ACTIVATIONS.map(([, activation]) => Int8Array.from({ length: k }, (_, column) => activation(column, k)));
-      const bench = new Bench(tier, 3 << 20);
-      const got = run(bench, rows, k, codes, xs);
+      const got = run(new Bench(tier, 3 << 20), rows, k, codes, xs);
       for (const [c, y] of got.entries()) {
         const most = Math.fround(c + 0.3);
         expect(bitsOf(y), `${name}, ${ACTIVATIONS[c]![0]}`).toEqual(bitsOf(expected(rows, k, codes, xs[c]!, most)));

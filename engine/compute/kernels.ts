@@ -259,8 +259,8 @@ export function listBytes(kPad: number): number {
 }
 
 /**
- * Least rows of activations from which on `ternarySparse` is faster than `ternary`. A single one of these leaves gaps of memory that 256-bit
- * code would wait for.
+ * Rows of activations from which on `ternarySparse` is faster than `ternary`. With a single one, 256-bit code waits for the memory whether
+ * columns are left out or not, and reads rows faster.
  */
 export function leastSparse(tier: Tier): number {
   return isWide(tier) ? 2 : 1;
@@ -271,9 +271,14 @@ export function tileRows(tier: Tier): number {
   return isWide(tier) ? 128 : 64;
 }
 
+/** Bytes of a column in such a tile: four rows a byte. */
+export function tileColumnBytes(tier: Tier): number {
+  return tileRows(tier) / 4;
+}
+
 /** Bytes of a thread's own scratch for `ternarySparse` of so many columns of activations, and for `turnTile`. */
 export function sparseScratch(tier: Tier, columns: number, kPad: number): number {
-  return 512 + Math.max(4 * columns, (tileRows(tier) / 4) * kPad);
+  return 512 + Math.max(4 * columns, tileColumnBytes(tier) * kPad);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { columnBlock, type Kernels, leastSparse, listBytes, sparseScratch, tileRows } from "../compute/kernels.js";
+import { columnBlock, type Kernels, leastSparse, listBytes, sparseScratch, tileColumnBytes } from "../compute/kernels.js";
 import type { Activation } from "../model/architectures.js";
 import type { Block } from "../model/layers.js";
 import { floatStride, type Layout, type LinearPlan, up } from "./layout.js";
@@ -77,7 +77,7 @@ export class FeedForward {
       thread.normAndQuantize(slot, product, ffnSubNorm, ffnSize, down.signs);
       if (lists) {
         const list = lists.at + slot * lists.stride;
-        kernels.listColumns!(list, quantized + slot * quantizedStride, down.kPad, tileRows(tier) / 4);
+        kernels.listColumns!(list, quantized + slot * quantizedStride, down.kPad, tileColumnBytes(tier));
       }
     });
     if (lists) thread.sparse(this.#downTiles, lists, thread.plan.delta, thread.hiddenStride, rows);

@@ -143,9 +143,7 @@ export class ForwardThread {
     else this.kernels.quantizeGroups(out, plan.quantizedGroup, meta, plan.metaGroup, normed, n, kPad, plan.scaleBlock, this.#wide);
   }
 
-  /**
-   * Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`.
-   */
+  /** Ternary layers on the quantised rows, their outputs side by side in rows of `outStride` bytes at `out`. */
   linears(chunks: SideBySide, out: number, outStride: number, rows: number): void {
     const { plan } = this;
     const slot = this.slot(0);
