@@ -215,6 +215,36 @@ describe("the two-stage head", () => {
     );
   });
 
+  it("… also when a change lifts any one barely above the best, or lowers the best barely below any", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 2 ** 31 }),
+        fc.nat(VOCAB - 1),
+        fc.boolean(),
+        fc.boolean(),
+        fc.constantFrom("scan" as const, "ternary" as const),
+        fc.constantFrom(...TIERS),
+        (seed, any, lifts, clear, kind, tier) => {
+          const { table, hidden } = kind === "scan" ? adversarial(seed, 30) : ternaryAdversarial(seed, 1);
+          // No longer adversarial, logits are far from one another, compared with their bounds.
+          if (clear) for (let i = 0; i < N; i += 2) hidden[i]! += hidden[0]! / (i + 1);
+          const { search, coarse, exact, x, state } = setting(table, hidden, tier, undefined, kind);
+          const [best] = top(exact, 1) as [number];
+          const [id, other] = lifts ? [any, best] : [best, any];
+          const wanted = exact[other]! + (lifts ? 1 : -1) * 1e-6 * Math.abs(exact[other]!);
+          const adjust = (logits: Float32Array): void => {
+            logits[id]! += wanted - exact[id]!;
+          };
+          const changed = exact.slice();
+          adjust(changed);
+          const found = search.best(coarse, x, state, 1, adjust).slice();
+          adjust(found);
+          expect(top(found, 1)).toEqual(top(changed, 1));
+        },
+      ),
+    );
+  });
+
   it("… also when only the first ids are sought, however high the others are", () => {
     fc.assert(
       fc.property(
