@@ -46,6 +46,8 @@ if (flag !== undefined && avx2) {
       // Attention over codes of 16 bits: four accumulators of two queries and of one are six vectors, in scores and in weighted sums.
       expect(count(wide, /vpsrad ymm\w+,ymm\w+,7/g)).toBeGreaterThanOrEqual(6);
       expect(count(wide, /vpsrad ymm\w+,ymm\w+,4/g)).toBeGreaterThanOrEqual(6);
+      // Of 8 bits: 16 are widened at once, for two queries and for one, in scores and in weighted sums.
+      expect(count(wide, /vpmovsxbw ymm/g)).toBeGreaterThanOrEqual(8);
       expect(count(machineCode(), /vpmaddubsw ymm/g)).toBe(0);
     });
 

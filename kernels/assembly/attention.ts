@@ -1,5 +1,7 @@
-// Attention over a cache of blocks of 32 positions. A head's block: keys transposed, [headDim][32] f32, then values, [32][headDim] f32, so
-// that scores and weighted sums both run along vectors, without sums across lanes. Softmax is online, block by block; blocks are gathered in
+// Attention over a cache of blocks of 32 positions. A head's block, f32, in the order in which it is read:
+//   keys   [2 halves][headDim][16 positions]
+//   values [headDim/16][32 positions][16 dims]; the last headDim mod 16 dims in groups of 4 instead
+// So scores and weighted sums both run along vectors, without sums across lanes. Softmax is online, block by block; blocks are gathered in
 // spans of 256 positions, each computed from nothing and then merged in order. Blocks and spans begin at fixed positions: how the work was
 // divided can't show in the result. Query heads that share keys and values are computed together, so that a block is fetched once; each of
 // them alone would give the same bits.
@@ -10,9 +12,16 @@ import { BLOCK, exp1, softmax } from "./softmax";
 export function storeKeyValue(block: usize, slot: u32, k: usize, v: usize, headDim: u32): void {
   called(STORE_KEY_VALUE);
   const bytes = <usize>headDim << 2;
-  let key = block + (<usize>slot << 2);
-  for (let i: usize = 0; i < bytes; i += 4, key += BLOCK << 2) store<f32>(key, load<f32>(k + i));
-  memory.copy(block + (BLOCK << 2) * <usize>headDim + <usize>slot * bytes, v, bytes);
+  const at = <usize>slot;
+  let to = block + (at >> 4) * (bytes << 4) + ((at & 15) << 2);
+  for (let i: usize = 0; i < bytes; i += 4, to += 64) store<f32>(to, load<f32>(k + i));
+  const values = block + bytes * BLOCK;
+  const whole = bytes & ~63;
+  for (let i: usize = 0; i < bytes; i += 16) {
+    // The row of 16 dims, or of 4, in its group.
+    const row = i < whole ? (i & ~63) * BLOCK + (at << 6) + (i & 63) : i * BLOCK + (at << 4);
+    v128.store(values + row, v128.load(v + i));
+  }
 }
 
 /**
@@ -78,13 +87,12 @@ function scores(out: usize, q: usize, keys: usize, bytes: usize, scale: f32): vo
   const s = f32x4.splat(scale);
   for (let half: usize = 0; half < 128; half += 64) {
     let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
-    let k = keys + half;
-    for (let p = q, end = q + bytes; p < end; p += 4, k += 128) {
+    for (let p = q, end = q + bytes; p < end; p += 4, keys += 64) {
       const x = v128.load32_splat(p);
-      a0 = f32x4.add(a0, f32x4.mul(x, v128.load(k)));
-      a1 = f32x4.add(a1, f32x4.mul(x, v128.load(k, 16)));
-      a2 = f32x4.add(a2, f32x4.mul(x, v128.load(k, 32)));
-      a3 = f32x4.add(a3, f32x4.mul(x, v128.load(k, 48)));
+      a0 = f32x4.add(a0, f32x4.mul(x, v128.load(keys)));
+      a1 = f32x4.add(a1, f32x4.mul(x, v128.load(keys, 16)));
+      a2 = f32x4.add(a2, f32x4.mul(x, v128.load(keys, 32)));
+      a3 = f32x4.add(a3, f32x4.mul(x, v128.load(keys, 48)));
     }
     v128.store(out + half, f32x4.mul(a0, s));
     v128.store(out + half, f32x4.mul(a1, s), 16);
@@ -101,11 +109,10 @@ function scoresOfTwo(out: usize, q: usize, keys: usize, bytes: usize, scale: f32
   for (let half: usize = 0; half < 128; half += 64) {
     let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
     let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
-    let k = keys + half;
-    for (let p = q, end = q + bytes; p < end; p += 4, k += 128) {
+    for (let p = q, end = q + bytes; p < end; p += 4, keys += 64) {
       const x = v128.load32_splat(p);
       const y = v128.load32_splat(p + bytes);
-      const k0 = v128.load(k), k1 = v128.load(k, 16), k2 = v128.load(k, 32), k3 = v128.load(k, 48);
+      const k0 = v128.load(keys), k1 = v128.load(keys, 16), k2 = v128.load(keys, 32), k3 = v128.load(keys, 48);
       a0 = f32x4.add(a0, f32x4.mul(x, k0));
       a1 = f32x4.add(a1, f32x4.mul(x, k1));
       a2 = f32x4.add(a2, f32x4.mul(x, k2));
@@ -136,8 +143,7 @@ function gather(sums: usize, p: usize, values: usize, i: usize, bytes: usize, se
     let a1 = f32x4.mul(v128.load(sums + i, 16), shrink);
     let a2 = f32x4.mul(v128.load(sums + i, 32), shrink);
     let a3 = f32x4.mul(v128.load(sums + i, 48), shrink);
-    let v = values + i;
-    for (let j = p; j < pEnd; j += 4, v += bytes) {
+    for (let j = p, v = values + i * BLOCK; j < pEnd; j += 4, v += 64) {
       const x = v128.load32_splat(j);
       a0 = f32x4.add(a0, f32x4.mul(x, v128.load(v)));
       a1 = f32x4.add(a1, f32x4.mul(x, v128.load(v, 16)));
@@ -151,8 +157,7 @@ function gather(sums: usize, p: usize, values: usize, i: usize, bytes: usize, se
   }
   for (; i < bytes; i += 16) {
     let a = f32x4.mul(v128.load(sums + i), shrink);
-    let v = values + i;
-    for (let j = p; j < pEnd; j += 4, v += bytes) a = f32x4.add(a, f32x4.mul(v128.load32_splat(j), v128.load(v)));
+    for (let j = p, v = values + i * BLOCK; j < pEnd; j += 4, v += 16) a = f32x4.add(a, f32x4.mul(v128.load32_splat(j), v128.load(v)));
     v128.store(sums + i, a);
   }
 }
@@ -172,8 +177,7 @@ function gatherTwo(sumsA: usize, sumsB: usize, p: usize, values: usize, bytes: u
     let b1 = f32x4.mul(v128.load(sumsB + i, 16), shrinkB);
     let b2 = f32x4.mul(v128.load(sumsB + i, 32), shrinkB);
     let b3 = f32x4.mul(v128.load(sumsB + i, 48), shrinkB);
-    let v = values + i;
-    for (let j = p; j < pEnd; j += 4, v += bytes) {
+    for (let j = p, v = values + i * BLOCK; j < pEnd; j += 4, v += 64) {
       const x = v128.load32_splat(j);
       const y = v128.load32_splat(j, 128);
       const v0 = v128.load(v), v1 = v128.load(v, 16), v2 = v128.load(v, 32), v3 = v128.load(v, 48);
